@@ -1,0 +1,19 @@
+"""Crops as the tensors that a model takes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def stack_images(images: Sequence[np.ndarray]) -> Tensor:
+    """(H, W, 3) uint8 RGB images of one size as a (B, 3, H, W) uint8 tensor: a quarter of the bytes of floats."""
+    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images]))
+
+
+def normalize_images(images_B3HW: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """0-255 images as float32 (x - mean) / std, on their device; `mean` and `std` as in the weights' preprocessing."""
+    mean_3 = torch.tensor(mean, device=images_B3HW.device).view(3, 1, 1)
+    std_3 = torch.tensor(std, device=images_B3HW.device).view(3, 1, 1)
+    return (images_B3HW.float() - mean_3) / std_3

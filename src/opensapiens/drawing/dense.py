@@ -1,0 +1,71 @@
+"""Dense maps as colours: body parts, depth, surface normals."""
+
+import cv2
+import numpy as np
+
+from opensapiens.labels.parts import PartSet
+
+BACKGROUND_GREY = 40  # behind depth and normals: dark enough that the far end of a colour map still stands out
+
+
+def draw_parts(image: np.ndarray, labels: np.ndarray, part_set: PartSet, opacity: float = 0.6) -> np.ndarray:
+    """Part colours blended over the image, with a thin light line where two parts meet; label 0 leaves the photo as it
+    is.
+
+    labels: H×W class ids of part_set; 255 (unknown) is left alone too. Raises ValueError if a label has no colour.
+    """
+    known = (labels > 0) & (labels != 255)
+    if known.any() and int(labels[known].max()) >= len(part_set.names):
+        raise ValueError(
+            f"label {int(labels[known].max())} is not one of the {len(part_set.names)} parts of {part_set.name}"
+        )
+    canvas = image.copy()
+    colors = part_set.colors[np.where(known, labels, 0)].astype(np.float32)
+    canvas[known] = np.round(image[known] * (1 - opacity) + colors[known] * opacity).astype(np.uint8)
+    edges = np.zeros(labels.shape, bool)
+    edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edges[1:] |= labels[1:] != labels[:-1]
+    edges &= known
+    canvas[edges] = (canvas[edges] * 0.4 + 255 * 0.6).astype(np.uint8)
+    return canvas
+
+
+def depth_colors(values: np.ndarray) -> np.ndarray:
+    """Depth (small = near, NaN = nothing there) as the inferno colour map, near bright; the background is dark grey.
+
+    The range shown runs from the 1st to the 99th percentile, so that single wild pixels do not flatten everything else.
+    """
+    valid = np.isfinite(values)
+    colors = np.full((*values.shape, 3), BACKGROUND_GREY, np.uint8)
+    if not valid.any():
+        return colors
+    near, far = np.percentile(values[valid], [1, 99])
+    span = max(float(far - near), 1e-12)
+    nearness = np.zeros(values.shape, np.float32)
+    nearness[valid] = np.clip((far - values[valid]) / span, 0, 1)
+    # Start above inferno's black so that the farthest part of a person does not look like a hole.
+    scaled = np.round(35 + nearness * 220).astype(np.uint8)
+    colors[valid] = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[..., ::-1][valid]
+    return colors
+
+
+def normal_colors(values: np.ndarray) -> np.ndarray:
+    """Unit normals H×W×3 (NaN = nothing there) as (n + 1) / 2; the background is dark grey."""
+    valid = np.isfinite(values).all(axis=-1)
+    colors = np.full(values.shape, BACKGROUND_GREY, np.uint8)
+    colors[valid] = np.clip(np.round((values[valid] + 1) * 127.5), 0, 255).astype(np.uint8)
+    return colors
+
+
+def draw_depth(image: np.ndarray, values: np.ndarray, background: float = 0.25) -> np.ndarray:
+    """Depth colours where there is depth, over the photo darkened to the given share of its brightness."""
+    return _over_darkened(image, depth_colors(values), np.isfinite(values), background)
+
+
+def draw_normals(image: np.ndarray, values: np.ndarray, background: float = 0.25) -> np.ndarray:
+    """Normal colours where there are normals, over the photo darkened to the given share of its brightness."""
+    return _over_darkened(image, normal_colors(values), np.isfinite(values).all(axis=-1), background)
+
+
+def _over_darkened(image: np.ndarray, colors: np.ndarray, valid: np.ndarray, background: float) -> np.ndarray:
+    return np.where(valid[..., None], colors, (image * background).astype(np.uint8))

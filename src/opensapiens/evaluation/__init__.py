@@ -1,0 +1,1 @@
+"""Benchmarks: the numbers of the field beside what a trivial answer would score."""

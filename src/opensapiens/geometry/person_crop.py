@@ -1,0 +1,139 @@
+"""The crop of one person that a network sees, and the way back to the image.
+
+The crop follows UDP ("unbiased data processing", Huang et al., CVPR 2020): lengths are measured between the centres
+of the first and the last pixel, so that a crop of W pixels spans W - 1 units. `center` and `scale` are those of
+boxes.center_and_scale.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+Interpolation = Literal["linear", "nearest"]
+# No "area": cv2.warpAffine has none, it takes INTER_AREA for INTER_LINEAR without a word.
+CV2_FLAGS = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
+CV2_CHANNELS = 4  # cv2.warpAffine takes no more at a time
+
+
+def udp_warp_matrix(
+    center: np.ndarray, scale: np.ndarray, size_hw: tuple[int, int], rotation_degrees: float = 0.0
+) -> np.ndarray:
+    """The affine map (2, 3) float32 from image pixels to the pixels of a crop of `size_hw`.
+
+    center (2,) and scale (2,) (width, height): the region in image pixels. With `rotation_degrees` the region's
+    content turns clockwise as seen, about the centre. Source: the published pose code's UDP warp.
+    """
+    height, width = size_hw
+    center, scale = np.asarray(center, dtype=np.float64), np.asarray(scale, dtype=np.float64)
+    angle = np.deg2rad(rotation_degrees)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    zoom = (np.array([width, height]) - 1) / scale
+    offset = scale / 2 - rotation @ center
+    return (zoom[:, None] * np.column_stack([rotation, offset])).astype(np.float32)
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The affine map (2, 3) that undoes `matrix` (2, 3), same dtype. numpy.linalg.LinAlgError if there is none."""
+    linear = np.linalg.inv(matrix[:, :2].astype(np.float64))
+    return np.column_stack([linear, -linear @ matrix[:, 2]]).astype(matrix.dtype)
+
+
+def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (..., 2) under the affine map `matrix` (2, 3)."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def warp(
+    image: np.ndarray,
+    matrix: np.ndarray,
+    size_hw: tuple[int, int],
+    interpolation: Interpolation = "linear",
+    border: float = 0,
+) -> np.ndarray:
+    """The crop (h, w[, C]) of `image` (H, W[, C]) under `matrix` (2, 3) image -> crop; outside the image it is
+    `border`.
+
+    uint8, int16, uint16, float32, float64 or bool, any number of channels; the dtype is kept. ValueError for another
+    interpolation than "linear" or "nearest".
+    """
+    if interpolation not in CV2_FLAGS:
+        raise ValueError(f"interpolation {interpolation!r}: expected one of {', '.join(CV2_FLAGS)}")
+    if image.dtype == bool:
+        return warp(image.astype(np.uint8), matrix, size_hw, interpolation, border).astype(bool)
+    if image.ndim == 3 and image.shape[2] == 1:  # cv2 drops a single channel's axis
+        return warp(image[:, :, 0], matrix, size_hw, interpolation, border)[:, :, None]
+    if image.ndim == 3 and image.shape[2] > CV2_CHANNELS:
+        groups = [image[:, :, i : i + CV2_CHANNELS] for i in range(0, image.shape[2], CV2_CHANNELS)]
+        return np.concatenate([warp(group, matrix, size_hw, interpolation, border) for group in groups], axis=2)
+    return cv2.warpAffine(
+        np.ascontiguousarray(image),
+        matrix,
+        (size_hw[1], size_hw[0]),
+        flags=CV2_FLAGS[interpolation],
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(border,) * CV2_CHANNELS,
+    )
+
+
+def crop_points_to_image(
+    points: np.ndarray, center: np.ndarray, scale: np.ndarray, size_hw: tuple[int, int]
+) -> np.ndarray:
+    """Decoded keypoints (..., 2) of a crop of `size_hw` -> image pixels (..., 2).
+
+    Divides by the crop's width and height and not, as the inverse of the warp would, by those minus one:
+    heatmaps.decode_heatmaps multiplies by the same, so the two cancel. For points that were not decoded from heatmaps
+    use transform_points with invert. Source: the published pose estimator.
+    """
+    size = np.array([size_hw[1], size_hw[0]], dtype=np.float32)
+    return points / size * scale + center - 0.5 * scale
+
+
+def unwarp(
+    crop_map: np.ndarray,
+    matrix: np.ndarray,
+    image_size_hw: tuple[int, int],
+    fill: float = np.nan,
+    interpolation: Interpolation = "linear",
+) -> np.ndarray:
+    """A map over the crop, (h, w[, C]), laid back over the image it was cropped from: (H, W[, C]).
+
+    matrix (2, 3): image -> crop, for a crop of the size of `crop_map`. Every image pixel whose centre falls on a
+    pixel of the crop gets the value there; the others are `fill`. The dtype is kept, so an integer map needs a `fill`
+    that fits it. ValueError for another interpolation than "linear" or "nearest".
+    """
+    if interpolation not in CV2_FLAGS:
+        raise ValueError(f"interpolation {interpolation!r}: expected one of {', '.join(CV2_FLAGS)}")
+    if not np.issubdtype(crop_map.dtype, np.floating) and not np.isfinite(fill):
+        raise ValueError(f"a map of {crop_map.dtype} cannot be filled with {fill}")
+    height, width = crop_map.shape[:2]
+    image = np.full((*image_size_hw, *crop_map.shape[2:]), fill, dtype=crop_map.dtype)
+    x1, y1, x2, y2 = _footprint(matrix, (height, width), image_size_hw)
+    x, y = np.meshgrid(np.arange(x1, x2), np.arange(y1, y2))
+    positions = transform_points(np.stack([x, y], axis=-1), matrix.astype(np.float64))
+    inside = ((positions >= -0.5) & (positions < np.array([width, height]) - 0.5)).all(axis=-1)
+    # Not cv2.warpAffine: it rounds positions to 1/32 pixel, which shows as steps in an enlarged depth map.
+    chw = torch.from_numpy(np.ascontiguousarray(crop_map.reshape(height, width, -1).transpose(2, 0, 1))).float()
+    grid = torch.from_numpy((positions / (np.array([width, height]) - 1).clip(1) * 2 - 1).astype(np.float32))
+    mode = "bilinear" if interpolation == "linear" else "nearest"
+    values = F.grid_sample(chw[None], grid[None], mode=mode, padding_mode="border", align_corners=True)[0]
+    values_hwc = values.permute(1, 2, 0).reshape(*inside.shape, *crop_map.shape[2:]).numpy()
+    image[y1:y2, x1:x2][inside] = values_hwc[inside].astype(crop_map.dtype)
+    return image
+
+
+def _footprint(
+    matrix: np.ndarray, crop_size_hw: tuple[int, int], image_size_hw: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """The image pixels x1 <= x < x2, y1 <= y < y2 outside which no pixel falls on the crop."""
+    height, width = crop_size_hw
+    corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
+    in_image = transform_points(corners, invert(matrix.astype(np.float64)))
+    limits = np.array([image_size_hw[1], image_size_hw[0]])
+    x1, y1 = np.clip(np.floor(in_image.min(axis=0)), 0, limits).astype(int)
+    x2, y2 = np.clip(np.ceil(in_image.max(axis=0)) + 1, 0, limits).astype(int)
+    return int(x1), int(y1), int(x2), int(y2)

@@ -1,0 +1,134 @@
+"""Where the people are: boxes that the caller gives, the whole image, or a part map searched for people."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from opensapiens.geometry.boxes import non_maximum_suppression
+from opensapiens.inference.forward import LoadedModel, foreground, raw_maps
+from opensapiens.inference.views import View, person_view
+
+FOREGROUND = 0.5  # probability from which a pixel counts as a person
+SMALLEST_SHARE = 0.004  # of a view: smaller blobs are noise of the map, not people
+MOST_CANDIDATES = 12  # each costs one forward pass
+
+
+class Detector(Protocol):
+    """Anything that finds people: boxes (N, 4) float32 xyxy pixels and scores (N,) float32 of an H×W×3 uint8 image."""
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class WholeImage:
+    """One person who fills the image; right for portraits and for crops made elsewhere."""
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One box with score 1."""
+        height, width = image.shape[:2]
+        return np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32)
+
+
+class PartMapDetector:
+    """People found by a segmentation head: a coarse look at the whole image, then a second look around each find.
+
+    The coarse look shows the network the whole image and, so that it also finds those who are one of many or small,
+    square-ish windows of it; connected foreground becomes a candidate box. The second look crops each candidate as a
+    person and boxes the foreground found there. Meant for the embedded model, where a detector of its own would be
+    bigger than the model: people far away, in crowds or overlapping will be missed or joined. Give boxes from a real
+    detector where you have one.
+    """
+
+    def __init__(self, loaded: LoadedModel, threshold: float = 0.6) -> None:
+        """threshold: the least mean foreground probability of a box. Raises ValueError without a segmentation head."""
+        if "segmentation" not in loaded.description.heads:
+            raise ValueError(f"{loaded.description.name} has no segmentation head to find people with")
+        self.loaded = loaded
+        self.threshold = threshold
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and their mean foreground probability, best first; none if nobody is found."""
+        if not self.loaded.takes_people:
+            return _distinct(*self._look(image, self.loaded.views(np.empty((0, 4)), image.shape[:2]), all_blobs=True))
+        boxes, scores = _distinct(*self._look(image, self._coarse_views(image.shape[:2]), all_blobs=True))
+        boxes = boxes[:MOST_CANDIDATES]
+        if len(boxes) == 0:
+            return boxes, scores[:0]
+        boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), all_blobs=False)
+        sure = scores >= self.threshold
+        return _distinct(boxes[sure], scores[sure])
+
+    def _coarse_views(self, image_size: tuple[int, int]) -> list[View]:
+        height, width = image_size
+        aspect = self.loaded.input_size[1] / self.loaded.input_size[0]
+        views = [np.array([0, 0, width, height], np.float32)]
+        # Windows as high as the image (or as wide, if that is less), then half as high. The small ones overlap less: they are
+        # the most, and whoever one of them cuts is whole in a larger one or gets a second look.
+        for share, overlap in ((1.0, 0.5), (0.5, 0.25)):
+            window_height = min(height, width / aspect) * share
+            window_width = window_height * aspect
+            if share == 1.0 and window_width > 0.9 * width and window_height > 0.9 * height:
+                continue  # the same as the whole image
+            for top in _starts(height, window_height, overlap):
+                for left in _starts(width, window_width, overlap):
+                    views.append(np.array([left, top, left + window_width, top + window_height], np.float32))
+        return [person_view(box, image_size, self.loaded.input_size, padding=1.0) for box in views]
+
+    def _look(self, image: np.ndarray, views: list[View], all_blobs: bool) -> tuple[np.ndarray, np.ndarray]:
+        boxes: list[np.ndarray] = []
+        scores: list[float] = []
+        for maps, view in zip(raw_maps(self.loaded, image, views, heads=["segmentation"]), views, strict=True):
+            found = _blobs(foreground(maps["segmentation"]), view)
+            for box, score, _ in sorted(found, key=lambda blob: -blob[2])[: None if all_blobs else 1]:
+                boxes.append(box)
+                scores.append(score)
+        return np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32)
+
+
+def _starts(length: float, window: float, overlap: float) -> list[float]:
+    """Where windows begin so that they cover the length, each overlapping the next by at least that share."""
+    if window >= length:
+        return [(length - window) / 2]
+    count = int(np.ceil((length - window) / (window * (1 - overlap)))) + 1
+    return [float(start) for start in np.linspace(0, length - window, count)]
+
+
+def _blobs(probability: np.ndarray, view: View) -> list[tuple[np.ndarray, float, int]]:
+    """Connected foreground of a view's map: (box in image pixels, mean probability, size in map pixels)."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > FOREGROUND).astype(np.uint8))
+    stride = np.array([view.input_size[1] / probability.shape[1], view.input_size[0] / probability.shape[0]])
+    height, width = view.image_size
+    blobs = []
+    for label in range(1, count):
+        left, top, box_width, box_height, size = stats[label]
+        if size < SMALLEST_SHARE * probability.size:
+            continue
+        corners = np.array([[left, top], [left + box_width, top + box_height]]) * stride
+        # Corners lie on pixel edges; the view's matrix speaks of pixel centres.
+        linear, offset = view.matrix[:, :2].astype(float), view.matrix[:, 2].astype(float)
+        in_image = np.linalg.solve(linear, (corners - 0.5 - offset).T).T
+        box = np.clip(in_image, 0, [width, height]).ravel().astype(np.float32)
+        if (box[2:] - box[:2]).min() >= 2:
+            blobs.append((box, float(probability[labels == label].mean()), int(size)))
+    return blobs
+
+
+def _distinct(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Without boxes that say the same as a better one, and without fragments inside a bigger one; best first."""
+    if len(boxes) == 0:
+        return boxes, scores
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    # A blob cut off by its window scores as high as the whole person: size must count.
+    rank = scores * np.sqrt(area / area.max())
+    kept = np.asarray(non_maximum_suppression(boxes, rank, 0.5), dtype=int)
+    kept = kept[np.argsort(-rank[kept])]
+    whole: list[int] = []
+    for index in kept:
+        corner1 = np.maximum(boxes[whole, :2], boxes[index, :2])
+        corner2 = np.minimum(boxes[whole, 2:], boxes[index, 2:])
+        inside = np.clip(corner2 - corner1, 0, None).prod(axis=1) / area[index]
+        if not (inside > 0.8).any():
+            whole.append(int(index))
+    return boxes[whole], scores[whole]

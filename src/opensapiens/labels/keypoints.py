@@ -1,0 +1,139 @@
+"""Which points a pose consists of: COCO's 17, COCO-WholeBody's 133, the 308 of Sapiens, or a user's own from CSV files.
+
+The rows come from the datasets' published definitions; those of the 308 points from the published pose code (the 36
+teeth points of its 344 left out). The order is the channel order of the published heatmaps: in the 308, fingers run
+from the tip to the root, the right hand comes first, and the wrists stand behind the hands (41 right, 62 left).
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import numpy as np
+
+TABLES = files("opensapiens.labels") / "tables"
+KEYPOINT_COLUMNS = ("name", "mirror", "group", "body_half", "sigma", "joint_weight", "color")
+LIMB_COLUMNS = ("start", "end", "color")
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointSet:
+    """K named points of a person, in channel order.
+
+    flip_indices (K,) int64: the point that takes the place of each one in a mirrored image (itself on the midline).
+    sigmas (K,) float32: the spread of human annotation per point, for object keypoint similarity.
+    body_halves: "upper", "lower" or "" per point, for half-body augmentation. groups: "body", "foot", "face", ... per
+    point. joint_weights (K,) float32: loss weights. colors (K, 3) uint8 RGB.
+    limbs (L, 2) int64: pairs of points to draw a line between. limb_colors (L, 3) uint8 RGB.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    flip_indices: np.ndarray
+    sigmas: np.ndarray
+    body_halves: tuple[str, ...]
+    groups: tuple[str, ...]
+    joint_weights: np.ndarray
+    colors: np.ndarray
+    limbs: np.ndarray
+    limb_colors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """The channel of the point `name`. KeyError when the set has no such point."""
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise KeyError(f"{self.name} has no keypoint {name!r}") from None
+
+    def group(self, name: str) -> np.ndarray:
+        """The channels (N,) int64 of the group `name`, in order. KeyError when the set has no such group."""
+        found = np.flatnonzero(np.array(self.groups) == name)
+        if not len(found):
+            raise KeyError(f"{self.name} has no group {name!r}; its groups are {', '.join(dict.fromkeys(self.groups))}")
+        return found
+
+
+def read_keypoint_set(name: str, keypoints: Path | Traversable, limbs: Path | Traversable | None = None) -> KeypointSet:
+    """Read a keypoint set from CSV files with a header row.
+
+    keypoints: columns name, mirror (the name of its counterpart, empty on the midline), group, body_half, sigma,
+    joint_weight, color (#rrggbb); one row per channel. limbs: columns start, end, color.
+    ValueError when a name is repeated or unknown, when mirrored points do not name each other, when a column is
+    missing or a file has no rows.
+    """
+    rows = read_rows(keypoints, KEYPOINT_COLUMNS)
+    names = unique_names(rows, str(keypoints))
+    links = read_rows(limbs, LIMB_COLUMNS) if limbs is not None else []
+    return KeypointSet(
+        name=name,
+        names=names,
+        flip_indices=mirror_indices(rows, names, str(keypoints)),
+        sigmas=np.array([row["sigma"] for row in rows], dtype=np.float32),
+        body_halves=tuple(row["body_half"] for row in rows),
+        groups=tuple(row["group"] for row in rows),
+        joint_weights=np.array([row["joint_weight"] for row in rows], dtype=np.float32),
+        colors=parse_colors([row["color"] for row in rows]),
+        limbs=np.array(
+            [[position(row[end], names, str(limbs)) for end in ("start", "end")] for row in links], dtype=np.int64
+        ).reshape(-1, 2),
+        limb_colors=parse_colors([row["color"] for row in links]),
+    )
+
+
+def read_rows(table: Path | Traversable, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a CSV file by column name. ValueError when it has none or lacks one of `columns`."""
+    with table.open("r", encoding="utf-8-sig") as stream:  # -sig: spreadsheets put a byte-order mark first
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise ValueError(f"{table}: no rows")
+    missing = [column for column in columns if rows[0].get(column) is None]
+    if missing:
+        raise ValueError(f"{table}: no column {', '.join(missing)}")
+    return rows
+
+
+def unique_names(rows: list[dict[str, str]], where: str) -> tuple[str, ...]:
+    """The column `name`. ValueError when a name occurs twice."""
+    names = tuple(row["name"] for row in rows)
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{where}: repeated names: {', '.join(repeated)}")
+    return names
+
+
+def position(name: str, names: tuple[str, ...], where: str) -> int:
+    """The index of `name` among `names`. ValueError when it is not one of them."""
+    if name not in names:
+        raise ValueError(f"{where}: unknown name {name!r}")
+    return names.index(name)
+
+
+def mirror_indices(rows: list[dict[str, str]], names: tuple[str, ...], where: str) -> np.ndarray:
+    """The column `mirror` as indices (K,) int64. ValueError when two rows do not name each other."""
+    mirrors = np.array([position(row["mirror"] or row["name"], names, where) for row in rows], dtype=np.int64)
+    wrong = [names[i] for i in np.flatnonzero(mirrors[mirrors] != np.arange(len(names)))]
+    if wrong:
+        raise ValueError(f"{where}: not the mirror of their mirror: {', '.join(wrong)}")
+    return mirrors
+
+
+def parse_colors(colors: list[str]) -> np.ndarray:
+    """#rrggbb strings -> (N, 3) uint8 RGB."""
+    return np.array([list(bytes.fromhex(color.removeprefix("#"))) for color in colors], dtype=np.uint8).reshape(-1, 3)
+
+
+def _embedded(name: str) -> KeypointSet:
+    return read_keypoint_set(name, TABLES / f"{name}_keypoints.csv", TABLES / f"{name}_limbs.csv")
+
+
+COCO_17 = _embedded("coco_17")
+WHOLEBODY_133 = _embedded("wholebody_133")
+SAPIENS_308 = _embedded("sapiens_308")
+KEYPOINT_SETS = {known.name: known for known in (COCO_17, WHOLEBODY_133, SAPIENS_308)}

@@ -1,0 +1,40 @@
+"""One backbone and the heads that read its features."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from .upsampling_head import UpsamplingHead
+from .vit import VisionTransformer
+
+
+class HumanModel(nn.Module):
+    """A backbone with one named head per task; the features are computed once for all of them.
+
+    The published models have one head each; ours may have several.
+    """
+
+    def __init__(self, backbone: VisionTransformer, heads: Mapping[str, UpsamplingHead]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Maps of the named heads, by default of all.
+
+        Args:
+            images_B3HW: normalised RGB images.
+            heads: names of the heads to run.
+
+        Returns:
+            head name -> (B, channels, h, w) raw maps, each at its head's own stride.
+
+        Raises:
+            KeyError: a head that the model does not have.
+        """
+        names = list(self.heads) if heads is None else list(heads)
+        missing = [name for name in names if name not in self.heads]
+        if missing:
+            raise KeyError(f"no head named {', '.join(missing)}; the model has {', '.join(self.heads)}")
+        features = self.backbone(images_B3HW)
+        return {name: self.heads[name](features) for name in names}

@@ -1,0 +1,179 @@
+"""Masked-autoencoder pretraining of the backbone (He et al. 2022, as the Sapiens paper uses it, section 3.2).
+
+Axes in names: B batch, N patches, K kept patches, D width, P values of a patch (rows, columns, channels).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .position_embedding import sincos_2d
+from .vit import LAYER_NORM_EPS, Block, ConvolutionalStem, VisionTransformer, ViTConfig, initialise_transformer
+
+MLP_RATIO = 4
+TARGET_EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Which patches the encoder sees.
+
+    Attributes:
+        kept_BK: indices of the kept patches, in the order of their noise.
+        restore_BN: for every patch its place among kept-then-masked patches.
+        mask_BN: float, 1 where the patch is masked, in raster order.
+    """
+
+    kept_BK: Tensor
+    restore_BN: Tensor
+    mask_BN: Tensor
+
+
+@dataclass(frozen=True)
+class MaskedAutoencoderOutput:
+    """What one pass computes.
+
+    Attributes:
+        latent_BKD: encoder output, class token first, kept patches in the order of the masking.
+        prediction_BNP: predicted patches.
+        masking: which patches were hidden.
+    """
+
+    latent_BKD: Tensor
+    prediction_BNP: Tensor
+    masking: Masking
+
+
+def draw_masking(noise_BN: Tensor, mask_ratio: float) -> Masking:
+    """Keep the patches of lowest noise: int(N * (1 - mask_ratio)) of each image."""
+    kept = int(noise_BN.shape[1] * (1 - mask_ratio))
+    if kept < 1:
+        raise ValueError(f"a mask ratio of {mask_ratio} keeps none of {noise_BN.shape[1]} patches")
+    order = noise_BN.argsort(dim=1)
+    restore = order.argsort(dim=1)
+    return Masking(order[:, :kept], restore, (restore >= kept).float())
+
+
+def patchify(images_BCHW: Tensor, patch_size: int) -> Tensor:
+    """Images to patches (B, N, patch_size * patch_size * C), each as (row, column, channel); sizes in whole patches."""
+    batch, channels, height, width = images_BCHW.shape
+    rows, columns = height // patch_size, width // patch_size
+    patches = images_BCHW.reshape(batch, channels, rows, patch_size, columns, patch_size)
+    return patches.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, patch_size * patch_size * channels)
+
+
+def unpatchify(patches_BNP: Tensor, grid: tuple[int, int], patch_size: int) -> Tensor:
+    """The inverse of patchify for a grid (rows, columns)."""
+    batch, rows, columns = patches_BNP.shape[0], *grid
+    patches = patches_BNP.reshape(batch, rows, columns, patch_size, patch_size, -1)
+    return patches.permute(0, 5, 1, 3, 2, 4).reshape(batch, -1, rows * patch_size, columns * patch_size)
+
+
+def normalised_patches(images_BCHW: Tensor, patch_size: int) -> Tensor:
+    """The target: patches with their own mean removed, divided by their own (unbiased) standard deviation."""
+    patches = patchify(images_BCHW, patch_size)
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    return (patches - mean) / (variance + TARGET_EPS).sqrt()
+
+
+def reconstruction_loss(prediction_BNP: Tensor, target_BNP: Tensor, mask_BN: Tensor) -> Tensor:
+    """Mean squared error of a patch, averaged over the masked patches of the batch. Scalar."""
+    per_patch = (prediction_BNP - target_BNP).square().mean(dim=-1)
+    return (per_patch * mask_BN).sum() / mask_BN.sum()
+
+
+class Decoder(nn.Module):
+    """The light transformer that turns the latent of the kept patches into all patches' pixels."""
+
+    def __init__(self, config: ViTConfig, embed_dim: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(config.embed_dim, embed_dim)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, embed_dim))
+        nn.init.normal_(self.mask_token, std=0.02)
+        self.position_embedding = nn.Parameter(
+            sincos_2d(embed_dim, config.grid(), class_token=True), requires_grad=False
+        )
+        self.blocks = nn.ModuleList(Block(embed_dim, heads, MLP_RATIO) for _ in range(layers))
+        self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
+        self.output = nn.Linear(embed_dim, config.patch_size**2 * 3)
+        initialise_transformer(self)
+
+    def forward(self, latent_BKD: Tensor, restore_BN: Tensor) -> Tensor:
+        """Latent with the class token first, and each patch's place in it, to predicted patches (B, N, P)."""
+        tokens = self.embedding(latent_BKD)
+        batch, length = restore_BN.shape
+        hidden = self.mask_token.expand(batch, length + 1 - tokens.shape[1], -1)
+        places = restore_BN.unsqueeze(-1).expand(-1, -1, tokens.shape[2])
+        patches = torch.cat([tokens[:, 1:], hidden], dim=1).gather(1, places)
+        tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.position_embedding
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.output(self.norm(tokens))[:, 1:]
+
+
+class MaskedAutoencoder(nn.Module):
+    """Encoder over the visible patches, light decoder over all.
+
+    Both position embeddings are the fixed sine-cosine table and take no gradient.
+
+    Args:
+        config: the encoder, with class_token=True and images in whole patches.
+        decoder_dim, decoder_layers, decoder_heads: the decoder; the published one is 512 wide, 8 deep, 16 heads.
+        mask_ratio: share of the patches that is hidden.
+    """
+
+    def __init__(
+        self,
+        config: ViTConfig,
+        decoder_dim: int = 512,
+        decoder_layers: int = 8,
+        decoder_heads: int = 16,
+        mask_ratio: float = 0.75,
+    ) -> None:
+        super().__init__()
+        if not config.class_token:
+            raise ValueError("the masked autoencoder is trained with a class token: set class_token=True")
+        if any(side % config.patch_size for side in config.image_size):
+            raise ValueError(f"an image of {config.image_size} pixels is not made of patches of {config.patch_size}")
+        self.mask_ratio = mask_ratio
+        self.encoder = VisionTransformer(config)
+        if isinstance(self.encoder.patch_embedding, ConvolutionalStem):
+            # Its receptive field reaches over masked neighbours, which would give the answer away.
+            raise ValueError("a convolutional stem cannot be pretrained by masking patches")
+        self.encoder.position_embedding = nn.Parameter(
+            sincos_2d(config.embed_dim, config.grid(), class_token=True), requires_grad=False
+        )
+        self.decoder = Decoder(config, decoder_dim, decoder_layers, decoder_heads)
+
+    def encode_visible(self, images_B3HW: Tensor, masking: Masking) -> Tensor:
+        """Encoder output (B, 1 + kept, D) for the kept patches, class token first."""
+        tokens, grid = self.encoder.patch_tokens(images_B3HW)
+        class_position, patch_positions = self.encoder.positions(grid)
+        tokens = tokens + patch_positions
+        visible = tokens.gather(1, masking.kept_BK.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+        return self.encoder.encode(self.encoder.prepend_class_token(visible, class_position))
+
+    def forward(self, images_B3HW: Tensor, noise_BN: Tensor | None = None) -> MaskedAutoencoderOutput:
+        """Hide patches and predict them.
+
+        Args:
+            images_B3HW: normalised RGB images of the config's size.
+            noise_BN: a number per patch that decides what is hidden; drawn from the global generator by default.
+        """
+        config = self.encoder.config
+        if tuple(images_B3HW.shape[2:]) != config.image_size:
+            raise ValueError(
+                f"images of {tuple(images_B3HW.shape[2:])} pixels given, the model is for {config.image_size}"
+            )
+        if noise_BN is None:
+            rows, columns = config.grid()
+            noise_BN = torch.rand(images_B3HW.shape[0], rows * columns, device=images_B3HW.device)
+        masking = draw_masking(noise_BN, self.mask_ratio)
+        latent = self.encode_visible(images_B3HW, masking)
+        return MaskedAutoencoderOutput(latent, self.decoder(latent, masking.restore_BN), masking)
+
+    def loss(self, images_B3HW: Tensor, output: MaskedAutoencoderOutput) -> Tensor:
+        """Published loss of one pass over the normalised images it was given: targets normalised patch by patch."""
+        target = normalised_patches(images_B3HW, self.encoder.config.patch_size)
+        return reconstruction_loss(output.prediction_BNP, target, output.masking.mask_BN)

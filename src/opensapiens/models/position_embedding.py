@@ -1,0 +1,60 @@
+"""Position embeddings of the Sapiens backbone: the fixed sine-cosine table and the bicubic resize between grids."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sincos_2d(embed_dim: int, grid: tuple[int, int], class_token: bool = False) -> Tensor:
+    """Fixed two-dimensional sine-cosine table.
+
+    For the position in row r and column c: [sin(r w), cos(r w), sin(c w), cos(c w)], a quarter of the width each, not
+    interleaved, with w_k = 10000^(-k / (embed_dim / 4)). Rows come first, as in the published Sapiens code; the
+    original masked autoencoder puts columns first.
+
+    Args:
+        embed_dim: width of the embedding, a multiple of 4.
+        grid: rows and columns of the patch grid.
+        class_token: put a row of zeros before the table.
+
+    Returns:
+        (1, rows * columns, embed_dim) float32, one row longer with a class token.
+    """
+    if embed_dim % 4:
+        raise ValueError(f"a two-dimensional sine-cosine table needs a width divisible by 4, not {embed_dim}")
+    quarter = embed_dim // 4
+    # float64 until the end: float32 angles of far positions are off by more than the published table's last digit.
+    frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    rows, columns = torch.meshgrid(
+        torch.arange(grid[0], dtype=torch.float64), torch.arange(grid[1], dtype=torch.float64), indexing="ij"
+    )
+    row_angles = rows.reshape(-1, 1) * frequencies
+    column_angles = columns.reshape(-1, 1) * frequencies
+    table = torch.cat([row_angles.sin(), row_angles.cos(), column_angles.sin(), column_angles.cos()], dim=1)
+    if class_token:
+        table = torch.cat([table.new_zeros(1, embed_dim), table])
+    return table.float().unsqueeze(0)
+
+
+def resize_position_embedding(position_1ND: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
+    """Resize the embedding of a patch grid (no class token in it) to another grid.
+
+    Bicubic, corners not aligned, no antialiasing, in float32: the published rule for going from the square of
+    pretraining to the 4:3 of the tasks, and for inputs of another size than the model's.
+
+    Args:
+        position_1ND: (1, rows * columns, D) for the source grid, row-major.
+        source: rows and columns it was made for.
+        target: rows and columns wanted.
+
+    Returns:
+        (1, target rows * target columns, D); the argument itself when the grids are the same.
+    """
+    if source == target:
+        return position_1ND
+    _, length, width = position_1ND.shape
+    if length != source[0] * source[1]:
+        raise ValueError(f"a position embedding of {length} rows does not fit a grid of {source[0]}x{source[1]}")
+    image = position_1ND.float().reshape(1, source[0], source[1], width).permute(0, 3, 1, 2)
+    resized = F.interpolate(image, size=target, mode="bicubic", align_corners=False)
+    return resized.flatten(2).transpose(1, 2).to(position_1ND.dtype)

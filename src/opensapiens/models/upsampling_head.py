@@ -1,0 +1,96 @@
+"""The one head of every dense Sapiens task: transposed convolutions up, then 1x1 convolutions (paper, section 3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INSTANCE_NORM_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """Channels of a head's transposed and 1x1 convolutions, and the share of channels dropped before the output."""
+
+    deconv_channels: tuple[int, ...]
+    conv_channels: tuple[int, ...]
+    dropout: float
+
+
+PUBLISHED_HEADS: dict[str, HeadShape] = {
+    "pose": HeadShape((768, 768), (768, 768), 0.0),
+    "segmentation": HeadShape((768, 768, 768), (768, 768, 768), 0.1),
+    "normals": HeadShape((768, 768, 768), (768, 768, 768), 0.1),
+    "depth": HeadShape((384, 384, 384, 384), (384, 384), 0.1),
+}
+"""The published heads by task."""
+
+
+def _start(layer: nn.Module, std: float) -> None:
+    """Normal(0, std) weight and zero bias."""
+    for name, parameter in layer.named_parameters():
+        nn.init.zeros_(parameter) if name == "bias" else nn.init.normal_(parameter, std=std)
+
+
+class UpsamplingHead(nn.Module):
+    """Features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n), n the number of transposed convolutions.
+
+    Every layer but the last is followed by instance normalisation (no parameters, statistics of the image at hand, in
+    evaluation too) and SiLU. The output has no activation. Whole channels are dropped before it while training.
+
+    Starts as the published segmentation, depth and normal heads do: output Normal(0, 0.01), the rest PyTorch's default.
+    published_head("pose", ...) starts as the published pose head.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        deconv_channels: Sequence[int] = (768, 768),
+        conv_channels: Sequence[int] = (768, 768),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.deconvs = nn.ModuleList()
+        self.convs = nn.ModuleList()
+        width = in_channels
+        for channels in deconv_channels:
+            self.deconvs.append(nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1, bias=False))
+            width = channels
+        for channels in conv_channels:
+            # The bias has no effect (the normalisation removes it), but the published weights hold one.
+            self.convs.append(nn.Conv2d(width, channels, 1))
+            width = channels
+        self.output = nn.Conv2d(width, out_channels, 1)
+        _start(self.output, std=0.01)
+
+    def forward(self, features_BDHW: Tensor) -> Tensor:
+        """Backbone features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n)."""
+        maps = features_BDHW
+        for layer in (*self.deconvs, *self.convs):
+            maps = layer(maps)
+            # Groups of one channel are instance normalisation; this kernel is quicker and keeps the memory format.
+            maps = F.silu(F.group_norm(maps, maps.shape[1], eps=INSTANCE_NORM_EPS))
+        if self.dropout:
+            maps = F.dropout2d(maps, self.dropout, self.training)
+        return self.output(maps)
+
+
+def published_head(task: str, embed_dim: int, out_channels: int) -> UpsamplingHead:
+    """The published head of a task, freshly initialised as the published code does.
+
+    Args:
+        task: "pose" (stride 4), "segmentation" or "normals" (stride 2), "depth" (stride 1).
+        embed_dim: width of the backbone.
+        out_channels: keypoints, parts, 3 for normals, 1 for depth.
+    """
+    if task not in PUBLISHED_HEADS:
+        raise ValueError(f"no published head for {task!r}; there are {', '.join(PUBLISHED_HEADS)}")
+    shape = PUBLISHED_HEADS[task]
+    head = UpsamplingHead(embed_dim, out_channels, shape.deconv_channels, shape.conv_channels, shape.dropout)
+    if task == "pose":
+        for layer in (*head.deconvs, *head.convs, head.output):
+            _start(layer, std=0.001)
+    return head

@@ -1,0 +1,157 @@
+"""The small model that ships inside the package: one backbone, four heads, trained on our own synthetic people."""
+
+from pathlib import Path
+
+from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription, standard_preprocessing
+from opensapiens.data.augment import Augmentation
+from opensapiens.data.shards import ShardDataset
+from opensapiens.labels.keypoint_maps import source_indices
+from opensapiens.labels.keypoints import KEYPOINT_SETS
+from opensapiens.labels.parts import PART_SETS
+from opensapiens.models.vit import ViTConfig
+from opensapiens.tasks.depth.task import DepthTask
+from opensapiens.tasks.normals.task import NormalsTask
+from opensapiens.tasks.pose.task import PoseTask
+from opensapiens.tasks.segmentation.task import SegmentationTask
+from opensapiens.tasks.several import SeveralTasks
+from opensapiens.training.run import OptimizerSettings, Run, ScheduleSettings, Size
+
+KEYPOINTS, PARTS = "sapiens_308", "sapiens_28"
+# A mean over 308 nearly empty heatmaps is some 1/500 of the other heads' losses
+WEIGHTS = {"pose": 300.0, "segmentation": 1.0, "depth": 1.0, "normals": 1.0}
+
+
+def nano(
+    data: Path,
+    output: Path,
+    validation: Path | None = None,
+    steps: int = 60_000,
+    batch_size: int = 32,
+    input_size: Size = (256, 192),
+    stages: tuple[tuple[int, Size], ...] = (),
+    embed_dim: int = 192,
+    layers: int = 8,
+    heads: int = 6,
+    stem_channels: tuple[int, ...] = (24, 48, 96),
+    pose_channels: tuple[int, ...] = (96, 96),
+    dense_channels: tuple[int, ...] = (64, 64),
+    lr: float = 1e-3,
+    label_stride: int = 2,
+    workers: int = 0,
+    seed: int = 0,
+) -> Run:
+    """Pose (308), body parts (28), depth and normals for laptops, from folders of synthetic shards.
+
+    Command: `opensapiens synthesize --output shards/train` and `opensapiens train nano --data shards/train --output
+    nano`. Hardware: two CPU cores; on a GPU add `--device cuda --precision bfloat16 --workers 14 --batch-size 128`.
+    Result: PENDING.
+
+    `stages` may start at smaller crops, for example ((20_000, (128, 96)), (40_000, (192, 144))), at less cost a step.
+    Of the head widths, the deconvolutions' are given; one 1x1 convolution of the last width follows. The backbone
+    starts from convolutions in place of the published single patch convolution, and the learning rate is high, since
+    it is small.
+    """
+    return Run(
+        model=describe(input_size, embed_dim, layers, heads, stem_channels, pose_channels, dense_channels),
+        tasks=nano_tasks,
+        data=ShardDataset(data),
+        validation=None if validation is None else ShardDataset(validation),
+        output=Path(output),
+        steps=steps,
+        batch_size=batch_size,
+        stages=stages,
+        label_stride=label_stride,
+        augmentation=Augmentation(),
+        optimizer=OptimizerSettings(lr=lr, weight_decay=0.05),
+        schedule=ScheduleSettings(warmup_steps=min(1000, steps // 10), decay="cosine", final_factor=0.01),
+        ema_decay=0.9995,
+        workers=workers,
+        seed=seed,
+    )
+
+
+def nano_smoke(data: Path, output: Path, steps: int = 4, batch_size: int = 2, input_size: Size = (64, 48)) -> Run:
+    """The nano recipe at toy size, to see that everything runs: seconds on one CPU core. Learns nothing of use."""
+    return nano(
+        data,
+        output,
+        steps=steps,
+        batch_size=batch_size,
+        input_size=input_size,
+        embed_dim=24,
+        layers=2,
+        heads=2,
+        stem_channels=(4, 8, 12),
+        pose_channels=(8, 8),
+        dense_channels=(8, 8),
+    )
+
+
+def point_weights() -> list[float]:
+    """Weights of the 308 points, 1 on average: 238 of them are on the face and would drown the body's.
+
+    Published: all 1.
+    """
+    keypoints = KEYPOINT_SETS[KEYPOINTS]
+    body = set(source_indices(keypoints, KEYPOINT_SETS["coco_17"]).tolist())
+    of_group = {"face": 0.3, "foot": 3.0}
+    weights = [8.0 if i in body else of_group.get(group, 1.5) for i, group in enumerate(keypoints.groups)]
+    return [weight * len(weights) / sum(weights) for weight in weights]
+
+
+def nano_tasks(input_size: Size, label_stride: int) -> SeveralTasks:
+    """The four tasks at an input size."""
+    return SeveralTasks(
+        {
+            "pose": PoseTask(
+                KEYPOINT_SETS[KEYPOINTS],
+                input_size,
+                heatmap_stride=4,
+                sigma=pose_sigma(input_size),
+                point_weights=point_weights(),
+            ),
+            "segmentation": SegmentationTask(PART_SETS[PARTS], label_stride=label_stride),
+            "depth": DepthTask(l1_weight=1.0, label_stride=label_stride),
+            "normals": NormalsTask(label_stride=label_stride),
+        },
+        WEIGHTS,
+    )
+
+
+def pose_sigma(input_size: Size) -> float:
+    """Published: 6 for heatmaps 256 high. Not below 2: narrower peaks are hard to find from random weights."""
+    return max(6.0 * (input_size[0] / 4) / 256, 2.0)
+
+
+def describe(
+    input_size: Size,
+    embed_dim: int,
+    layers: int,
+    heads: int,
+    stem_channels: tuple[int, ...],
+    pose_channels: tuple[int, ...],
+    dense_channels: tuple[int, ...],
+) -> ModelDescription:
+    """The nano model as its folder records it."""
+
+    def head(out_channels: int, channels: tuple[int, ...], labels: str | None = None) -> HeadDescription:
+        return {
+            "out_channels": out_channels,
+            "deconv_channels": list(channels),
+            "conv_channels": [channels[-1]],
+            "labels": labels,
+        }
+
+    return ModelDescription(
+        name="opensapiens-nano",
+        vit=ViTConfig(input_size, embed_dim, layers, heads, stem_channels=stem_channels),
+        heads={
+            "pose": head(len(KEYPOINT_SETS[KEYPOINTS]), pose_channels, KEYPOINTS),
+            "segmentation": head(len(PART_SETS[PARTS]), dense_channels, PARTS),
+            "depth": head(1, dense_channels),
+            "normals": head(3, dense_channels),
+        },
+        preprocessing=standard_preprocessing(input_size),
+        licence="Apache-2.0",
+        source="recipes.nano, synthetic people",
+    )

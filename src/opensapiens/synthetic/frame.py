@@ -1,0 +1,120 @@
+"""From a scene to a picture with exact labels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from opensapiens.synthetic.anatomy import VERTEX_COUNT
+from opensapiens.synthetic.backdrop import draw_backdrop
+from opensapiens.synthetic.clothing import Wardrobe
+from opensapiens.synthetic.rasterizer import Rendering, render, silhouette
+from opensapiens.synthetic.scene import Scene, ScenePlan
+
+COVER = 0.03
+"""Metres of cloth or hair that may lie over a point that counts as visible."""
+LEAST_PIXELS = 200
+LEAST_VISIBLE = 0.25
+"""A person with fewer visible pixels, or a smaller visible share, is in the picture but not listed."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image (H, W, 3) uint8 RGB and its labels: instances and parts (H, W) uint8, depth (H, W) metres and normals
+    (H, W, 3) with NaN where nobody is, and the record with camera and persons (see data/shards.py)."""
+
+    image: np.ndarray
+    instances: np.ndarray
+    parts: np.ndarray
+    depth: np.ndarray
+    normals: np.ndarray
+    record: dict[str, Any]
+
+
+def photograph(rng: np.random.Generator, scene: Scene, plan: ScenePlan, wardrobe: Wardrobe) -> Frame:
+    """Renders a scene before a backdrop, with a camera's faults, and reads off the labels."""
+    rendering = render(scene.mesh, scene.materials, scene.camera, scene.light, scene.ground)
+    hit = rendering.triangle >= 0
+    instances = np.where(hit, scene.mesh.instance[rendering.triangle], 0).astype(np.uint8)
+    people = instances > 0
+    parts = np.where(people, scene.mesh.part[rendering.triangle], 0).astype(np.uint8)
+    depth = np.where(people, rendering.depth, np.nan).astype(np.float32)
+    normals = np.where(people[..., None], rendering.normals, np.nan).astype(np.float32)
+    image = _develop(rng, rendering, people)
+    camera = scene.camera
+    record = {
+        "width": camera.size[1],
+        "height": camera.size[0],
+        "depth_scale": 0.001,
+        "camera": {"fx": camera.focal, "fy": camera.focal, "cx": camera.center[0], "cy": camera.center[1]},
+        "persons": _persons(scene, plan, wardrobe, instances, rendering.depth),
+    }
+    return Frame(image, instances, parts, depth, normals, record)
+
+
+def _develop(rng: np.random.Generator, rendering: Rendering, people: np.ndarray) -> np.ndarray:
+    """Linear light to an 8-bit picture: exposure, white balance, tone, lens and sensor."""
+    size = people.shape
+    color, cover = rendering.color, rendering.covered[..., None]
+    seen = people if people.any() else rendering.covered > 0
+    level = float(np.median(color[seen])) if seen.any() else 0.3
+    exposure = rng.uniform(0.08, 0.4) / max(level, 0.02) if rng.random() < 0.5 else rng.uniform(0.7, 1.3)
+    balance = np.clip(exposure, 0.3, 4.0) * rng.normal(1, 0.05, 3)
+    shown = np.maximum(color * balance.astype(np.float32), 0)
+    shown = cv2.pow(np.minimum(shown / (1 + np.float32(rng.uniform(0, 0.3)) * shown), 1), 1 / 2.2)
+    picture = shown * cover + draw_backdrop(rng, size) * (1 - cover)
+    if rng.random() < 0.4:
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.9) * size[0] / 320)
+    if rng.random() < 0.4:
+        y, x = np.linspace(-1, 1, size[0], dtype=np.float32), np.linspace(-1, 1, size[1], dtype=np.float32)
+        picture = picture * (1 - np.float32(rng.uniform(0, 0.3)) * (x**2 + y[:, None] ** 2))[..., None]
+    if rng.random() < 0.5:
+        picture = picture + rng.standard_normal((*size, 3), np.float32) * np.float32(rng.uniform(0.003, 0.03))
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def _persons(
+    scene: Scene, plan: ScenePlan, wardrobe: Wardrobe, instances: np.ndarray, depth: np.ndarray
+) -> list[dict[str, Any]]:
+    height, width = instances.shape
+    persons = []
+    for i, person in enumerate(plan.people):
+        mask = instances == i + 1
+        visible = int(mask.sum())
+        alone = int(silhouette(scene.mesh, scene.camera, i + 1).sum())
+        if visible < LEAST_PIXELS or visible < LEAST_VISIBLE * alone:
+            continue
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        outline = scene.camera.project(scene.bodies[i, :VERTEX_COUNT:5])
+        outside = (outline[:, 0] < 0) | (outline[:, 0] >= width) | (outline[:, 1] < 0) | (outline[:, 1] >= height)
+        box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+        persons.append(
+            {
+                "id": i + 1,
+                "box": box,
+                "keypoints": _keypoints(scene, i, wardrobe, mask, depth),
+                "height_fraction": round((box[3] - box[1]) / height, 4),
+                "yaw_degrees": round(person.yaw, 1),
+                "occluded_fraction": round(1 - visible / alone, 4),
+                "truncated": bool(outside.mean() > 0.05),
+                "pose": person.activity,
+                "age": round(person.phenotype["age"], 3),
+                "visible_pixels": visible,
+            }
+        )
+    return persons
+
+
+def _keypoints(scene: Scene, i: int, wardrobe: Wardrobe, mask: np.ndarray, depth: np.ndarray) -> list[list[float]]:
+    """The 308 points as [x, y, visibility]: 2 in sight, 1 hidden, 0 outside the frame."""
+    height, width = mask.shape
+    anatomy = wardrobe.anatomy
+    points = anatomy.keypoints(scene.bodies[i])
+    seen = scene.camera.project(points)
+    column, row = np.rint(seen[:, 0]).astype(int), np.rint(seen[:, 1]).astype(int)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (seen[:, 2] > 0.05)
+    column, row = column.clip(0, width - 1), row.clip(0, height - 1)
+    in_sight = inside & mask[row, column] & (seen[:, 2] - depth[row, column] < anatomy.keypoint_radius + COVER)
+    visibility = np.where(in_sight, 2, np.where(inside, 1, 0))
+    return np.column_stack([np.round(seen[:, :2].astype(float), 2), visibility]).tolist()

@@ -1,0 +1,294 @@
+"""Poses that people take, as joint angles drawn around named activities.
+
+A pose is one rotation per bone of the body model, relative to the parent and in the axes of the world at rest
+(+x the person's left, -y the front, +z up). At rest the arms hang at 45 degrees, the elbows are bent.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+ACTIVITIES = {
+    "standing": 0.2,
+    "walking": 0.14,
+    "running": 0.08,
+    "sitting": 0.18,
+    "crouching": 0.1,
+    "kneeling": 0.05,
+    "lying": 0.06,
+    "bending": 0.07,
+    "sport": 0.12,
+}
+Angles = tuple[float, float]
+_FINGERS = range(1, 6)
+
+
+def rotation_about(axis: np.ndarray, degrees: float) -> np.ndarray:
+    """Rotation matrix (3, 3) by an angle about an axis (3,) that need not have unit length."""
+    x, y, z = (float(component) for component in axis)
+    length = math.sqrt(x * x + y * y + z * z)
+    x, y, z = x / length, y / length, z / length
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    rest = 1 - cosine
+    return np.array(
+        [
+            [cosine + x * x * rest, x * y * rest - z * sine, x * z * rest + y * sine],
+            [y * x * rest + z * sine, cosine + y * y * rest, y * z * rest - x * sine],
+            [z * x * rest - y * sine, z * y * rest + x * sine, cosine + z * z * rest],
+        ]
+    )
+
+
+def rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Smallest rotation (3, 3) that turns one direction (3,) into another."""
+    source, target = source / np.linalg.norm(source), target / np.linalg.norm(target)
+    axis = np.cross(source, target)
+    if np.linalg.norm(axis) < 1e-9:
+        return np.eye(3) if source @ target > 0 else rotation_about(np.array([source[1], -source[0], 1e-6]), 180)
+    return rotation_about(axis, np.rad2deg(np.arccos(np.clip(source @ target, -1, 1))))
+
+
+class PoseSampler:
+    """Draws poses for a skeleton given by its bone names and the joints' places at rest (J, 3) in metres."""
+
+    def __init__(self, bones: Sequence[str], joints: np.ndarray):
+        self.index = {name: i for i, name in enumerate(bones)}
+        self.joints = joints
+
+    def draw(self, rng: np.random.Generator) -> tuple[str, np.ndarray]:
+        """One pose: the activity's name and rotations (J, 3, 3); the root's is the whole body's attitude."""
+        name = str(rng.choice(list(ACTIVITIES), p=list(ACTIVITIES.values())))
+        pose = np.repeat(np.eye(3)[None], len(self.index), 0)
+        _LEGS_AND_TRUNK[name](self, pose, rng)
+        self._arms(pose, name, rng)
+        self._head(pose, rng)
+        for side in "LR":
+            self._hand(pose, side, rng)
+        return name, pose
+
+    def _direction(self, start: str, end: str) -> np.ndarray:
+        direction = self.joints[self.index[end]] - self.joints[self.index[start]]
+        return direction / np.linalg.norm(direction)
+
+    def _turn(self, pose: np.ndarray, bone: str, rotation: np.ndarray) -> None:
+        pose[self.index[bone]] = pose[self.index[bone]] @ rotation
+
+    def _leg(self, pose: np.ndarray, side: str, flexion: float, abduction: float, twist: float, knee: float) -> None:
+        """Angles in degrees, positive: thigh forward, thigh outward, toes outward, knee bent."""
+        sign = 1.0 if side == "L" else -1.0
+        thigh = self._direction(f"upperleg01.{side}", f"lowerleg01.{side}")
+        outward = rotation_about(np.array([0.0, 1.0, 0.0]), -sign * abduction)
+        forward = rotation_about(np.array([1.0, 0.0, 0.0]), -flexion)
+        self._turn(pose, f"upperleg01.{side}", forward @ outward @ rotation_about(-thigh, -sign * twist))
+        self._turn(pose, f"lowerleg01.{side}", rotation_about(np.array([1.0, 0.0, 0.0]), knee))
+
+    def _feet(self, pose: np.ndarray, rng: np.random.Generator, spread: float) -> None:
+        for side in "LR":
+            self._turn(pose, f"foot.{side}", rotation_about(np.array([1.0, 0, 0]), rng.normal(0, spread)))
+            self._turn(pose, f"foot.{side}", rotation_about(np.array([0, 1.0, 0]), rng.normal(0, 0.4 * spread)))
+
+    def _trunk(self, pose: np.ndarray, forward: float, sideways: float, twist: float) -> None:
+        """Bends the spine; degrees in all, shared by its bones."""
+        for bone in ("spine05", "spine04", "spine03", "spine02", "spine01"):
+            share = rotation_about(np.array([1.0, 0, 0]), forward / 5) @ rotation_about(
+                np.array([0, 1.0, 0]), sideways / 5
+            )
+            self._turn(pose, bone, share @ rotation_about(np.array([0, 0, 1.0]), twist / 5))
+
+    def _head(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        nod, tilt, turn = rng.normal(0, 14), rng.normal(0, 9), rng.normal(0, 25)
+        for bone in ("neck01", "neck02", "head"):
+            rotation = rotation_about(np.array([1.0, 0, 0]), nod / 3) @ rotation_about(np.array([0, 1.0, 0]), tilt / 3)
+            self._turn(pose, bone, rotation @ rotation_about(np.array([0, 0, 1.0]), np.clip(turn, -65, 65) / 3))
+
+    def _arm(self, pose: np.ndarray, side: str, raised: float, azimuth: float, elbow: float, twist: float) -> None:
+        """Upper arm raised from hanging (0) over level (90) to overhead (180), towards the side (azimuth 0) or the
+        front (90); elbow straight at 0; twist turns the upper arm about itself. Degrees."""
+        sign = 1.0 if side == "L" else -1.0
+        up, around = np.deg2rad(raised), np.deg2rad(azimuth)
+        target = np.array([sign * np.sin(up) * np.cos(around), -np.sin(up) * np.sin(around), -np.cos(up)])
+        rest = self._direction(f"upperarm01.{side}", f"lowerarm01.{side}")
+        girdle = np.clip(0.25 * (raised - 40), -8, 30)
+        lift = rotation_about(np.array([0, 1.0, 0]), -sign * girdle * 0.5)
+        self._turn(pose, f"clavicle.{side}", lift)
+        self._turn(pose, f"shoulder01.{side}", lift)
+        local_target = (lift @ lift).T @ target
+        self._turn(
+            pose, f"upperarm01.{side}", rotation_between(rest, local_target) @ rotation_about(rest, sign * twist)
+        )
+        forearm = self._direction(f"lowerarm01.{side}", f"wrist.{side}")
+        hinge = np.cross(rest, forearm)
+        at_rest = np.rad2deg(np.arccos(np.clip(rest @ forearm, -1, 1)))
+        self._turn(pose, f"lowerarm01.{side}", rotation_about(hinge, elbow - at_rest))
+
+    def _arms(self, pose: np.ndarray, activity: str, rng: np.random.Generator) -> None:
+        options: dict[str, Sequence[str]] = {
+            "standing": ("hang", "hang", "hang", "hips", "hold", "reach", "face", "random"),
+            "walking": ("swing", "swing", "hang", "hold", "reach"),
+            "running": ("run", "run", "swing"),
+            "sitting": ("lap", "lap", "hold", "hold", "reach", "face", "hang"),
+            "crouching": ("hold", "reach", "lap", "random", "hang"),
+            "kneeling": ("hold", "reach", "lap", "hang", "random"),
+            "lying": ("hang", "random", "reach", "face"),
+            "bending": ("hang", "reach", "hold", "random"),
+            "sport": ("random", "reach", "random", "run"),
+        }
+        both = str(rng.choice(options[activity]))
+        phase = rng.choice([-1.0, 1.0])
+        for side in "LR":
+            gesture = both if rng.random() < 0.7 else str(rng.choice(options[activity]))
+            raised, azimuth, elbow, twist = self._gesture(gesture, phase if side == "L" else -phase, rng)
+            self._arm(pose, side, raised, azimuth, elbow, twist)
+            self._turn(
+                pose,
+                f"lowerarm02.{side}",
+                rotation_about(self._direction(f"lowerarm01.{side}", f"wrist.{side}"), rng.normal(0, 25)),
+            )
+            self._turn(pose, f"wrist.{side}", rotation_about(rng.normal(size=3), np.clip(rng.normal(0, 18), -45, 45)))
+
+    @staticmethod
+    def _gesture(name: str, phase: float, rng: np.random.Generator) -> tuple[float, float, float, float]:
+        """Raised, azimuth, elbow and twist in degrees; phase +1 for the arm that swings forward."""
+        u = rng.uniform
+        if name == "hang":
+            return u(4, 24), u(-20, 70), u(3, 35), u(-25, 25)
+        if name == "hips":
+            return u(35, 55), u(-25, 10), u(85, 115), u(-85, -55)
+        if name == "hold":
+            return u(8, 45), u(40, 95), u(60, 115), u(-35, 25)
+        if name == "lap":
+            return u(10, 35), u(50, 95), u(20, 75), u(-25, 20)
+        if name == "reach":
+            return u(50, 170), u(-5, 100), u(0, 60), u(-40, 40)
+        if name == "face":
+            return u(25, 85), u(40, 95), u(110, 145), u(-30, 20)
+        if name == "swing":
+            return (
+                (u(8, 35), u(75, 100), u(8, 50), u(-15, 15))
+                if phase > 0
+                else (u(8, 32), u(-100, -65), u(3, 30), u(-15, 15))
+            )
+        if name == "run":
+            return (
+                (u(20, 55), u(70, 100), u(60, 110), u(-15, 15))
+                if phase > 0
+                else (u(25, 60), u(-100, -70), u(60, 110), u(-15, 15))
+            )
+        return u(0, 160), u(-35, 115), u(0, 135), u(-50, 50)
+
+    def _hand(self, pose: np.ndarray, side: str, rng: np.random.Generator) -> None:
+        across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
+        curl_all = rng.choice([rng.uniform(0, 15), rng.uniform(10, 45), rng.uniform(45, 85)])
+        spread = rng.uniform(-3, 9)
+        palm = np.cross(self._direction(f"wrist.{side}", f"finger3-1.{side}"), across)
+        for finger in _FINGERS:
+            curl = np.clip(curl_all + rng.normal(0, 10), -8, 95)
+            if rng.random() < 0.1:
+                curl = rng.uniform(0, 10)
+            if finger == 1:
+                curl *= 0.45
+            if finger > 1:
+                self._turn(pose, f"finger{finger}-1.{side}", rotation_about(palm, spread * (finger - 3)))
+            for joint in (1, 2, 3):
+                bone = f"finger{finger}-{joint}.{side}"
+                towards_palm = (
+                    -across if finger > 1 else np.cross(self._direction(f"finger1-1.{side}", f"finger1-3.{side}"), palm)
+                )
+                self._turn(pose, bone, rotation_about(towards_palm, curl * (0.75 if joint == 1 else 1.0)))
+
+    def _standing(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        for side in "LR":
+            self._leg(pose, side, rng.uniform(-6, 12), rng.uniform(-5, 12), rng.uniform(-8, 20), rng.uniform(0, 14))
+        if rng.random() < 0.25:
+            self._leg(pose, str(rng.choice(["L", "R"])), rng.uniform(0, 25), rng.uniform(-4, 8), 0, rng.uniform(0, 45))
+        self._trunk(pose, rng.normal(0, 6), rng.normal(0, 5), rng.normal(0, 8))
+        self._feet(pose, rng, 6)
+
+    def _walking(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        front, back = rng.permutation(["L", "R"])
+        self._leg(pose, front, rng.uniform(5, 40), rng.uniform(-6, 4), rng.uniform(-5, 12), rng.uniform(0, 35))
+        self._leg(pose, back, rng.uniform(-25, 5), rng.uniform(-6, 4), rng.uniform(-5, 12), rng.uniform(0, 60))
+        self._trunk(pose, rng.uniform(-2, 14), rng.normal(0, 4), rng.normal(0, 10))
+        self._feet(pose, rng, 12)
+
+    def _running(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        front, back = rng.permutation(["L", "R"])
+        self._leg(pose, front, rng.uniform(25, 85), rng.uniform(-4, 8), rng.uniform(-5, 10), rng.uniform(20, 110))
+        self._leg(pose, back, rng.uniform(-35, 5), rng.uniform(-4, 6), rng.uniform(-5, 10), rng.uniform(10, 110))
+        self._trunk(pose, rng.uniform(0, 25), rng.normal(0, 5), rng.normal(0, 12))
+        self._feet(pose, rng, 16)
+
+    def _sitting(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        flexion, knee = rng.uniform(65, 105), rng.uniform(35, 105)
+        for side in "LR":
+            self._leg(
+                pose,
+                side,
+                flexion + rng.normal(0, 7),
+                rng.uniform(-7, 25),
+                rng.uniform(-10, 15),
+                max(knee + rng.normal(0, 12), 0),
+            )
+        self._trunk(pose, rng.normal(8, 14), rng.normal(0, 7), rng.normal(0, 10))
+        self._turn(pose, "root", rotation_about(np.array([1.0, 0, 0]), rng.normal(-4, 10)))
+        self._feet(pose, rng, 12)
+
+    def _crouching(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        flexion, knee = rng.uniform(65, 130), rng.uniform(75, 140)
+        for side in "LR":
+            self._leg(
+                pose,
+                side,
+                flexion + rng.normal(0, 10),
+                rng.uniform(0, 35),
+                rng.uniform(-5, 25),
+                np.clip(knee + rng.normal(0, 12), 30, 148),
+            )
+        self._trunk(pose, rng.uniform(0, 40), rng.normal(0, 7), rng.normal(0, 12))
+        self._turn(pose, "root", rotation_about(np.array([1.0, 0, 0]), rng.uniform(0, 45)))
+        self._feet(pose, rng, 16)
+
+    def _kneeling(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        one = rng.random() < 0.5
+        for i, side in enumerate(rng.permutation(["L", "R"])):
+            if one and i == 0:
+                self._leg(
+                    pose, side, rng.uniform(75, 105), rng.uniform(-5, 20), rng.uniform(-5, 15), rng.uniform(70, 110)
+                )
+            else:
+                self._leg(
+                    pose, side, rng.uniform(-8, 35), rng.uniform(-5, 15), rng.uniform(-8, 8), rng.uniform(85, 140)
+                )
+        self._trunk(pose, rng.uniform(-5, 30), rng.normal(0, 7), rng.normal(0, 10))
+        self._feet(pose, rng, 25)
+
+    def _lying(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        for side in "LR":
+            self._leg(pose, side, rng.uniform(-10, 70), rng.uniform(-6, 25), rng.uniform(-10, 25), rng.uniform(0, 100))
+        self._trunk(pose, rng.normal(5, 12), rng.normal(0, 8), rng.normal(0, 10))
+        roll = rotation_about(np.array([0, 0, 1.0]), float(rng.choice([0.0, 90.0, -90.0, 180.0])) + rng.normal(0, 20))
+        self._turn(pose, "root", rotation_about(np.array([1.0, 0, 0]), -90 + rng.normal(0, 8)) @ roll)
+        self._feet(pose, rng, 18)
+
+    def _bending(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        lean = rng.uniform(20, 75)
+        for side in "LR":
+            self._leg(
+                pose, side, lean + rng.uniform(-10, 20), rng.uniform(-4, 14), rng.uniform(-5, 15), rng.uniform(0, 45)
+            )
+        self._trunk(pose, rng.uniform(5, 50), rng.normal(0, 8), rng.normal(0, 15))
+        self._turn(pose, "root", rotation_about(np.array([1.0, 0, 0]), lean))
+        self._feet(pose, rng, 10)
+
+    def _sport(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        for side in "LR":
+            self._leg(pose, side, rng.uniform(-30, 100), rng.uniform(-8, 45), rng.uniform(-15, 30), rng.uniform(0, 120))
+        self._trunk(pose, rng.uniform(-15, 40), rng.normal(0, 14), rng.normal(0, 20))
+        self._turn(pose, "root", rotation_about(rng.normal(size=3) * [1, 1, 0.1], rng.normal(0, 22)))
+        self._feet(pose, rng, 22)
+
+
+_LEGS_AND_TRUNK: dict[str, Callable[[PoseSampler, np.ndarray, np.random.Generator], None]] = {
+    name: getattr(PoseSampler, f"_{name}") for name in ACTIVITIES
+}

@@ -1,0 +1,20 @@
+"""What a set of synthetic frames is like. Apart from the rest so that it can be read without a renderer installed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Style:
+    """What a set of frames is like.
+
+    size (h, w) pixels; people: chance of 1, 2, ... in a frame; framing: chances of whole body, upper body, face, and a
+    close look at any part; height: range of the whole body's height over the frame's when all of it is wanted;
+    off_center: chance that the frame cuts through the person; occluders: chance of things in front.
+    """
+
+    size: tuple[int, int] = (320, 256)
+    people: tuple[float, ...] = (0.62, 0.26, 0.12)
+    framing: tuple[float, float, float, float] = (0.54, 0.24, 0.1, 0.12)
+    height: tuple[float, float] = (0.5, 0.97)
+    off_center: float = 0.2
+    occluders: float = 0.4

@@ -1,0 +1,1 @@
+"""Relative depth of a person, small = near."""

@@ -1,0 +1,30 @@
+"""Scale-invariant log loss as published, and an L1 term that also teaches where that one is blind."""
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-6
+
+
+def silog(prediction_BHW: Tensor, target_BHW: Tensor) -> Tensor:
+    """(B,) sqrt(mean(d^2) - mean(d)^2 / 2) with d = log(target) - log(prediction) over the pixels with target > 1e-6.
+
+    Its mean is the published `SiLogLoss`: a sample without such pixels is 0 and counts, and the nearest pixel, whose
+    target is 0, is left out. Predictions are clamped at 1e-6, so a pixel predicted below that gets no gradient: a head
+    that starts from scratch should start with its output bias near 0.5, or be given the L1 term as well.
+    """
+    valid = target_BHW > EPSILON  # false for NaN too
+    difference = target_BHW.clamp(min=EPSILON).log() - prediction_BHW.clamp(min=EPSILON).log()
+    difference = torch.where(valid, difference, 0).flatten(1)
+    pixels = valid.flatten(1).sum(dim=1).clamp(min=1)
+    mean_square = difference.square().sum(dim=1) / pixels
+    variance = mean_square - 0.5 * (difference.sum(dim=1) / pixels).square()
+    # The root has no gradient at 0, where empty and perfect samples are (there the published code gives NaN).
+    return torch.where(valid.flatten(1).any(dim=1), variance.clamp(min=1e-12).sqrt(), 0)
+
+
+def depth_l1(prediction_BHW: Tensor, target_BHW: Tensor) -> Tensor:
+    """(B,) mean absolute error over the person (target >= 0), 0 where there is none. Not in the published training."""
+    inside = target_BHW >= 0
+    error = torch.where(inside, (prediction_BHW - target_BHW).abs(), 0).flatten(1)
+    return error.sum(dim=1) / inside.flatten(1).sum(dim=1).clamp(min=1)

@@ -1,0 +1,62 @@
+"""The one forward pass for validation, evaluation and inference, with or without the flip test."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class FlipRule:
+    """How a head's channels change when its input is mirrored.
+
+    permutation: (C,) the channel of the mirrored maps that takes each channel's place; None = every channel stays.
+    negated: channels whose sign turns (x of a surface normal).
+    """
+
+    permutation: Sequence[int] | None = None
+    negated: tuple[int, ...] = ()
+
+    def undo(self, maps_BChw: Tensor) -> Tensor:
+        """Maps of mirrored images -> maps of the images as they were."""
+        maps = maps_BChw.flip(-1)
+        if self.permutation is not None:
+            if len(self.permutation) != maps.shape[1]:
+                raise ValueError(f"the flip rule has {len(self.permutation)} channels, the maps {maps.shape[1]}")
+            maps = maps[:, torch.as_tensor(self.permutation, device=maps.device)]
+        for channel in self.negated:
+            maps[:, channel] = -maps[:, channel]  # `flip` has already copied
+        return maps
+
+
+@torch.no_grad()
+def maps(
+    model: nn.Module,
+    images_B3HW: Tensor,
+    flip: bool = False,
+    flip_rules: Mapping[str, FlipRule] | None = None,
+    heads: Sequence[str] | None = None,
+) -> dict[str, Tensor]:
+    """Raw maps of each head, without gradients.
+
+    With `flip`: the mean of the maps and of those of the mirrored images, mirrored back but not shifted, as published.
+
+    Args:
+        model: a HumanModel, or anything called with (images, heads) that returns maps by head.
+        images_B3HW: normalised images.
+        flip_rules: head name -> its rule (`task.flip_rule`); needed for every head when `flip`.
+        heads: heads to run; None = all.
+
+    Raises:
+        ValueError: `flip` for a head without a rule, or a rule of another number of channels.
+    """
+    plain: dict[str, Tensor] = model(images_B3HW, heads)
+    if not flip:
+        return plain
+    rules = flip_rules or {}
+    missing = [head for head in plain if head not in rules]
+    if missing:
+        raise ValueError(f"the flip test needs a flip rule for {', '.join(missing)}")
+    mirrored = model(images_B3HW.flip(-1), heads)
+    return {head: (plain[head] + rules[head].undo(mirrored[head])) * 0.5 for head in plain}

@@ -1,0 +1,1 @@
+"""Surface normals of a person in the camera frame."""

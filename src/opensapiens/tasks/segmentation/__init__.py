@@ -1,0 +1,1 @@
+"""Body parts as a class per pixel."""

@@ -1,0 +1,71 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from opensapiens.cli import main
+from opensapiens.cli.main import COMMANDS
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "usage: opensapiens" in out
+    assert command == ["models"] or "$ opensapiens " in out, "with an example"
+
+
+def test_it_runs_as_a_module_and_help_does_not_wait_for_torch() -> None:
+    code = "import sys; from opensapiens.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-m", "opensapiens", "predic"], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "predict" in done.stderr + done.stdout
+
+
+def test_evaluate_writes_a_flat_object(
+    people_shards: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new" / "depth.json"
+    arguments = ["--images", str(people_shards), "--model", str(tiny_model), "--limit", "1", "--json", str(path)]
+    assert main(["evaluate", "depth", *arguments]) == 0
+    figures = json.loads(path.read_text())
+    assert figures["task"] == "depth" and figures["people"] == 2 and isinstance(figures["r2"], float)
+    assert "constant_rmse" in capsys.readouterr().out
+
+
+def test_evaluate_says_what_is_wrong(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "depth", "--images", str(tmp_path), "--model", str(tiny_model)]) == 2
+    assert "holds no shards" in capsys.readouterr().err
+    assert main(["evaluate", "hair", "--images", str(tmp_path)]) == 2
+
+
+def test_models_lists_what_can_be_named(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opensapiens.inference.loading._embedded_folders", lambda: {"tiny": tiny_model})
+    assert main(["models"]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["NAME", "TASKS", "PARAMETERS"]
+    assert row.split()[:2] == ["tiny", "pose,segmentation,depth,normals"] and "64x48" in row
+
+
+def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("opensapiens.inference.files.find_inputs", interrupted)
+    assert main(["predict", "a.jpg", "--output", str(tmp_path)]) == 130
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("opensapiens.inference.files.find_inputs", broken)
+    with pytest.raises(KeyError):
+        main(["predict", "a.jpg", "--output", str(tmp_path)])

@@ -1,0 +1,94 @@
+"""The crop moves image and labels alike, and turns or mirrors what has a direction."""
+
+import numpy as np
+import pytest
+
+from opensapiens.data.crop import crop_sample
+from opensapiens.data.sample import Sample
+from opensapiens.labels.keypoints import SAPIENS_308
+from opensapiens.labels.parts import SAPIENS_28
+
+LEFT_HAND, RIGHT_HAND = SAPIENS_28.index("Left_Hand"), SAPIENS_28.index("Right_Hand")
+LEFT_WRIST, RIGHT_WRIST = SAPIENS_308.index("left_wrist"), SAPIENS_308.index("right_wrist")
+CENTER, SCALE = np.array([40.0, 60.0]), np.array([72.0, 96.0])
+
+
+def one_spot() -> Sample:
+    """A bright 5x5 square around (50, 40), labelled in every way, its normal pointing right and a little up."""
+    image = np.zeros((120, 90, 3), np.uint8)
+    parts = np.zeros((120, 90), np.uint8)
+    depth = np.full((120, 90), np.nan, np.float32)
+    normals = np.full((120, 90, 3), np.nan, np.float32)
+    square = np.s_[38:43, 48:53]
+    image[square], parts[square], depth[square], normals[square] = 255, LEFT_HAND, 2.5, (0.8, 0.6, 0)
+    keypoints = np.zeros((308, 3), np.float32)
+    keypoints[LEFT_WRIST] = 50, 40, 1
+    box = np.array([48, 38, 53, 43], np.float32)
+    return Sample(image, "spot", box, keypoints, parts, depth, normals, parts > 0)
+
+
+def place(mask: np.ndarray) -> np.ndarray:
+    """The centre (x, y) of the pixels of a mask."""
+    return np.argwhere(mask).mean(0)[::-1]
+
+
+@pytest.mark.parametrize("rotation", [0.0, 35.0, -60.0])
+@pytest.mark.parametrize("flip", [False, True])
+def test_image_and_labels_stay_together(rotation: float, flip: bool) -> None:
+    crop = crop_sample(one_spot(), (128, 96), CENTER, SCALE, rotation, flip)
+    wrist = RIGHT_WRIST if flip else LEFT_WRIST
+    assert crop.keypoints is not None and crop.parts is not None and crop.depth is not None
+    assert crop.normals is not None and crop.mask is not None and crop.box is not None
+    assert crop.keypoints[wrist, 2] == 1 and (crop.keypoints[:, 2] > 0).sum() == 1
+    point = crop.keypoints[wrist, :2]
+    assert np.abs(place(crop.image[..., 0] > 127) - point).max() < 0.6
+    assert np.abs(place(crop.mask) - point).max() < 0.6
+    np.testing.assert_array_equal(crop.parts == (RIGHT_HAND if flip else LEFT_HAND), crop.mask)
+    np.testing.assert_array_equal(crop.depth == 2.5, crop.mask)
+    np.testing.assert_array_equal(np.isfinite(crop.normals).all(-1), crop.mask)
+    assert (crop.box[:2] < point).all() and (point < crop.box[2:]).all()
+
+
+@pytest.mark.parametrize("rotation", [0.0, 35.0, -60.0])
+@pytest.mark.parametrize("flip", [False, True])
+def test_normals_turn_with_the_picture(rotation: float, flip: bool) -> None:
+    """An arrow of two image points turns by the crop; the normal along it must point the same way, its y upwards."""
+    sample = one_spot()
+    assert sample.keypoints is not None
+    sample.keypoints[0] = 50, 40, 2  # the nose is its own mirror image; so is point 69, the neck
+    neck = SAPIENS_308.index("neck")
+    sample.keypoints[neck] = 50 + 8, 40 - 6, 2
+    crop = crop_sample(sample, (128, 96), CENTER, SCALE, rotation, flip)
+    assert crop.keypoints is not None and crop.normals is not None and crop.mask is not None
+    arrow = (crop.keypoints[neck, :2] - crop.keypoints[0, :2]) * (1, -1)
+    normal = crop.normals[crop.mask][0]
+    np.testing.assert_allclose(normal[:2], arrow / np.linalg.norm(arrow), atol=0.01)
+    assert abs(np.linalg.norm(normal) - 1) < 1e-5
+
+
+def test_flip_is_the_mirror_image_of_the_crop() -> None:
+    generator = np.random.default_rng(0)
+    sample = one_spot()
+    sample.image = generator.integers(0, 256, sample.image.shape, dtype=np.uint8)
+    plain = crop_sample(sample, (128, 96), CENTER, SCALE, 20)
+    mirrored = crop_sample(sample, (128, 96), CENTER, SCALE, 20, flip=True)
+    assert np.abs(mirrored.image[:, ::-1].astype(int) - plain.image).max() <= 16  # warpAffine rounds to 1/32 pixel
+
+
+def test_outside_the_picture_is_nothing() -> None:
+    sample = one_spot()
+    sample.image[:] = 255
+    crop = crop_sample(sample, (64, 48), np.array([0.0, 0.0]), SCALE)
+    assert crop.image[0, 0].max() == 0 and crop.parts is not None and crop.parts[0, 0] == 0
+    assert crop.depth is not None and np.isnan(crop.depth[0, 0])
+    assert crop.normals is not None and np.isnan(crop.normals[0, 0]).all()
+
+
+def test_ignored_pixels_stay_ignored_and_absent_labels_absent() -> None:
+    sample = one_spot()
+    assert sample.parts is not None
+    sample.parts[:] = 255
+    sample.depth = sample.normals = sample.keypoints = sample.mask = sample.box = None
+    crop = crop_sample(sample, (64, 48), CENTER, SCALE, flip=True)
+    assert crop.parts is not None and crop.parts[32, 24] == 255
+    assert crop.depth is crop.normals is crop.keypoints is crop.mask is crop.box is None

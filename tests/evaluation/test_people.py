@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from opensapiens.evaluation.people import _mask, difficulty, hardest_third, read_coco_images, read_shard_images
+from opensapiens.labels.keypoint_maps import source_indices
+from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
+
+
+def test_difficulty_grows_with_what_is_missing() -> None:
+    easy = difficulty(1.0, 0.0, False)
+    assert easy == 0
+    assert difficulty(0.2, 0.0, False) > easy < difficulty(1.0, 0.3, False)
+    assert difficulty(1.0, 0.0, True) > difficulty(1.0, 0.4, False)
+
+
+def test_the_hardest_third() -> None:
+    assert hardest_third([0.1, 0.9, 0.5, 0.4, 0.2, 0.8]).tolist() == [False, True, False, False, False, True]
+    assert hardest_third([0.0]).tolist() == [True]
+
+
+def test_shards_come_frame_by_frame_as_coco(people_shards: Path) -> None:
+    images = list(read_shard_images(people_shards))
+    assert [len(image.persons) for image in images] == [2] * 6
+    assert len(list(read_shard_images(people_shards, limit=2))) == 2
+    ids = [entry["id"] for image in images for entry in image.coco_annotations]
+    assert len(set(ids)) == 12
+    person, entry = images[3].persons[1], images[3].coco_annotations[1]
+    assert entry["image_id"] == images[3].coco_image["id"] == 4
+    x, y, width, height = entry["bbox"]
+    assert [x, y, x + width, y + height] == person.sample.box.tolist()
+    expected = person.sample.keypoints[source_indices(SAPIENS_308, COCO_17)]
+    assert np.array_equal(np.array(entry["keypoints"]).reshape(17, 3)[:, 2], expected[:, 2])
+    assert np.allclose(person.keypoints[:, :2], expected[:, :2])
+    assert person.area == entry["area"] == person.sample.mask.sum()
+
+
+def coco_file(folder: Path) -> Path:
+    """Image 1: one labelled person, one without points, a crowd. Image 2: nobody labelled."""
+    for number in (1, 2):
+        Image.new("RGB", (100, 80)).save(folder / f"{number}.png")
+    points = np.zeros((17, 3))
+    points[:9] = [[20 + 5 * i, 10 + 6 * i, 1 + i % 2] for i in range(9)]
+    person = {
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [10, 5, 60, 70],
+        "area": 2000.0,
+        "iscrowd": 0,
+        "num_keypoints": 9,
+    }
+    annotations = [
+        {**person, "id": 1, "keypoints": points.ravel().tolist(), "segmentation": [[10, 5, 70, 5, 70, 75, 10, 75]]},
+        {**person, "id": 2, "keypoints": [0] * 51, "num_keypoints": 0},
+        {**person, "id": 3, "keypoints": points.ravel().tolist(), "iscrowd": 1},
+        {**person, "id": 4, "image_id": 2, "keypoints": [0] * 51, "num_keypoints": 0},
+    ]
+    records = [{"id": number, "file_name": f"{number}.png", "width": 100, "height": 80} for number in (1, 2)]
+    path = folder / "annotations.json"
+    path.write_text(
+        json.dumps({"images": records, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]})
+    )
+    return path
+
+
+def test_coco_files(tmp_path: Path) -> None:
+    (image,) = read_coco_images(coco_file(tmp_path), tmp_path)
+    (person,) = image.persons
+    assert person.id == 1 and [entry["id"] for entry in image.coco_annotations] == [1, 2, 3], (
+        "the others are to be ignored"
+    )
+    assert person.sample.mask is not None and person.sample.mask.sum() == pytest.approx(60 * 70, rel=0.05)
+
+
+def test_run_lengths_are_column_by_column() -> None:
+    truth = np.zeros((4, 3), bool)
+    truth[1:3, 1] = True
+    assert np.array_equal(_mask({"size": [4, 3], "counts": [5, 2, 5]}, 4, 3), truth)
+    run_lengths = pytest.importorskip("faster_coco_eval.core.mask")
+    packed = run_lengths.encode(np.asfortranarray(truth.astype(np.uint8)))
+    assert np.array_equal(_mask(packed, 4, 3), truth)
+    assert _mask([], 4, 3) is None

@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from opensapiens.geometry.boxes import center_and_scale
+from opensapiens.geometry.person_crop import (
+    crop_points_to_image,
+    invert,
+    transform_points,
+    udp_warp_matrix,
+    unwarp,
+    warp,
+)
+
+SIZE = (64, 48)
+
+
+def matrix_of(box: list[float], rotation: float = 0.0) -> np.ndarray:
+    return udp_warp_matrix(*center_and_scale(np.array(box)), SIZE, rotation)
+
+
+def in_crop(matrix: np.ndarray, image_size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where every image pixel lies in the crop: x and y."""
+    x, y = np.meshgrid(np.arange(image_size_hw[1]), np.arange(image_size_hw[0]))
+    positions = transform_points(np.stack([x, y], axis=-1), matrix.astype(np.float64))
+    return positions[..., 0], positions[..., 1]
+
+
+def ramp(height: int, width: int) -> np.ndarray:
+    """A plane: bilinear interpolation reproduces it exactly."""
+    return (np.arange(width) * 0.5 + np.arange(height)[:, None] * 2 + 3).astype(np.float32)
+
+
+def test_the_region_s_corners_are_the_outer_pixel_centres() -> None:
+    center, scale = np.array([100.0, 50.0]), np.array([60.0, 80.0])
+    corners = np.array([[70, 10], [130, 90], [100, 50]])
+    points = transform_points(corners, udp_warp_matrix(center, scale, SIZE))
+    np.testing.assert_allclose(points, [[0, 0], [47, 63], [23.5, 31.5]], atol=1e-4)
+
+
+def test_rotation_turns_clockwise_about_the_centre() -> None:
+    matrix = udp_warp_matrix(np.array([10.0, 20.0]), np.array([47.0, 63.0]), SIZE, rotation_degrees=90)
+    points = transform_points(np.array([[10, 20], [15, 20]]), matrix)
+    np.testing.assert_allclose(points, [[23.5, 31.5], [23.5, 36.5]], atol=1e-4)  # right of it becomes below it
+
+
+def test_invert_undoes() -> None:
+    matrix = matrix_of([13, 7, 90, 120], rotation=33)
+    points = np.random.default_rng(0).uniform(0, 100, (5, 7, 2))
+    np.testing.assert_allclose(transform_points(transform_points(points, matrix), invert(matrix)), points, atol=1e-3)
+    assert invert(matrix).dtype == np.float32
+    with pytest.raises(np.linalg.LinAlgError):
+        invert(np.zeros((2, 3)))
+
+
+def test_warp_of_a_plane() -> None:
+    image, matrix = ramp(100, 80), matrix_of([20, 20, 60, 70])
+    crop = warp(image, matrix, SIZE)
+    x, y = transform_points(np.array([[30, 40]]), invert(matrix))[0]
+    assert crop.shape == SIZE and crop.dtype == np.float32
+    assert crop[40, 30] == pytest.approx(0.5 * x + 2 * y + 3, abs=2 * 2.5 / 32)  # cv2 rounds to 1/32 pixel
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 5, 28])
+def test_warp_treats_channels_alike(channels: int) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (50, 40, channels)).astype(np.uint8)
+    matrix = matrix_of([-10, 5, 30, 45], rotation=20)
+    crop = warp(image, matrix, SIZE, border=7)
+    assert crop.shape == (*SIZE, channels) and crop.dtype == np.uint8 and (crop[0, 0] == 7).all()
+    for channel in range(channels):
+        np.testing.assert_array_equal(crop[..., channel], warp(image[..., channel], matrix, SIZE, border=7))
+
+
+def test_warp_nearest_invents_no_value() -> None:
+    labels = np.random.default_rng(0).choice([0, 3, 27, 255], (50, 40)).astype(np.uint8)
+    crop = warp(labels, matrix_of([5, 5, 30, 45]), SIZE, "nearest", border=255)
+    assert set(np.unique(crop)) == {0, 3, 27, 255}
+    mask = warp(labels == 3, matrix_of([5, 5, 30, 45]), SIZE, "nearest")
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask, (crop == 3))
+
+
+def test_decoded_points_go_where_the_warp_came_from() -> None:
+    """Decoding multiplies by W / (W - 1) what the warp mapped; crop_points_to_image undoes both."""
+    center, scale = center_and_scale(np.array([13, 7, 90, 120]))
+    points = np.array([[20.0, 30.0], [95.0, 4.0]])
+    in_crop = transform_points(points, udp_warp_matrix(center, scale, SIZE))
+    decoded = in_crop * np.array([48 / 47, 64 / 63])
+    np.testing.assert_allclose(crop_points_to_image(decoded, center, scale, SIZE), points, atol=1e-4)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 33.0])
+def test_unwarp_lays_a_plane_back_exactly(rotation: float) -> None:
+    image_size, matrix = (150, 130), matrix_of([20, 30, 90, 140], rotation)
+    back = unwarp(ramp(*SIZE), matrix, image_size)
+    assert back.shape == image_size and back.dtype == np.float32
+    u, v = in_crop(matrix, image_size)
+    inside = (u >= -0.5) & (u < 47.5) & (v >= -0.5) & (v < 63.5)
+    assert inside.any() and not inside.all()
+    np.testing.assert_array_equal(np.isnan(back), ~inside)
+    between = (u >= 0) & (u <= 47) & (v >= 0) & (v <= 63)
+    np.testing.assert_allclose(back[between], (0.5 * u + 2 * v + 3)[between], atol=1e-3)
+    edge = inside & (u > 47) & (v >= 0) & (v <= 63)  # half a pixel beyond the last centre: that pixel's value
+    np.testing.assert_allclose(back[edge], (0.5 * 47 + 2 * v + 3)[edge], atol=1e-3)
+
+
+def test_unwarp_of_labels_and_channels() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0, 3, 27], SIZE).astype(np.uint8)
+    matrix = matrix_of([20, 30, 90, 140])
+    back = unwarp(labels, matrix, (150, 130), fill=255, interpolation="nearest")
+    assert back.dtype == np.uint8 and set(np.unique(back)) == {0, 3, 27, 255}
+    u, v = np.rint(transform_points(np.array([50, 80]), matrix)).astype(int)
+    assert back[80, 50] == labels[v, u]
+    maps = rng.random((*SIZE, 5), dtype=np.float32)
+    both = unwarp(maps, matrix, (150, 130))
+    np.testing.assert_array_equal(both[..., 4], unwarp(maps[..., 4], matrix, (150, 130)))
+    with pytest.raises(ValueError, match="cannot be filled"):
+        unwarp(labels, matrix, (150, 130))
+
+
+def test_unwarp_of_a_crop_off_the_image_is_all_fill() -> None:
+    back = unwarp(ramp(*SIZE), matrix_of([500, 500, 600, 600]), (50, 40), fill=-1)
+    assert (back == -1).all()
+
+
+def test_unwarp_undoes_warp() -> None:
+    image, matrix = ramp(150, 130), matrix_of([20, 30, 90, 140], rotation=10)
+    back = unwarp(warp(image, matrix, SIZE, border=np.nan), matrix, image.shape)
+    u, v = in_crop(matrix, image.shape)
+    seen = np.isfinite(back) & (u >= 0) & (u <= 47) & (v >= 0) & (v <= 63)
+    assert seen.sum() > 5000
+    np.testing.assert_allclose(back[seen], image[seen], atol=0.1)
+
+
+def test_unknown_interpolation() -> None:
+    for call in (warp, unwarp):
+        with pytest.raises(ValueError, match="'area': expected one of linear, nearest"):
+            call(ramp(9, 9), matrix_of([0, 0, 5, 5]), (9, 9), interpolation="area")

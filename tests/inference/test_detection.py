@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from opensapiens.geometry.boxes import box_iou
+from opensapiens.inference.detection import PartMapDetector, WholeImage
+
+from .conftest import paint, painted_model
+
+
+@pytest.mark.parametrize("resize", ["person_crop", "squash"])
+@pytest.mark.parametrize(
+    "truth",
+    [
+        [(70, 20, 130, 100)],
+        [(0, 0, 60, 120)],  # touches the border
+        [(10, 20, 50, 110), (120, 30, 170, 90)],
+        [(5, 40, 35, 100), (80, 30, 120, 110), (160, 50, 190, 100)],
+    ],
+)
+def test_it_finds_each_person_once(truth: list[tuple[int, int, int, int]], resize: str) -> None:
+    heads = ["segmentation"]
+    boxes, scores = PartMapDetector(painted_model(resize, heads))(paint(truth))
+    assert len(boxes) == len(truth) == len(scores)
+    overlaps = box_iou(np.array(truth, np.float32), boxes)
+    assert (overlaps.max(axis=1) > 0.85).all(), overlaps
+    assert ((scores > 0.6) & (scores <= 1)).all()
+
+
+def test_the_second_look_makes_a_small_person_precise() -> None:
+    truth = (301, 203, 337, 279)
+    boxes, _ = PartMapDetector(painted_model(heads=["segmentation"]))(paint([truth], size=(480, 640)))
+    assert box_iou(np.array([truth], np.float32), boxes).max() > 0.9
+
+
+def test_nobody() -> None:
+    boxes, scores = PartMapDetector(painted_model())(paint([]))
+    assert boxes.shape == (0, 4) and scores.shape == (0,)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 2)])
+def test_tiny_images_are_no_crash(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 255, np.uint8)
+    for resize in ("person_crop", "squash"):
+        boxes, _ = PartMapDetector(painted_model(resize, ["segmentation"]))(image)
+        assert boxes.shape[1] == 4
+
+
+def test_a_model_without_parts_cannot_detect() -> None:
+    with pytest.raises(ValueError, match="no segmentation head"):
+        PartMapDetector(painted_model(heads=["pose"]))
+
+
+def test_the_whole_image_is_one_box() -> None:
+    boxes, scores = WholeImage()(np.zeros((30, 40, 3), np.uint8))
+    assert boxes.tolist() == [[0, 0, 40, 30]] and scores.tolist() == [1]

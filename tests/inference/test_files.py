@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from opensapiens.inference.boxes import BoxesError, read_boxes
+from opensapiens.inference.files import find_inputs, output_names
+
+
+def test_a_folder_gives_its_pictures_in_order(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "notes.txt", ".hidden.jpg", "clip.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "c.jpg").touch()
+    assert [path.name for path in find_inputs([tmp_path])] == ["a.png", "b.JPG", "clip.mp4"]
+    assert [path.name for path in find_inputs([tmp_path / "notes.txt", tmp_path / "below"])] == ["notes.txt", "c.jpg"]
+
+
+def test_inputs_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no photo or video in the folder"):
+        find_inputs([tmp_path])
+    with pytest.raises(FileNotFoundError, match=r"nope\.jpg"):
+        find_inputs([tmp_path / "nope.jpg"])
+
+
+def test_no_two_outputs_share_a_name() -> None:
+    names = output_names([Path("x/a.jpg"), Path("x/a.png"), Path("y/a.jpg"), Path("b.jpg")])
+    assert names == ["a_jpg", "a_png", "a_jpg_2", "b"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"image": "folder/a.jpg", "bbox": [10, 20, 30, 40]}, {"file_name": "a.jpg", "bbox": [1, 2, 3, 4]}],
+        {"a.jpg": [[10, 20, 40, 60], [1, 2, 4, 6]]},
+        {
+            "images": [{"id": 7, "file_name": "a.jpg"}],
+            "annotations": [
+                {"image_id": 7, "category_id": 1, "bbox": [10, 20, 30, 40]},
+                {"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]},
+                {"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 1},
+                {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4]},
+            ],
+        },
+    ],
+)
+def test_all_kinds_of_box_files_say_the_same(content: object, tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    assert read_boxes(tmp_path / "boxes.json")["a.jpg"].tolist() == [[10, 20, 40, 60], [1, 2, 4, 6]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"image": "a.jpg", "bbox": [1, 2, 3', "not JSON"),
+        ('[{"bbox": [1, 2, 3, 4]}]', "entry 0"),
+        ('[{"image": "a.jpg", "bbox": [1, 2, 3]}]', "not four numbers"),
+        ('{"a.jpg": [[1, 2, "x", 4]]}', "not four numbers"),
+        ('{"a.jpg": 5}', "not a list"),
+        ("5", "neither"),
+        ('{"annotations": [{}], "images": []}', "not a COCO"),
+    ],
+)
+def test_box_files_that_are_none(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text(content)
+    with pytest.raises(BoxesError, match=message):
+        read_boxes(tmp_path / "boxes.json")

@@ -1,0 +1,205 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from opensapiens.data.reading import ImageError
+from opensapiens.inference.boxes import BoxesError
+from opensapiens.inference.forward import LoadedModel
+from opensapiens.inference.pipeline import People, SomeImagesFailed
+from opensapiens.inference.results import Result
+
+from .conftest import PERSON_CLASS, paint, painted_model, peak
+
+BOX = (70, 20, 130, 100)
+
+
+def predict_painted(resize: str = "person_crop", flip: bool = False, **options: object) -> Result:
+    heads = (
+        ("pose", "segmentation", "depth", "normals")
+        if resize == "person_crop"
+        else ("segmentation", "depth", "normals")
+    )
+    result = People([painted_model(resize, heads)])(paint([BOX]), boxes=np.array([BOX]), flip=flip)
+    assert isinstance(result, Result)
+    return result
+
+
+def box_mask(grow: int = 0) -> np.ndarray:
+    mask = np.zeros((120, 200), bool)
+    mask[BOX[1] - grow : BOX[3] + grow, BOX[0] - grow : BOX[2] + grow] = True
+    return mask
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_keypoints_come_back_to_where_they_are_in_the_image(flip: bool) -> None:
+    person = predict_painted(flip=flip).persons[0]
+    assert person.keypoints.shape == (17, 2) and len(person.names) == len(person.scores) == 17
+    assert np.abs(person.keypoints[person.names.index("nose")] - peak(BOX)).max() < 0.3
+    assert 0.9 < person.scores[0] <= 1
+    assert person.id == 1 and person.score == 1 and person.box.tolist() == list(BOX)
+
+
+@pytest.mark.parametrize("resize", ["person_crop", "squash"])
+def test_maps_come_back_to_where_they_are_in_the_image(resize: str) -> None:
+    result = predict_painted(resize)
+    mask = result.persons[0].mask
+    assert result.parts is not None and result.depth is not None and result.normals is not None
+    assert mask[box_mask(-2)].all() and not mask[~box_mask(2)].any()
+    assert (result.parts.labels[mask] == PERSON_CLASS).all() and (result.parts.labels[~mask] == 0).all()
+    assert result.parts.present() == ["Upper_Clothing"]
+    columns = np.broadcast_to(np.arange(200) / 200, (120, 200))
+    assert np.abs(result.depth.values[mask] - columns[mask]).max() < 0.01
+    assert np.isnan(result.depth.values[~mask]).all() and np.isnan(result.normals.values[~mask]).all()
+    normals = result.normals.values[mask]
+    assert np.abs(np.linalg.norm(normals, axis=-1) - 1).max() < 1e-3
+    expected = (2 * columns - 1) / np.hypot(2 * columns - 1, 1)
+    assert np.abs(normals[:, 0] - expected[mask]).max() < 0.02
+
+
+def test_the_flip_test_turns_the_x_of_normals() -> None:
+    # In the mirrored image red, and with it x, is the same pixel for pixel; turned back its sign changes, so the mean
+    # is 0.
+    normals = predict_painted(flip=True).normals
+    assert normals is not None
+    assert np.nanmax(np.abs(normals.values[..., 0])) < 1e-3
+
+
+def test_depth_normalized_is_from_0_to_1() -> None:
+    depth = predict_painted().depth
+    assert depth is not None and depth.metric is False
+    normalized = depth.normalized()
+    assert np.nanmin(normalized) == 0 and np.nanmax(normalized) == 1
+    assert (np.isnan(normalized) == np.isnan(depth.values)).all()
+
+
+class OneClassEach(nn.Module):
+    """The k-th of the crops is all class k."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: Tensor, heads: object = None) -> dict[str, Tensor]:
+        logits = torch.zeros(len(images), 28, 32, 24)
+        for index in range(len(images)):
+            logits[index, index + 1] = 1
+        return {"segmentation": logits}
+
+
+@pytest.mark.parametrize("larger_first", [True, False])
+def test_the_larger_box_is_drawn_last(larger_first: bool) -> None:
+    boxes = [[20, 20, 100, 110], [60, 30, 90, 60]]
+    model = LoadedModel(OneClassEach(), painted_model(heads=["segmentation"]).description)  # type: ignore[arg-type]
+    result = People([model])(paint([]), boxes=boxes if larger_first else boxes[::-1])
+    assert isinstance(result, Result) and result.parts is not None
+    assert result.parts.labels[45, 75] == (1 if larger_first else 2)
+    assert [person.mask[45, 75] for person in result.persons] == [True, True], "each person keeps its own mask"
+
+
+def test_nobody_is_an_empty_result(tmp_path: object) -> None:
+    result = People([painted_model()])(paint([]))
+    assert isinstance(result, Result) and result.persons == []
+    assert result.parts is not None and not result.parts.labels.any()
+    assert result.depth is not None and np.isnan(result.depth.values).all()
+    assert np.isnan(result.depth.normalized()).all()
+    assert result.draw().size[0] > 200
+
+
+def test_no_boxes_given_means_nobody() -> None:
+    assert People([painted_model()])(paint([BOX]), boxes=[]).persons == []  # type: ignore[union-attr]
+
+
+def test_several_models_share_the_tasks() -> None:
+    pose, squashed = painted_model(heads=["pose"]), painted_model("squash", heads=["segmentation", "depth"])
+    result = People([pose, squashed])(paint([BOX]), boxes=[BOX])
+    assert isinstance(result, Result)
+    assert result.normals is None and result.depth is not None and result.keypoint_set is not None
+    assert np.abs(result.persons[0].keypoints[0] - peak(BOX)).max() < 0.3
+    assert result.persons[0].mask[60, 100] and not result.persons[0].mask[60, 20]
+
+
+def test_without_a_segmentation_head_the_mask_is_the_box() -> None:
+    result = People([painted_model(heads=["pose", "depth"])])(paint([BOX]), boxes=[BOX])
+    assert isinstance(result, Result) and result.parts is None
+    assert (result.persons[0].mask == box_mask()).all()
+    assert result.depth is not None and np.isfinite(result.depth.values).sum() == box_mask().sum()
+
+
+def test_a_squashed_pose_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="person crops"):
+        People([painted_model("squash", ["pose"])])
+
+
+def test_one_pass_per_crop_feeds_all_heads_and_people_go_in_batches() -> None:
+    model = painted_model()
+    People([model], batch_size=2)(paint([BOX]), boxes=[BOX, BOX, BOX])
+    assert model.network.inputs == 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[1, 2, 3]], "N×4"),
+        ([[0, 0, np.nan, 5]], "finite"),
+        ([[300, 0, 400, 50]], "no area"),
+        ([[50, 50, 50, 80]], "no area"),
+    ],
+)
+def test_boxes_that_are_none(boxes: list, message: str) -> None:
+    with pytest.raises(BoxesError, match=message):
+        People([painted_model()])(paint([BOX]), boxes=boxes)
+
+
+def test_a_list_gives_a_list_and_keeps_what_was_done_when_one_fails(tmp_path) -> None:
+    Image.fromarray(paint([BOX])).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("not a picture")
+    people = People([painted_model()])
+    results = people([tmp_path / "good.png", Image.fromarray(paint([BOX]))], boxes=[[BOX], []])
+    assert isinstance(results, list) and [len(result.persons) for result in results] == [1, 0]
+    with pytest.raises(SomeImagesFailed, match=r"bad\.png") as caught:
+        people([tmp_path / "bad.png", tmp_path / "good.png"])
+    assert caught.value.results[0] is None and caught.value.results[1] is not None
+    with pytest.raises(ValueError, match="boxes for 1 images"):
+        people([tmp_path / "good.png"] * 2, boxes=[[BOX]])
+
+
+def pictures(folder) -> dict[str, np.ndarray | None]:
+    """Odd files of the painted picture, written to `folder`, and what each should be read as (None: an error)."""
+    painted = paint([BOX])
+    image = Image.fromarray(painted)
+    grey = painted.mean(axis=-1)
+    image.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
+    image.convert("RGBA").save(folder / "rgba.png")
+    Image.fromarray((grey * 257).astype(np.uint16)).save(folder / "grey16.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to view
+    image.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.png", exif=exif)
+    image.save(folder / "moving.gif", save_all=True, append_images=[Image.new("RGB", image.size)] * 2)
+    Image.new("RGB", (1, 1)).save(folder / "pixel.png")
+    (folder / "text.jpg").write_text("a text")
+    (folder / "empty.jpg").write_bytes(b"")
+    image.save(folder / "whole.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:900])
+    stacked = np.repeat(np.round(grey)[..., None], 3, axis=-1)
+    return {
+        "cmyk.jpg": painted, "rgba.png": painted, "grey16.png": stacked, "turned.png": painted, "moving.gif": painted,
+        "pixel.png": np.zeros((1, 1, 3)), "text.jpg": None, "empty.jpg": None, "cut.jpg": None,
+    }  # fmt: skip
+
+
+def test_odd_files_are_predicted_or_named(tmp_path) -> None:
+    people = People([painted_model()])
+    for name, expected in pictures(tmp_path).items():
+        if expected is None:
+            with pytest.raises(ImageError, match=name.replace(".", r"\.")):
+                people(tmp_path / name)
+        else:
+            result = people(tmp_path / name)
+            assert isinstance(result, Result) and result.image.shape == expected.shape
+            assert np.abs(result.image - expected.astype(float)).mean() < 25, name
+            if name not in ("pixel.png", "grey16.png", "cmyk.jpg", "moving.gif"):
+                assert len(result.persons) == 1, name
+            result.draw()
+            result.save(tmp_path / "out")

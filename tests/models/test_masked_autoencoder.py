@@ -1,0 +1,81 @@
+"""The masked autoencoder beyond its parity cases."""
+
+import pytest
+import torch
+
+from opensapiens.models.masked_autoencoder import (
+    MaskedAutoencoder,
+    draw_masking,
+    patchify,
+    reconstruction_loss,
+    unpatchify,
+)
+from opensapiens.models.vit import ViTConfig
+
+TINY = ViTConfig((64, 48), 32, 2, 4, class_token=True)
+
+
+def tiny_autoencoder() -> MaskedAutoencoder:
+    torch.manual_seed(0)
+    return MaskedAutoencoder(TINY, decoder_dim=16, decoder_layers=1, decoder_heads=2)
+
+
+def test_every_parameter_but_the_fixed_tables_gets_a_gradient() -> None:
+    model = tiny_autoencoder()
+    images = torch.randn(2, 3, 64, 48)
+    model.loss(images, model(images)).backward()
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"encoder.position_embedding", "decoder.position_embedding"}
+    for name, parameter in model.named_parameters():
+        if name not in frozen:
+            assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_hidden_pixels_cannot_reach_the_prediction() -> None:
+    model = tiny_autoencoder().eval()
+    images, noise = torch.randn(1, 3, 64, 48), torch.rand(1, 12)
+    before = model(images, noise)
+    patches = patchify(images, 16)
+    patches[before.masking.mask_BN.bool()] += 5
+    after = model(unpatchify(patches, (4, 3), 16), noise)
+    assert torch.equal(after.prediction_BNP, before.prediction_BNP)
+
+
+def test_masking_keeps_the_lowest_noise() -> None:
+    masking = draw_masking(torch.tensor([[0.9, 0.1, 0.5, 0.3]]), 0.5)
+    assert masking.kept_BK.tolist() == [[1, 3]]
+    assert masking.mask_BN.tolist() == [[1, 0, 1, 0]]
+    assert masking.restore_BN.tolist() == [[3, 0, 2, 1]]
+    with pytest.raises(ValueError, match="keeps none of 4 patches"):
+        draw_masking(torch.rand(1, 4), 0.8)
+
+
+def test_patches_are_row_column_channel() -> None:
+    images = torch.arange(2 * 3 * 8 * 4).view(2, 3, 8, 4).float()
+    patches = patchify(images, 4)
+    assert patches.shape == (2, 2, 48)
+    assert torch.equal(patches[1, 1].view(4, 4, 3), images[1, :, 4:8].permute(1, 2, 0))
+    assert torch.equal(unpatchify(patches, (2, 1), 4), images)
+
+
+def test_loss_counts_hidden_patches_only() -> None:
+    prediction, target = torch.zeros(1, 3, 4), torch.tensor([[[1.0] * 4, [2.0] * 4, [9.0] * 4]])
+    assert reconstruction_loss(prediction, target, torch.tensor([[1.0, 1.0, 0.0]])) == (1 + 4) / 2
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (ViTConfig((64, 48), 32, 2, 4), "set class_token=True"),
+        (ViTConfig((64, 50), 32, 2, 4, class_token=True), "not made of patches of 16"),
+        (ViTConfig((64, 48), 32, 2, 4, class_token=True, stem_channels=(8, 8, 8)), "convolutional stem cannot"),
+    ],
+)
+def test_unfit_encoders_are_refused(config: ViTConfig, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MaskedAutoencoder(config)
+
+
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(48, 48\) pixels given, the model is for \(64, 48\)"):
+        tiny_autoencoder()(torch.randn(1, 3, 48, 48))

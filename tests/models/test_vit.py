@@ -1,0 +1,97 @@
+"""The backbone: parts that no parity case reaches, and the published sizes."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from opensapiens.models.vit import PUBLISHED_SIZES, Attention, VisionTransformer, ViTConfig, published_config
+
+TINY = ViTConfig((64, 48), embed_dim=32, layers=2, heads=4)
+
+
+def test_attention_is_the_textbook_one() -> None:
+    torch.manual_seed(0)
+    attention = Attention(24, 3)
+    tokens = torch.randn(2, 5, 24)
+    query, key, value = (part.view(2, 5, 3, 8).transpose(1, 2) for part in attention.qkv(tokens).chunk(3, dim=-1))
+    weights = (query @ key.transpose(-1, -2) / 8**0.5).softmax(-1)
+    expected = attention.projection((weights @ value).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention(tokens), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_patch_padding_shifts_every_patch() -> None:
+    torch.manual_seed(0)
+    backbone = VisionTransformer(ViTConfig((64, 48), 32, 1, 4, patch_padding=2))
+    images = torch.randn(1, 3, 64, 48)
+    patches, grid = backbone.patch_tokens(images)
+    assert grid == (4, 3)
+    # Row 1, column 2 sees the pixels [14, 30) x [30, 46).
+    projection = backbone.patch_embedding.projection
+    expected = F.conv2d(images[:, :, 14:30, 30:46], projection.weight, projection.bias).flatten()
+    torch.testing.assert_close(patches[0, 1 * 3 + 2], expected)
+
+
+def test_a_size_that_is_no_multiple_of_the_patch_is_padded_right_and_below() -> None:
+    torch.manual_seed(0)
+    backbone = VisionTransformer(TINY).eval()
+    images = torch.randn(1, 3, 50, 41)
+    assert TINY.grid((50, 41)) == (4, 3)
+    torch.testing.assert_close(backbone(images), backbone(F.pad(images, (0, 7, 0, 14))))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (50, 41)])
+def test_convolutional_stem_has_the_grid_of_patches(size: tuple[int, int]) -> None:
+    config = ViTConfig(size, 32, 1, 4, stem_channels=(8, 12, 16))
+    backbone = VisionTransformer(config)
+    assert backbone(torch.randn(1, 3, *size)).shape == (1, 32, *config.grid())
+    assert not any("projection" in name for name, _ in backbone.patch_embedding.named_parameters())
+
+
+def test_class_token_is_first_and_left_out_of_the_map() -> None:
+    torch.manual_seed(0)
+    backbone = VisionTransformer(ViTConfig((64, 48), 32, 2, 4, class_token=True)).eval()
+    images = torch.randn(2, 3, 64, 48)
+    tokens = backbone.forward_tokens(images)
+    assert tokens.shape == (2, 13, 32)
+    torch.testing.assert_close(backbone(images).flatten(2).transpose(1, 2), tokens[:, 1:])
+
+
+def test_initialisation_is_the_published_one() -> None:
+    torch.manual_seed(0)
+    backbone = VisionTransformer(ViTConfig((256, 192), 128, 1, 4))
+    block = backbone.blocks[0]
+    assert 0 < block.mlp.fc1.bias.abs().max() < 1e-5
+    assert block.attention.qkv.bias.abs().max() == block.attention.projection.bias.abs().max() == 0
+    bound = (6 / (128 + 3 * 128)) ** 0.5
+    assert bound * 0.98 < block.attention.qkv.weight.abs().max() <= bound
+    patch_bound = (6 / (128 + 3 * 16 * 16)) ** 0.5
+    assert patch_bound * 0.98 < backbone.patch_embedding.projection.weight.abs().max() <= patch_bound
+    assert 0.018 < backbone.position_embedding.std() < 0.022
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"heads": 5}, "not divisible by 5 heads"),
+        ({"stem_channels": (8, 16)}, "patches of 8 pixels, not 16"),
+        ({"stem_channels": (8, 16, 32), "patch_padding": 2}, "a convolutional stem has none"),
+        ({"image_size": (64,)}, "image_size must be"),
+        ({"image_size": (64, 8)}, "image_size must be"),
+    ],
+)
+def test_impossible_configs_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ViTConfig(**{"image_size": (64, 48), "embed_dim": 32, "layers": 2, "heads": 4, **wrong})
+
+
+@pytest.mark.parametrize("size", PUBLISHED_SIZES)
+def test_published_sizes_run_on_the_meta_device(size: str) -> None:
+    with torch.device("meta"):
+        backbone = VisionTransformer(published_config(size, (1024, 768)))
+        features = backbone(torch.empty(1, 3, 1024, 768))
+    assert features.shape == (1, PUBLISHED_SIZES[size]["embed_dim"], 64, 48)
+
+
+def test_an_unknown_published_size_names_the_known() -> None:
+    with pytest.raises(ValueError, match=r"0\.3b, 0\.6b, 1b, 2b"):
+        published_config("3b", (1024, 768))

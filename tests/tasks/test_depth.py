@@ -1,0 +1,129 @@
+"""The depth task."""
+
+import numpy as np
+import pytest
+import torch
+
+from opensapiens.data.sample import Sample
+from opensapiens.tasks.depth.loss import depth_l1, silog
+from opensapiens.tasks.depth.metrics import depth_errors
+from opensapiens.tasks.depth.task import DepthTask
+
+IMAGE = np.zeros((6, 4, 3), np.uint8)
+
+
+def person(near: float = 2.0, far: float = 3.0) -> Sample:
+    """Depth grows from near to far over the upper four rows; below is background."""
+    depth = np.full((6, 4), np.nan, np.float32)
+    depth[:4] = np.linspace(near, far, 16).reshape(4, 4)
+    return Sample(IMAGE, depth=depth)
+
+
+def test_the_target_is_min_max_over_the_person_and_near_is_small() -> None:
+    targets = DepthTask().prepare_targets([person(), Sample(IMAGE)])
+    assert targets["depth"][0, 0, 0] == 0 and targets["depth"][0, 3, 3] == 1
+    np.testing.assert_allclose(targets["depth"][0, :4].flatten().numpy(), np.linspace(0, 1, 16), atol=1e-6)
+    assert (targets["depth"][0, 4:] == -1).all() and (targets["depth"][1] == -1).all()
+    assert targets["nearest"][0] == 2 and targets["range"][0] == 1
+    assert targets["labelled"].tolist() == [True, False]
+
+
+def test_only_the_mask_counts_for_the_range() -> None:
+    sample = person()
+    sample.mask = np.zeros((6, 4), bool)
+    sample.mask[1:3] = True
+    depth = DepthTask().prepare_targets([sample])["depth"][0]
+    assert depth[1, 0] == 0 and depth[2, 3] == 1
+    assert (depth[[0, 3, 4, 5]] == -1).all()
+
+
+@pytest.mark.parametrize("sample", [person(2, 2), Sample(IMAGE, depth=np.full((6, 4), np.nan, np.float32))])
+def test_flat_and_empty_persons_give_finite_losses_and_gradients(sample: Sample) -> None:
+    task = DepthTask(l1_weight=1.0)
+    targets = task.prepare_targets([sample])
+    assert set(targets["depth"].unique().tolist()) <= {0, -1}
+    maps = torch.zeros(1, 1, 3, 2, requires_grad=True)
+    losses = task.losses(maps, targets)
+    sum(losses.values()).backward()
+    assert losses["silog"] == 0 and maps.grad.isfinite().all()
+    metric = task.new_metric()
+    metric.update(task.decode(maps.detach(), (6, 4)), targets)
+    assert np.isnan(metric.compute()["rmse"])
+
+
+def test_the_background_is_never_supervised() -> None:
+    task = DepthTask(l1_weight=1.0)
+    maps = torch.rand(1, 1, 6, 4, requires_grad=True)
+    sum(task.losses(maps, task.prepare_targets([person()])).values()).backward()
+    assert (maps.grad[0, 0, 4:] == 0).all()
+    assert (maps.grad[0, 0, :4] != 0).all()
+
+
+def test_a_perfect_prediction_has_no_loss_and_a_finite_gradient() -> None:
+    targets = DepthTask().prepare_targets([person()])["depth"]
+    prediction = targets.clone().requires_grad_()
+    loss = silog(prediction, targets)
+    loss.sum().backward()
+    assert loss.item() == pytest.approx(0, abs=1e-5)
+    assert prediction.grad.isfinite().all()
+
+
+def test_l1_teaches_pixels_that_silog_cannot() -> None:
+    targets = DepthTask().prepare_targets([person()])
+    maps = torch.full((1, 1, 6, 4), -0.5, requires_grad=True)
+    DepthTask().losses(maps, targets)["silog"].backward()
+    assert (maps.grad == 0).all()
+    losses = DepthTask(l1_weight=2.0).losses(maps, targets)
+    losses["l1"].backward()
+    assert (maps.grad[0, 0, :4] < 0).all()
+    assert losses["l1"].item() == pytest.approx(2 * (0.5 + 0.5))  # mean target 0.5, prediction -0.5
+    assert depth_l1(maps[:, 0], targets["depth"]).item() == pytest.approx(1.0)
+    assert set(DepthTask().losses(maps, targets)) == {"silog"}
+
+
+def test_maps_are_raised_to_the_labels_size() -> None:
+    task = DepthTask()
+    targets = task.prepare_targets([person()])
+    small = torch.rand(1, 1, 3, 2) + 0.1
+    raised = torch.nn.functional.interpolate(small, size=(6, 4), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(task.losses(small, targets)["silog"], silog(raised[:, 0], targets["depth"]).mean())
+    torch.testing.assert_close(task.decode(small, (6, 4)), raised[:, 0])
+
+
+def test_a_label_stride_keeps_every_nth_pixel_but_the_whole_range() -> None:
+    targets = DepthTask(label_stride=2).prepare_targets([person(), Sample(IMAGE)])
+    full = DepthTask().prepare_targets([person()])["depth"]
+    assert torch.equal(targets["depth"][0], full[0, 1::2, 1::2])
+    assert targets["range"][0] == 1
+
+
+def test_the_metric_forgives_scale_and_shift_and_shows_the_trivial_answer() -> None:
+    task = DepthTask()
+    targets = task.prepare_targets([person(2, 3), Sample(IMAGE)])
+    metric = task.new_metric()
+    metric.update(targets["depth"] * 0.3 + 7, targets)
+    figures = metric.compute()
+    assert figures["rmse"] == pytest.approx(0, abs=1e-6) and figures["delta1"] == 1
+    assert figures["r2"] == pytest.approx(1)
+    truth = np.linspace(2, 3, 16)
+    assert figures["constant_rmse"] == pytest.approx(truth.std(), rel=1e-5)
+    assert figures["constant_abs_rel"] == pytest.approx((np.abs(truth - 2.5) / truth).mean(), rel=1e-5)
+    assert figures["constant_delta1"] == np.mean((truth > 2.5 / 1.25) & (truth < 2.5 * 1.25))
+    assert metric.totals[:, 1].tolist() == [1] * 7  # the unlabelled sample is nobody
+
+
+def test_delta1_is_a_factor_of_125_to_both_sides() -> None:
+    errors = depth_errors(np.array([1.2, 1.3, 0.81, 0.79]), np.ones(4) + np.array([0, 0, 0, 1e-9]))
+    assert errors["delta1"] == 0.5
+    assert errors["abs_rel"] == pytest.approx((0.2 + 0.3 + 0.19 + 0.21) / 4)
+
+
+def test_a_constant_prediction_scores_like_the_trivial_answer() -> None:
+    task = DepthTask()
+    targets = task.prepare_targets([person(1, 4)])
+    metric = task.new_metric()
+    metric.update(torch.full((1, 6, 4), 0.4), targets)
+    figures = metric.compute()
+    assert figures["r2"] == pytest.approx(0, abs=1e-9)
+    for name in ("rmse", "abs_rel", "delta1"):
+        assert figures[name] == pytest.approx(figures[f"constant_{name}"])

@@ -1,0 +1,103 @@
+"""The surface-normal task."""
+
+import numpy as np
+import pytest
+import torch
+
+from opensapiens.data.sample import Sample
+from opensapiens.tasks.normals.loss import cosine_loss, l1_loss
+from opensapiens.tasks.normals.task import NormalsTask
+
+IMAGE = np.zeros((6, 4, 3), np.uint8)
+
+
+def person(vector: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> Sample:
+    """One normal over the upper four rows; below is background."""
+    normals = np.full((6, 4, 3), np.nan, np.float32)
+    normals[:4] = vector
+    return Sample(IMAGE, normals=normals)
+
+
+def tilted(degrees: float) -> torch.Tensor:
+    """(1, 3, 6, 4) vectors of length 5, turned from +z towards +x."""
+    angle = np.deg2rad(degrees)
+    vector = torch.tensor([5 * np.sin(angle), 0, 5 * np.cos(angle)], dtype=torch.float32)
+    return vector[None, :, None, None].expand(1, 3, 6, 4)
+
+
+def test_targets_are_unit_vectors_inside_the_person() -> None:
+    sample = person((0.0, 3.0, 4.0))
+    sample.mask = np.ones((6, 4), bool)
+    sample.mask[0] = False
+    targets = NormalsTask().prepare_targets([sample, Sample(IMAGE)])
+    normals = targets["normals"].float()
+    np.testing.assert_allclose(
+        normals[0, :, 1:4].numpy(), np.array([0, 0.6, 0.8])[:, None, None] * np.ones((3, 3, 4)), atol=1e-3
+    )
+    assert (normals[0, :, [0, 4, 5]] == -1000).all() and (normals[1] == -1000).all()
+    assert targets["labelled"].tolist() == [True, False]
+    assert NormalsTask().count(targets) == 12
+
+
+def test_a_label_stride_keeps_every_nth_pixel() -> None:
+    full = NormalsTask().prepare_targets([person(), Sample(IMAGE)])["normals"]
+    assert torch.equal(
+        NormalsTask(label_stride=2).prepare_targets([person(), Sample(IMAGE)])["normals"], full[..., 1::2, 1::2]
+    )
+
+
+def test_losses_are_means_over_the_persons_pixels() -> None:
+    task = NormalsTask()
+    targets = task.prepare_targets([person()])
+    losses = task.losses(tilted(60), targets)
+    assert losses["cosine"].item() == pytest.approx(0.5, abs=1e-5)
+    assert losses["l1"].item() == pytest.approx(5 * np.sin(np.pi / 3) + 1.5, abs=1e-5)  # of the raw vector of length 5
+    double = task.prepare_targets([person(), person()])
+    torch.testing.assert_close(task.losses(tilted(60).repeat(2, 1, 1, 1), double), losses)
+
+
+def test_the_background_is_never_supervised() -> None:
+    task = NormalsTask()
+    maps = torch.rand(1, 3, 6, 4, requires_grad=True)
+    sum(task.losses(maps, task.prepare_targets([person()])).values()).backward()
+    assert (maps.grad[0, :, 4:] == 0).all()
+    assert (maps.grad[0, :, :4] != 0).all()
+
+
+def test_loss_functions_accept_a_batch_without_a_person() -> None:
+    empty, prediction = torch.full((2, 3, 6, 4), -1000.0), torch.rand(2, 3, 6, 4)
+    assert cosine_loss(prediction, empty).tolist() == [0, 0]
+    assert l1_loss(prediction, empty).tolist() == [0, 0]
+
+
+def test_decode_raises_the_raw_maps_and_then_normalises() -> None:
+    maps = torch.randn(1, 3, 3, 2)
+    normals = NormalsTask().decode(maps, (6, 4))
+    torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 6, 4), atol=1e-3, rtol=0)
+    raised = torch.nn.functional.interpolate(maps, size=(6, 4), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(normals, torch.nn.functional.normalize(raised, dim=1), atol=1e-3, rtol=0)
+    assert (NormalsTask().decode(torch.zeros(1, 3, 2, 2)) == 0).all()
+
+
+def test_the_metric_measures_angles() -> None:
+    task = NormalsTask()
+    targets = task.prepare_targets([person()])
+    metric = task.new_metric()
+    for degrees in (10, 20, 22.02, 28, 90):
+        metric.update(tilted(degrees), targets)
+    figures = metric.compute()
+    assert figures["mean"] == pytest.approx(170.02 / 5, abs=1e-4)
+    assert figures["median"] == pytest.approx(22.02, abs=0.05)
+    assert [figures[f"within_{limit}"] for limit in ("11.25", "22.5", "30")] == pytest.approx([0.2, 0.6, 0.8])
+
+
+def test_no_direction_is_not_the_right_direction() -> None:
+    task = NormalsTask()
+    metric = task.new_metric()
+    metric.update(torch.zeros(1, 3, 6, 4), task.prepare_targets([person()]))
+    assert metric.compute()["mean"] == 90
+    metric.update(torch.full((1, 3, 6, 4), torch.nan), task.prepare_targets([person()]))
+    assert np.isnan(metric.compute()["mean"]) and metric.compute()["within_30"] == 0
+    with pytest.raises(ValueError, match="labels"):
+        metric.update(torch.zeros(1, 3, 3, 2), task.prepare_targets([person()]))
+    assert np.isnan(task.new_metric().compute()["median"])

@@ -1,0 +1,199 @@
+"""The loop: it learns, survives being killed to the same numbers, and stops at the first number that is none."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from opensapiens.checkpoints.model_folder import load_model
+from opensapiens.data.sample import Sample
+from opensapiens.data.shards import ShardDataset
+from opensapiens.recipes.nano import nano_smoke, nano_tasks
+from opensapiens.tasks.several import SeveralTasks
+from opensapiens.training.loop import TrainingDiverged, train
+from opensapiens.training.run import Run, SampleSource
+from opensapiens.training.state import ResumeError
+
+
+@dataclass
+class Breaking:
+    """A source of samples that fails, as a machine that is switched off, once `left` samples have been read."""
+
+    source: SampleSource
+    left: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        if self.left == 0:
+            raise ConnectionAbortedError
+        self.left -= 1
+        return self.source[index]
+
+
+def hopeless_tasks(size: tuple[int, int], stride: int) -> SeveralTasks:
+    """The nano tasks with a loss that is no number."""
+    return SeveralTasks(nano_tasks(size, stride).tasks, {"normals": float("nan")})
+
+
+@pytest.fixture
+def run(people_shards: Path, tmp_path: Path) -> Run:
+    made = nano_smoke(people_shards, tmp_path / "run", steps=6)
+    return replace(made, checkpoint_steps=3, log_steps=1, device="cpu", stages=((2, (48, 32)),))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def log(run: Run) -> list[dict]:
+    return [json.loads(line) for line in (run.output / "log.jsonl").read_text().splitlines()]
+
+
+def without_times(line: dict) -> dict:
+    return {key: value for key, value in line.items() if key not in ("images_per_second", "waiting_for_data")}
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(run: Run, tmp_path: Path) -> None:
+    straight = weights(train(run))
+    killed = replace(run, output=tmp_path / "killed", data=Breaking(run.data, left=9))  # in the fifth step
+    with pytest.raises(ConnectionAbortedError):
+        train(killed)
+    with (killed.output / "log.jsonl").open("a") as file:
+        file.write('{"step": 5, "torn')
+    assert [line.name for line in (killed.output / "checkpoints").iterdir()] == ["00000003.safetensors"]
+    resumed = weights(train(replace(killed, data=run.data)))
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    lines = log(killed)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert list(map(without_times, lines)) == list(map(without_times, log(run)))
+
+
+def test_loader_processes_change_nothing(run: Run, tmp_path: Path) -> None:
+    alone = weights(train(replace(run, steps=2)))
+    helped = weights(train(replace(run, steps=2, workers=2, output=tmp_path / "helped")))
+    assert all(torch.equal(alone[name], helped[name]) for name in alone)
+
+
+def test_another_seed_gives_another_model(run: Run, tmp_path: Path) -> None:
+    first = weights(train(replace(run, steps=1)))
+    second = weights(train(replace(run, steps=1, seed=1, output=tmp_path / "other")))
+    assert not torch.equal(first["heads.pose.output.weight"], second["heads.pose.output.weight"])
+
+
+def test_a_finished_run_is_not_trained_again(run: Run) -> None:
+    before = weights(train(run))
+    after = weights(train(replace(run, data=Breaking(run.data, left=0))))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_checkpoint_of_another_run_is_refused(run: Run) -> None:
+    train(replace(run, steps=3))
+    with pytest.raises(ResumeError, match=r"seed was 0, is 1.*batch_size was 2, is 3"):
+        train(replace(run, seed=1, batch_size=3))
+
+
+def test_a_damaged_checkpoint_is_passed_over(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    straight = weights(train(run))
+    newest = run.output / "checkpoints" / "00000006.safetensors"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    again = weights(train(run))
+    assert "passing over" in capsys.readouterr().out
+    assert all(torch.equal(straight[name], again[name]) for name in straight)
+
+
+def test_it_learns(run: Run) -> None:
+    """On one batch seen again and again without augmentation, every loss falls."""
+    samples = [run.data[i] for i in (0, 1)]
+    train(replace(run, data=samples, augmentation=None, steps=30, stages=(), log_steps=10, checkpoint_minutes=99))
+    first, *_, last = log(run)
+    losses = [name for name in first if "/" in name]
+    assert len(losses) == 6
+    for name in losses:
+        assert last[name] < first[name], name
+
+
+def test_a_loss_that_is_no_number_stops_the_run(run: Run) -> None:
+    with pytest.raises(TrainingDiverged, match=r"step 0 is not finite .*normals/l1 nan") as error:
+        train(replace(run, tasks=hopeless_tasks))
+    path = run.output / "diverged_at_step_0.safetensors"
+    assert str(path) in str(error.value)
+    with safe_open(path, "pt") as file:
+        assert file.get_tensor("images").shape == (2, 3, 48, 32)
+        assert len(json.loads(file.metadata()["keys"])) == 2
+        assert "pose.points" in file.keys()  # noqa: SIM118 (not a dict)
+    assert not (run.output / "checkpoints").exists()
+
+
+def test_the_average_is_exported(run: Run) -> None:
+    folder = train(replace(run, ema_decay=0.5))
+    with safe_open(run.output / "checkpoints" / "00000006.safetensors", "pt") as file:
+        name = "heads.pose.output.bias"
+        assert torch.equal(weights(folder)[name], file.get_tensor(f"average.{name}"))
+        assert not torch.equal(weights(folder)[name], file.get_tensor(f"model.{name}"))
+        assert weights(folder)[name].any()  # it started at zero
+
+
+def test_without_averaging_the_last_weights_are_exported(run: Run) -> None:
+    folder = train(replace(run, ema_decay=0.0))
+    with safe_open(run.output / "checkpoints" / "00000006.safetensors", "pt") as file:
+        for name, weight in weights(folder).items():
+            assert torch.equal(weight, file.get_tensor(f"model.{name}"))
+
+
+def test_the_model_can_be_loaded_and_started_from(run: Run, tmp_path: Path) -> None:
+    folder = train(replace(run, steps=1))
+    model, description = load_model(folder)
+    assert description == run.model and set(model.heads) == {"pose", "segmentation", "depth", "normals"}
+    still = replace(run.optimizer, lr=0.0, weight_decay=0.0)
+    again = train(replace(run, steps=1, start_from=folder, optimizer=still, output=tmp_path / "again"))
+    assert all(torch.equal(weights(folder)[name], weights(again)[name]) for name in weights(folder))
+
+
+def test_another_model_is_not_started_from(run: Run, tmp_path: Path) -> None:
+    folder = train(replace(run, steps=1))
+    other = replace(run.model, vit=replace(run.model.vit, layers=1))
+    with pytest.raises(ValueError, match="another model"):
+        train(replace(run, model=other, start_from=folder, output=tmp_path / "other"))
+
+
+def test_validation_figures_are_logged(run: Run, people_shards: Path) -> None:
+    train(replace(run, steps=4, validation=ShardDataset(people_shards), validation_steps=3))
+    found = {line["step"]: line["validation"] for line in log(run) if "validation" in line}
+    assert list(found) == [3, 4]
+    assert 0 <= found[4]["pose/oks"] <= 1 and 0 <= found[4]["normals/mean"] <= 180
+    assert {name.partition("/")[0] for name in found[4]} == {"pose", "segmentation", "depth", "normals"}
+
+
+def test_bfloat16_trains(run: Run) -> None:
+    train(replace(run, steps=2, precision="bfloat16"))
+    assert {tensor.dtype for tensor in weights(run.output / "model").values()} == {torch.float32}
+
+
+def test_a_checkpoint_is_written_when_the_time_has_come(run: Run) -> None:
+    with pytest.raises(ConnectionAbortedError):
+        train(replace(run, data=Breaking(run.data, left=4), checkpoint_steps=1000, checkpoint_minutes=0.0))
+    assert (run.output / "checkpoints" / "00000002.safetensors").exists()
+
+
+def test_sizes_follow_the_stages(run: Run) -> None:
+    train(run)
+    assert [line["size"] for line in log(run)] == [[48, 32]] * 2 + [[64, 48]] * 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": ((2, (40, 30)),)}, "no whole number of patches"),
+        ({"stages": ((2, (32, 32)), (2, (48, 32)))}, "do not rise"),
+        ({"data": []}, "no sample"),
+    ],
+)
+def test_runs_that_cannot_be(run: Run, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(run, **changes)
