@@ -14,6 +14,7 @@ from .conftest import paint, painted_model
         [(70, 20, 130, 100)],
         [(0, 0, 60, 120)],  # touches the border
         [(10, 20, 50, 110), (120, 30, 170, 90)],
+        [(70, 20, 130, 100), (138, 45, 160, 88)],  # the small one's crop shows more of the large one
         [(5, 40, 35, 100), (80, 30, 120, 110), (160, 50, 190, 100)],
     ],
 )
@@ -30,6 +31,12 @@ def test_the_second_look_makes_a_small_person_precise() -> None:
     truth = (301, 203, 337, 279)
     boxes, _ = PartMapDetector(painted_model(heads=["segmentation"]))(paint([truth], size=(480, 640)))
     assert box_iou(np.array([truth], np.float32), boxes).max() > 0.9
+
+
+def test_windows_find_those_who_are_too_small_in_the_whole_image() -> None:
+    truth = (501, 203, 525, 253)
+    boxes, _ = PartMapDetector(painted_model(heads=["segmentation"]))(paint([truth], size=(800, 1200)))
+    assert box_iou(np.array([truth], np.float32), boxes).max(initial=0) > 0.8
 
 
 def test_nobody() -> None:

@@ -120,6 +120,33 @@ def test_several_models_share_the_tasks() -> None:
     assert result.persons[0].mask[60, 100] and not result.persons[0].mask[60, 20]
 
 
+def test_of_a_whole_images_part_map_each_person_gets_what_lies_in_the_box() -> None:
+    boxes = [(10, 20, 60, 100), (120, 30, 180, 110)]
+    result = People([painted_model("squash", heads=["segmentation"])])(paint(boxes), boxes=boxes)
+    first, second = (person.mask for person in result.persons)
+    assert first[60, 30] and not first[60, 150] and second[60, 150] and not second[60, 30]
+
+
+def test_a_crop_that_reaches_over_a_neighbour_does_not_wipe_it_out() -> None:
+    # The larger one, drawn last, sees the smaller one in its padding as nobody.
+    boxes = [(58, 50, 72, 80), (70, 20, 130, 100)]
+
+    class OnlyTheMiddle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.nothing = nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: Tensor, heads: object = None) -> dict[str, Tensor]:
+            logits = torch.zeros(len(images), 28, 32, 24)
+            logits[:, PERSON_CLASS, 8:24, 8:16] = 1
+            return {"segmentation": logits}
+
+    description = painted_model(heads=["segmentation"]).description
+    result = People([LoadedModel(OnlyTheMiddle(), description)])(paint(boxes), boxes=boxes)  # type: ignore[arg-type]
+    assert result.parts is not None
+    assert result.parts.labels[65, 66] == result.parts.labels[60, 100] == PERSON_CLASS
+
+
 def test_without_a_segmentation_head_the_mask_is_the_box() -> None:
     result = People([painted_model(heads=["pose", "depth"])])(paint([BOX]), boxes=[BOX])
     assert isinstance(result, Result) and result.parts is None

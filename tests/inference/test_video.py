@@ -46,7 +46,16 @@ def test_frames_are_read_in_order(clip: Path) -> None:
 
 def test_the_person_is_followed_under_one_id(clip: Path, tmp_path: Path) -> None:
     people = People([painted_model()])
+    looks = 0
+
+    def counted(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal looks
+        looks += 1
+        return detector(image)
+
+    detector, people.detector = people.detector, counted
     results = list(predict_video(people, clip))
+    assert looks == 2, "at frames 0 and 10; between them the masks say where to look"
     assert [[person.id for person in result.persons] for result in results] == [[1]] * 12
     lefts = np.array([np.flatnonzero(result.persons[0].mask[60])[0] for result in results])
     assert np.abs(lefts - (20 + 4 * np.arange(12))).max() <= 3

@@ -7,12 +7,13 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from opensapiens.geometry.boxes import non_maximum_suppression
+from opensapiens.geometry.boxes import box_iou, non_maximum_suppression
 from opensapiens.inference.forward import LoadedModel, foreground, raw_maps
 from opensapiens.inference.views import View, person_view
 
 FOREGROUND = 0.5  # probability from which a pixel counts as a person
 SMALLEST_SHARE = 0.004  # of a view: smaller blobs are noise of the map, not people
+SMALLEST_WINDOW = 48  # pixels high
 MOST_CANDIDATES = 12  # each costs one forward pass
 
 
@@ -51,12 +52,12 @@ class PartMapDetector:
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes and their mean foreground probability, best first; none if nobody is found."""
         if not self.loaded.takes_people:
-            return _distinct(*self._look(image, self.loaded.views(np.empty((0, 4)), image.shape[:2]), all_blobs=True))
-        boxes, scores = _distinct(*self._look(image, self._coarse_views(image.shape[:2]), all_blobs=True))
+            return _distinct(*self._look(image, self.loaded.views(np.empty((0, 4)), image.shape[:2])))
+        boxes, scores = _distinct(*self._look(image, self._coarse_views(image.shape[:2])))
         boxes = boxes[:MOST_CANDIDATES]
         if len(boxes) == 0:
             return boxes, scores[:0]
-        boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), all_blobs=False)
+        boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), boxes)
         sure = scores >= self.threshold
         return _distinct(boxes[sure], scores[sure])
 
@@ -64,27 +65,34 @@ class PartMapDetector:
         height, width = image_size
         aspect = self.loaded.input_size[1] / self.loaded.input_size[0]
         views = [np.array([0, 0, width, height], np.float32)]
-        # Windows as high as the image (or as wide, if that is less), then half as high. The small ones overlap less: they are
-        # the most, and whoever one of them cuts is whole in a larger one or gets a second look.
+        # Windows as high as the image (or as wide, if that is less), then half as high. The small ones overlap less:
+        # they are the most, and whoever one of them cuts is whole in a larger one or gets a second look.
         for share, overlap in ((1.0, 0.5), (0.5, 0.25)):
             window_height = min(height, width / aspect) * share
             window_width = window_height * aspect
-            if share == 1.0 and window_width > 0.9 * width and window_height > 0.9 * height:
-                continue  # the same as the whole image
+            if window_height < SMALLEST_WINDOW or (
+                share == 1.0 and window_width * window_height > 0.8 * width * height
+            ):
+                continue  # nothing to be seen, or much the same as the whole image
             for top in _starts(height, window_height, overlap):
                 for left in _starts(width, window_width, overlap):
                     views.append(np.array([left, top, left + window_width, top + window_height], np.float32))
         return [person_view(box, image_size, self.loaded.input_size, padding=1.0) for box in views]
 
-    def _look(self, image: np.ndarray, views: list[View], all_blobs: bool) -> tuple[np.ndarray, np.ndarray]:
-        boxes: list[np.ndarray] = []
-        scores: list[float] = []
-        for maps, view in zip(raw_maps(self.loaded, image, views, heads=["segmentation"]), views, strict=True):
-            found = _blobs(foreground(maps["segmentation"]), view)
-            for box, score, _ in sorted(found, key=lambda blob: -blob[2])[: None if all_blobs else 1]:
-                boxes.append(box)
-                scores.append(score)
-        return np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32)
+    def _look(
+        self, image: np.ndarray, views: list[View], candidates: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and scores of all the foreground in the views; with one candidate per view, of what fits it best."""
+        found: list[tuple[np.ndarray, float]] = []
+        for index, maps in enumerate(raw_maps(self.loaded, image, views, heads=["segmentation"])):
+            blobs = _blobs(foreground(maps["segmentation"]), views[index])
+            if candidates is not None and blobs:
+                # Not the largest: that may be a bigger neighbour.
+                fit = box_iou(candidates[index][None], np.array([box for box, _ in blobs]))[0]
+                blobs = [blobs[int(fit.argmax())]]
+            found += blobs
+        boxes = np.array([box for box, _ in found], np.float32).reshape(-1, 4)
+        return boxes, np.array([score for _, score in found], np.float32)
 
 
 def _starts(length: float, window: float, overlap: float) -> list[float]:
@@ -95,8 +103,8 @@ def _starts(length: float, window: float, overlap: float) -> list[float]:
     return [float(start) for start in np.linspace(0, length - window, count)]
 
 
-def _blobs(probability: np.ndarray, view: View) -> list[tuple[np.ndarray, float, int]]:
-    """Connected foreground of a view's map: (box in image pixels, mean probability, size in map pixels)."""
+def _blobs(probability: np.ndarray, view: View) -> list[tuple[np.ndarray, float]]:
+    """Connected foreground of a view's map: boxes in image pixels with their mean probability."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > FOREGROUND).astype(np.uint8))
     stride = np.array([view.input_size[1] / probability.shape[1], view.input_size[0] / probability.shape[0]])
     height, width = view.image_size
@@ -111,7 +119,7 @@ def _blobs(probability: np.ndarray, view: View) -> list[tuple[np.ndarray, float,
         in_image = np.linalg.solve(linear, (corners - 0.5 - offset).T).T
         box = np.clip(in_image, 0, [width, height]).ravel().astype(np.float32)
         if (box[2:] - box[:2]).min() >= 2:
-            blobs.append((box, float(probability[labels == label].mean()), int(size)))
+            blobs.append((box, float(probability[labels == label].mean())))
     return blobs
 
 

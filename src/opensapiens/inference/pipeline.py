@@ -175,9 +175,8 @@ class People:
                 )
             )
         areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in boxes]
-        for index in np.argsort(
-            areas, kind="stable"
-        ):  # the larger box is drawn last: it is more often the nearer person
+        # The larger box is drawn last: it is more often the nearer person.
+        for index in np.argsort(areas, kind="stable"):
             for task, made in predictions.items():
                 if task != "pose":
                     _draw_on(result, task, made[index], masks[index])

@@ -6,15 +6,16 @@ from torch import Tensor
 EPSILON = 1e-6
 
 
-def silog(prediction_BHW: Tensor, target_BHW: Tensor) -> Tensor:
+def silog(prediction_BHW: Tensor, target_BHW: Tensor, floor: float = EPSILON) -> Tensor:
     """(B,) sqrt(mean(d^2) - mean(d)^2 / 2) with d = log(target) - log(prediction) over the pixels with target > 1e-6.
 
     Its mean is the published `SiLogLoss`: a sample without such pixels is 0 and counts, and the nearest pixel, whose
-    target is 0, is left out. Predictions are clamped at 1e-6, so a pixel predicted below that gets no gradient: a head
-    that starts from scratch should start with its output bias near 0.5, or be given the L1 term as well.
+    target is 0, is left out. Both are clamped at `floor` (published: 1e-6): a pixel predicted below it gets no
+    gradient, and one just above it a gradient of 1 / floor, which drowns every other loss while a head learns from
+    scratch. There, take a higher floor and the L1 term as well.
     """
     valid = target_BHW > EPSILON  # false for NaN too
-    difference = target_BHW.clamp(min=EPSILON).log() - prediction_BHW.clamp(min=EPSILON).log()
+    difference = target_BHW.clamp(min=floor).log() - prediction_BHW.clamp(min=floor).log()
     difference = torch.where(valid, difference, 0).flatten(1)
     pixels = valid.flatten(1).sum(dim=1).clamp(min=1)
     mean_square = difference.square().sum(dim=1) / pixels
