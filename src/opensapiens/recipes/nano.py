@@ -41,10 +41,10 @@ def nano(
     data: Path,
     output: Path,
     validation: Path | None = None,
-    steps: int = 7600,
+    steps: int = 6800,
     batch_size: int = 16,
     input_size: Size = (192, 144),
-    stages: tuple[tuple[int, Size], ...] = ((6200, (128, 96)),),
+    stages: tuple[tuple[int, Size], ...] = ((5500, (128, 96)),),
     embed_dim: int = 192,
     layers: int = 6,
     heads: int = 6,
@@ -58,14 +58,14 @@ def nano(
 ) -> Run:
     """Pose (308), body parts (28), depth and normals for laptops, from folders of synthetic shards.
 
-    Command: `opensapiens synthesize --output shards/train` and `opensapiens train nano --data shards/train --output
-    nano`. Hardware: two CPU cores; on a GPU add `--device cuda --precision bfloat16 --workers 14 --batch-size 128`.
+    Commands: `opensapiens synthesize --out shards/train --count 10240 --seed 1` and `opensapiens train nano --data
+    shards/train --output nano`. Hardware: two CPU cores; on a GPU add `--device cuda --precision bfloat16 --workers 14
+    --batch-size 128`.
     Result: PENDING.
 
-    `stages` may start at smaller crops, for example ((20_000, (128, 96)), (40_000, (192, 144))), at less cost a step.
-    Of the head widths, the deconvolutions' are given; one 1x1 convolution of the last width follows. The backbone
-    starts from convolutions in place of the published single patch convolution, and the learning rate is high, since
-    it is small.
+    `stages` starts at smaller crops, at less cost a step. Of the head widths, the deconvolutions' are given; one 1x1
+    convolution of the last width follows. The backbone starts from convolutions in place of the published single patch
+    convolution, and the learning rate is high, since it is small.
     """
     return Run(
         model=describe(input_size, embed_dim, layers, heads, stem_channels, pose_channels, dense_channels),

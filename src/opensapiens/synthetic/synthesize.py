@@ -6,9 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 from tqdm import tqdm
 
 from opensapiens.data.shards import encode_frame, write_manifest, write_shard
+from opensapiens.synthetic.contact_sheet import contact_sheet
 from opensapiens.synthetic.style import Style
 
 if TYPE_CHECKING:
@@ -21,16 +23,24 @@ FRAMES_PER_BATCH = 16
 
 
 def synthesize(count: int, out: Path | str, seed: int = 0, workers: int = 1, style: Style | None = None) -> Path:
-    """Writes `count` frames to `out` as shards of 256 with a manifest; returns the folder.
+    """Writes `count` frames to `out` as shards of 256, with a manifest and a contact sheet; returns the folder.
 
     Shards that are already there are kept, so a run that was stopped goes on where it was.
 
     Raises:
-        ValueError: if the folder holds frames of another seed, style, or version.
+        ValueError: if the folder holds another set of frames.
+        ModuleNotFoundError: without the extra "synthetic".
     """
+    import opensapiens.synthetic.studio  # noqa: F401 (a missing renderer is an error here, not in every worker)
+
     out, style = Path(out), style or Style()
     out.mkdir(parents=True, exist_ok=True)
-    identity = {"seed": seed, "generator_version": VERSION, "style": json.loads(json.dumps(asdict(style)))}
+    identity = {
+        "count": count,
+        "seed": seed,
+        "generator_version": VERSION,
+        "style": json.loads(json.dumps(asdict(style))),
+    }
     _check_identity(out, identity)
     shards = [f"{i:06d}.tar" for i in range(-(-count // FRAMES_PER_SHARD))]
     missing = [i for i, name in enumerate(shards) if not (out / name).exists()]
@@ -49,14 +59,17 @@ def synthesize(count: int, out: Path | str, seed: int = 0, workers: int = 1, sty
                     frames += batch
                     bar.update(len(batch))
                 write_shard(out / shards[i], frames)
-    write_manifest(out, {**identity, "count": count, "size": list(style.size), "shards": shards})
+    cv2.imwrite(str(out / "contact_sheet.jpg"), contact_sheet(out)[..., ::-1])
+    write_manifest(out, {**identity, "size": list(style.size), "shards": shards})
     return out
 
 
 def _check_identity(out: Path, identity: dict) -> None:
     path = out / "identity.json"
     if path.exists() and json.loads(path.read_text()) != identity:
-        raise ValueError(f"{out} holds frames of another seed, style or generator version: choose an empty folder")
+        raise ValueError(
+            f"{out} holds frames of another count, seed, style or generator version: choose an empty folder"
+        )
     path.write_text(json.dumps(identity, indent=1))
 
 
@@ -64,7 +77,6 @@ _studio: "Studio | None" = None
 
 
 def _prepare_worker() -> None:
-    import cv2
     import torch
 
     from opensapiens.synthetic.studio import Studio

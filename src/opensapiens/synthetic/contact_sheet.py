@@ -1,0 +1,38 @@
+"""A set of frames at a glance: pictures above every label."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from opensapiens.data.shards import ShardDataset
+from opensapiens.drawing.dense import depth_colors, draw_parts, normal_colors
+from opensapiens.drawing.sheet import sheet
+from opensapiens.drawing.skeleton import draw_keypoints
+from opensapiens.labels.keypoints import SAPIENS_308
+from opensapiens.labels.parts import SAPIENS_28
+
+COLUMNS = 8
+ENLARGED = 2
+"""Factor on the pictures, so that points on a face can be told apart."""
+
+
+def contact_sheet(folder: Path | str) -> np.ndarray:
+    """The first frames of a folder of shards (H, W, 3) uint8: image, points in sight, parts, depth, normals."""
+    dataset = ShardDataset(folder)
+    rows: list[list[np.ndarray]] = [[], [], [], [], []]
+    for number in range(min(COLUMNS, len(dataset.keys))):
+        frame = dataset.read_frame(number)
+        image = cv2.resize(frame["jpg"], None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        points = image
+        for person in frame["json"]["persons"]:
+            keypoints = np.array(person["keypoints"])
+            points = draw_keypoints(points, keypoints[:, :2] * ENLARGED, keypoints[:, 2] / 2, SAPIENS_308, 0.75)
+        somebody = frame["instances.png"] > 0
+        depth = np.where(somebody, frame["depth.png"] * frame["json"]["depth_scale"], np.nan)
+        normals = np.where(somebody[..., None], frame["normals.png"] / 127.5 - 1, np.nan)
+        parts = draw_parts(np.full_like(frame["jpg"], 30), frame["parts.png"], SAPIENS_28, opacity=1.0)
+        for row, picture in zip(rows, (image, points, parts, depth_colors(depth), normal_colors(normals)), strict=True):
+            row.append(picture)
+    titles = [title for title in ("image", "points", "parts", "depth", "normals") for _ in rows[0]]
+    return sheet([picture for row in rows for picture in row], titles, height=320, columns=len(rows[0]))

@@ -1,0 +1,91 @@
+"""The renderer against what can be computed by hand."""
+
+import numpy as np
+import pytest
+
+from opensapiens.synthetic.clothing import unit_sphere
+from opensapiens.synthetic.rasterizer import Camera, Light, Materials, Mesh, render, silhouette, vertex_normals
+
+SIZE = (64, 96)
+CAMERA = Camera(np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), np.array([0.0, -4.0, 0.0]), 120.0, (47.5, 31.5), SIZE)
+LIGHT = Light(np.array([0.3, -1.0, 0.5]), np.full(3, 0.8), np.full(3, 0.3), np.full(3, 0.2), 1.0)
+PLAIN = Materials(np.full((1, 3), 0.5), np.full((1, 3), 0.5), np.zeros(1, int), np.ones(1), np.zeros(1))
+
+
+def sphere(center: tuple[float, float, float], radius: float, instance: int = 1, cut: float = -9.0) -> Mesh:
+    """A ball; what lies below the height `cut` is cut away."""
+    points, triangles = unit_sphere(60, 120)
+    vertices = (points * radius + center).astype(np.float32)
+    count = len(triangles)
+    return Mesh(
+        vertices,
+        vertex_normals(vertices, triangles),
+        vertices,
+        np.zeros((len(vertices), 4), np.float32),
+        vertices[:, 2] - np.float32(cut),
+        triangles,
+        np.zeros(count, int),
+        np.full(count, instance),
+        np.full(count, instance),
+    )
+
+
+def together(first: Mesh, second: Mesh) -> Mesh:
+    """Two meshes as one."""
+    arrays = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in first.__dataclass_fields__}
+    arrays["triangles"] = np.concatenate([first.triangles, second.triangles + len(first.vertices)])
+    return Mesh(**arrays)
+
+
+def rays() -> np.ndarray:
+    """Directions (H, W, 3) through pixel centres in the camera frame, with depth 1."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    return np.stack([(x - 47.5) / 120, (31.5 - y) / 120, -np.ones(SIZE)], -1)
+
+
+def test_a_ball_has_the_depth_and_normals_of_a_ball() -> None:
+    rendering = render(sphere((0.3, 0.0, 0.2), 0.5), PLAIN, CAMERA, LIGHT, None)
+    seen = rendering.triangle >= 0
+    direction, center = rays(), np.array([0.3, 0.2, -4.0])
+    a, b, c = (direction**2).sum(-1), direction @ center, center @ center - 0.25
+    root = b**2 - a * c
+    inside = root > 0.004
+    assert (seen[inside]).all() and not seen[root < -0.004].any()
+    depth = (b[inside] - np.sqrt(root[inside])) / a[inside]
+    np.testing.assert_allclose(rendering.depth[inside], depth, atol=2e-3)
+    normals = (direction[inside] * depth[:, None] - center) / 0.5
+    cosine = (rendering.normals[inside] * normals).sum(-1)
+    assert np.rad2deg(np.arccos(cosine.clip(-1, 1))).max() < 4.0
+
+
+def test_the_nearer_of_two_balls_is_seen_and_the_other_keeps_its_silhouette() -> None:
+    near, far = sphere((0, -1.0, 0), 0.3, instance=1), sphere((0.2, 0.5, 0), 0.5, instance=2)
+    mesh = together(far, near)
+    rendering = render(mesh, PLAIN, CAMERA, LIGHT, None)
+    instance = np.where(rendering.triangle >= 0, mesh.instance[rendering.triangle], 0)
+    alone_near, alone_far = (silhouette(mesh, CAMERA, i) for i in (1, 2))
+    assert (alone_near & alone_far).sum() > 100
+    np.testing.assert_array_equal(instance == 1, alone_near)
+    np.testing.assert_array_equal(instance == 2, alone_far & ~alone_near)
+
+
+def test_a_cut_is_straight_whatever_the_triangles() -> None:
+    rendering = render(sphere((0, 0, 0), 0.8, cut=0.1), PLAIN, CAMERA, LIGHT, None)
+    points = rays() * rendering.depth[..., None]
+    assert points[rendering.triangle >= 0][:, 1].min() == pytest.approx(0.1, abs=0.04)
+    whole = render(sphere((0, 0, 0), 0.8), PLAIN, CAMERA, LIGHT, None)
+    above = (whole.triangle >= 0) & ((rays() * whole.depth[..., None])[..., 1] > 0.13)
+    assert (rendering.triangle[above] >= 0).all()
+
+
+def test_the_side_towards_the_light_is_brighter_and_a_shadow_falls() -> None:
+    light = Light(np.array([1.0, -0.2, 0.0]), np.full(3, 1.0), np.full(3, 0.1), np.full(3, 0.1), 1.0)
+    lone = render(sphere((-0.4, 0, 0), 0.3), PLAIN, CAMERA, light, None).color[..., 0]
+    lit, dark = lone[28:36, 40:44].mean(), lone[28:36, 28:31].mean()
+    assert lit > 2 * dark
+    shaded = render(together(sphere((-0.4, 0, 0), 0.3), sphere((0.5, -0.15, 0), 0.3, 2)), PLAIN, CAMERA, light, None)
+    assert shaded.color[28:36, 40:44, 0].mean() < 0.5 * lit
+
+
+def test_what_is_behind_the_camera_is_not_drawn() -> None:
+    assert (render(sphere((0, -8.0, 0), 0.5), PLAIN, CAMERA, LIGHT, None).triangle == -1).all()
