@@ -50,8 +50,8 @@ EXTRA_MODULES = {
     "export": {"onnx", "onnxruntime", "openvino"},
 }
 
-# Kernels are decorated functions, so their module needs Warp when it is imported, and so do the modules that build on it;
-# `synthetic.synthesize`, the way in, imports them inside functions only.
+# Kernels are decorated functions, so their module needs Warp when it is imported, and so do the modules that build on
+# it; `synthetic.synthesize`, the way in, imports them inside functions only.
 KERNELS = {PACKAGE / "synthetic" / f"{name}.py" for name in ("rasterizer", "clothing", "scene", "frame", "studio")}
 
 BLOCK_EXTRAS = f"""

@@ -17,7 +17,7 @@ from opensapiens.models.vit import ViTConfig
 
 DESCRIPTION = ModelDescription(
     name="tiny",
-    vit=ViTConfig((64, 48), 16, 1, 2, stem_channels=(4, 4, 8)),
+    vit=ViTConfig((64, 48), 16, 1, 2),
     heads={
         "pose": {"out_channels": 17, "deconv_channels": [8, 6], "conv_channels": [6], "labels": "coco_17"},
         "segmentation": {

@@ -68,7 +68,6 @@ def test_loss_counts_hidden_patches_only() -> None:
     [
         (ViTConfig((64, 48), 32, 2, 4), "set class_token=True"),
         (ViTConfig((64, 50), 32, 2, 4, class_token=True), "not made of patches of 16"),
-        (ViTConfig((64, 48), 32, 2, 4, class_token=True, stem_channels=(8, 8, 8)), "convolutional stem cannot"),
     ],
 )
 def test_unfit_encoders_are_refused(config: ViTConfig, message: str) -> None:

@@ -39,14 +39,6 @@ def test_a_size_that_is_no_multiple_of_the_patch_is_padded_right_and_below() -> 
     torch.testing.assert_close(backbone(images), backbone(F.pad(images, (0, 7, 0, 14))))
 
 
-@pytest.mark.parametrize("size", [(64, 48), (50, 41)])
-def test_convolutional_stem_has_the_grid_of_patches(size: tuple[int, int]) -> None:
-    config = ViTConfig(size, 32, 1, 4, stem_channels=(8, 12, 16))
-    backbone = VisionTransformer(config)
-    assert backbone(torch.randn(1, 3, *size)).shape == (1, 32, *config.grid())
-    assert not any("projection" in name for name, _ in backbone.patch_embedding.named_parameters())
-
-
 def test_class_token_is_first_and_left_out_of_the_map() -> None:
     torch.manual_seed(0)
     backbone = VisionTransformer(ViTConfig((64, 48), 32, 2, 4, class_token=True)).eval()
@@ -73,8 +65,6 @@ def test_initialisation_is_the_published_one() -> None:
     ("wrong", "message"),
     [
         ({"heads": 5}, "not divisible by 5 heads"),
-        ({"stem_channels": (8, 16)}, "patches of 8 pixels, not 16"),
-        ({"stem_channels": (8, 16, 32), "patch_padding": 2}, "a convolutional stem has none"),
         ({"image_size": (64,)}, "image_size must be"),
         ({"image_size": (64, 8)}, "image_size must be"),
     ],

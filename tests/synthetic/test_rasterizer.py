@@ -32,7 +32,8 @@ def sphere(center: tuple[float, float, float], radius: float, instance: int = 1,
 
 def together(first: Mesh, second: Mesh) -> Mesh:
     """Two meshes as one."""
-    arrays = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in first.__dataclass_fields__}
+    names = list(first.__dataclass_fields__)
+    arrays = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names}
     arrays["triangles"] = np.concatenate([first.triangles, second.triangles + len(first.vertices)])
     return Mesh(**arrays)
 

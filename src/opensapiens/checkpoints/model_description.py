@@ -110,7 +110,7 @@ class ModelDescription:
         vit = _checked_keys(
             content["vit"],
             ("image_size", "embed_dim", "layers", "heads"),
-            ("patch_size", "patch_padding", "mlp_ratio", "class_token", "stem_channels"),
+            ("patch_size", "patch_padding", "mlp_ratio", "class_token"),
             f"{where}, vit",
         )
         _check_vit(vit, f"{where}, vit")
@@ -158,8 +158,8 @@ def _are_numbers(value: Any, length: int) -> bool:
 
 def _check_vit(vit: Mapping[str, Any], where: str) -> None:
     for key, value in vit.items():
-        if key in ("image_size", "stem_channels"):
-            right = _are_counts(value, 2 if key == "image_size" else None)
+        if key == "image_size":
+            right = _are_counts(value, 2)
         elif key == "class_token":
             right = isinstance(value, bool)
         else:

@@ -44,21 +44,6 @@ def head_multiply_adds(head: UpsamplingHead, grid: tuple[int, int]) -> int:
     return total
 
 
-def stem_multiply_adds(config: ViTConfig) -> int:
-    """Multiply-adds of the patch convolution, or of the convolutional stem, on an image of the config's size."""
-    rows, columns = config.grid()
-    if not config.stem_channels:
-        return rows * columns * 3 * config.patch_size**2 * config.embed_dim
-    total = 0
-    height, width = config.image_size
-    before = 3
-    for after in (*config.stem_channels, config.embed_dim):
-        height, width = (height + 1) // 2, (width + 1) // 2
-        total += height * width * 9 * before * after
-        before = after
-    return total
-
-
 def full_flops(config: ViTConfig, heads: tuple[UpsamplingHead, ...] = ()) -> int:
     """Honest floating-point operations of one image of the config's size through the backbone and the heads.
 
@@ -68,5 +53,6 @@ def full_flops(config: ViTConfig, heads: tuple[UpsamplingHead, ...] = ()) -> int
     rows, columns = config.grid()
     tokens = rows * columns + int(config.class_token)
     attention = config.layers * 2 * tokens**2 * config.embed_dim
-    backbone = stem_multiply_adds(config) + linear_multiply_adds(config, tokens) + attention
+    patches = rows * columns * 3 * config.patch_size**2 * config.embed_dim
+    backbone = patches + linear_multiply_adds(config, tokens) + attention
     return 2 * (backbone + sum(head_multiply_adds(head, (rows, columns)) for head in heads))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .position_embedding import sincos_2d
-from .vit import LAYER_NORM_EPS, Block, ConvolutionalStem, VisionTransformer, ViTConfig, initialise_transformer
+from .vit import LAYER_NORM_EPS, Block, VisionTransformer, ViTConfig, initialise_transformer
 
 MLP_RATIO = 4
 TARGET_EPS = 1e-6
@@ -138,9 +138,6 @@ class MaskedAutoencoder(nn.Module):
             raise ValueError(f"an image of {config.image_size} pixels is not made of patches of {config.patch_size}")
         self.mask_ratio = mask_ratio
         self.encoder = VisionTransformer(config)
-        if isinstance(self.encoder.patch_embedding, ConvolutionalStem):
-            # Its receptive field reaches over masked neighbours, which would give the answer away.
-            raise ValueError("a convolutional stem cannot be pretrained by masking patches")
         self.encoder.position_embedding = nn.Parameter(
             sincos_2d(config.embed_dim, config.grid(), class_token=True), requires_grad=False
         )

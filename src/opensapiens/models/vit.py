@@ -4,7 +4,6 @@ Axes in names: B batch, N tokens, D width, H and W rows and columns.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +37,6 @@ class ViTConfig:
             word and shifts every patch.
         mlp_ratio: hidden width of the MLP over embed_dim.
         class_token: prepend a learned token (pretraining only).
-        stem_channels: empty for the published patch convolution, else widths of a convolutional stem's inner layers.
     """
 
     image_size: tuple[int, int]
@@ -49,23 +47,14 @@ class ViTConfig:
     patch_padding: int = 0
     mlp_ratio: int = 4
     class_token: bool = False
-    stem_channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         # Lists come from JSON; tuples keep the config hashable.
         object.__setattr__(self, "image_size", tuple(self.image_size))
-        object.__setattr__(self, "stem_channels", tuple(self.stem_channels))
         if len(self.image_size) != 2 or min(self.image_size) < self.patch_size:
             raise ValueError(f"image_size must be (height, width) of at least one patch, not {self.image_size}")
         if self.embed_dim % self.heads:
             raise ValueError(f"embed_dim {self.embed_dim} is not divisible by {self.heads} heads")
-        if self.stem_channels and 2 ** (len(self.stem_channels) + 1) != self.patch_size:
-            raise ValueError(
-                f"a stem of {len(self.stem_channels)} inner layers halves to patches of "
-                f"{2 ** (len(self.stem_channels) + 1)} pixels, not {self.patch_size}"
-            )
-        if self.stem_channels and self.patch_padding:
-            raise ValueError("patch_padding belongs to the patch convolution; a convolutional stem has none")
 
     def grid(self, image_size: tuple[int, int] | None = None) -> tuple[int, int]:
         """Rows and columns of patches for an image of the given (height, width), by default the model's own."""
@@ -94,28 +83,6 @@ class PatchConvolution(nn.Module):
         if not self.patch_padding and (below or right):
             images_B3HW = F.pad(images_B3HW, (0, right, 0, below))
         return self.projection(images_B3HW)
-
-
-class ConvolutionalStem(nn.Module):
-    """3x3 convolutions of stride 2, each but the last followed by group normalisation (one group) and GELU.
-
-    Deviation from the published backbone, used by the nano model only: a small transformer learns faster and from fewer
-    images behind a few convolutions (Xiao et al. 2021, "Early convolutions help transformers see better").
-    """
-
-    def __init__(self, config: ViTConfig) -> None:
-        super().__init__()
-        widths = (3, *config.stem_channels)
-        layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            # No bias: the normalisation that follows has its own.
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.GroupNorm(1, after), nn.GELU()]
-        layers.append(nn.Conv2d(widths[-1], config.embed_dim, 3, stride=2, padding=1))
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalised images to a (B, D, rows, columns) map."""
-        return self.layers(images_B3HW)
 
 
 class Attention(nn.Module):
@@ -187,7 +154,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.config = config
         rows, columns = config.grid()
-        self.patch_embedding = ConvolutionalStem(config) if config.stem_channels else PatchConvolution(config)
+        self.patch_embedding = PatchConvolution(config)
         if config.class_token:
             self.class_token = nn.Parameter(torch.empty(1, 1, config.embed_dim))
             nn.init.normal_(self.class_token, std=0.02)

@@ -22,16 +22,25 @@ from opensapiens.training.run import OptimizerSettings, Run, ScheduleSettings, S
 KEYPOINTS, PARTS = "sapiens_308", "sapiens_28"
 # Gentler than for photos: the generator varies framing, light and occlusion already, and the run is short.
 AUGMENTATION = Augmentation(
-    scale=(0.75, 1.3),
-    rotation_degrees=30.0,
-    rotation_chance=0.4,
-    half_body_chance=0.1,
-    hue_degrees=40.0,
-    blur_chance=0.2,
-    low_resolution_chance=0.3,
-    noise_chance=0.25,
-    jpeg_chance=0.25,
-    patches_chance=0.15,
+    scale=(0.85, 1.2),
+    shift=0.08,
+    rotation_degrees=25.0,
+    rotation_chance=0.3,
+    half_body_chance=0.05,
+    brightness=25.0,
+    contrast=(0.7, 1.3),
+    saturation=(0.4, 1.5),
+    hue_degrees=20.0,
+    gain=(0.88, 1.14),
+    gamma=(0.75, 1.4),
+    color_chance=0.6,
+    grey_chance=0.05,
+    blur_chance=0.1,
+    low_resolution_chance=0.2,
+    noise_chance=0.15,
+    noise_sigma=(2.0, 10.0),
+    jpeg_chance=0.2,
+    patches_chance=0.05,
 )
 # A mean over 308 nearly empty heatmaps is some 1/500 of the other heads' losses
 WEIGHTS = {"pose": 300.0, "segmentation": 1.0, "depth": 1.0, "normals": 1.0}
@@ -41,17 +50,16 @@ def nano(
     data: Path,
     output: Path,
     validation: Path | None = None,
-    steps: int = 6800,
+    steps: int = 4950,
     batch_size: int = 16,
     input_size: Size = (192, 144),
-    stages: tuple[tuple[int, Size], ...] = ((5500, (128, 96)),),
+    stages: tuple[tuple[int, Size], ...] = ((4000, (128, 96)),),
     embed_dim: int = 192,
     layers: int = 6,
     heads: int = 6,
-    stem_channels: tuple[int, ...] = (24, 48, 96),
     pose_channels: tuple[int, ...] = (96, 96),
     dense_channels: tuple[int, ...] = (48, 48),
-    lr: float = 8e-4,
+    lr: float = 6e-4,
     label_stride: int = 4,
     workers: int = 0,
     seed: int = 0,
@@ -64,11 +72,10 @@ def nano(
     Result: PENDING.
 
     `stages` starts at smaller crops, at less cost a step. Of the head widths, the deconvolutions' are given; one 1x1
-    convolution of the last width follows. The backbone starts from convolutions in place of the published single patch
-    convolution, and the learning rate is high, since it is small.
+    convolution of the last width follows. The learning rate is high, since the network is small.
     """
     return Run(
-        model=describe(input_size, embed_dim, layers, heads, stem_channels, pose_channels, dense_channels),
+        model=describe(input_size, embed_dim, layers, heads, pose_channels, dense_channels),
         tasks=nano_tasks,
         data=ShardDataset(data),
         validation=None if validation is None else ShardDataset(validation),
@@ -79,7 +86,7 @@ def nano(
         label_stride=label_stride,
         augmentation=AUGMENTATION,
         optimizer=OptimizerSettings(lr=lr, weight_decay=0.05),
-        schedule=ScheduleSettings(warmup_steps=min(400, steps // 10), decay="cosine", final_factor=0.01),
+        schedule=ScheduleSettings(warmup_steps=min(250, steps // 10), decay="cosine", final_factor=0.01),
         ema_decay=0.999,
         workers=workers,
         seed=seed,
@@ -97,7 +104,6 @@ def nano_smoke(data: Path, output: Path, steps: int = 4, batch_size: int = 2, in
         embed_dim=24,
         layers=2,
         heads=2,
-        stem_channels=(4, 8, 12),
         pose_channels=(8, 8),
         dense_channels=(8, 8),
     )
@@ -131,6 +137,7 @@ def nano_tasks(input_size: Size, label_stride: int) -> SeveralTasks:
                 input_size,
                 heatmap_stride=4,
                 sigma=pose_sigma(input_size),
+                location_weight=2 / WEIGHTS["pose"],
                 point_weights=point_weights(),
             ),
             "segmentation": SegmentationTask(gently_weighted_parts(), label_stride=label_stride),
@@ -151,7 +158,6 @@ def describe(
     embed_dim: int,
     layers: int,
     heads: int,
-    stem_channels: tuple[int, ...],
     pose_channels: tuple[int, ...],
     dense_channels: tuple[int, ...],
 ) -> ModelDescription:
@@ -167,7 +173,7 @@ def describe(
 
     return ModelDescription(
         name="opensapiens-nano",
-        vit=ViTConfig(input_size, embed_dim, layers, heads, stem_channels=stem_channels),
+        vit=ViTConfig(input_size, embed_dim, layers, heads),
         heads={
             "pose": head(len(KEYPOINT_SETS[KEYPOINTS]), pose_channels, KEYPOINTS),
             "segmentation": head(len(PART_SETS[PARTS]), dense_channels, PARTS),

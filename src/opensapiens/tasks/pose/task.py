@@ -9,7 +9,7 @@ from opensapiens.data.sample import Sample
 from opensapiens.geometry.heatmaps import decode_heatmaps
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.tasks.forward import FlipRule
-from opensapiens.tasks.pose.loss import hardest_keypoints_mse, heatmap_mse
+from opensapiens.tasks.pose.loss import hardest_keypoints_mse, heatmap_mse, location_divergence
 from opensapiens.tasks.pose.metrics import PoseMetric, PosePrediction
 from opensapiens.tasks.pose.targets import gaussian_heatmaps, pose_targets
 from opensapiens.tasks.task import Targets, mean_over
@@ -24,6 +24,7 @@ class PoseTask:
         heatmap_stride: crop pixels per heatmap pixel.
         sigma: of the Gaussian, in heatmap pixels. Published: 6 at 256 x 192; scale it with the heatmap.
         hardest: train only this many points of each sample, the worst ones; published: 128 of 308 for 0.3b and 1b.
+        location_weight: weight of `location_divergence`; published: 0.
         point_weights: (K,) how much each point weighs in the loss; published: all 1.
     """
 
@@ -34,6 +35,7 @@ class PoseTask:
         heatmap_stride: int = 4,
         sigma: float = 6.0,
         hardest: int | None = None,
+        location_weight: float = 0.0,
         point_weights: Sequence[float] | None = None,
     ) -> None:
         self.keypoint_set = keypoint_set
@@ -41,6 +43,7 @@ class PoseTask:
         self.heatmap_size = (input_size[0] // heatmap_stride, input_size[1] // heatmap_stride)
         self.sigma = sigma
         self.hardest = hardest
+        self.location_weight = location_weight
         self.point_weights = torch.ones(len(keypoint_set)) if point_weights is None else torch.tensor(point_weights)
         self.flip_rule = FlipRule(permutation=keypoint_set.flip_indices.tolist())
 
@@ -54,7 +57,7 @@ class PoseTask:
         return targets["labelled"].sum().float()
 
     def losses(self, maps_BKhw: Tensor, targets: Targets, count: Tensor | None = None) -> dict[str, Tensor]:
-        """heatmap_mse.
+        """heatmap_mse, and location when it has a weight.
 
         Raises:
             ValueError: maps of another size than the heatmaps'.
@@ -70,7 +73,11 @@ class PoseTask:
         else:
             loss = hardest_keypoints_mse(maps_BKhw.float(), heatmaps, weights, self.hardest)
         count = self.count(targets) if count is None else count
-        return {"heatmap_mse": mean_over(count, loss)}
+        terms = {"heatmap_mse": mean_over(count, loss)}
+        if self.location_weight:
+            location = location_divergence(maps_BKhw.float(), heatmaps, weights)
+            terms["location"] = self.location_weight * mean_over(count, location)
+        return terms
 
     def decode(self, maps_BKhw: Tensor, size_hw: tuple[int, int] | None = None) -> PosePrediction:
         """Heatmaps -> points in the pixels of a crop of `size_hw` (None: the task's input size), and their scores."""
