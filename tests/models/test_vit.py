@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from opensapiens.models.position_embedding import sincos_2d
 from opensapiens.models.vit import PUBLISHED_SIZES, Attention, VisionTransformer, ViTConfig, published_config
 
 TINY = ViTConfig((64, 48), embed_dim=32, layers=2, heads=4)
@@ -48,7 +49,7 @@ def test_class_token_is_first_and_left_out_of_the_map() -> None:
     torch.testing.assert_close(backbone(images).flatten(2).transpose(1, 2), tokens[:, 1:])
 
 
-def test_initialisation_is_the_published_one() -> None:
+def test_initialisation_is_the_published_one_but_for_positions() -> None:
     torch.manual_seed(0)
     backbone = VisionTransformer(ViTConfig((256, 192), 128, 1, 4))
     block = backbone.blocks[0]
@@ -58,7 +59,8 @@ def test_initialisation_is_the_published_one() -> None:
     assert bound * 0.98 < block.attention.qkv.weight.abs().max() <= bound
     patch_bound = (6 / (128 + 3 * 16 * 16)) ** 0.5
     assert patch_bound * 0.98 < backbone.patch_embedding.projection.weight.abs().max() <= patch_bound
-    assert 0.018 < backbone.position_embedding.std() < 0.022
+    torch.testing.assert_close(backbone.position_embedding.detach(), sincos_2d(128, backbone.config.grid()))
+    assert backbone.position_embedding.requires_grad
 
 
 @pytest.mark.parametrize(

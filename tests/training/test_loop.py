@@ -14,7 +14,7 @@ from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.recipes.nano import nano_smoke, nano_tasks
 from opensapiens.tasks.several import SeveralTasks
-from opensapiens.training.loop import TrainingDiverged, train
+from opensapiens.training.loop import TrainingDiverged, starting_model, train
 from opensapiens.training.run import Run, SampleSource
 from opensapiens.training.state import ResumeError
 
@@ -153,6 +153,18 @@ def test_the_model_can_be_loaded_and_started_from(run: Run, tmp_path: Path) -> N
     still = replace(run.optimizer, lr=0.0, weight_decay=0.0)
     again = train(replace(run, steps=1, start_from=folder, optimizer=still, output=tmp_path / "again"))
     assert all(torch.equal(weights(folder)[name], weights(again)[name]) for name in weights(folder))
+
+
+def test_a_run_at_another_size_starts_where_the_first_one_ended(run: Run, tmp_path: Path) -> None:
+    folder = train(replace(run, steps=1))
+    height, width = run.final_size
+    larger = replace(run.model, vit=replace(run.model.vit, image_size=(2 * height, 2 * width)))
+    started = starting_model(replace(run, model=larger, start_from=folder)).eval()
+    images = torch.randn(1, 3, 2 * height, 2 * width)
+    with torch.inference_mode():
+        maps, expected = started(images), load_model(folder)[0].eval()(images)
+    for head in expected:
+        torch.testing.assert_close(maps[head], expected[head])
 
 
 def test_another_model_is_not_started_from(run: Run, tmp_path: Path) -> None:

@@ -138,9 +138,7 @@ class MaskedAutoencoder(nn.Module):
             raise ValueError(f"an image of {config.image_size} pixels is not made of patches of {config.patch_size}")
         self.mask_ratio = mask_ratio
         self.encoder = VisionTransformer(config)
-        self.encoder.position_embedding = nn.Parameter(
-            sincos_2d(config.embed_dim, config.grid(), class_token=True), requires_grad=False
-        )
+        self.encoder.position_embedding.requires_grad_(False)
         self.decoder = Decoder(config, decoder_dim, decoder_layers, decoder_heads)
 
     def encode_visible(self, images_B3HW: Tensor, masking: Masking) -> Tensor:

@@ -28,7 +28,9 @@ PUBLISHED_HEADS: dict[str, HeadShape] = {
 
 
 def _start(layer: nn.Module, std: float) -> None:
-    """Normal(0, std) weight and zero bias."""
+    """Normal(0, std) weight and zero bias; nothing on the meta device: drawing there imports PyTorch's compiler."""
+    if any(parameter.is_meta for parameter in layer.parameters()):
+        return
     for name, parameter in layer.named_parameters():
         nn.init.zeros_(parameter) if name == "bias" else nn.init.normal_(parameter, std=std)
 

@@ -50,10 +50,11 @@ def nano(
     data: Path,
     output: Path,
     validation: Path | None = None,
-    steps: int = 4950,
+    steps: int = 4000,
     batch_size: int = 16,
-    input_size: Size = (192, 144),
-    stages: tuple[tuple[int, Size], ...] = ((4000, (128, 96)),),
+    input_size: Size = (128, 96),
+    stages: tuple[tuple[int, Size], ...] = (),
+    start_from: Path | None = None,
     embed_dim: int = 192,
     layers: int = 6,
     heads: int = 6,
@@ -71,7 +72,8 @@ def nano(
     --batch-size 128`.
     Result: PENDING.
 
-    `stages` starts at smaller crops, at less cost a step. Of the head widths, the deconvolutions' are given; one 1x1
+    `start_from` is a folder with the weights of an earlier sitting (its crops may have been smaller); `stages` starts a
+    run at smaller crops, at less cost a step. Of the head widths, the deconvolutions' are given; one 1x1
     convolution of the last width follows. The learning rate is high, since the network is small.
     """
     return Run(
@@ -83,10 +85,11 @@ def nano(
         steps=steps,
         batch_size=batch_size,
         stages=stages,
+        start_from=start_from,
         label_stride=label_stride,
         augmentation=AUGMENTATION,
         optimizer=OptimizerSettings(lr=lr, weight_decay=0.05),
-        schedule=ScheduleSettings(warmup_steps=min(250, steps // 10), decay="cosine", final_factor=0.01),
+        schedule=ScheduleSettings(warmup_steps=min(200, steps // 10), decay="cosine", final_factor=0.01),
         ema_decay=0.999,
         workers=workers,
         seed=seed,

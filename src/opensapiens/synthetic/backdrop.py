@@ -20,7 +20,7 @@ def draw_backdrop(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray
         picture = _outdoors(rng, size)
     else:
         picture = np.broadcast_to(_color(rng), (height, width, 3)).copy()
-    for _ in range(int(rng.choice([0, rng.integers(1, 12), rng.integers(10, 50)], p=[0.3, 0.45, 0.25]))):
+    for _ in range(int(rng.choice([0, int(rng.integers(1, 12)), int(rng.integers(10, 50))], p=[0.3, 0.45, 0.25]))):
         _clutter(rng, picture)
     if rng.random() < 0.6:
         picture += (_noise(rng, size, rng.uniform(0.3, 1.2), 1) - 0.5) * rng.uniform(0.02, 0.25)
@@ -48,8 +48,8 @@ def _noise(rng: np.random.Generator, size: tuple[int, int], roughness: float, ch
     total = np.zeros((*size, channels), np.float32)
     cells = 2
     while cells < max(size):
-        octave = rng.random((cells, max(2, round(cells * size[1] / size[0])), channels), np.float32)
-        octave = cv2.resize(octave, size[::-1], interpolation=cv2.INTER_CUBIC).reshape(*size, channels)
+        coarse = rng.random((cells, max(2, round(cells * size[1] / size[0])), channels), np.float32)
+        octave = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC).reshape(*size, channels)
         total += octave * np.float32(cells ** (-roughness))
         cells *= 2
     low, high = total.min(), total.max()
@@ -67,7 +67,7 @@ def _room(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     horizon = int(height * rng.uniform(0.45, 0.95))
     picture[horizon:] = _color(rng)
     for _ in range(rng.integers(1, 9)):
-        x, y = rng.integers(-width // 4, width), rng.integers(-height // 4, height)
+        x, y = int(rng.integers(-width // 4, width)), int(rng.integers(-height // 4, height))
         w, h = int(width * rng.uniform(0.05, 0.6)), int(height * rng.uniform(0.05, 0.8))
         color = _color(rng)
         cv2.rectangle(picture, (x, y), (x + w, y + h), color.tolist(), -1)
@@ -84,7 +84,7 @@ def _outdoors(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Sky, a ragged skyline, foliage and a field."""
     height, width = size
     sky = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    picture = (
+    picture: np.ndarray = (
         np.broadcast_to((1 - sky) * np.array([0.35, 0.55, 0.9]) + sky * _color(rng), (height, width, 3))
         .astype(np.float32)
         .copy()

@@ -394,6 +394,7 @@ def draw_color(rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_cloth(rng: np.random.Generator, plain: bool = False) -> Material:
+    """A cloth: one or two colours, and a pattern unless it is plain."""
     pattern = int(rng.choice([SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS], p=[0.35, 0.13, 0.1, 0.14, 0.2, 0.08]))
     frequency = {
         SOLID: rng.uniform(5, 40),

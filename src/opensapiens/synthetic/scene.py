@@ -202,7 +202,7 @@ def _seat(rng: np.random.Generator, body: np.ndarray, yaw: float) -> list[Surfac
 def _things_around(rng: np.random.Generator) -> list[Surface]:
     """Furniture and the like beside and behind the people."""
     things = []
-    for _ in range(int(rng.choice([0, rng.integers(1, 4), rng.integers(3, 9)], p=[0.3, 0.45, 0.25]))):
+    for _ in range(int(rng.choice([0, int(rng.integers(1, 4)), int(rng.integers(3, 9))], p=[0.3, 0.45, 0.25]))):
         place = np.array([rng.normal(0, 1.6), rng.uniform(0.3, 4.0), 0.0])
         half = np.exp(rng.normal(-1.2, 0.6, 3)).clip(0.03, 1.2)
         place[2] = half[2] if rng.random() < 0.7 else rng.uniform(0, 2.2)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from opensapiens.checkpoints.model_folder import build_model, load_model, save_model
 from opensapiens.data.batch import normalize_images
 from opensapiens.models.human_model import HumanModel
+from opensapiens.models.position_embedding import resize_position_embedding
 from opensapiens.training.averaging import WeightAverage
 from opensapiens.training.loader import Batch, training_batches
 from opensapiens.training.log import RunLog
@@ -84,12 +86,22 @@ def batch_losses(run: Run, forward: Callable[..., dict[str, Tensor]], batch: Bat
 
 
 def starting_model(run: Run) -> HumanModel:
-    """The model with fresh weights, or with those of `run.start_from`, whose heads and sizes must be the run's."""
+    """The model with fresh weights, or with those of `run.start_from`, whose architecture must be the run's.
+
+    The crops may have another size than those it was trained on: its position embedding is resized.
+    """
+    model = build_model(run.model)
     if run.start_from is None:
-        return build_model(run.model)
-    model, description = load_model(run.start_from)
-    if (description.vit, description.heads) != (run.model.vit, run.model.heads):
+        return model
+    trained, description = load_model(run.start_from)
+    if (replace(description.vit, image_size=run.model.vit.image_size), description.heads) != (
+        run.model.vit,
+        run.model.heads,
+    ):
         raise ValueError(f"{run.start_from} holds another model than the run trains")
+    weights, name = trained.state_dict(), "backbone.position_embedding"
+    weights[name] = resize_position_embedding(weights[name], description.vit.grid(), run.model.vit.grid())
+    model.load_state_dict(weights)
     return model
 
 
