@@ -1,0 +1,59 @@
+"""The terms that the published training lacks, for networks that start from random weights."""
+
+import torch
+
+from opensapiens.labels.keypoints import COCO_17
+from opensapiens.tasks.depth.loss import silog
+from opensapiens.tasks.pose.loss import location_divergence
+from opensapiens.tasks.pose.targets import gaussian_heatmaps
+from opensapiens.tasks.pose.task import PoseTask
+
+POINTS = torch.tensor([[[40.0, 50.0], [60.0, 80.0]]])
+TARGET = gaussian_heatmaps(POINTS, torch.ones(1, 2), (128, 96), (32, 24), 2.0)
+
+
+def test_location_divergence_pulls_up_the_right_pixel_of_an_empty_map() -> None:
+    maps = torch.zeros_like(TARGET, requires_grad=True)
+    location_divergence(maps, TARGET, torch.ones(1, 2)).sum().backward()
+    assert maps.grad is not None
+    assert torch.equal(maps.grad.flatten(2).argmin(2), TARGET.flatten(2).argmax(2))
+
+
+def test_location_divergence_is_least_for_the_right_place_and_nothing_without_weight() -> None:
+    weights = torch.ones(1, 2)
+    right, empty, wrong = (
+        float(location_divergence(maps, TARGET, weights)) for maps in (TARGET, 0 * TARGET, TARGET.flip(-1))
+    )
+    assert 0 < right < empty < wrong
+    assert float(location_divergence(TARGET.flip(-1), TARGET, torch.zeros(1, 2))) == 0
+    assert float(location_divergence(TARGET, torch.zeros_like(TARGET), weights)) == 0
+
+
+def test_points_count_by_their_weight() -> None:
+    count = len(COCO_17)
+    targets = {
+        "points": torch.full((1, count, 2), 30.0),
+        "weights": torch.ones(1, count),
+        "labelled": torch.ones(1, dtype=torch.bool),
+    }
+    maps = torch.zeros(1, count, 32, 24)
+    maps[0, 3] = 1.0  # wrong in one point only
+    base = gaussian_heatmaps(targets["points"], targets["weights"], (128, 96), (32, 24), 2.0)
+    maps = torch.where(torch.arange(count)[None, :, None, None] == 3, maps, base)
+    plain = PoseTask(COCO_17, (128, 96), sigma=2.0).losses(maps, targets)["heatmap_mse"]
+    heavy = PoseTask(COCO_17, (128, 96), sigma=2.0, point_weights=[4.0 if i == 3 else 1.0 for i in range(count)])
+    torch.testing.assert_close(heavy.losses(maps, targets)["heatmap_mse"], 4 * plain)
+
+
+def test_a_floor_bounds_the_gradient_of_silog() -> None:
+    target = torch.full((1, 4, 4), 0.5)
+    target[0, 0, 0] = 0.9
+    steepest = []
+    for floor in (1e-6, 0.05):
+        prediction = torch.full((1, 4, 4), 0.4)
+        prediction[0, 1, 1] = 1e-3
+        prediction.requires_grad_()
+        silog(prediction, target, floor).sum().backward()
+        assert prediction.grad is not None
+        steepest.append(float(prediction.grad.abs().max()))
+    assert steepest[1] < 1 < 10 < steepest[0]
