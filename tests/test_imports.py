@@ -52,7 +52,8 @@ EXTRA_MODULES = {
 
 # Kernels are decorated functions, so their module needs Warp when it is imported, and so do the modules that build on
 # it; `synthetic.synthesize`, the way in, imports them inside functions only.
-KERNELS = {PACKAGE / "synthetic" / f"{name}.py" for name in ("rasterizer", "clothing", "scene", "frame", "studio")}
+DRAWING_MODULES = ("rasterizer", "materials", "clothing", "scene", "frame", "studio")
+KERNELS = {PACKAGE / "synthetic" / f"{name}.py" for name in DRAWING_MODULES}
 
 # None there makes an import fail, and find_spec say that there is no such module, as when it is not installed.
 BLOCK_EXTRAS = f"""

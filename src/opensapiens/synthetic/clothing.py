@@ -13,22 +13,12 @@ import numpy as np
 
 from opensapiens.synthetic.anatomy import FACE_KINDS, VERTEX_COUNT, Anatomy, load_anatomy
 from opensapiens.synthetic.body import HAIR, SKIRT, TIGHTS, BodyModel, Measures, Span
-from opensapiens.synthetic.rasterizer import BLOBS, CHECKS, DOTS, EYE, KNIT, SOLID, STRIPES, vertex_normals
+from opensapiens.synthetic.materials import Material, draw_cloth, draw_color, draw_hair_color, draw_skin_tone
+from opensapiens.synthetic.rasterizer import BLOBS, EYE, KNIT, SOLID, STRIPES, vertex_normals
 
 APPAREL, FACE, HAIR_PART, LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER = 1, 2, 3, 8, 9, 12, 17, 18, 22
 FAR = 9.0
 EYEBALLS: tuple[Span, Span] = ((14598, 14670), (14670, 14742))
-
-
-@dataclass(frozen=True)
-class Material:
-    """Two linear colours and a pattern of the second on the first."""
-
-    first: np.ndarray
-    second: np.ndarray
-    pattern: int = SOLID
-    frequency: float = 20.0
-    gloss: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -100,7 +90,7 @@ class Wardrobe:
         garments = self._upper(rng) + self._lower(rng, gender) + self._feet(rng)
         hat = rng.random() < 0.12
         bald = rng.random() < (0.22 if gender < 0.5 and age > 0.6 else 0.04)
-        color = _hair_color(rng, age)
+        color = draw_hair_color(rng, age)
         hair = (
             None
             if bald and not hat
@@ -114,7 +104,7 @@ class Wardrobe:
         thickness = rng.choice(
             [rng.uniform(0.002, 0.01), rng.uniform(0.01, 0.03), rng.uniform(0.03, 0.09)], p=[0.4, 0.45, 0.15]
         )
-        tone = _skin_tone(rng)
+        tone = draw_skin_tone(rng)
         return Outfit(
             garments,
             Material(tone, tone * rng.uniform(0.75, 0.95), KNIT, rng.uniform(8, 40), rng.uniform(0.02, 0.3)),
@@ -382,50 +372,3 @@ def _helper_triangles() -> dict[Span, np.ndarray]:
         quads = np.array(groups[name])
         result[span] = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     return result
-
-
-def draw_color(rng: np.random.Generator) -> np.ndarray:
-    """A linear colour as clothes have: greys, dull and bright ones."""
-    value = rng.uniform(0.01, 0.85) ** 1.4
-    saturation = rng.choice([rng.uniform(0, 0.15), rng.uniform(0.1, 0.6), rng.uniform(0.6, 0.98)], p=[0.4, 0.35, 0.25])
-    hue = rng.uniform(0, 6)
-    wheel = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    return value * (1 - saturation + saturation * wheel)
-
-
-def draw_cloth(rng: np.random.Generator, plain: bool = False) -> Material:
-    """A cloth: one or two colours, and a pattern unless it is plain."""
-    pattern = int(rng.choice([SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS], p=[0.35, 0.13, 0.1, 0.14, 0.2, 0.08]))
-    frequency = {
-        SOLID: rng.uniform(5, 40),
-        STRIPES: rng.uniform(5, 40),
-        CHECKS: rng.uniform(5, 25),
-        BLOBS: rng.uniform(3, 20),
-        KNIT: rng.uniform(50, 300),
-        DOTS: rng.uniform(4, 25),
-    }
-    first = draw_color(rng)
-    if plain:
-        return Material(first, first * 0.8, KNIT, 150.0, 0.02)
-    second = draw_color(rng) if pattern not in (SOLID, KNIT) else first * rng.uniform(0.3, 1.2)
-    return Material(first, second, pattern, float(frequency[pattern]), float(rng.choice([0.0, rng.uniform(0, 0.25)])))
-
-
-def _skin_tone(rng: np.random.Generator) -> np.ndarray:
-    """Linear skin colours from deep to fair."""
-    ramp = np.array(
-        [[0.035, 0.018, 0.012], [0.12, 0.055, 0.032], [0.3, 0.15, 0.088], [0.5, 0.29, 0.19], [0.72, 0.47, 0.36]]
-    )
-    position = rng.uniform(0, len(ramp) - 1.001)
-    low = int(position)
-    return (ramp[low] + (position - low) * (ramp[low + 1] - ramp[low])) * rng.normal(1, 0.06, 3).clip(0.8, 1.2)
-
-
-def _hair_color(rng: np.random.Generator, age: float) -> np.ndarray:
-    if age > 0.85 and rng.random() < 0.7:
-        return np.full(3, rng.uniform(0.25, 0.8))
-    ramp = np.array(
-        [[0.006, 0.005, 0.005], [0.02, 0.012, 0.008], [0.07, 0.035, 0.017], [0.2, 0.09, 0.03], [0.5, 0.33, 0.14]]
-    )
-    color = ramp[rng.choice(5, p=[0.32, 0.28, 0.2, 0.1, 0.1])] * rng.uniform(0.6, 1.5)
-    return np.clip(color if rng.random() > 0.03 else draw_color(rng), 0, 1)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from opensapiens.synthetic.body import TIGHTS, BodyModel, Person
-from opensapiens.synthetic.clothing import FAR, Material, Outfit, Surface, Wardrobe, draw_cloth, draw_color, unit_sphere
+from opensapiens.synthetic.clothing import FAR, Outfit, Surface, Wardrobe, unit_sphere
+from opensapiens.synthetic.materials import Material, draw_cloth, draw_color
 from opensapiens.synthetic.poses import rotation_about
 from opensapiens.synthetic.rasterizer import (
     BLOBS,

@@ -1,0 +1,66 @@
+"""Looks of surfaces: cloth, skin and hair colours as they occur, drawn at random."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from opensapiens.synthetic.rasterizer import BLOBS, CHECKS, DOTS, KNIT, SOLID, STRIPES
+
+
+@dataclass(frozen=True)
+class Material:
+    """Two linear colours and a pattern of the second on the first."""
+
+    first: np.ndarray
+    second: np.ndarray
+    pattern: int = SOLID
+    frequency: float = 20.0
+    gloss: float = 0.05
+
+
+def draw_color(rng: np.random.Generator) -> np.ndarray:
+    """A linear colour as clothes have: greys, dull and bright ones."""
+    value = rng.uniform(0.01, 0.85) ** 1.4
+    saturation = rng.choice([rng.uniform(0, 0.15), rng.uniform(0.1, 0.6), rng.uniform(0.6, 0.98)], p=[0.4, 0.35, 0.25])
+    hue = rng.uniform(0, 6)
+    wheel = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    return value * (1 - saturation + saturation * wheel)
+
+
+def draw_cloth(rng: np.random.Generator, plain: bool = False) -> Material:
+    """A cloth: one or two colours, and a pattern unless it is plain."""
+    pattern = int(rng.choice([SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS], p=[0.35, 0.13, 0.1, 0.14, 0.2, 0.08]))
+    frequency = {
+        SOLID: rng.uniform(5, 40),
+        STRIPES: rng.uniform(5, 40),
+        CHECKS: rng.uniform(5, 25),
+        BLOBS: rng.uniform(3, 20),
+        KNIT: rng.uniform(50, 300),
+        DOTS: rng.uniform(4, 25),
+    }
+    first = draw_color(rng)
+    if plain:
+        return Material(first, first * 0.8, KNIT, 150.0, 0.02)
+    second = draw_color(rng) if pattern not in (SOLID, KNIT) else first * rng.uniform(0.3, 1.2)
+    return Material(first, second, pattern, float(frequency[pattern]), float(rng.choice([0.0, rng.uniform(0, 0.25)])))
+
+
+def draw_skin_tone(rng: np.random.Generator) -> np.ndarray:
+    """Linear skin colours from deep to fair."""
+    ramp = np.array(
+        [[0.035, 0.018, 0.012], [0.12, 0.055, 0.032], [0.3, 0.15, 0.088], [0.5, 0.29, 0.19], [0.72, 0.47, 0.36]]
+    )
+    position = rng.uniform(0, len(ramp) - 1.001)
+    low = int(position)
+    return (ramp[low] + (position - low) * (ramp[low + 1] - ramp[low])) * rng.normal(1, 0.06, 3).clip(0.8, 1.2)
+
+
+def draw_hair_color(rng: np.random.Generator, age: float) -> np.ndarray:
+    """A linear hair colour for an age (Anny's scale): grey for most of the old, dyed for a few."""
+    if age > 0.85 and rng.random() < 0.7:
+        return np.full(3, rng.uniform(0.25, 0.8))
+    ramp = np.array(
+        [[0.006, 0.005, 0.005], [0.02, 0.012, 0.008], [0.07, 0.035, 0.017], [0.2, 0.09, 0.03], [0.5, 0.33, 0.14]]
+    )
+    color = ramp[rng.choice(5, p=[0.32, 0.28, 0.2, 0.1, 0.1])] * rng.uniform(0.6, 1.5)
+    return np.clip(color if rng.random() > 0.03 else draw_color(rng), 0, 1)
