@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,10 @@ def evaluate_pose(
         raise EvaluationError("this model has no pose head")
     collected = _Collected()
     for image in images:
-        _predict(people, image, collected, detect, flip)
+        # Somebody of whom none of the 17 points is in the picture cannot be scored; COCO's AP leaves them out as well.
+        scored = [person for person in image.persons if (person.keypoints[:, 2] > 0).any()]
+        if scored:
+            _predict(people, replace(image, persons=scored), collected, detect, flip)
     if not collected.people:
         raise EvaluationError("no person with labelled keypoints in the annotations")
     hard = hardest_third([person.difficulty for person in collected.people])

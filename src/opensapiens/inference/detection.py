@@ -42,7 +42,7 @@ class PartMapDetector:
     detector where you have one.
     """
 
-    def __init__(self, loaded: LoadedModel, threshold: float = 0.6) -> None:
+    def __init__(self, loaded: LoadedModel, threshold: float = 0.75) -> None:
         """threshold: the least mean foreground probability of a box. Raises ValueError without a segmentation head."""
         if "segmentation" not in loaded.description.heads:
             raise ValueError(f"{loaded.description.name} has no segmentation head to find people with")

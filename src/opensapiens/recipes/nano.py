@@ -70,7 +70,8 @@ def nano(
     Commands: `opensapiens synthesize --out shards/train --count 10240 --seed 1` and `opensapiens train nano --data
     shards/train --output nano`. Hardware: two CPU cores; on a GPU add `--device cuda --precision bfloat16 --workers 14
     --batch-size 128`.
-    Result: PENDING.
+    Result: the scores of the embedded weights' MODEL_CARD.md, after one sitting of 54,000 people; far from the end of
+    its curve.
 
     `start_from` is a folder with the weights of an earlier sitting (its crops may have been smaller); `stages` starts a
     run at smaller crops, at less cost a step. Of the head widths, the deconvolutions' are given; one 1x1
