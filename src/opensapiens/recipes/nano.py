@@ -42,7 +42,7 @@ AUGMENTATION = Augmentation(
     jpeg_chance=0.2,
     patches_chance=0.05,
 )
-# A mean over 308 nearly empty heatmaps is some 1/500 of the other heads' losses
+# A mean over 308 nearly empty heatmaps is some hundredths of the other heads' losses.
 WEIGHTS = {"pose": 300.0, "segmentation": 1.0, "depth": 1.0, "normals": 1.0}
 
 
