@@ -7,7 +7,7 @@ from torch import nn
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.models.vit import VisionTransformer, ViTConfig
-from opensapiens.training.optimizer import build_optimizer, set_learning_rate
+from opensapiens.training.optimizer import MuonAdamW, build_optimizer, orthogonalised, set_learning_rate
 from opensapiens.training.run import OptimizerSettings
 
 
@@ -62,3 +62,31 @@ def test_the_learning_rate_keeps_the_layers_ratio(model: HumanModel) -> None:
     assert max(group["lr"] for group in optimizer.param_groups) == pytest.approx(0.02)
     assert min(group["lr"] for group in optimizer.param_groups) == pytest.approx(0.02 / 16)
     assert isinstance(optimizer, torch.optim.AdamW)
+
+
+def test_muon_steps_the_matrices_between_patches_and_outputs(model: HumanModel) -> None:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    optimizer = build_optimizer(model, OptimizerSettings(muon=True))
+    found = {names[id(p)] for g in optimizer.param_groups if g["muon"] for p in g["params"]}
+    blocks = {n for n in names.values() if ".blocks." in n and n.endswith("weight") and "norm" not in n}
+    assert found == blocks | {"heads.pose.deconvs.0.weight", "heads.pose.convs.0.weight"}
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6)])
+def test_orthogonalised_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    result = orthogonalised(matrix, MuonAdamW.QUINTIC)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    diagonal = left.T @ result @ right.T
+    assert torch.allclose(diagonal, torch.diag(diagonal.diagonal()), atol=1e-4)
+    assert ((diagonal.diagonal() > 0.6) & (diagonal.diagonal() < 1.3)).all()
+
+
+def test_a_muon_step_has_the_size_of_adamw(model: HumanModel) -> None:
+    """Root mean square of a matrix's change: about 0.2 of the learning rate, whatever the gradient's size."""
+    weight = model.get_parameter("backbone.blocks.1.mlp.fc1.weight")
+    before = weight.detach().clone()
+    optimizer = build_optimizer(model, OptimizerSettings(lr=0.01, weight_decay=0.0, muon=True))
+    weight.grad = 1e4 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    optimizer.step()
+    assert 0.1 * 0.01 < (weight - before).square().mean().sqrt() < 0.3 * 0.01

@@ -23,13 +23,14 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW."""
+    """AdamW, or Muon and AdamW."""
 
     lr: float = 5e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.1
     layer_decay: float = 1.0  # the learning rate of each block is this times that of the block above it
     clip_norm: float = 1.0
+    muon: bool = False  # matrices of the blocks and heads by Muon: about half the steps for small models from scratch
 
 
 @dataclass(frozen=True)

@@ -36,5 +36,5 @@ def location_divergence(prediction_BKhw: Tensor, target_BKhw: Tensor, weights_BK
     total = target.sum(dim=2)
     share = target / total.clamp(min=1e-6)[..., None]
     logarithm = functional.log_softmax(SHARPNESS * prediction_BKhw.flatten(2), dim=2)
-    divergence = (share.xlogy(share) - share * logarithm).sum(dim=2)
+    divergence = (share * (share.clamp(min=1e-12).log() - logarithm)).sum(dim=2)
     return (divergence * weights_BK * (total > 1e-6)).mean(dim=1)
