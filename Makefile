@@ -7,7 +7,7 @@
 
 BIN := .venv/bin
 STAMP := .venv/installed
-EXTRAS := train,eval,video,synthetic
+EXTRAS := train,eval,detect,video,synthetic,exr,curate
 
 help:
 	@sed -n '1,3s/^# //p' Makefile

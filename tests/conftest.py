@@ -1,11 +1,20 @@
 """What tests of several folders share: a few tiny shards of invented people."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from opensapiens.data.shards import encode_frame, write_manifest, write_shard
+
+
+@pytest.fixture(scope="session", autouse=True)
+def conversions_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Converted networks are kept for the tests, not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENSAPIENS_CACHE", str(tmp_path_factory.mktemp("conversions")))
+        yield
 
 
 def fake_frame(generator: np.random.Generator, height: int, width: int, persons: int = 2) -> dict[str, bytes]:

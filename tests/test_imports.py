@@ -43,16 +43,27 @@ ALLOWED["cli"] = set(ALLOWED) | {"cli", "opensapiens"}  # "opensapiens": the nam
 EXTRA_MODULES = {
     "train": {"tensorboard"},
     "eval": {"faster_coco_eval"},
+    "exr": {"OpenEXR"},
     "detect": {"transformers"},
     "video": {"av"},
     "synthetic": {"anny", "warp", "trimesh"},
     "curate": {"ray", "rapidocr", "onnxruntime", "imagehash", "pyarrow"},
-    "export": {"onnx", "onnxruntime", "openvino"},
+    "export": {"onnx", "onnxruntime", "onnxscript", "openvino"},
 }
 
 # Kernels are decorated functions, so their module needs Warp when it is imported, and so do the modules that build on
 # it; `synthetic.synthesize`, the way in, imports them inside functions only.
-DRAWING_MODULES = ("rasterizer", "materials", "clothing", "scene", "frame", "studio")
+DRAWING_MODULES = (
+    "kernels",
+    "rasterizer",
+    "environment",
+    "materials",
+    "clothing",
+    "scene",
+    "frame",
+    "studio",
+    "scan_studio",
+)
 KERNELS = {PACKAGE / "synthetic" / f"{name}.py" for name in DRAWING_MODULES}
 
 # None there makes an import fail, and find_spec say that there is no such module, as when it is not installed.

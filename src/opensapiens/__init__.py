@@ -10,7 +10,8 @@ result.draw().save("out.png")
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opensapiens.inference.loading import list_models, load
+    from opensapiens.checkpoints.catalogue import list_models
+    from opensapiens.inference.loading import load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "list_models", "load"]
@@ -18,10 +19,14 @@ __all__ = ["__version__", "list_models", "load"]
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `import opensapiens` and the command's --help do not wait for torch.
-    if name in ("load", "list_models"):
-        from opensapiens.inference import loading
+    if name == "load":
+        from opensapiens.inference.loading import load
 
-        return getattr(loading, name)
+        return load
+    if name == "list_models":
+        from opensapiens.checkpoints.catalogue import list_models
+
+        return list_models
     raise AttributeError(f"module 'opensapiens' has no attribute {name!r}")
 
 

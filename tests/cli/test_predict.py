@@ -72,6 +72,10 @@ def misuse(folder: Path, tiny_model: Path) -> dict[str, list[str]]:
         "no model named": [photo, *output, "--model", "nanno"],
         "not JSON": [photo, *output, *model, "--boxes", str(folder / "boxes.json")],
         "exclude each other": [photo, *output, *model, "--boxes", str(folder / "boxes.json"), "--whole-image"],
+        "--flip and --no-flip": [photo, *output, *model, "--flip", "--no-flip"],
+        "multiples of 16": [photo, *output, *model, "--input-size", "100", "64"],
+        "no device": [photo, *output, *model, "--device", "cuda:99"],
+        "focal length": [photo, *output, *model, "--whole-image", "--point-cloud", "100", "3", "2"],
         "--output": [photo, *model],
         "--outpt": [photo, "--outpt", "x", *model],
     }
@@ -81,7 +85,8 @@ def misuse(folder: Path, tiny_model: Path) -> dict[str, list[str]]:
     "message",
     [
         "no such file or folder", "no photo or video in", "at least one photo", "no model named", "not JSON",
-        "exclude each other", "--output", "--outpt",
+        "exclude each other", "--output", "--outpt", "--flip and --no-flip", "multiples of 16", "no device",
+        "focal length",
     ],
 )  # fmt: skip
 def test_misuse_is_one_sentence_and_exit_code_2(
@@ -115,4 +120,56 @@ def test_videos_beside_photos(
     out, err = capsys.readouterr()
     assert code == 1 and "1 photos, 1 videos" in out and "broken.mov" in err
     assert (tmp_path / "out" / "clip_overlay.mp4").stat().st_size > 0
-    assert len(json.loads((tmp_path / "out" / "clip_keypoints.json").read_text())) == 2
+    assert len(json.loads((tmp_path / "out" / "clip_keypoints.json").read_text())["images"]) == 2
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".npz"}
+
+
+def test_two_processes_write_what_one_does(
+    photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        (photos / f"z{number}.png").write_bytes((photos / "c.png").read_bytes())
+    command = ["predict", str(photos), "--model", str(tiny_model), "--whole-image", "--batch-size", "1"]
+    command += ["--runtime", "torch", "--output"]
+    assert main([*command, str(tmp_path / "one"), "--device", "cpu"]) == 1
+    one = capsys.readouterr()
+    assert main([*command, str(tmp_path / "two"), "--devices", "cpu", "cpu"]) == 1
+    two = capsys.readouterr()
+    assert outputs(tmp_path / "one") == outputs(tmp_path / "two")
+    assert "7 photos, 7 people;" in one.out and "7 photos, 7 people;" in two.out
+    assert one.err.partition("processed:")[2] == two.err.partition("processed:")[2], (
+        "failures in the order of the files"
+    )
+    # As torchrun starts them.
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        main([*command, str(tmp_path / "ranks"), "--device", "cpu"])
+    assert outputs(tmp_path / "one") == outputs(tmp_path / "ranks")
+
+
+def test_what_is_done_is_left_out_with_resume(
+    photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(photos / "a.jpg"), str(photos / "c.png"), "--model", str(tiny_model), "--whole-image"]
+    command += ["--output", str(tmp_path / "out"), "--resume"]
+    assert main(command) == 0
+    (tmp_path / "out" / "a_keypoints.json").unlink()
+    (tmp_path / "out" / "c_sheet.jpg").unlink()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "1 photos, 1 people, 1 done before" in capsys.readouterr().out
+    assert (tmp_path / "out" / "a_keypoints.json").is_file() and not (tmp_path / "out" / "c_sheet.jpg").exists()
+
+
+def test_several_models_tables_points_and_features(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+    command = ["predict", str(photos / "a.jpg"), "--whole-image", "--table", "csv", "--features"]
+    command += ["--point-cloud", "200", "2", "2.5", "--output", str(tmp_path / "out")]
+    assert main([*command, "--model", str(tiny_model), "--model", str(tiny_model), "--no-flip"]) == 0
+    assert main([*command, "--model", str(tiny_model), str(tiny_model)]) == 0
+    assert len((tmp_path / "out" / "a_keypoints.csv").read_text().splitlines()) == 309
+    assert np.load(tmp_path / "out" / "a_features.npz")["tokens"].shape == (1, 12, 24)
+    assert (tmp_path / "out" / "a_points.ply").read_bytes().startswith(b"ply")

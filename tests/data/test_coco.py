@@ -16,6 +16,7 @@ from opensapiens.data.coco import (
     read_coco_persons,
     write_coco_keypoints,
 )
+from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
 
 
 def person(number: int, **changes: Any) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def test_coco_persons(file: Path) -> None:
 
 
 def test_wholebody_persons_are_joined_in_order(file: Path) -> None:
-    keypoints = read_coco_persons(file, file.parent, "wholebody_133")[0].keypoints
+    keypoints = read_coco_persons(file, file.parent, WHOLEBODY_133)[0].keypoints
     assert keypoints is not None
     np.testing.assert_array_equal(keypoints[:, 0], np.arange(133))
     assert keypoints[:23, 2].tolist() == [1] * 23  # body and feet keep "labelled but hidden"
@@ -67,12 +68,12 @@ def test_training_takes_people_with_enough_points(file: Path) -> None:
     assert len(dataset) == 1
     sample = dataset[0]
     assert sample.image.shape == (14, 20, 3) and sample.image[0, 0].tolist() == [0, 0, 255]
-    assert sample.keypoint_set == "coco_17" and sample.key == "a.png#1" and sample.parts is None
+    assert sample.keypoint_set is COCO_17 and sample.key == "a.png#1" and sample.parts is None
 
 
 def test_files_that_are_none(tmp_path: Path, file: Path) -> None:
-    with pytest.raises(ValueError, match="sapiens_308"):
-        read_coco_persons(file, tmp_path, "sapiens_308")
+    with pytest.raises(AnnotationError, match=r"annotation 1 .*17 points; sapiens_308 has 308"):
+        read_coco_persons(file, tmp_path, SAPIENS_308)
     (tmp_path / "bad.json").write_text("{")
     for path in (tmp_path / "bad.json", tmp_path / "missing.json"):
         with pytest.raises(AnnotationError, match=path.name):
@@ -88,8 +89,9 @@ def test_files_that_are_none(tmp_path: Path, file: Path) -> None:
         read_coco_persons(file, tmp_path)
 
 
-@pytest.mark.parametrize(("keypoint_set", "count"), [("coco_17", 17), ("wholebody_133", 133)])
-def test_results_are_read_back(tmp_path: Path, keypoint_set: str, count: int) -> None:
+@pytest.mark.parametrize("keypoint_set", [COCO_17, WHOLEBODY_133], ids=["17", "133"])
+def test_results_are_read_back(tmp_path: Path, keypoint_set: KeypointSet) -> None:
+    count = len(keypoint_set)
     points = np.random.default_rng(0).uniform(0, 99, (count, 2)).astype(np.float32)
     scores = np.linspace(0, 1, count, dtype=np.float32)
     write_coco_keypoints(tmp_path / "out" / "r.json", [coco_result(7, points, scores, 0.5, keypoint_set)])
@@ -100,3 +102,35 @@ def test_results_are_read_back(tmp_path: Path, keypoint_set: str, count: int) ->
     np.testing.assert_allclose(triples, np.column_stack([points, scores]), atol=1e-4)
     if count == 133:
         assert {field: len(result[field]) // 3 for field in fields} == WHOLEBODY_FIELDS
+
+
+def test_308_points_under_the_published_field(file: Path) -> None:
+    content = json.loads(file.read_text())
+    content["annotations"] = [person(1, goliath_wholebody_kpts=[v for i in range(308) for v in (i, 2 * i, i % 3)])]
+    file.write_text(json.dumps(content))
+    keypoints = read_coco_persons(file, file.parent, SAPIENS_308)[0].keypoints
+    assert keypoints is not None and keypoints.shape == (308, 3) and keypoints[300].tolist() == [300, 600, 0]
+
+
+def test_points_come_in_the_order_of_the_set_whatever_that_of_the_file(file: Path) -> None:
+    content = json.loads(file.read_text())
+    names = ["left_wrist", "nose", "tail"]  # a tail is not among the 308
+    content["categories"] = [{"id": 1, "name": "person", "keypoints": names}]
+    content["annotations"] = [person(1, keypoints=[1, 2, 2, 3, 4, 1, 5, 6, 2])]
+    file.write_text(json.dumps(content))
+    keypoints = read_coco_persons(file, file.parent, SAPIENS_308)[0].keypoints
+    assert keypoints is not None
+    assert keypoints[SAPIENS_308.index("left_wrist")].tolist() == [1, 2, 2] and keypoints[0].tolist() == [3, 4, 1]
+    assert (keypoints[:, 2] > 0).sum() == 2, "points that the file lacks are unlabelled"
+    content["categories"][0]["keypoints"] = ["snout", "tail", "paw"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match="none of the points of sapiens_308"):
+        read_coco_persons(file, file.parent, SAPIENS_308)
+
+
+def test_images_lie_in_their_folder(file: Path) -> None:
+    content = json.loads(file.read_text())
+    content["images"][0]["file_name"] = "../secret.png"
+    file.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match="outside the folder"):
+        read_coco_persons(file, file.parent)

@@ -1,9 +1,11 @@
 """The crop moves image and labels alike, and turns or mirrors what has a direction."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from opensapiens.data.crop import crop_sample
+from opensapiens.data.crop import crop_sample, cut_sample, flip_sample, resize_sample, rotate_sample
 from opensapiens.data.sample import Sample
 from opensapiens.labels.keypoints import SAPIENS_308
 from opensapiens.labels.parts import SAPIENS_28
@@ -92,3 +94,35 @@ def test_ignored_pixels_stay_ignored_and_absent_labels_absent() -> None:
     crop = crop_sample(sample, (64, 48), CENTER, SCALE, flip=True)
     assert crop.parts is not None and crop.parts[32, 24] == 255
     assert crop.depth is crop.normals is crop.keypoints is crop.mask is crop.box is None
+
+
+@pytest.mark.parametrize(
+    ("move", "wrist"),
+    [
+        (flip_sample, RIGHT_WRIST),
+        (lambda sample: resize_sample(sample, (360, 270)), LEFT_WRIST),
+        (lambda sample: rotate_sample(sample, 35.0), LEFT_WRIST),
+        (lambda sample: cut_sample(sample, (20, 10, 70, 90)), LEFT_WRIST),
+    ],
+    ids=["flip", "resize", "rotate", "cut"],
+)
+def test_every_move_takes_the_labels_along(move: Callable[[Sample], Sample], wrist: int) -> None:
+    moved = move(one_spot())
+    assert moved.keypoints is not None and moved.parts is not None and moved.depth is not None
+    assert moved.normals is not None and moved.mask is not None and moved.box is not None
+    point = moved.keypoints[wrist, :2]
+    assert np.abs(place(moved.mask) - point).max() < 0.6
+    assert np.abs(place(moved.image[..., 0] > 127) - point).max() < 0.6
+    np.testing.assert_array_equal(moved.parts == (RIGHT_HAND if wrist == RIGHT_WRIST else LEFT_HAND), moved.mask)
+    np.testing.assert_array_equal(moved.depth == 2.5, moved.mask)
+    np.testing.assert_array_equal(np.isfinite(moved.normals).all(-1), moved.mask)
+    assert (moved.box[:2] < point).all() and (point < moved.box[2:]).all()
+
+
+def test_normals_turn_in_a_rotated_picture_and_mirror_in_a_flipped_one() -> None:
+    flipped, rotated = flip_sample(one_spot()), rotate_sample(one_spot(), 90.0)
+    assert flipped.normals is not None and flipped.mask is not None
+    assert rotated.normals is not None and rotated.mask is not None
+    np.testing.assert_allclose(flipped.normals[flipped.mask][0], [-0.8, 0.6, 0], atol=1e-6)
+    # clockwise: what pointed right points down, what pointed up points right
+    np.testing.assert_allclose(rotated.normals[rotated.mask][0], [0.6, -0.8, 0], atol=1e-6)

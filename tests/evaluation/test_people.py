@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from opensapiens.data.coco import AnnotationError
 from opensapiens.evaluation.people import _mask, difficulty, hardest_third, read_coco_images, read_shard_images
+from opensapiens.evaluation.protocols import POSE_PROTOCOLS
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
 
@@ -73,6 +75,15 @@ def test_coco_files(tmp_path: Path) -> None:
         "the others are to be ignored"
     )
     assert person.sample.mask is not None and person.sample.mask.sum() == pytest.approx(60 * 70, rel=0.05)
+
+
+@pytest.mark.parametrize("protocol", ["coco", "shared114"])
+def test_files_that_are_no_coco_files(tmp_path: Path, protocol: str) -> None:
+    for number, text in enumerate(("{", "[]", '{"annotations": [3]}', "")):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        with pytest.raises(AnnotationError, match=rf"{number}\.json"):
+            list(read_coco_images(path, tmp_path, protocol=POSE_PROTOCOLS[protocol]))
 
 
 def test_run_lengths_are_column_by_column() -> None:

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 import opensapiens
-from opensapiens.checkpoints.model_folder import load_model
-from opensapiens.inference.loading import ModelNotFound, model_folder, summarize
+from opensapiens.inference.loading import LoadError
 
 
 def test_a_model_folder_is_loaded_and_predicts(tiny_model: Path) -> None:
@@ -27,25 +26,53 @@ def test_dtype_and_lists(tiny_model: Path) -> None:
     assert people(np.zeros((50, 50, 3), np.uint8), boxes=[[0, 0, 50, 50]]).depth.values.dtype == np.float32
 
 
-def test_what_is_not_a_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opensapiens.inference.loading._embedded_folders", lambda: {"nano": tiny_model})
-    assert model_folder("nano") == tiny_model
-    with pytest.raises(ModelNotFound, match="Did you mean nano"):
-        opensapiens.load("nanno")
-    with pytest.raises(ModelNotFound, match=r"no config\.json"):
-        opensapiens.load(tmp_path)
-    (summary,) = opensapiens.list_models()
-    assert summary.tasks == ("pose", "segmentation", "depth", "normals")
-
-
-def test_the_summary_counts_parameters(tiny_model: Path) -> None:
-    network, _ = load_model(tiny_model)
-    summary = summarize(tiny_model)
-    assert summary.parameters == sum(parameter.numel() for parameter in network.parameters())
-    assert summary.flops > summary.parameters and summary.input_size == (64, 48)
-
-
 def test_the_package_has_no_other_names() -> None:
     assert set(dir(opensapiens)) == {"__version__", "load", "list_models"}
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         opensapiens.lod  # noqa: B018
+
+
+def test_what_cannot_be_had_is_one_sentence(tiny_model: Path) -> None:
+    with pytest.raises(LoadError, match="no device cuda:99"):
+        opensapiens.load(tiny_model, device="cuda:99")
+    with pytest.raises(LoadError, match="no device 'gpu'"):
+        opensapiens.load(tiny_model, device="gpu")
+    with pytest.raises(LoadError, match="no dtype 'int8'"):
+        opensapiens.load(tiny_model, dtype="int8")
+    with pytest.raises(LoadError, match="multiples of 16"):
+        opensapiens.load(tiny_model, input_size=(100, 64))
+    with pytest.raises(LoadError, match="without a pose head"):
+        opensapiens.load(tiny_model, resize="letterbox")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_the_bits_say_nearly_the_same(tiny_model: Path, dtype: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    full, half = (
+        opensapiens.load(tiny_model, device="cpu", dtype=one)(image, boxes=[[5, 5, 60, 80]]) for one in (None, dtype)
+    )
+    assert np.abs(half.persons[0].scores - full.persons[0].scores).max() < 0.02
+    difference = np.abs(half.depth.values - full.depth.values)  # NaN where one of the two sees nobody
+    assert np.isfinite(difference).any() and 0 < np.nanmedian(difference) < 0.02
+
+
+def test_another_input_size_resizes_the_positions(tiny_model: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    sizes: list[tuple[int, ...]] = []
+    people = opensapiens.load(tiny_model, device="cpu", input_size=(128, 80))
+    people.models[0].network.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape)))
+    result = people(image, boxes=[[5, 5, 60, 80]])
+    assert sizes == [(1, 3, 128, 80)] and result.persons[0].keypoints.shape == (308, 2)
+    assert people.encode(image, boxes=[[5, 5, 60, 80]]).grid == (8, 5)
+
+
+def test_models_too_large_together_are_read_in_turn(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = opensapiens.load([tiny_model, tiny_model], device="cpu")
+    assert all(loaded.network is not None for loaded in kept.models)
+    monkeypatch.setattr("opensapiens.inference.loading.free_memory", lambda device: 100_000)
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    in_turn = opensapiens.load([tiny_model, tiny_model], device="cpu")
+    assert all(loaded.network is None for loaded in in_turn.models)
+    one, other = (people(image, boxes=[[5, 5, 60, 80]]) for people in (kept, in_turn))
+    assert (one.persons[0].keypoints == other.persons[0].keypoints).all()
+    assert all(loaded.network is None for loaded in in_turn.models), "dropped again"

@@ -230,3 +230,97 @@ def test_odd_files_are_predicted_or_named(tmp_path) -> None:
                 assert len(result.persons) == 1, name
             result.draw()
             result.save(tmp_path / "out")
+
+
+def test_a_part_map_of_the_whole_image_is_kept_whoever_is_found_in_it() -> None:
+    # A speck too small for a person, and a box that holds half of the other one.
+    image = paint([(70, 20, 130, 100), (10, 10, 16, 16)])
+    dense = painted_model("squash", ["segmentation", "depth", "normals"])
+    result = People([dense])(image, boxes=[(70, 20, 100, 100)])
+    assert result.parts.labels[13, 13] == result.parts.labels[60, 120] == PERSON_CLASS
+    assert np.isfinite(result.depth.values[60, 120]) and np.isnan(result.depth.values[60, 150])
+    assert result.persons[0].mask[60, 80] and not result.persons[0].mask[60, 120]
+    assert np.isfinite(People([dense])(image, boxes=[]).depth.values[60, 100]), "nobody there is no matter"
+
+
+def test_depth_without_parts_is_of_the_whole_image() -> None:
+    result = People([painted_model("squash", ["depth", "normals"])])(paint([BOX]))
+    assert np.isfinite(result.depth.values).all() and np.isfinite(result.normals.values).all()
+
+
+def test_an_empty_part_map_masks_everything_and_breaks_nothing(tmp_path) -> None:
+    result = People([painted_model("squash", ["segmentation", "depth", "normals"])])(paint([]), boxes=[BOX])
+    assert np.isnan(result.depth.values).all() and np.isnan(result.normals.values).all()
+    result.save(tmp_path)
+    assert result.save_point_cloud(tmp_path / "none.ply", 100, 1, 2) == 0
+
+
+def test_whole_images_are_searched_and_predicted_in_one_pass() -> None:
+    model = painted_model("squash", ["segmentation", "depth"])
+    people = People([model, painted_model(heads=["pose"])])
+    result = people(paint([BOX]))
+    assert model.network.inputs == 1
+    assert len(result.persons) == 1 and np.abs(result.persons[0].keypoints[0] - peak(BOX)).max() < 1
+
+
+@pytest.mark.parametrize("size", [(60, 240), (240, 60)])
+def test_a_letterboxed_image_comes_back_to_where_it_was(size: tuple[int, int]) -> None:
+    box = (size[1] // 4, size[0] // 4, size[1] // 2, size[0] // 2)
+    result = People([painted_model("letterbox", ["segmentation", "depth"])])(paint([box], size))
+    mask = np.zeros(size, bool)
+    mask[box[1] + 5 : box[3] - 5, box[0] + 5 : box[2] - 5] = True
+    assert (result.parts.labels[mask] == PERSON_CLASS).all()
+    columns = np.broadcast_to(np.arange(size[1]) / size[1], size)
+    assert np.abs(result.depth.values[mask] - columns[mask]).max() < 0.02
+
+
+def test_batches_are_filled_across_images() -> None:
+    model = painted_model(heads=["pose"])
+    sizes: list[int] = []
+    model.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))  # type: ignore[union-attr]
+    results = People([model], batch_size=4)([paint([BOX])] * 3, boxes=[[BOX, BOX], [], [BOX] * 3])
+    assert sizes == [4, 1] and [len(result.persons) for result in results] == [2, 0, 3]
+    assert all(np.abs(p.keypoints[0] - peak(BOX)).max() < 0.3 for result in results for p in result.persons)
+
+
+def test_the_weights_say_whether_to_flip_and_the_caller_has_the_last_word() -> None:
+    model = painted_model()
+    model.description.preprocessing["flip_test"] = True
+    people = People([model])
+
+    def turned(flip: bool | None) -> float:
+        return float(np.nanmax(np.abs(people(paint([BOX]), boxes=[BOX], flip=flip).normals.values[..., 0])))
+
+    assert turned(None) == turned(True) < 1e-3 < turned(False)
+
+
+def test_networks_that_are_not_kept_are_read_for_each_few_batches() -> None:
+    reads = {"pose": 0, "segmentation": 0}
+
+    def lazy(head: str) -> LoadedModel:
+        model = painted_model(heads=[head])
+
+        def read():
+            reads[head] += 1
+            return model.network
+
+        return LoadedModel(None, model.description, read)
+
+    people = People([lazy("pose"), lazy("segmentation")], batch_size=2)
+    results = people([paint([BOX])] * 9, boxes=[[BOX]] * 9)
+    assert reads == {"pose": 2, "segmentation": 2}, "eight images, then one"
+    kept = People([painted_model(heads=["pose", "segmentation"])])(paint([BOX]), boxes=[BOX])
+    assert (results[8].parts.labels == kept.parts.labels).all()
+    assert (results[8].persons[0].keypoints == kept.persons[0].keypoints).all()
+
+
+def test_files_come_with_their_result_or_the_reason(tmp_path) -> None:
+    Image.fromarray(paint([BOX])).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("not a picture")
+    Image.fromarray(paint([BOX])).save(tmp_path / "c.png")
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    boxes = {"a.png": np.array([BOX]), "b.png": np.array([BOX]), "c.png": np.array([[900, 0, 950, 9]])}
+    found = list(People([painted_model()]).each(files, boxes))
+    assert [path for path, _ in found] == files
+    assert isinstance(found[0][1], Result) and len(found[0][1].persons) == 1
+    assert "b.png" in str(found[1][1]) and "no area" in str(found[2][1])

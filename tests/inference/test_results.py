@@ -1,11 +1,13 @@
+import csv
 import json
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from opensapiens.inference.pipeline import People
-from opensapiens.inference.results import Depth, Result
+from opensapiens.inference.results import Depth, Result, ResultError
 from opensapiens.inference.saving import depth_to_16_bits
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
@@ -59,7 +61,11 @@ def test_the_json_is_cocos(result: Result, tmp_path) -> None:
     points = np.array(annotation["keypoints"]).reshape(17, 3)
     assert np.abs(points[:, :2] - result.persons[0].keypoints).max() <= 0.01 and (points[:, 2] == 2).all()
     assert annotation["bbox"] == [70, 20, 60, 80] and annotation["num_keypoints"] == 17
-    assert annotation["area"] == result.persons[0].mask.sum() and annotation["image_id"] == 1
+    assert (
+        annotation["person_id"] == 1
+        and annotation["area"] == result.persons[0].mask.sum()
+        and annotation["image_id"] == 1
+    )
 
 
 def test_an_empty_result_is_saved_too(tmp_path) -> None:
@@ -75,7 +81,7 @@ def test_flat_depth_has_no_division_by_zero() -> None:
     values[1] = 5
     flat = Depth(values)
     assert np.array_equal(flat.normalized()[1], [0, 0, 0])
-    assert depth_to_16_bits(flat).tolist() == [[0, 0, 0], [1, 1, 1], [0, 0, 0]]
+    assert depth_to_16_bits(flat.normalized()).tolist() == [[0, 0, 0], [1, 1, 1], [0, 0, 0]]
 
 
 def test_one_task_is_drawn_at_full_size_and_all_on_a_sheet(result: Result) -> None:
@@ -85,3 +91,60 @@ def test_one_task_is_drawn_at_full_size_and_all_on_a_sheet(result: Result) -> No
     assert width > 3 * tile and 2 * 256 < height < 2 * 256 + 60, "photo, pose and parts over legend, depth and normals"
     with pytest.raises(ValueError, match="nothing was predicted for hair"):
         result.draw(["hair"])
+
+
+def test_the_point_cloud_is_where_the_camera_sees_it(result: Result, tmp_path) -> None:
+    assert result.depth is not None and result.normals is not None
+    points = result.depth.points(focal_length=150, near=2.0, far=3.0)
+    there = np.isfinite(result.depth.values)
+    assert (np.isfinite(points).all(axis=-1) == there).all()
+    distance = -points[there][:, 2]
+    assert distance.min() == pytest.approx(2.0) and distance.max() == pytest.approx(3.0)
+    rows, columns = np.nonzero(there)
+    assert np.allclose(points[there][:, 0] / distance * 150 + 99.5, columns, atol=1e-3)
+    assert np.allclose(-points[there][:, 1] / distance * 150 + 59.5, rows, atol=1e-3), "y points up"
+    for wrong in ((0, 1, 2), (100, 0, 2), (100, 2, 1), (100, 1, np.inf)):
+        with pytest.raises(ResultError, match="focal length"):
+            result.depth.points(*wrong)
+
+
+def test_the_ply_is_read_by_another_tool(result: Result, tmp_path) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    assert result.depth is not None and result.normals is not None
+    count = result.save_point_cloud(tmp_path / "people.ply", 150, 2.0, 3.0)
+    cloud = trimesh.load(tmp_path / "people.ply", process=False)
+    there = np.isfinite(result.depth.values)
+    assert len(cloud.vertices) == count == there.sum()
+    assert np.allclose(cloud.vertices, result.depth.points(150, 2.0, 3.0)[there], atol=1e-5)
+    assert (np.asarray(cloud.colors)[:, :3] == result.image[there]).all()
+    header, _, _ = (tmp_path / "people.ply").read_bytes().partition(b"end_header")
+    assert b"property float nz" in header
+    with pytest.raises(ResultError, match="needs depth"):
+        Result(result.image).save_point_cloud(tmp_path / "none.ply", 150, 2, 3)
+
+
+def test_the_table_has_a_row_per_point(result: Result, tmp_path) -> None:
+    result.save(tmp_path, "photo", table="csv")
+    with (tmp_path / "photo_keypoints.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 17 and rows[5]["keypoint"] == COCO_17.names[5] and rows[0]["frame"] == ""
+    assert float(rows[0]["x"]) == pytest.approx(result.persons[0].keypoints[0, 0], abs=0.01)
+    assert not list(tmp_path.glob("*.part"))
+    parquet = pytest.importorskip("pyarrow.parquet")
+    result.save(tmp_path, "photo", table="parquet")
+    table = parquet.read_table(tmp_path / "photo_keypoints.parquet").to_pylist()
+    assert [row["keypoint"] for row in table] == list(COCO_17.names) and table[3]["person_id"] == 1
+
+
+def test_maps_of_a_frame_in_16_bits(result: Result, tmp_path) -> None:
+    assert result.normals is not None and result.depth is not None
+    result.save_maps(tmp_path, "000001", "png")
+    values = cv2.imread(str(tmp_path / "000001_normals.png"), cv2.IMREAD_UNCHANGED)
+    assert values.dtype == np.uint16
+    there = values.any(axis=-1)
+    assert (there == np.isfinite(result.normals.values).all(axis=-1)).all()
+    back = (values[there][:, ::-1].astype(float) - 1) / 65534 * 2 - 1
+    assert np.abs(back - result.normals.values[there]).max() < 1e-4
+    result.save_maps(tmp_path, "000001", "npz")
+    maps = np.load(tmp_path / "000001.npz")
+    assert np.array_equal(maps["depth"], result.depth.values, equal_nan=True) and maps["parts"].dtype == np.uint8

@@ -1,51 +1,63 @@
 import builtins
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from opensapiens.inference import recording
 from opensapiens.inference.pipeline import People
-from opensapiens.inference.results import Person
+from opensapiens.inference.recording import VideoSettings, is_recorded, record_video
 from opensapiens.inference.video import (
+    PredictedFrame,
     VideoError,
     frame_count_and_rate,
-    keep_ids,
     predict_video,
+    predicted_frames,
     read_frames,
-    save_video,
 )
 
 from .conftest import paint, painted_model
 
 av = pytest.importorskip("av")
+FRAMES = 14
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A person moving right over 12 frames."""
+    """A person who moves right, and from the 8th frame on another scene with somebody else."""
     path = tmp_path_factory.mktemp("video") / "clip.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 200, 120, "yuv420p", 4_000_000
-        for number in range(12):
+        for number in range(FRAMES):
             left = 20 + 4 * number
-            frame = av.VideoFrame.from_ndarray(paint([(left, 20, left + 60, 100)]), format="rgb24")
-            container.mux(stream.encode(frame))
+            image = paint([(left, 20, left + 60, 100)])
+            if number >= 8:
+                image[..., 1] = 255 - image[..., 1]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
 
 
+def people() -> People:
+    return People([painted_model()], batch_size=4)
+
+
 def test_frames_are_read_in_order(clip: Path) -> None:
     frames = list(read_frames(clip))
-    assert len(frames) == 12 and frame_count_and_rate(clip) == (12, Fraction(10))
-    assert frames[0].shape == (120, 200, 3)
-    assert frames[0][60, 25, 2] > 150 > 100 > frames[11][60, 25, 2]
+    assert len(frames) == FRAMES and frame_count_and_rate(clip) == (FRAMES, Fraction(10))
+    assert [seconds for _, seconds in frames] == pytest.approx(np.arange(FRAMES) / 10)
+    first, last = frames[0][0], frames[-1][0]
+    assert first.shape == (120, 200, 3) and first[60, 25, 2] > 150 > 100 > last[60, 25, 2]
 
 
-def test_the_person_is_followed_under_one_id(clip: Path, tmp_path: Path) -> None:
-    people = People([painted_model()])
+def test_people_are_followed_under_one_id_until_the_cut(clip: Path) -> None:
+    pipeline = people()
     looks = 0
 
     def counted(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,47 +65,135 @@ def test_the_person_is_followed_under_one_id(clip: Path, tmp_path: Path) -> None
         looks += 1
         return detector(image)
 
-    detector, people.detector = people.detector, counted
-    results = list(predict_video(people, clip))
-    assert looks == 2, "at frames 0 and 10; between them the masks say where to look"
-    assert [[person.id for person in result.persons] for result in results] == [[1]] * 12
+    detector, pipeline.detector = pipeline.detector, counted
+    results = list(predict_video(pipeline, clip, detect_every=5))
+    assert looks == 3 + 2, "frames 0, 5 and 7, the last of the scene; then 8 and 13, the last of all"
+    assert [[person.id for person in result.persons] for result in results] == [[1]] * 8 + [[2]] * 6
     lefts = np.array([np.flatnonzero(result.persons[0].mask[60])[0] for result in results])
-    assert np.abs(lefts - (20 + 4 * np.arange(12))).max() <= 3
-    video, keypoints = save_video(iter(results), tmp_path, "clip", Fraction(10))
-    assert len(list(read_frames(video))) == 12
-    frames = json.loads(keypoints.read_text())
-    assert [frame["frame"] for frame in frames] == list(range(12)) and frames[11]["annotations"][0]["id"] == 1
+    assert np.abs(lefts - (20 + 4 * np.arange(FRAMES))).max() <= 3
 
 
-def person(x: float, number: int = 0) -> Person:
-    box = np.array([x, 0, x + 10, 20], np.float32)
-    return Person(number, box, 1.0, np.empty((0, 2)), np.empty(0), (), np.zeros((1, 1), bool))
+def test_batches_are_filled_across_frames(clip: Path) -> None:
+    pipeline = People([painted_model("squash", ["segmentation", "depth"])], batch_size=4)
+    sizes: list[int] = []
+    pipeline.models[0].network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))  # type: ignore[union-attr]
+    assert len(list(predict_video(pipeline, clip))) == FRAMES
+    assert sizes == [4, 4, 4, 2], "and people are found in the same pass"
 
 
-def test_ids_follow_the_boxes() -> None:
-    now = [person(52), person(1), person(200)]
-    assert keep_ids([person(0, 1), person(50, 2)], now, next_id=3) == 4
-    assert [one.id for one in now] == [2, 1, 3]
-    assert keep_ids([], [], next_id=7) == 7
+def read(folder: Path) -> dict[str, Any]:
+    content = json.loads((folder / "clip_keypoints.json").read_text())
+    assert [image["frame"] for image in content["images"]] == list(range(len(content["images"])))
+    assert [one["id"] for one in content["annotations"]] == list(range(1, len(content["annotations"]) + 1))
+    return content
+
+
+def test_what_is_recorded(clip: Path, tmp_path: Path) -> None:
+    made = record_video(people(), clip, tmp_path, "clip", VideoSettings(table="csv", maps="png"))
+    assert made.frames == FRAMES and made.people == 2 and is_recorded(tmp_path, "clip")
+    assert sorted(path.name for path in made.files) == ["clip_keypoints.csv", "clip_keypoints.json", "clip_overlay.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "clip_keypoints.csv", "clip_keypoints.json", "clip_maps", "clip_overlay.mp4"
+    ]  # fmt: skip
+    assert len(list(read_frames(tmp_path / "clip_overlay.mp4"))) == FRAMES
+    content = read(tmp_path)
+    assert content["info"]["complete"] and [one["person_id"] for one in content["annotations"]] == [1] * 8 + [2] * 6
+    assert content["annotations"][9]["image_id"] == content["images"][9]["id"] == 10
+    rows = (tmp_path / "clip_keypoints.csv").read_text().splitlines()
+    assert rows[0] == "file,frame,seconds,person_id,keypoint,x,y,score" and len(rows) == 1 + FRAMES * 17
+    assert rows[1 + 9 * 17].startswith("clip.mp4,9,0.9,2,nose,")
+    depth = np.asarray(Image.open(tmp_path / "clip_maps" / "000013_depth.png"))
+    assert depth.max() == 65535 and len(list((tmp_path / "clip_maps").iterdir())) == 3 * FRAMES
+
+
+@pytest.fixture
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("video", "recording"):
+        monkeypatch.setattr(f"opensapiens.inference.{module}.SEGMENT", 4)
+
+
+def stopping_at(number: int, stop: BaseException) -> Any:
+    def frames(*arguments: Any) -> Iterator[PredictedFrame]:
+        for frame in predicted_frames(*arguments):
+            if frame.number == number:
+                raise stop
+            yield frame
+
+    return frames
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.usefixtures("short_segments")
+def test_an_interrupted_run_goes_on_to_the_same_end(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smooth: bool
+) -> None:
+    settings = VideoSettings(detect_every=3, smooth=smooth, table="csv", maps="npz")
+    record_video(people(), clip, tmp_path / "whole", "clip", settings)
+    folder = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "predicted_frames", stopping_at(10, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            record_video(people(), clip, folder, "clip", settings)
+    assert len(list(read_frames(folder / "clip_overlay.mp4"))) == 10, "playable, up to the frame it came to"
+    content = read(folder)
+    assert len(content["images"]) == 10 and not content["info"]["complete"] and not is_recorded(folder, "clip")
+    started: list[int] = []
+
+    def noted(*arguments: Any) -> Iterator[PredictedFrame]:
+        started.append(arguments[-1])
+        return predicted_frames(*arguments)
+
+    monkeypatch.setattr(recording, "predicted_frames", noted)
+    record_video(people(), clip, folder, "clip", settings, resume=True)
+    assert started == [8], "after the last whole segment"
+    names = {path.relative_to(folder) for path in folder.rglob("*")}
+    assert names == {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")}
+    for name in ("clip_keypoints.json", "clip_keypoints.csv", "clip_overlay.mp4"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_a_killed_run_leaves_whole_segments_and_goes_on(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_video(people(), clip, tmp_path / "whole", "clip")
+    with monkeypatch.context() as patch:
+        # What a kill leaves: nothing is finished or put together afterwards.
+        patch.setattr(recording, "predicted_frames", stopping_at(6, KeyboardInterrupt()))
+        patch.setattr(recording._Recording, "join", lambda *_, **__: None)
+        patch.setattr(recording._Recording, "close_segment", kept_whole(recording._Recording.close_segment))
+        with pytest.raises(KeyboardInterrupt):
+            record_video(people(), clip, tmp_path / "killed", "clip")
+    whole = {path.name for path in (tmp_path / "killed" / "clip_segments").iterdir() if ".part" not in path.name}
+    assert whole == {"000000.json", "000000.mp4", "settings.json"}
+    record_video(people(), clip, tmp_path / "killed", "clip", resume=True)
+    for name in ("clip_keypoints.json", "clip_overlay.mp4"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def kept_whole(close: Any) -> Any:
+    return lambda self, tracker, whole: close(self, tracker, whole) if whole else None
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_a_run_of_other_settings_is_not_resumed(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "predicted_frames", stopping_at(6, VideoError("cut off")))
+        with pytest.raises(VideoError, match="cut off"):
+            record_video(people(), clip, tmp_path, "clip")
+    with pytest.raises(VideoError, match="had another smooth"):
+        record_video(people(), clip, tmp_path, "clip", VideoSettings(smooth=True), resume=True)
+    assert record_video(people(), clip, tmp_path, "clip", VideoSettings(smooth=True)).frames == FRAMES
 
 
 def test_what_is_not_a_video(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video")
+    for read_it in (lambda path: list(read_frames(path)), frame_count_and_rate):
+        with pytest.raises(VideoError, match=r"text\.mp4"):
+            read_it(tmp_path / "text.mp4")
     with pytest.raises(VideoError, match=r"text\.mp4"):
-        list(read_frames(tmp_path / "text.mp4"))
-    with pytest.raises(VideoError, match=r"text\.mp4"):
-        frame_count_and_rate(tmp_path / "text.mp4")
-
-
-def test_what_came_before_an_error_is_written(clip: Path, tmp_path: Path) -> None:
-    def breaks_off():
-        yield from list(predict_video(People([painted_model()]), clip))[:3]
-        raise VideoError("cut off")
-
-    with pytest.raises(VideoError, match="cut off"):
-        save_video(breaks_off(), tmp_path, "clip", Fraction(10))
-    assert len(json.loads((tmp_path / "clip_keypoints.json").read_text())) == 3
-    assert len(list(read_frames(tmp_path / "clip_overlay.mp4"))) == 3
+        record_video(people(), tmp_path / "text.mp4", tmp_path / "out", "text")
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_the_extra_the_error_says_what_to_install(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

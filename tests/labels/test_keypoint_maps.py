@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from opensapiens.labels.keypoint_maps import convert_keypoints, source_indices
+from opensapiens.labels.keypoint_maps import FINGER_ROOTS, SHARED_114, convert_keypoints, source_indices, subset
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
 
 
@@ -32,7 +34,13 @@ def test_308_to_133_has_body_feet_and_fingers() -> None:
 
 
 def test_a_map_commutes_with_the_flip() -> None:
-    for source, target in ((SAPIENS_308, WHOLEBODY_133), (SAPIENS_308, COCO_17), (WHOLEBODY_133, COCO_17)):
+    for source, target in (
+        (SAPIENS_308, WHOLEBODY_133),
+        (SAPIENS_308, COCO_17),
+        (WHOLEBODY_133, COCO_17),
+        (WHOLEBODY_133, SAPIENS_308),
+        (COCO_17, SAPIENS_308),
+    ):
         indices = source_indices(source, target)
         present = indices >= 0
         np.testing.assert_array_equal(present, present[target.flip_indices])
@@ -61,9 +69,57 @@ def test_absent_points_are_zero_whatever_the_others_are() -> None:
 
 def test_errors() -> None:
     points, scores = numbered(COCO_17)
-    with pytest.raises(ValueError, match="no map from the keypoints coco_17 to sapiens_308"):
-        convert_keypoints(points, scores, COCO_17, SAPIENS_308)
+    other = replace(COCO_17, name="cat", names=tuple(f"paw_{i}" for i in range(17)))
+    with pytest.raises(ValueError, match="coco_17 and cat have no point in common"):
+        convert_keypoints(points, scores, COCO_17, other)
     with pytest.raises(ValueError, match="sapiens_308 has 308 points"):
         convert_keypoints(points, np.zeros((2, 308)), SAPIENS_308, COCO_17)
     with pytest.raises(ValueError, match="sapiens_308 has 308 points"):
         convert_keypoints(np.zeros((2, 308, 2)), scores, SAPIENS_308, COCO_17)
+
+
+def test_maps_go_both_ways() -> None:
+    there, back = source_indices(SAPIENS_308, WHOLEBODY_133), source_indices(WHOLEBODY_133, SAPIENS_308)
+    for target, source in enumerate(there):
+        assert source < 0 or back[source] == target
+    assert (back >= 0).sum() == 63
+
+
+def test_the_114_shared_points_are_those_they_are_said_to_be() -> None:
+    counts = {group: SHARED_114.groups.count(group) for group in dict.fromkeys(SHARED_114.groups)}
+    assert counts == {"body": 17, "foot": 6, "face": 51, "left_hand": 20, "right_hand": 20}
+    in_133, in_308 = source_indices(WHOLEBODY_133, SHARED_114), source_indices(SAPIENS_308, SHARED_114)
+    for indices, whole in ((in_133, WHOLEBODY_133), (in_308, SAPIENS_308)):
+        assert len(set(indices.tolist())) == 114 and indices.min() >= 0
+        # the mirror image of a shared point is, in either set, the mirror image of the point
+        np.testing.assert_array_equal(whole.flip_indices[indices], indices[SHARED_114.flip_indices])
+    for name, other in zip(SHARED_114.names, (SAPIENS_308.names[i] for i in in_308), strict=True):
+        assert name == other or FINGER_ROOTS.get(name) == other or name.startswith("face-")
+    np.testing.assert_array_equal(SHARED_114.sigmas, WHOLEBODY_133.sigmas[in_133])
+
+
+def test_the_shared_face_points_stand_in_order_on_the_face() -> None:
+    """The known layout of the 68 points: brows from the right outward end to the left one, eyes, nose, lips."""
+    names = {
+        n: SAPIENS_308.names[i] for n, i in zip(SHARED_114.names, source_indices(SAPIENS_308, SHARED_114), strict=True)
+    }
+    expected = {
+        17: "end_of_r_eyebrow",
+        26: "end_of_l_eyebrow",
+        27: "center_of_nose_root",
+        30: "tip_of_nose",
+        36: "r_outer_end_of_upper_lash_line",
+        39: "r_inner_end_of_upper_lash_line",
+        42: "l_inner_end_of_upper_lash_line",
+        45: "l_outer_end_of_upper_lash_line",
+        48: "r_outer_corner_of_mouth",
+        54: "l_outer_corner_of_mouth",
+        60: "r_inner_corner_of_mouth",
+        66: "center_of_lower_inner_lip",
+    }
+    assert {number: names[f"face-{number}"] for number in expected} == expected
+
+
+def test_a_subset_must_hold_its_mirror_images() -> None:
+    with pytest.raises(ValueError, match="mirror images"):
+        subset(COCO_17, np.array([0, 1]), "half")

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opensapiens.labels.parts import PART_SETS, SAPIENS_28, read_part_set
+from opensapiens.labels.parts import PART_SETS, SAPIENS_28, part_lookup, read_part_set
 
 
 def test_the_28_parts() -> None:
@@ -38,3 +38,20 @@ def test_a_users_table(tmp_path: Path) -> None:
     table.write_text("name,mirror,color\nnothing,,#000000\n")
     with pytest.raises(ValueError, match="no column loss_weight"):
         read_part_set("bird", table)
+    table.write_text("name,mirror,loss_weight,color\nnothing,,-1,#000000\n")
+    with pytest.raises(ValueError, match="loss_weight: numbers must be"):
+        read_part_set("bird", table)
+    table.write_text("name,mirror,loss_weight,color\nnothing,,1,black\n")
+    with pytest.raises(ValueError, match="'black' is no colour"):
+        read_part_set("bird", table)
+
+
+def test_classes_that_the_target_lacks_are_ignored_not_background(tmp_path: Path) -> None:
+    table = tmp_path / "lip.csv"
+    rows = "background,,1,#000000\nhair,,1,#010101\nScarf,,1,#020202\nCoat,,1,#030303\n"
+    table.write_text("name,mirror,loss_weight,color\n" + rows)
+    lookup = part_lookup(read_part_set("lip", table), SAPIENS_28, {"Coat": "Upper_Clothing"})
+    assert lookup[[0, 1, 2, 3]].tolist() == [0, SAPIENS_28.index("Hair"), 255, SAPIENS_28.index("Upper_Clothing")]
+    assert (lookup[4:] == 255).all()
+    with pytest.raises(KeyError, match="no part 'Hat'"):
+        part_lookup(read_part_set("lip", table), SAPIENS_28, {"Hat": "Hair"})

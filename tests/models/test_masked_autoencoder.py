@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from opensapiens.models.masked_autoencoder import (
+    HEAD,
     MaskedAutoencoder,
     draw_masking,
     patchify,
-    reconstruction_loss,
     unpatchify,
 )
 from opensapiens.models.vit import ViTConfig
@@ -23,7 +23,8 @@ def tiny_autoencoder() -> MaskedAutoencoder:
 def test_every_parameter_but_the_fixed_tables_gets_a_gradient() -> None:
     model = tiny_autoencoder()
     images = torch.randn(2, 3, 64, 48)
-    model.loss(images, model(images)).backward()
+    output = model(images)[HEAD]
+    (output.prediction_BNP - output.target_BNP).square().mean().backward()
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert frozen == {"encoder.position_embedding", "decoder.position_embedding"}
     for name, parameter in model.named_parameters():
@@ -34,10 +35,10 @@ def test_every_parameter_but_the_fixed_tables_gets_a_gradient() -> None:
 def test_hidden_pixels_cannot_reach_the_prediction() -> None:
     model = tiny_autoencoder().eval()
     images, noise = torch.randn(1, 3, 64, 48), torch.rand(1, 12)
-    before = model(images, noise)
+    before = model.reconstruct(images, noise)
     patches = patchify(images, 16)
     patches[before.masking.mask_BN.bool()] += 5
-    after = model(unpatchify(patches, (4, 3), 16), noise)
+    after = model.reconstruct(unpatchify(patches, (4, 3), 16), noise)
     assert torch.equal(after.prediction_BNP, before.prediction_BNP)
 
 
@@ -58,9 +59,22 @@ def test_patches_are_row_column_channel() -> None:
     assert torch.equal(unpatchify(patches, (2, 1), 4), images)
 
 
-def test_loss_counts_hidden_patches_only() -> None:
-    prediction, target = torch.zeros(1, 3, 4), torch.tensor([[[1.0] * 4, [2.0] * 4, [9.0] * 4]])
-    assert reconstruction_loss(prediction, target, torch.tensor([[1.0, 1.0, 0.0]])) == (1 + 4) / 2
+def test_the_encoder_never_computes_hidden_patches() -> None:
+    model = tiny_autoencoder()
+    lengths: list[int] = []
+    for block in model.encoder.blocks:
+        block.register_forward_hook(lambda _block, _inputs, tokens: lengths.append(tokens.shape[1]))
+    model(torch.randn(2, 3, 64, 48))
+    assert lengths == [1 + 3] * 2  # the class token and a quarter of 12 patches
+
+
+def test_seeds_decide_what_is_hidden() -> None:
+    model, images = tiny_autoencoder(), torch.randn(3, 3, 64, 48)
+    together = model(images, seeds_B=torch.tensor([5, 6, 5]))[HEAD]
+    alone = model(images[2:], seeds_B=torch.tensor([5]))[HEAD]
+    masks = together.masking.mask_BN
+    assert torch.equal(masks[0], masks[2]) and not torch.equal(masks[0], masks[1])
+    torch.testing.assert_close(together.prediction_BNP[2:], alone.prediction_BNP)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,9 @@ import pytest
 
 from opensapiens.geometry.boxes import center_and_scale
 from opensapiens.geometry.heatmaps import decode_heatmaps, encode_heatmaps, heatmap_maxima, refine_peaks
-from opensapiens.geometry.normals import flip_normals
 from opensapiens.geometry.person_crop import crop_points_to_image, transform_points, udp_warp_matrix, warp
 from opensapiens.labels.keypoint_maps import FINGER_ROOTS, source_indices
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133
-from opensapiens.labels.parts import SAPIENS_28
 
 from .cases import Case, cases, name_of
 
@@ -80,29 +78,6 @@ def test_keypoints_of_a_photo(case: Case) -> None:
     case.assert_close("output.keypoints_image", crop_points_to_image(points, center, scale, size), where=stable)
     if case.config["K"] == len(COCO_17):
         np.testing.assert_array_equal(COCO_17.flip_indices, case.array("input.flip_indices"))
-
-
-@pytest.mark.parametrize("case", cases("transforms"), ids=name_of)
-def test_rotated_crop(case: Case) -> None:
-    width, height = case.config["out"]
-    center, scale = case.array("output.pose_aff.bbox_center")[0], case.array("output.pose_aff.bbox_scale")[0]
-    matrix = udp_warp_matrix(center, scale, (height, width), case.config["rot"])
-    case.assert_close("output.pose_aff.warp", matrix)
-    np.testing.assert_array_equal(
-        warp(case.array("input.img"), matrix, (height, width)), case.array("output.pose_aff.img")
-    )
-    case.assert_close("output.pose_aff.keypoints", transform_points(case.array("input.keypoints"), matrix))
-
-
-@pytest.mark.parametrize("case", cases("transforms"), ids=name_of)
-def test_flips(case: Case) -> None:
-    parts = SAPIENS_28.flip_indices
-    lookup = np.concatenate([parts, np.arange(len(parts), 256)])  # 255, "ignore", stays
-    np.testing.assert_array_equal(lookup[case.array("input.seg")[:, ::-1]], case.array("output.seg_flip.seg"))
-    np.testing.assert_array_equal(flip_normals(case.array("input.normal")), case.array("output.normal_flip.normal"))
-    mirrored = case.array("input.keypoints")[:, COCO_17.flip_indices]
-    mirrored[..., 0] = case.array("input.img").shape[1] - 1 - mirrored[..., 0]
-    case.assert_close("output.pose_flip.keypoints", mirrored)
 
 
 @pytest.mark.parametrize("case", cases("goliath_metric"), ids=name_of)

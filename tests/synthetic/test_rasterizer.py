@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opensapiens.synthetic.clothing import unit_sphere
-from opensapiens.synthetic.rasterizer import Camera, Light, Materials, Mesh, render, silhouette, vertex_normals
+from opensapiens.synthetic.rasterizer import IMAGE, Camera, Light, Materials, Mesh, render, silhouette, vertex_normals
 
 SIZE = (64, 96)
 CAMERA = Camera(np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), np.array([0.0, -4.0, 0.0]), 120.0, (47.5, 31.5), SIZE)
@@ -90,3 +90,43 @@ def test_the_side_towards_the_light_is_brighter_and_a_shadow_falls() -> None:
 
 def test_what_is_behind_the_camera_is_not_drawn() -> None:
     assert (render(sphere((0, -8.0, 0), 0.5), PLAIN, CAMERA, LIGHT, None).triangle == -1).all()
+
+
+def test_light_of_surroundings_takes_the_place_of_the_sky() -> None:
+    """Less light from above: what looks up is darker, by as much as the coefficients say."""
+    harmonics = np.zeros((9, 3))
+    harmonics[0] = 0.5
+    harmonics[2] = -0.4  # less from above
+    light = Light(np.array([0.0, -1.0, 0.0]), np.zeros(3), np.full(3, 9.0), np.full(3, 9.0), 1.0, harmonics)
+    rendering = render(sphere((0, 0, 0), 0.5), PLAIN, CAMERA, light, None)
+    seen = rendering.triangle >= 0
+    up, albedo = rendering.normals[..., 1][seen], 0.5  # the camera is level
+    np.testing.assert_allclose(rendering.color[..., 0][seen], albedo * (0.5 - 0.4 * up), rtol=1e-4)
+
+
+def test_an_image_is_laid_on_by_u_and_v() -> None:
+    """A square of two triangles: red above left, black elsewhere; v runs upwards."""
+    corners = np.array([[-1, 0, -0.5], [1, 0, -0.5], [1, 0, 0.5], [-1, 0, 0.5]], np.float32)
+    uv = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
+    triangles = np.array([[0, 1, 2], [0, 2, 3]])
+    one = np.ones(2, int)
+    mesh = Mesh(
+        corners,
+        np.tile(np.float32([0, -1, 0]), (4, 1)),
+        uv,
+        np.zeros((4, 4), np.float32),
+        np.ones(4, np.float32),
+        triangles,
+        np.zeros(2, int),
+        one,
+        one,
+    )
+    atlas = np.zeros((40, 16, 3), np.uint8)
+    atlas[20:24, :8] = (255, 0, 0)  # the page begins at row 20
+    white = np.ones((1, 3))
+    look = Materials(white, white, np.array([IMAGE]), np.ones(1), np.zeros(1), np.array([[0, 20, 16, 8]]), atlas)
+    flat = Light(np.array([0.0, -1.0, 0.0]), np.zeros(3), np.ones(3), np.ones(3), 1.0)
+    color = render(mesh, look, CAMERA, flat, None).color
+    assert color[20, 25].tolist() == pytest.approx([1, 0, 0], abs=1e-3)
+    for row, column in ((20, 70), (42, 25), (42, 70)):
+        assert color[row, column].tolist() == [0, 0, 0]

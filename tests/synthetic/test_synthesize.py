@@ -18,18 +18,6 @@ from opensapiens.synthetic.synthesize import synthesize
 SMALL = Style(size=(128, 96))
 
 
-@pytest.fixture(scope="module")
-def studio() -> Studio:
-    """Body model and wardrobe. The first load on a machine takes minutes."""
-    return Studio()
-
-
-@pytest.fixture(scope="module")
-def frames(studio: Studio) -> list[Frame]:
-    """A dozen frames of the usual size."""
-    return list(studio.frames(seed=5, first=0, count=12, style=Style()))
-
-
 def test_labels_of_a_frame_agree(frames: list[Frame]) -> None:
     assert sum(len(frame.record["persons"]) for frame in frames) >= 10
     for frame in frames:
@@ -112,7 +100,9 @@ def test_a_set_is_the_same_with_more_workers_and_after_a_stop(tmp_path: Path, mo
     synthesize(20, one, seed=3, workers=1, style=SMALL)
     synthesize(20, two, seed=3, workers=2, style=SMALL)
     names = sorted(path.name for path in one.iterdir())
-    assert names == ["000000.tar", "000001.tar", "contact_sheet.jpg", "identity.json", "manifest.json"]
+    assert names == [
+        "000000.tar", "000001.tar", "card.json", "card.png", "contact_sheet.jpg", "identity.json", "manifest.json",
+    ]  # fmt: skip
     assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
 
     (two / "000001.tar").unlink()

@@ -21,7 +21,7 @@ def person(points: list[tuple[float, float, float]] | np.ndarray, **labels: obje
     """A crop with the points given for the first channels of COCO_17; the others are unlabelled."""
     keypoints = np.zeros((17, 3), np.float32)
     keypoints[: len(points)] = points
-    return Sample(np.zeros((*SIZE, 3), np.uint8), keypoints=keypoints, keypoint_set="coco_17", **labels)  # type: ignore[arg-type]
+    return Sample(np.zeros((*SIZE, 3), np.uint8), keypoints=keypoints, keypoint_set=COCO_17, **labels)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_wrong_input_is_an_error(task: PoseTask) -> None:
     with pytest.raises(ValueError, match="crop of"):
         task.prepare_targets([replace(sample, image=np.zeros((32, 32, 3), np.uint8))])
     with pytest.raises(ValueError, match="sapiens_308"):
-        task.prepare_targets([replace(sample, keypoint_set="sapiens_308")])
+        task.prepare_targets([replace(sample, keypoint_set=SAPIENS_308)])
     with pytest.raises(ValueError, match="task needs"):
         task.losses(torch.zeros(1, 17, 16, 12), task.prepare_targets([sample]))
 

@@ -42,7 +42,7 @@ def person(seed: int, without: str | None = None) -> Sample:
     }
     if without:
         labels.pop(LABELS[without])
-    return Sample(np.zeros((*SIZE, 3), np.uint8), mask=mask, keypoint_set="coco_17", **labels)
+    return Sample(np.zeros((*SIZE, 3), np.uint8), mask=mask, keypoint_set=COCO_17, **labels)
 
 
 def random_maps(batch: int) -> dict[str, torch.Tensor]:

@@ -1,11 +1,18 @@
 """What a model folder says of its model: the backbone, the heads, the preprocessing. Checked when it is made."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NotRequired, TypedDict
+from functools import cached_property
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
-from opensapiens.labels.keypoints import KEYPOINT_SETS
-from opensapiens.labels.parts import PART_SETS
+from opensapiens.labels.keypoints import KEYPOINT_SETS, KeypointSet
+from opensapiens.labels.own_labels import (
+    keypoint_set_from_json,
+    keypoint_set_to_json,
+    part_set_from_json,
+    part_set_to_json,
+)
+from opensapiens.labels.parts import PART_SETS, PartSet
 from opensapiens.models.vit import ViTConfig
 
 from .strict_loading import CheckpointError
@@ -14,32 +21,50 @@ IMAGE_MEAN = (123.675, 116.28, 103.53)
 IMAGE_STD = (58.395, 57.12, 57.375)
 """Mean and standard deviation of 0-255 RGB that the published weights were trained with; ours use the same."""
 
+LabelSet = TypeVar("LabelSet", KeypointSet, PartSet)
+
 TASK_CHANNELS = {"depth": 1, "normals": 3}
 """Output channels of the tasks without a label set."""
 
 
 class HeadDescription(TypedDict):
-    """One head: channels of its layers, and the label set its output channels follow (None for depth and normals)."""
+    """One head: channels of its layers, and the label set its output channels follow (None for depth and normals).
+
+    labels: the name of a known set, or the set itself as `label_entry` writes it.
+    """
 
     out_channels: int
     deconv_channels: list[int]
     conv_channels: list[int]
-    labels: str | None
+    labels: str | dict[str, Any] | None
     dropout: NotRequired[float]
+
+
+class DecoderDescription(TypedDict):
+    """The decoder of a masked autoencoder: its width, its blocks and their attention heads."""
+
+    embed_dim: int
+    layers: int
+    heads: int
 
 
 class Preprocessing(TypedDict):
     """What an image goes through before the network.
 
     input_size is (height, width); mean and std are of 0-255 RGB; resize is "person_crop" (a padded box warped to the
-    input's aspect) or "squash" (the whole image, aspect not kept); box_padding multiplies the person's box.
+    input's aspect), "squash" (the whole image, aspect not kept) or "letterbox" (the whole image, aspect kept, borders
+    in the mean colour); box_padding multiplies the person's box. flip_test: average with the mirrored image, as the
+    published pose models do. interpolation: how a whole image is resized, by default "linear" (OpenCV's bilinear);
+    "bicubic" is Pillow's, which the published pretrained backbones take.
     """
 
     input_size: list[int]
     mean: list[float]
     std: list[float]
-    resize: Literal["person_crop", "squash"]
+    resize: Literal["person_crop", "squash", "letterbox"]
     box_padding: float
+    flip_test: NotRequired[bool]
+    interpolation: NotRequired[Literal["linear", "bicubic"]]
 
 
 def standard_preprocessing(
@@ -62,11 +87,13 @@ class ModelDescription:
     Attributes:
         name: what the model is called.
         vit: the backbone.
-        heads: task ("pose", "segmentation", "depth", "normals") -> its head.
+        heads: task ("pose", "segmentation", "depth", "normals") -> its head; empty for a pretrained backbone.
         preprocessing: what the weights expect of their input.
         licence: SPDX name of the weights' licence, or words.
         source: where the weights come from.
         metrics: how the model scored, any JSON.
+        decoder: what a masked autoencoder has beside its backbone, None for all other models.
+        sha256: of the published file that the weights were converted from, empty for our own.
 
     Raises:
         CheckpointError: an unknown task or label set, or a head whose channels are not as many as its labels.
@@ -79,9 +106,11 @@ class ModelDescription:
     licence: str = ""
     source: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
+    decoder: DecoderDescription | None = None
+    sha256: str = ""
 
     def __post_init__(self) -> None:
-        for key in ("name", "licence", "source"):
+        for key in ("name", "licence", "source", "sha256"):
             if not isinstance(getattr(self, key), str):
                 raise CheckpointError(f"{key} must be text, not {getattr(self, key)!r}")
         for key in ("heads", "metrics"):
@@ -89,10 +118,22 @@ class ModelDescription:
                 raise CheckpointError(f"{key} must be an object, not {getattr(self, key)!r}")
         for task, head in self.heads.items():
             _check_head(task, head, f"model {self.name!r}, head {task!r}")
+        if self.decoder is not None:
+            _check_decoder(self.decoder, self.vit, f"model {self.name!r}, decoder")
         _check_preprocessing(self.preprocessing, f"model {self.name!r}, preprocessing")
         # Tuples become the lists that JSON gives back, so that a description equals the one read from its own file.
         object.__setattr__(self, "heads", {task: _with_lists(head) for task, head in self.heads.items()})
         object.__setattr__(self, "preprocessing", _with_lists(self.preprocessing))
+
+    @cached_property
+    def keypoint_set(self) -> KeypointSet | None:
+        """What the channels of the pose head are; None without one."""
+        return _keypoint_set(self.heads["pose"]["labels"]) if "pose" in self.heads else None
+
+    @cached_property
+    def part_set(self) -> PartSet | None:
+        """What the channels of the segmentation head are; None without one."""
+        return _part_set(self.heads["segmentation"]["labels"]) if "segmentation" in self.heads else None
 
     def to_json(self) -> dict[str, Any]:
         """A dict that json can write and from_json reads back."""
@@ -106,7 +147,7 @@ class ModelDescription:
             CheckpointError: an unknown or missing key, or a value of the wrong kind; it says which, and where.
         """
         required = ("name", "vit", "heads", "preprocessing")
-        content = _checked_keys(content, required, ("licence", "source", "metrics"), where)
+        content = _checked_keys(content, required, ("licence", "source", "metrics", "decoder", "sha256"), where)
         vit = _checked_keys(
             content["vit"],
             ("image_size", "embed_dim", "layers", "heads"),
@@ -120,6 +161,28 @@ class ModelDescription:
             raise CheckpointError(f"{where}: {error}") from error
         except ValueError as error:
             raise CheckpointError(f"{where}, vit: {error}") from error
+
+
+def label_entry(labels: KeypointSet | PartSet) -> str | dict[str, Any]:
+    """A label set as a head's description holds it: the name of a known set, any other set in full."""
+    if labels in (*KEYPOINT_SETS.values(), *PART_SETS.values()):
+        return labels.name
+    return keypoint_set_to_json(labels) if isinstance(labels, KeypointSet) else part_set_to_json(labels)
+
+
+def _keypoint_set(entry: Any) -> KeypointSet:
+    """Back from `label_entry`. ValueError for no known name, or an object that is no set."""
+    return keypoint_set_from_json(entry) if isinstance(entry, Mapping) else _known(entry, KEYPOINT_SETS)
+
+
+def _part_set(entry: Any) -> PartSet:
+    return part_set_from_json(entry) if isinstance(entry, Mapping) else _known(entry, PART_SETS)
+
+
+def _known(name: Any, sets: Mapping[str, LabelSet]) -> LabelSet:
+    if not isinstance(name, str) or name not in sets:
+        raise ValueError(f"no label set {name!r} for this task; there are {', '.join(sets)}")
+    return sets[name]
 
 
 def _with_lists(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +232,7 @@ def _check_vit(vit: Mapping[str, Any], where: str) -> None:
 
 
 def _check_head(task: str, head: Mapping[str, Any], where: str) -> None:
-    label_sets: dict[str, Mapping[str, Any]] = {"pose": KEYPOINT_SETS, "segmentation": PART_SETS}
+    label_sets: dict[str, Callable[[Any], KeypointSet | PartSet]] = {"pose": _keypoint_set, "segmentation": _part_set}
     tasks = (*label_sets, *TASK_CHANNELS)
     if task not in tasks:
         raise CheckpointError(f"{where}: no such task; there are {', '.join(tasks)}")
@@ -182,10 +245,11 @@ def _check_head(task: str, head: Mapping[str, Any], where: str) -> None:
         raise CheckpointError(f"{where}: dropout must be in [0, 1), not {dropout!r}")
     labels = head["labels"]
     if task in label_sets:
-        known = label_sets[task]
-        if not isinstance(labels, str) or labels not in known:
-            raise CheckpointError(f"{where}: no label set {labels!r} for this task; there are {', '.join(known)}")
-        channels = len(known[labels].names)
+        try:
+            label_set = label_sets[task](labels)
+        except ValueError as error:
+            raise CheckpointError(f"{where}: {error}") from error
+        labels, channels = label_set.name, len(label_set)
     else:
         if labels is not None:
             raise CheckpointError(f"{where}: {task} has no labels, yet {labels!r} are named")
@@ -194,14 +258,29 @@ def _check_head(task: str, head: Mapping[str, Any], where: str) -> None:
         raise CheckpointError(f"{where}: {head['out_channels']!r} output channels, but {labels or task} has {channels}")
 
 
+def _check_decoder(decoder: Mapping[str, Any], vit: ViTConfig, where: str) -> None:
+    _checked_keys(decoder, DecoderDescription.__annotations__, (), where)
+    for key, value in decoder.items():
+        if not _is_count(value):
+            raise CheckpointError(f"{where}: {key} cannot be {value!r}")
+    if decoder["embed_dim"] % decoder["heads"]:
+        raise CheckpointError(f"{where}: embed_dim {decoder['embed_dim']} is not divisible by {decoder['heads']} heads")
+    if not vit.class_token:
+        raise CheckpointError(f"{where}: the backbone of a masked autoencoder has a class token, this one has none")
+
+
 def _check_preprocessing(preprocessing: Mapping[str, Any], where: str) -> None:
-    _checked_keys(preprocessing, Preprocessing.__annotations__, (), where)
+    optional = ("flip_test", "interpolation")
+    required = tuple(key for key in Preprocessing.__annotations__ if key not in optional)
+    _checked_keys(preprocessing, required, optional, where)
     rules = {
         "input_size": _are_counts(preprocessing["input_size"], 2),
         "mean": _are_numbers(preprocessing["mean"], 3),
         "std": _are_numbers(preprocessing["std"], 3) and min(preprocessing["std"]) > 0,
-        "resize": preprocessing["resize"] in ("person_crop", "squash"),
+        "resize": preprocessing["resize"] in ("person_crop", "squash", "letterbox"),
         "box_padding": _are_numbers([preprocessing["box_padding"]], 1) and preprocessing["box_padding"] > 0,
+        "flip_test": isinstance(preprocessing.get("flip_test", False), bool),
+        "interpolation": preprocessing.get("interpolation", "linear") in ("linear", "bicubic"),
     }
     for key, right in rules.items():
         if not right:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from opensapiens.models.human_model import HumanModel
+from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.models.vit import VisionTransformer
 
@@ -17,6 +19,9 @@ from .strict_loading import CheckpointError, check_names_and_shapes, load_strict
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+BACKBONE, ENCODER, DECODER = "backbone.", "encoder.", "decoder."
+"""First parts of names. A masked autoencoder's backbone is its "encoder." in memory, and "backbone." in a folder, where
+it can be read without the decoder."""
 
 
 def build_model(description: ModelDescription) -> HumanModel:
@@ -37,25 +42,54 @@ def build_model(description: ModelDescription) -> HumanModel:
     return HumanModel(VisionTransformer(description.vit), heads)
 
 
+def build_masked_autoencoder(description: ModelDescription) -> MaskedAutoencoder:
+    """The masked autoencoder of a description with a decoder, freshly initialised.
+
+    Raises:
+        CheckpointError: the description has no decoder.
+    """
+    decoder = description.decoder
+    if decoder is None:
+        raise CheckpointError(f"model {description.name!r} has no decoder: it is no masked autoencoder")
+    return MaskedAutoencoder(description.vit, decoder["embed_dim"], decoder["layers"], decoder["heads"])
+
+
 def save_model(
-    folder: str | os.PathLike[str], model: HumanModel, description: ModelDescription, dtype: torch.dtype | None = None
+    folder: str | os.PathLike[str],
+    model: HumanModel | MaskedAutoencoder,
+    description: ModelDescription,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write a model folder; a folder that exists keeps its old files until the new ones are whole.
 
     Args:
         folder: made if need be.
-        model: on any device.
+        model: on any device; a masked autoencoder where the description has a decoder.
         description: must be of this very model.
         dtype: type to store the tensors in, by default their own; torch.float16 halves a file.
 
     Raises:
         CheckpointError: the model is not what the description says, or a value has no finite form in dtype.
     """
-    target = Path(folder)
-    with torch.device("meta"):
-        expected = build_model(description)
     state = model.state_dict()
-    check_names_and_shapes(expected, {name: tuple(t.shape) for name, t in state.items()}, f"model {description.name!r}")
+    if isinstance(model, MaskedAutoencoder):
+        state = renamed(state, ENCODER, BACKBONE)
+    save_tensors(folder, state, description, dtype)
+
+
+def save_tensors(
+    folder: str | os.PathLike[str],
+    state: Mapping[str, Tensor],
+    description: ModelDescription,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a model folder from tensors by their names in it: "backbone.", "heads.TASK.", "decoder.". See save_model.
+
+    Tensors that are mapped from a file are read as they are written, never all at once.
+    """
+    target = Path(folder)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    _check_against(description, shapes, f"model {description.name!r}")
     tensors = {name: _stored(name, tensor, dtype) for name, tensor in state.items()}
     target.mkdir(parents=True, exist_ok=True)
     weights, config = target / f"{WEIGHTS_FILE}.part", target / f"{CONFIG_FILE}.part"
@@ -75,6 +109,20 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     if not torch.isfinite(stored).all():
         raise CheckpointError(f"{name} is not finite as {stored.dtype}; a model with such a tensor is not saved")
     return stored
+
+
+def _check_against(description: ModelDescription, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+    """Whether tensors by these names and shapes are those of the description: of its autoencoder too if it has one."""
+    with torch.device("meta"):
+        expected = build_model(description)
+        if description.decoder is not None:
+            expected.add_module("decoder", build_masked_autoencoder(description).decoder)
+    check_names_and_shapes(expected, shapes, source)
+
+
+def renamed(tensors: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    """Every name that starts with the old prefix starts with the new one instead."""
+    return {new + name.removeprefix(old) if name.startswith(old) else name: t for name, t in tensors.items()}
 
 
 def read_description(folder: str | os.PathLike[str]) -> ModelDescription:
@@ -113,10 +161,33 @@ def load_model(
             unexpected or mis-shaped; it lists them.
     """
     description = read_description(folder)
-    path = Path(folder) / WEIGHTS_FILE
     with torch.device("meta"):
         model = build_model(description)
-    # From the header, before gigabytes are read.
-    check_names_and_shapes(model, read_shapes(path), str(path))
-    load_strictly(model, read_tensors(path, device, dtype), str(path))
+    tensors = _folder_tensors(Path(folder), description, device, dtype)
+    # A pretrained folder's decoder is for load_masked_autoencoder.
+    load_strictly(model, {n: t for n, t in tensors.items() if not n.startswith(DECODER)}, str(folder))
     return model.eval(), description
+
+
+def load_masked_autoencoder(
+    folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[MaskedAutoencoder, ModelDescription]:
+    """Read the folder of a masked autoencoder with its decoder, in evaluation mode; as load_model otherwise.
+
+    Raises:
+        CheckpointError: as load_model does, and for a model without a decoder.
+    """
+    description = read_description(folder)
+    with torch.device("meta"):
+        model = build_masked_autoencoder(description)
+    tensors = _folder_tensors(Path(folder), description, device, dtype)
+    load_strictly(model, renamed(tensors, BACKBONE, ENCODER), str(folder))
+    return model.eval(), description
+
+
+def _folder_tensors(
+    folder: Path, description: ModelDescription, device: str | torch.device, dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    path = folder / WEIGHTS_FILE
+    _check_against(description, read_shapes(path), str(path))  # from the header, before gigabytes are read
+    return read_tensors(path, device, dtype)

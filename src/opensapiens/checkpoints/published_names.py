@@ -9,18 +9,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+from .strict_loading import CheckpointError
+
 Value = TypeVar("Value")
 Rules = list[tuple[str, str]]
 """(published, ours) name templates. {i} is a number that both share; {3i} is three times the other's: a step of a
 published head is a convolution, a norm and an activation, of which only the first has tensors."""
 
 
-class UnmappedNamesError(ValueError):
+class UnmappedNamesError(CheckpointError):
     """Tensors whose names a layout does not have. `names` lists them all."""
 
-    def __init__(self, names: Iterable[str], layout: str) -> None:
-        self.names = sorted(names)
-        super().__init__(f"{len(self.names)} tensors are not of the layout {layout!r}: {', '.join(self.names)}")
+    def __init__(self, names: Iterable[str], layout: str, source: str = "") -> None:
+        self.names, self.layout = sorted(names), layout
+        where = f"{source}: " if source else ""
+        super().__init__(f"{where}{len(self.names)} tensors are not of the layout {layout!r}: {', '.join(self.names)}")
 
 
 def _layer(published: str, ours: str) -> Rules:

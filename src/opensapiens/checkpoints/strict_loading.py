@@ -60,13 +60,25 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def read_tensors(path: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """All tensors of a safetensors file, on a device and, unless dtype is None, converted to one type.
 
+    What is of the right type already is mapped from the file on the CPU and takes no memory until it is used.
+
     Raises:
         CheckpointError: no such file, or not a whole safetensors file.
     """
     names = read_shapes(path)
+    if torch.device(device).type == "cpu":
+        with safe_open(path, framework="pt") as tensors:
+            mapped = {name: tensors.get_tensor(name) for name in names}
+        if all(dtype in (None, tensor.dtype) for tensor in mapped.values()):
+            return mapped
+        del mapped
+    return {name: _copied_tensor(path, name, device, dtype) for name in names}
+
+
+def _copied_tensor(path: Path, name: str, device: str | torch.device, dtype: torch.dtype | None) -> Tensor:
+    # The file is opened anew for each: its pages leave memory before those of the next come in.
     with safe_open(path, framework="pt", device=str(device)) as tensors:
-        # One after the other, so that at most one tensor is in memory in both types.
-        return {name: tensors.get_tensor(name).to(dtype=dtype) for name in names}
+        return tensors.get_tensor(name).to(dtype=dtype)
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

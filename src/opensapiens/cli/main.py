@@ -7,9 +7,15 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from opensapiens.cli.bench import bench
+from opensapiens.cli.convert import convert
+from opensapiens.cli.curate import curate
 from opensapiens.cli.evaluate import evaluate
+from opensapiens.cli.export import export
 from opensapiens.cli.models import models
+from opensapiens.cli.plan import plan
 from opensapiens.cli.predict import predict
+from opensapiens.cli.reconstruct import reconstruct
 from opensapiens.cli.synthesize import synthesize
 from opensapiens.cli.train import train
 
@@ -25,7 +31,12 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "predict": predict,
     "evaluate": evaluate,
     "models": models,
+    "convert": convert,
+    "export": export,
+    "bench": bench,
+    "plan": plan,
     "synthesize": synthesize,
+    "reconstruct": reconstruct,
 }
 
 
@@ -39,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given and given[0] == "train":
             return train(given[1:])  # which options it has depends on the recipe
-        commands = {**COMMANDS, "train": _train_placeholder}
+        if given and given[0] == "curate":
+            return curate(given[1:])
+        commands = {**COMMANDS, "curate": _curate_placeholder, "train": _train_placeholder}
         code = tyro.extras.subcommand_cli_from_dict(
             commands,
             prog="opensapiens",
@@ -77,4 +90,9 @@ def describe(error: Exception) -> str:
 
 def _train_placeholder() -> int:
     """Train a model by a recipe: opensapiens train RECIPE --help"""
+    return 2
+
+
+def _curate_placeholder() -> int:
+    """From a pile of images to pretraining shards: opensapiens curate --help"""
     return 2

@@ -6,29 +6,85 @@ import sys
 from pathlib import Path
 
 
-def synthesize(out: Path, count: int = 4096, seed: int = 0, workers: int = 1) -> int:
+def synthesize(
+    out: Path,
+    count: int = 4096,
+    seed: int = 0,
+    workers: int = 1,
+    size: tuple[int, int] = (320, 256),
+    scans: Path | None = None,
+    environment: Path | None = None,
+    backgrounds: Path | None = None,
+    parameters: bool = False,
+    folders: Path | None = None,
+) -> int:
     """Make synthetic people with exact labels for every task, as tar shards to train and evaluate on.
 
     Needs the extra "synthetic". A run that was stopped goes on where it was; the same seed gives the same frames.
+    Beside the shards: a contact sheet, a data card (card.png, card.json) and a manifest.
 
     For example:
     $ opensapiens synthesize --out shards/train --count 20000 --workers 2
+    $ opensapiens synthesize --out shards/scans --scans RenderPeople --environment panoramas --size 1024 768
 
     Args:
         out: the folder for the shards.
-        count: how many frames; each has one to three people.
+        count: how many frames; each has one to three people, or one scan.
         seed: another seed, other frames.
         workers: processes; one per core.
+        size: height and width of the frames in pixels.
+        scans: a folder of textured scans (.glb, .gltf, .obj, .ply) to render in place of our own people: image, mask,
+            depth and normals; points and parts are not known of scans.
+        environment: a folder of panoramas (.hdr) that light the people and stand behind them.
+        backgrounds: a folder of photos without people to stand behind them.
+        parameters: also record the camera's pose, body parameters and 3D points.
+        folders: also write the frames here as folders of pictures, with COCO annotations of 17, 133 and 308 points.
     """
     try:
-        from opensapiens.synthetic.synthesize import synthesize as make
+        failures = _make(out, count, seed, workers, size, scans, environment, backgrounds, parameters)
+        if folders is not None:
+            from opensapiens.synthetic.folders import unpack
 
-        make(count, out, seed=seed, workers=workers)
+            unpack(out, folders)
     except ModuleNotFoundError as error:
         message = f"making people needs {error.name}: pip install opensapiens[synthetic]"
         raise ModuleNotFoundError(message, name=error.name) from error
-    except ValueError as error:  # the folder belongs to another run
+    except ValueError as error:  # the folder belongs to another run, or there is nothing to render
         print(f"opensapiens synthesize: {error}", file=sys.stderr)
         return 2
-    print(f"{count} frames are in {out}")
-    return 0
+    print(f"{count} frames are in {out}" + (f", and unpacked in {folders}" if folders else ""))
+    for failure in failures:
+        print(f"opensapiens synthesize: left out {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _make(
+    out: Path,
+    count: int,
+    seed: int,
+    workers: int,
+    size: tuple[int, int],
+    scans: Path | None,
+    environment: Path | None,
+    backgrounds: Path | None,
+    parameters: bool,
+) -> list[str]:
+    """Writes the shards; returns the scans that could not be used."""
+    from opensapiens.data.images import ImageCollection
+    from opensapiens.synthetic.environment import Surroundings, find_panoramas
+    from opensapiens.synthetic.scan_files import find_scans
+    from opensapiens.synthetic.style import Style
+    from opensapiens.synthetic.synthesize import synthesize as make
+    from opensapiens.synthetic.synthesize import usable_scans
+
+    if min(size) < 16 or max(size) > 8192:
+        raise ValueError(f"frames of {size[0]}x{size[1]} pixels: 16 to 8192 can be rendered")
+    paths, failures = usable_scans(find_scans(scans), workers) if scans else ([], [])
+    if scans and not paths:
+        raise ValueError("none of the scans can be read:\n" + "\n".join(failures))
+    surroundings = None
+    if environment or backgrounds:
+        panoramas = find_panoramas(environment) if environment else ()
+        surroundings = Surroundings(panoramas, ImageCollection(backgrounds) if backgrounds else None)
+    make(count, out, seed, workers, Style(size=size), surroundings, paths, parameters)
+    return failures

@@ -7,6 +7,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from opensapiens.training.run import Run
 
 # What a recipe is made of; to change these, write a recipe.
-OF_THE_RECIPE = {"model", "tasks", "data", "validation", "output", "augmentation"}
+OF_THE_RECIPE = {"model", "tasks", "data", "validation", "output", "augmentation", "backgrounds"}
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -41,7 +42,13 @@ def train(arguments: Sequence[str]) -> int:
         print(f"opensapiens train: {error}", file=sys.stderr)
         return 2
     folder = run_training(run)
-    print(f"the model is in {folder}; use it with: opensapiens predict photo.jpg --output out --model {folder}")
+    if os.environ.get("RANK", "0") == "0":
+        use = (
+            f"train pose --pretrained {folder} ..."
+            if run.masked
+            else f"predict photo.jpg --output out --model {folder}"
+        )
+        print(f"the model is in {folder}; use it with: opensapiens {use}")
     return 0
 
 
@@ -49,8 +56,13 @@ class UnknownOption(ValueError):
     """An option that neither the recipe nor the run has; the message names the near misses."""
 
 
+def _fields(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
+    """The fields of settings that are a dataclass, none of any other type."""
+    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+
+
 def find_recipes() -> dict[str, Callable[..., Run]]:
-    """The recipes by name: the public functions of opensapiens.recipes that return a Run."""
+    """The recipes by name: the functions of opensapiens.recipes that return a Run and are named after their file."""
     import opensapiens.recipes
     from opensapiens.training.run import Run
 
@@ -58,7 +70,8 @@ def find_recipes() -> dict[str, Callable[..., Run]]:
     for module_info in pkgutil.iter_modules(opensapiens.recipes.__path__, "opensapiens.recipes."):
         module = importlib.import_module(module_info.name)
         for name, function in inspect.getmembers(module, inspect.isfunction):
-            own = function.__module__ == module.__name__ and not name.startswith("_")
+            file = module_info.name.rpartition(".")[2]
+            own = function.__module__ == module.__name__ and (name == file or name.startswith(f"{file}_"))
             if own and get_type_hints(function).get("return") is Run:
                 found[name] = function
     return found
@@ -66,11 +79,13 @@ def find_recipes() -> dict[str, Callable[..., Run]]:
 
 def overview(recipes: dict[str, Callable[..., Run]]) -> str:
     """The help of `opensapiens train`."""
-    rows = [f"  {name:<12} {(inspect.getdoc(recipe) or '').splitlines()[0]}" for name, recipe in recipes.items()]
+    width = max(map(len, recipes))
+    rows = [f"  {name:<{width}}  {(inspect.getdoc(recipe) or '').splitlines()[0]}" for name, recipe in recipes.items()]
     return "\n".join(
         ["usage: opensapiens train RECIPE [OPTIONS]", "", "Train a model. Recipes:", *rows, "",
          "The options of a recipe:  opensapiens train nano --help",
-         "Example:  opensapiens train nano --data shards/train --output runs/nano"]
+         "Example:  opensapiens train nano --data shards/train --output runs/nano",
+         "Several GPUs:  torchrun --nproc-per-node 8 -m opensapiens train pose --data ..."]
     )  # fmt: skip
 
 
@@ -93,10 +108,11 @@ def read_run(recipe: Callable[..., Run], arguments: Sequence[str], prog: str) ->
         return functools.partial(recipe, *positional, **named)
 
     make, rest = tyro.cli(bound, prog=prog, description=description, args=list(arguments), return_unknown_args=True)
-    known = [f"--{name.replace('_', '-')}" for name in [*inspect.signature(recipe).parameters, *names]]
+    nested = [f"{name}.{field.name}" for name in names for field in _fields(hints[name])]
+    known = [f"--{name.replace('_', '-')}" for name in [*inspect.signature(recipe).parameters, *names, *nested]]
     for word in rest:  # before the recipe opens the data
-        option = word.partition("=")[0].partition(".")[0].replace("_", "-")
-        if option.startswith("--") and option not in known:
+        option = word.partition("=")[0].replace("_", "-")
+        if option.startswith("--") and option not in known and option.replace("--no-", "--", 1) not in known:
             near = " or ".join(difflib.get_close_matches(option, known))
             raise UnknownOption(f"no option {word}." + (f" Did you mean {near}?" if near else ""))
     run = make()

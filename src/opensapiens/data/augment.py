@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from opensapiens.data.crop import crop_sample
+from opensapiens.data.photometric import distort_colors
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.boxes import center_and_scale
-from opensapiens.labels.keypoints import KEYPOINT_SETS
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class Augmentation:
     """How strongly samples are changed. Every `..._chance` is a probability; ranges are (low, high).
 
     The defaults suit small sets of synthetic people, whose colours, sharpness and framing must be spread far beyond
-    what was rendered. Published recipes (Sapiens, pose): scale (0.5, 1.5), shift 0.16, rotation 80, half body 0.3,
-    one patch 0.2-0.4.
+    what was rendered; PUBLISHED_POSE has the published figures.
     """
 
     scale: tuple[float, float] = (0.7, 1.35)  # factor on the side of the crop; log-uniform
     shift: float = 0.12  # largest shift of the crop, as a fraction of its side
+    shift_chance: float = 1.0
     rotation_degrees: float = 40.0
     rotation_chance: float = 0.6
     flip_chance: float = 0.5
@@ -33,6 +33,7 @@ class Augmentation:
     gain: tuple[float, float] = (0.75, 1.3)  # of each colour channel on its own
     gamma: tuple[float, float] = (0.6, 1.7)
     color_chance: float = 0.85
+    distortion_chance: float = 0.0  # of each of the four published changes of colour, see photometric.py
     grey_chance: float = 0.1
     blur_chance: float = 0.25
     blur_sigma: tuple[float, float] = (0.3, 1.8)  # pixels of the crop
@@ -45,6 +46,27 @@ class Augmentation:
     patches_chance: float = 0.4  # rectangles that hide a part; the labels stay: hidden points are to be guessed
     patches: int = 3  # at most
     patch_side: tuple[float, float] = (0.08, 0.4)  # of the crop's sides
+
+
+# Where we differ: the published shifts, scales and angles follow a truncated normal, ours a triangle (scale: the
+# logarithm is uniform); box and median blur of 0.1 each are one Gaussian; the hole is not always black.
+PUBLISHED_POSE = Augmentation(
+    scale=(0.5, 1.5),
+    shift=0.16,
+    shift_chance=0.3,
+    rotation_degrees=80.0,
+    rotation_chance=0.6,
+    half_body_chance=0.3,
+    color_chance=0.0,
+    distortion_chance=0.5,
+    blur_chance=0.19,
+    low_resolution_chance=0.0,
+    noise_chance=0.0,
+    jpeg_chance=0.0,
+    patches_chance=1.0,
+    patches=1,
+    patch_side=(0.2, 0.4),
+)
 
 
 def augmented_crop(
@@ -65,34 +87,46 @@ def augmented_crop(
         return crop_sample(sample, size_hw, *center_and_scale(box, aspect, box_padding))
     if generator.random() < augmentation.half_body_chance:
         box = half_body_box(sample, generator, box)
-    center, scale = center_and_scale(box, aspect, box_padding)
-    factor = np.exp(generator.uniform(*np.log(augmentation.scale)))
-    center = center + scale * _peaked(generator, 2) * augmentation.shift
+    shifted = generator.random() < augmentation.shift_chance
+    shift = _peaked(generator, 2) * (augmentation.shift if shifted else 0.0)
+    factor = float(np.exp(generator.uniform(*np.log(augmentation.scale))))
+    center, scale = moved_region(box, aspect, box_padding, shift, factor)
     turned = generator.random() < augmentation.rotation_chance
     rotation = float(_peaked(generator, 1)[0] * augmentation.rotation_degrees) if turned else 0.0
     flip = bool(generator.random() < augmentation.flip_chance)
-    cropped = crop_sample(sample, size_hw, center, scale * factor, rotation, flip)
+    cropped = crop_sample(sample, size_hw, center, scale, rotation, flip)
     person_height = float(size_hw[0]) if cropped.box is None else float(cropped.box[3] - cropped.box[1])
     return replace(cropped, image=change_image(cropped.image, person_height, generator, augmentation))
 
 
-def half_body_box(sample: Sample, generator: np.random.Generator, box: np.ndarray) -> np.ndarray:
-    """The box around the points of the upper (7 of 10 times) or lower body; `box` itself when they are too few.
+def moved_region(
+    box: np.ndarray, aspect: float, padding: float, shift: np.ndarray, factor: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Center (2,) and scale (2,) of the region cropped for a box (4,) when it is moved and enlarged.
 
-    Counts and preference as in the published RandomHalfBody; 1.2 of its padding of 1.5 is left to the crop's own
-    padding.
+    `shift` (2,) x, y is in sides of the padded box, before one of them is enlarged to reach the aspect: the published
+    order. `factor` is on the region's sides.
+    """
+    center, scale = center_and_scale(box, aspect, padding)
+    return center + shift * (box[2:] - box[:2]) * padding, scale * factor
+
+
+def half_body_box(sample: Sample, generator: np.random.Generator, box: np.ndarray) -> np.ndarray:
+    """The box about the points of the upper (7 of 10 times) or lower body; `box` itself when they are too few.
+
+    Its centre is the mean of the points, as in the published RandomHalfBody, and so are counts and preference; 1.2 of
+    its padding of 1.5 is left to the crop's own padding of 1.25.
     """
     if sample.keypoints is None:
         return box
-    halves = np.array(KEYPOINT_SETS[sample.keypoint_set].body_halves)
+    halves = np.array(sample.keypoint_set.body_halves)
     labelled = sample.keypoints[:, 2] > 0
     choices = {half: labelled & (halves == half) for half in ("upper", "lower")}
     half = "upper" if generator.random() < 0.7 else "lower"
     if labelled.sum() < 9 or choices["upper"].sum() < 2 or choices["lower"].sum() < 3:
         return box
     points = sample.keypoints[choices[half], :2]
-    low, high = points.min(0), points.max(0)
-    center, extent = (low + high) / 2, np.maximum(high - low, 8.0) * 1.2
+    center, extent = points.mean(0), np.maximum(points.max(0) - points.min(0), 8.0) * 1.2
     return np.concatenate([center - extent / 2, center + extent / 2]).astype(np.float32)
 
 
@@ -105,6 +139,8 @@ def change_image(
         image = add_patches(image, generator, augmentation)
     if generator.random() < augmentation.color_chance:
         image = change_colors(image, generator, augmentation)
+    if augmentation.distortion_chance:
+        image = distort_colors(image, generator, augmentation.distortion_chance)
     if generator.random() < augmentation.blur_chance:
         image = cv2.GaussianBlur(image, (0, 0), float(generator.uniform(*augmentation.blur_sigma)))
     if generator.random() < augmentation.low_resolution_chance and person_height > augmentation.lowest_person_height:

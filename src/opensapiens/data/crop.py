@@ -1,14 +1,20 @@
-"""One place that moves a sample into a person crop: image and every label by the same matrix."""
+"""One place that moves a sample: crops, flips, resizes, rotates and cuts it, image and every label alike.
+
+The image is resampled linearly (borders black, as published); labels take their nearest pixel, since a mixture of two
+classes, depths or normals is none. Left and right labels change places in a mirrored picture and the x of normals its
+sign; normals turn with a rotated one. Outside the picture parts are 0, depth and normals NaN.
+"""
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.person_crop import transform_points, udp_warp_matrix, warp
-from opensapiens.labels.keypoints import KEYPOINT_SETS
-from opensapiens.labels.parts import PART_SETS
+from opensapiens.labels.parts import PartSet
 
-IGNORED_PART = 255
+LabelMove = Callable[[np.ndarray, float], np.ndarray]  # a label map and what it is outside the picture -> the moved map
 
 
 def crop_sample(
@@ -22,10 +28,8 @@ def crop_sample(
     """The sample in the coordinates of a crop of `size_hw` pixels.
 
     `center` (2,) and `scale` (2,) (w, h) are in pixels of the sample's image, as `geometry.boxes.center_and_scale`
-    gives them. The image is resampled linearly (border black, as published); labels take their nearest pixel, since a
-    mixture of two classes, depths or normals is none. Rotation turns the normals too. `flip` mirrors the finished
-    crop: left and right labels change places and the x of normals its sign. Outside the picture parts are 0, depth
-    and normals NaN. Visibility is left as it is for points that fall outside the crop.
+    gives them. The content turns clockwise; `flip` mirrors the finished crop. Visibility is left as it is for points
+    that fall outside the crop.
     """
     matrix = udp_warp_matrix(center, scale, size_hw, rotation_degrees)
     if flip:
@@ -35,17 +39,74 @@ def crop_sample(
     def nearest(array: np.ndarray, border: float) -> np.ndarray:
         return warp(array, matrix, size_hw, interpolation="nearest", border=border)
 
+    return _moved(sample, warp(sample.image, matrix, size_hw), nearest, matrix, rotation_degrees, flip)
+
+
+def flip_sample(sample: Sample) -> Sample:
+    """The mirrored picture: column x becomes column width - 1 - x."""
+    matrix = np.array([[-1, 0, sample.image.shape[1] - 1], [0, 1, 0]], np.float32)
+
+    def mirrored(array: np.ndarray, _border: float = 0) -> np.ndarray:
+        return np.ascontiguousarray(array[:, ::-1])
+
+    return _moved(sample, mirrored(sample.image), mirrored, matrix, flip=True)
+
+
+def resize_sample(sample: Sample, size_hw: tuple[int, int]) -> Sample:
+    """The picture at another size, aspect not kept. The pictures' corners coincide, not the centres of their corner
+    pixels: as OpenCV and the published training resize."""
+    height, width = size_hw
+    step_x, step_y = width / sample.image.shape[1], height / sample.image.shape[0]
+    matrix = np.array([[step_x, 0, (step_x - 1) / 2], [0, step_y, (step_y - 1) / 2]], np.float32)
+
+    def nearest(array: np.ndarray, _border: float) -> np.ndarray:
+        return cv2.resize(array, (width, height), interpolation=cv2.INTER_NEAREST)
+
+    image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return _moved(sample, image, nearest, matrix)
+
+
+def rotate_sample(sample: Sample, degrees: float) -> Sample:
+    """The picture turned clockwise about its centre, in a frame of its own size."""
+    height, width = sample.image.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) * 0.5, (height - 1) * 0.5), -degrees, 1.0)
+
+    def nearest(array: np.ndarray, border: float) -> np.ndarray:
+        return warp(array, matrix, (height, width), interpolation="nearest", border=border)
+
+    return _moved(sample, warp(sample.image, matrix, (height, width)), nearest, matrix.astype(np.float32), degrees)
+
+
+def cut_sample(sample: Sample, window: tuple[int, int, int, int]) -> Sample:
+    """The pixels x1 <= x < x2, y1 <= y < y2 of a window (x1, y1, x2, y2) inside the picture."""
+    left, top, right, bottom = window
+
+    def cut(array: np.ndarray, _border: float = 0) -> np.ndarray:
+        return array[top:bottom, left:right]
+
+    matrix = np.array([[1, 0, -left], [0, 1, -top]], np.float32)
+    return _moved(sample, cut(sample.image), cut, matrix)
+
+
+def _moved(
+    sample: Sample,
+    image: np.ndarray,
+    move: LabelMove,
+    matrix: np.ndarray,
+    rotation_degrees: float = 0.0,
+    flip: bool = False,
+) -> Sample:
+    """The sample with a moved image and its labels moved likewise; `matrix` (2, 3) takes pixels where `move` does."""
+    normals = None if sample.normals is None else move(sample.normals, np.nan)
     return Sample(
-        image=warp(sample.image, matrix, size_hw, interpolation="linear"),
+        image=image,
         key=sample.key,
         box=None if sample.box is None else _move_box(sample.box, matrix),
         keypoints=None if sample.keypoints is None else _move_keypoints(sample, matrix, flip),
-        parts=None if sample.parts is None else _swap_parts(nearest(sample.parts, 0), sample.part_set, flip),
-        depth=None if sample.depth is None else nearest(sample.depth, np.nan),
-        normals=None
-        if sample.normals is None
-        else _turn_normals(nearest(sample.normals, np.nan), rotation_degrees, flip),
-        mask=None if sample.mask is None else nearest(sample.mask.astype(np.uint8), 0).astype(bool),
+        parts=None if sample.parts is None else _swap_parts(move(sample.parts, 0), sample.part_set, flip),
+        depth=None if sample.depth is None else move(sample.depth, np.nan),
+        normals=None if normals is None else _turn_normals(normals, rotation_degrees, flip),
+        mask=None if sample.mask is None else move(sample.mask.astype(np.uint8), 0).astype(bool),
         keypoint_set=sample.keypoint_set,
         part_set=sample.part_set,
     )
@@ -61,14 +122,14 @@ def _move_keypoints(sample: Sample, matrix: np.ndarray, flip: bool) -> np.ndarra
     assert sample.keypoints is not None
     keypoints = sample.keypoints.astype(np.float32, copy=True)
     keypoints[:, :2] = transform_points(keypoints[:, :2], matrix)
-    return keypoints[KEYPOINT_SETS[sample.keypoint_set].flip_indices] if flip else keypoints
+    return keypoints[sample.keypoint_set.flip_indices] if flip else keypoints
 
 
-def _swap_parts(parts: np.ndarray, part_set: str, flip: bool) -> np.ndarray:
+def _swap_parts(parts: np.ndarray, part_set: PartSet, flip: bool) -> np.ndarray:
     if not flip:
         return parts
     table = np.arange(256, dtype=np.uint8)
-    swapped = PART_SETS[part_set].flip_indices
+    swapped = part_set.flip_indices
     table[: len(swapped)] = swapped
     return table[parts]
 

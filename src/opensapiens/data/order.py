@@ -12,7 +12,7 @@ import numpy as np
 def sample_index(position: int, count: int, seed: int) -> int:
     """The sample at a position of the line, for `count` samples."""
     epoch, place = divmod(position, count)
-    return int(_permutation(epoch, count, seed)[place])
+    return shuffled(place, count, (seed, 0, epoch))
 
 
 def sample_generator(position: int, seed: int) -> np.random.Generator:
@@ -20,6 +20,35 @@ def sample_generator(position: int, seed: int) -> np.random.Generator:
     return np.random.default_rng((seed, 1, position))
 
 
-@lru_cache(maxsize=4)  # a batch spans at most a few epochs at a time; loaders on both sides of a border need two
-def _permutation(epoch: int, count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng((seed, 0, epoch)).permutation(count)
+def sample_seed(position: int, seed: int) -> int:
+    """A number below 2^63 for what the network draws for the sample at a position: dropout, hidden patches."""
+    return int(np.random.SeedSequence((seed, 2, position)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def shuffled(place: int, count: int, key: tuple[int, ...]) -> int:
+    """Where one permutation of 0 ... count - 1, chosen by `key`, sends `place`.
+
+    A Feistel network on the next even number of bits, walked until it lands inside: no list of `count` numbers is ever
+    made, of which 300 million images would need gigabytes in every loader process.
+    """
+    half = max(((count - 1).bit_length() + 1) // 2, 1)
+    mask = (1 << half) - 1
+    while True:
+        left, right = place >> half, place & mask
+        for round_key in _round_keys(key):
+            left, right = right, left ^ (_mixed(right ^ round_key) & mask)
+        place = left << half | right
+        if place < count:
+            return place
+
+
+@lru_cache(maxsize=256)
+def _round_keys(key: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(int, np.random.SeedSequence(key).generate_state(6, np.uint64)))
+
+
+def _mixed(value: int) -> int:
+    """SplitMix64's finaliser (Steele et al., 2014)."""
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+    return value ^ value >> 31

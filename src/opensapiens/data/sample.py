@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from opensapiens.labels.keypoints import SAPIENS_308, KeypointSet
+from opensapiens.labels.parts import SAPIENS_28, PartSet
+
 
 @dataclass(eq=False)
 class Sample:
@@ -21,5 +24,5 @@ class Sample:
     depth: np.ndarray | None = None  # (H, W) float32, small = near; NaN outside the person or unknown
     normals: np.ndarray | None = None  # (H, W, 3) float32 unit vectors, +x right, +y up, +z to the camera; NaN outside
     mask: np.ndarray | None = None  # (H, W) bool, the visible pixels of this person
-    keypoint_set: str = "sapiens_308"  # a key of labels.keypoints.KEYPOINT_SETS
-    part_set: str = "sapiens_28"  # a key of labels.parts.PART_SETS
+    keypoint_set: KeypointSet = SAPIENS_308  # which points the rows of `keypoints` are
+    part_set: PartSet = SAPIENS_28  # which classes the numbers of `parts` are

@@ -9,6 +9,8 @@ A shard is a plain tar (uncompressed, readable by webdataset) of frames. The mem
     KEY.normals.png    uint8 RGB, n = value / 255 * 2 - 1, (0, 0, 0) = nobody; +x right, +y up, +z towards the camera
     KEY.json           width, height, depth_scale, camera, persons: [{id, box, keypoints [[x, y, visibility]], ...}]
 
+Frames of scans have no parts.png, and the keypoints of their persons are null: these labels do not exist for them.
+
 Nothing is ever extracted to disk: the reader scans the headers once and then reads byte ranges.
 """
 
@@ -26,6 +28,8 @@ import numpy as np
 from opensapiens.data.sample import Sample
 
 MEMBERS = ("jpg", "instances.png", "parts.png", "depth.png", "normals.png", "json")
+OPTIONAL = ("parts.png",)
+ABSENT = (-1, 0)  # in place of the offset and size of an optional member that is not there
 Frame = Mapping[str, bytes]  # member suffix -> file content
 
 
@@ -36,7 +40,7 @@ class ShardError(ValueError):
 def encode_frame(
     image: np.ndarray,
     instances: np.ndarray,
-    parts: np.ndarray,
+    parts: np.ndarray | None,
     depth: np.ndarray,
     normals: np.ndarray,
     record: Mapping[str, Any],
@@ -44,9 +48,9 @@ def encode_frame(
 ) -> dict[str, bytes]:
     """Encodes one frame as the members of a shard.
 
-    `image` (H, W, 3) uint8 RGB; `instances` and `parts` (H, W) uint8; `depth` (H, W) metres and `normals` (H, W, 3)
-    unit vectors, both NaN (or 0) where nobody is. `record` is the JSON of the frame; its `depth_scale` (metres per
-    unit, 0.001 when absent) is used for the depth and stored.
+    `image` (H, W, 3) uint8 RGB; `instances` and `parts` (H, W) uint8, parts None where they are not known; `depth`
+    (H, W) metres and `normals` (H, W, 3) unit vectors, both NaN (or 0) where nobody is. `record` is the JSON of the
+    frame; its `depth_scale` (metres per unit, 0.001 when absent) is used for the depth and stored.
     """
     scale = float(record.get("depth_scale", 0.001))
     known = np.isfinite(depth) & (depth > 0)
@@ -54,14 +58,14 @@ def encode_frame(
     known = np.isfinite(normals).all(-1) & (np.abs(np.nan_to_num(normals)).sum(-1) > 0)
     bytes_of_normals = np.rint((np.nan_to_num(normals) + 1) * 127.5).clip(0, 255).astype(np.uint8)
     bytes_of_normals[~known] = 0
-    return {
+    members = {
         "jpg": _encode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]),
         "instances.png": _encode(".png", instances),
-        "parts.png": _encode(".png", parts),
         "depth.png": _encode(".png", depth_units),
         "normals.png": _encode(".png", bytes_of_normals[..., ::-1]),
         "json": json.dumps({**record, "depth_scale": scale}, separators=(",", ":")).encode(),
     }
+    return members if parts is None else {**members, "parts.png": _encode(".png", parts)}
 
 
 def _encode(extension: str, array: np.ndarray, options: Sequence[int] = ()) -> bytes:
@@ -142,16 +146,26 @@ class ShardDataset:
         """Shard and key of a frame, for messages."""
         return f"{self.paths[self._shards[frame]].name}/{self.keys[frame]}"
 
-    def read_frame(self, frame: int) -> dict[str, Any]:
-        """All members of frame number `frame`, decoded: member suffix -> array (three channels are RGB) or JSON."""
-        contents: dict[str, Any] = {}
+    def read_bytes(self, frame: int) -> dict[str, bytes]:
+        """The members of frame number `frame` as they are stored, without those optional ones that it lacks."""
+        contents = {}
         with open(self.paths[self._shards[frame]], "rb") as file:
-            for suffix, (offset, size) in zip(MEMBERS, self._members[frame], strict=True):
-                file.seek(offset)
-                contents[suffix] = _decode(suffix, file.read(size), f"{self.name_of_frame(frame)}.{suffix}")
+            for suffix, (offset, size) in zip(MEMBERS, self._members[frame].tolist(), strict=True):
+                if (offset, size) != ABSENT:
+                    file.seek(offset)
+                    contents[suffix] = file.read(size)
+        return contents
+
+    def read_frame(self, frame: int) -> dict[str, Any]:
+        """All members of frame number `frame`, decoded: member suffix -> array (three channels are RGB) or JSON.
+
+        Optional members that the frame lacks are left out.
+        """
+        name = self.name_of_frame(frame)
+        contents = {s: _decode(s, data, f"{name}.{s}") for s, data in self.read_bytes(frame).items()}
         height, width = contents["jpg"].shape[:2]
         for suffix in MEMBERS[1:5]:
-            if contents[suffix].shape[:2] != (height, width):
+            if suffix in contents and contents[suffix].shape[:2] != (height, width):
                 raise ShardError(f"{self.name_of_frame(frame)}.{suffix}: its size differs from the image's")
         return contents
 
@@ -169,12 +183,14 @@ def _scan(path: Path) -> list[tuple[str, list[tuple[int, int]], list[int]]]:
         raise ShardError(f"{path}: not a readable tar ({error})") from error
     with open(path, "rb") as file:
         for key, members in ranges.items():
-            missing = [suffix for suffix in MEMBERS if suffix not in members]
+            missing = [suffix for suffix in MEMBERS if suffix not in members and suffix not in OPTIONAL]
             if missing:
                 raise ShardError(f"{path.name}/{key}: no {', '.join(missing)}")
             file.seek(members["json"][0])
             record = _decode("json", file.read(members["json"][1]), f"{path.name}/{key}.json")
-            frames.append((key, [members[suffix] for suffix in MEMBERS], list(range(len(record["persons"])))))
+            frames.append(
+                (key, [members.get(suffix, ABSENT) for suffix in MEMBERS], list(range(len(record["persons"]))))
+            )
     return frames
 
 
@@ -200,17 +216,19 @@ def _sample(frame: dict[str, Any], person: int, key: str) -> Sample:
     try:
         mask = frame["instances.png"] == record["id"]
         box = np.array(record["box"], np.float32).reshape(4)
-        keypoints = np.array(record["keypoints"], np.float32).reshape(-1, 3)
+        points = record["keypoints"]
+        keypoints = None if points is None else np.array(points, np.float32).reshape(-1, 3)
         depth_scale = np.float32(frame["json"]["depth_scale"])
     except (KeyError, TypeError, ValueError) as error:
         raise ShardError(f"{key}: its JSON is not as agreed ({error!r})") from error
-    parts = np.zeros(mask.shape, np.uint8)
+    parts = np.zeros(mask.shape, np.uint8) if "parts.png" in frame else None
     depth = np.full(mask.shape, np.nan, np.float32)
     normals = np.full((*mask.shape, 3), np.nan, np.float32)
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))  # people are often a small piece of a frame
     window = np.s_[y : y + height, x : x + width]
     if mask.any():
-        parts[window] = frame["parts.png"][window] * mask[window]
+        if parts is not None:
+            parts[window] = frame["parts.png"][window] * mask[window]
         depth[window] = _decode_depth(frame["depth.png"][window], mask[window], depth_scale)
         normals[window] = _decode_normals(frame["normals.png"][window], mask[window])
     return Sample(

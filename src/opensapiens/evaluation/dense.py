@@ -24,7 +24,11 @@ DenseTask = Literal["segmentation", "depth", "normals"]
 
 
 def evaluate_dense(
-    people: People, images: Iterable[AnnotatedImage], task: DenseTask, flip: bool = False
+    people: People,
+    images: Iterable[AnnotatedImage],
+    task: DenseTask,
+    flip: bool | None = None,
+    per_person: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """A flat dictionary of figures, at the resolution of the images, over each person's padded box (given, not
     detected).
@@ -34,7 +38,9 @@ def evaluate_dense(
     depth: rmse, abs_rel, delta1, r2 over the true mask after the best scale and shift per person; "constant_": its mean
     depth.
     normals: mean, median (degrees), within_11.25, … over the true mask; "mean_normal_": the mean normal of the set
-    everywhere. Raises EvaluationError if the pipeline lacks the head or the data the labels.
+    everywhere.
+    flip: None as the weights ask for. per_person: a list that gets the figures of each person.
+    Raises EvaluationError if the pipeline lacks the head or the data the labels.
     """
     if task not in people.model_of_task:
         raise EvaluationError(f"this model has no {task} head")
@@ -46,7 +52,9 @@ def evaluate_dense(
         predictions = people.predict_boxes(image.image, boxes, flip)[task]
         count, persons = count + 1, persons + len(boxes)
         for person, prediction in zip(image.persons, predictions, strict=True):
-            scorer.add(prediction, _in_window(person.sample, prediction))
+            figures = scorer.add(prediction, _in_window(person.sample, prediction))
+            if per_person is not None:
+                per_person.append({"image_id": image.coco_image["id"], "key": person.sample.key, **figures})
     if persons == 0:
         raise EvaluationError("no person in the data")
     return {"images": count, "people": persons, "boxes": "ground truth", "region": scorer.region, **scorer.figures()}
@@ -67,6 +75,7 @@ def _in_window(sample: Sample, prediction: Prediction) -> Sample:
         depth=cut(sample.depth),
         normals=cut(sample.normals),
         mask=cut(sample.mask),
+        part_set=sample.part_set,
     )
 
 
@@ -74,7 +83,7 @@ class _Scorer(Protocol):
     region: str
 
     def __init__(self, people: People) -> None: ...
-    def add(self, prediction: Prediction, truth: Sample) -> None: ...
+    def add(self, prediction: Prediction, truth: Sample) -> dict[str, float]: ...
     def figures(self) -> dict[str, float]: ...
 
 
@@ -88,18 +97,22 @@ class _Segmentation:
         self.metric = SegmentationMetric(len(part_set))
         self.person_metric = SegmentationMetric(2)
 
-    def add(self, prediction: Prediction, truth: Sample) -> None:
+    def add(self, prediction: Prediction, truth: Sample) -> dict[str, float]:
         if truth.parts is None:
             raise EvaluationError(f"{truth.key}: no part labels")
         assert prediction.parts is not None
-        if truth.part_set != self.part_set.name:
+        if truth.part_set.name != self.part_set.name:
             raise EvaluationError(
-                f"{truth.key}: labelled with {truth.part_set}, the model predicts {self.part_set.name}"
+                f"{truth.key}: labelled with {truth.part_set.name}, the model predicts {self.part_set.name}"
             )
         predicted, labels = torch.from_numpy(prediction.parts), torch.from_numpy(np.ascontiguousarray(truth.parts))
-        self.metric.update(predicted[None], {"labels": labels[None]})
+        own, own_person = SegmentationMetric(len(self.part_set)), SegmentationMetric(2)
+        own.update(predicted[None], {"labels": labels[None]})
         person = torch.where(labels == 255, labels, (labels > 0).to(torch.uint8))
-        self.person_metric.update((predicted > 0).to(torch.uint8)[None], {"labels": person[None]})
+        own_person.update((predicted > 0).to(torch.uint8)[None], {"labels": person[None]})
+        self.metric.totals += own.totals
+        self.person_metric.totals += own_person.totals
+        return {**own.compute(), "mask_IoU": float(own_person.per_class()["IoU"][1])}
 
     def figures(self) -> dict[str, float]:
         truth = self.metric.totals[2]
@@ -120,12 +133,15 @@ class _Depth:
     def __init__(self, people: People) -> None:
         self.metric = DepthMetric()
 
-    def add(self, prediction: Prediction, truth: Sample) -> None:
+    def add(self, prediction: Prediction, truth: Sample) -> dict[str, float]:
         if truth.depth is None:
             raise EvaluationError(f"{truth.key}: no depth labels")
         assert prediction.depth is not None
         truth.depth = np.where(np.isfinite(prediction.depth), truth.depth, np.float32(np.nan))
-        self.metric.update(torch.from_numpy(np.nan_to_num(prediction.depth))[None], depth_targets([truth]))
+        own = DepthMetric()
+        own.update(torch.from_numpy(np.nan_to_num(prediction.depth))[None], depth_targets([truth]))
+        self.metric.totals += own.totals
+        return own.compute()
 
     def figures(self) -> dict[str, float]:
         return {**self.metric.compute(), "constant_r2": 0.0}
@@ -138,16 +154,21 @@ class _Normals:
         self.metric = NormalsMetric()
         self.seen: list[np.ndarray] = []
 
-    def add(self, prediction: Prediction, truth: Sample) -> None:
+    def add(self, prediction: Prediction, truth: Sample) -> dict[str, float]:
         if truth.normals is None:
             raise EvaluationError(f"{truth.key}: no labels of normals")
         assert prediction.normals is not None
         covered = np.isfinite(prediction.normals).all(axis=-1, keepdims=True)
+        if truth.mask is not None:  # the trivial answer, too, is of the person alone
+            covered &= truth.mask[..., None]
         truth.normals = np.where(covered, truth.normals, np.float32(np.nan))
         predicted = np.nan_to_num(prediction.normals).transpose(2, 0, 1)
-        self.metric.update(torch.from_numpy(np.ascontiguousarray(predicted))[None], normals_targets([truth]))
+        own = NormalsMetric()
+        own.update(torch.from_numpy(np.ascontiguousarray(predicted))[None], normals_targets([truth]))
+        self.metric.totals += own.totals
         sparse = truth.normals[::BASELINE_STRIDE, ::BASELINE_STRIDE]
         self.seen.append(sparse[np.isfinite(sparse).all(axis=-1)].astype(np.float16))
+        return own.compute()
 
     def figures(self) -> dict[str, float]:
         vectors = torch.from_numpy(np.concatenate(self.seen).astype(np.float32).T[None, :, None])  # (1, 3, 1, N)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,12 +10,24 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from opensapiens.evaluation.dense import evaluate_dense
-from opensapiens.evaluation.people import AnnotatedImage, EvaluationError, read_coco_images, read_shard_images
-from opensapiens.evaluation.pose import evaluate_pose
+from opensapiens.data.folders import FolderDataset, Label
+from opensapiens.evaluation.dense import DenseTask, evaluate_dense
+from opensapiens.evaluation.people import (
+    AnnotatedImage,
+    EvaluationError,
+    read_coco_images,
+    read_folder_images,
+    read_person_boxes,
+    read_shard_images,
+)
+from opensapiens.evaluation.pose import check_points, evaluate_pose
+from opensapiens.evaluation.protocols import DENSE_PROTOCOLS, POSE_PROTOCOLS, DenseProtocol, PoseProtocol, own_protocol
 from opensapiens.inference.pipeline import People
+from opensapiens.labels.keypoints import KEYPOINT_SETS
+from opensapiens.labels.parts import SAPIENS_28
 
 Task = Literal["pose", "segmentation", "depth", "normals"]
+WHOLE = DenseProtocol("", whole_image=False)  # no benchmark in particular: every picture, the person's box
 
 
 def evaluate(
@@ -24,38 +37,166 @@ def evaluate(
     annotations: str | Path | None = None,
     limit: int | None = None,
     detect: bool = False,
-    flip: bool = False,
+    flip: bool | None = None,
+    protocol: str | None = None,
+    boxes: str | Path | None = None,
+    masks: str | Path | None = None,
+    depth_scale: float = 1.0,
+    per_person: str | Path | None = None,
 ) -> dict[str, Any]:
     """The figures of evaluate_pose() or evaluate_dense(), and what they were measured on.
 
-    images: a folder of synthetic shards (*.tar), or of photos; then annotations is their COCO file (pose only: there
-    are no public labels for the other tasks in that format). limit: at most so many images. A figure that does not
-    exist is None. Raises EvaluationError, AnnotationError, ShardError, ImageError.
+    images: a folder of synthetic shards (*.tar), or of pictures; then annotations is their COCO-style file for pose,
+    and the folder of their label maps for the other tasks, with the people's masks in the folder `masks` if there is
+    one. limit: at most so many images. flip: None as the weights ask for. protocol: a name of POSE_PROTOCOLS or
+    DENSE_PROTOCOLS; by default, for pose, "coco", or the points of a model's own set. boxes: a detector's COCO result
+    file, for pose. depth_scale: on depths of a folder. per_person: a file for what is known of each person, a JSON
+    object a line. A figure that does not exist is None. Raises EvaluationError, AnnotationError, ShardError,
+    ImageError.
     """
     folder = Path(images)
     if not folder.is_dir():
         raise EvaluationError(f"no folder {folder}")
+    if task not in people.model_of_task:
+        raise EvaluationError(f"this model has no {task} head")
+    if task != "pose" and (detect or boxes is not None):
+        raise EvaluationError("detected boxes are evaluated for pose only")
+    records: list[dict[str, Any]] = []
+    if task == "pose":
+        figures = _pose(people, folder, annotations, limit, detect, flip, protocol, boxes, records)
+    else:
+        sources = (annotations, masks, depth_scale)
+        figures = _dense(task, people, folder, sources, limit, flip, protocol, records)
+    if per_person is not None:
+        _write_lines(Path(per_person), records)
+    model = people.model_of_task[task]
+    about = {
+        "task": task,
+        "model": model.description.name,
+        "flip": model.flip_test if flip is None else flip,
+        "data": str(annotations or images),
+    }
+    if boxes is not None:
+        figures["boxes"] = str(boxes)
+    return {name: _json_value(value) for name, value in {**about, **figures}.items()}
+
+
+def _pose(
+    people: People,
+    folder: Path,
+    annotations: str | Path | None,
+    limit: int | None,
+    detect: bool,
+    flip: bool | None,
+    protocol_name: str | None,
+    boxes: str | Path | None,
+    records: list[dict[str, Any]],
+) -> dict[str, Any]:
+    protocol = _pose_protocol(people, protocol_name)
+    check_points(people, protocol)
+    if detect and boxes is not None:
+        raise EvaluationError("--detect and --boxes cannot both say where people are")
     source: Iterable[AnnotatedImage]
     if annotations is None:
-        if not any(folder.glob("*.tar")):
+        if boxes is not None:
+            raise EvaluationError("boxes from a file are by the image ids of a COCO file: name it with --annotations")
+        _check_shards(folder, "their COCO file")
+        source = read_shard_images(folder, limit, protocol.keypoint_set)
+    else:
+        source = read_coco_images(annotations, folder, limit, protocol, everyone=boxes is not None)
+    given = None if boxes is None else read_person_boxes(boxes)
+    figures = evaluate_pose(people, _progress(source, "pose"), detect, flip, protocol, given, records)
+    return {"protocol": protocol.name, **_note(protocol.note), **figures}
+
+
+def _pose_protocol(people: People, name: str | None) -> PoseProtocol:
+    own = people.model_of_task["pose"].keypoint_set
+    assert own is not None
+    if name is None and own.name not in KEYPOINT_SETS:
+        return own_protocol(own)
+    protocol: PoseProtocol = _named(name or "coco", POSE_PROTOCOLS, "pose")
+    return protocol
+
+
+def _dense(
+    task: DenseTask,
+    people: People,
+    folder: Path,
+    sources: tuple[str | Path | None, str | Path | None, float],
+    limit: int | None,
+    flip: bool | None,
+    protocol_name: str | None,
+    records: list[dict[str, Any]],
+) -> dict[str, Any]:
+    annotations, masks, depth_scale = sources
+    protocol = _named(protocol_name, DENSE_PROTOCOLS, task) if protocol_name else WHOLE
+    if annotations is None:
+        if protocol_name:
             raise EvaluationError(
-                f"{folder} holds no shards (*.tar); for photos name their COCO file with --annotations"
+                f"the protocol {protocol_name} needs label maps: name their folder with --annotations"
             )
-        source = read_shard_images(folder, limit)
-    elif task != "pose":
-        raise EvaluationError(f"a COCO file has no labels for {task}; give a folder of synthetic shards as --images")
-    else:
-        source = read_coco_images(annotations, folder, limit)
-    if detect and task != "pose":
-        raise EvaluationError("detected boxes are evaluated for pose only")
-    progress = tqdm(source, desc=f"evaluate {task}", unit=" images", disable=None)
-    if task == "pose":
-        figures = evaluate_pose(people, progress, detect, flip)
-    else:
-        figures = evaluate_dense(people, progress, task, flip)
-    model = people.model_of_task[task].description.name
-    about = {"task": task, "model": model, "flip": flip, "data": str(annotations or images)}
-    return {name: _json_value(value) for name, value in {**about, **figures}.items()}
+        _check_shards(folder, "the folder of their label maps")
+        source: Iterable[AnnotatedImage] = read_shard_images(folder, limit)
+        return evaluate_dense(people, _progress(source, task), task, flip, records)
+    if not Path(annotations).is_dir():
+        raise EvaluationError(f"a file has no labels for {task}: name the folder of the label maps with --annotations")
+    labels: dict[Label, Path | str] = {"parts" if task == "segmentation" else task: annotations}
+    if masks is not None:
+        labels["mask"] = masks
+    dataset = FolderDataset(folder, labels, people.model_of_task[task].part_set or SAPIENS_28, depth_scale)
+    chosen = protocol.selected(dataset.names)[:limit]
+    if not chosen:
+        raise EvaluationError(f"{folder} holds no picture of the protocol {protocol.name}: {protocol.note}")
+    figures = _on_folder(people, dataset, chosen, protocol, task, flip, records)
+    for subset in protocol.subsets:
+        own = [number for number in chosen if f"{subset}/" in f"{dataset.names[number]}"]
+        if own:
+            found = _on_folder(people, dataset, own, protocol, task, flip, [])
+            figures |= {f"{subset}_{name}": value for name, value in found.items() if isinstance(value, float | int)}
+    if not protocol.name:
+        return figures
+    frames = {} if protocol.frames is None else {"frames_of_the_protocol": protocol.frames}
+    return {"protocol": protocol.name, **_note(protocol.note), **frames, **figures}
+
+
+def _on_folder(
+    people: People,
+    dataset: FolderDataset,
+    chosen: list[int],
+    protocol: DenseProtocol,
+    task: DenseTask,
+    flip: bool | None,
+    records: list[dict[str, Any]],
+) -> dict[str, Any]:
+    source = read_folder_images(dataset, chosen, protocol.whole_image)
+    figures = evaluate_dense(people, _progress(source, task, len(chosen)), task, flip, records)
+    return {**figures, "boxes": "whole image"} if protocol.whole_image else figures
+
+
+def _named(name: str, protocols: dict[str, Any], task: str) -> Any:
+    if name not in protocols:
+        raise EvaluationError(f"no protocol {name!r} for {task}; there are {', '.join(protocols)}")
+    return protocols[name]
+
+
+def _check_shards(folder: Path, needed: str) -> None:
+    if not any(folder.glob("*.tar")):
+        raise EvaluationError(f"{folder} holds no shards (*.tar); for photos name {needed} with --annotations")
+
+
+def _progress(source: Iterable[AnnotatedImage], task: str, total: int | None = None) -> Iterable[AnnotatedImage]:
+    return tqdm(source, desc=f"evaluate {task}", unit=" images", total=total, disable=None)
+
+
+def _note(note: str) -> dict[str, str]:
+    return {"protocol_note": note.strip()} if note else {}
+
+
+def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps({name: _json_value(value) for name, value in record.items()}) + "\n")
 
 
 def _json_value(value: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from opensapiens.data.coco import CocoPerson, read_coco_persons
+from opensapiens.data.coco import SAPIENS_FIELD, CocoPerson, read_coco_persons
+from opensapiens.data.folders import FolderDataset
 from opensapiens.data.reading import read_image
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
+from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
 from opensapiens.labels.keypoint_maps import convert_keypoints
-from opensapiens.labels.keypoints import COCO_17, KEYPOINT_SETS
+from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, KeypointSet
 
 
 class EvaluationError(ValueError):
@@ -29,7 +31,8 @@ class EvaluationError(ValueError):
 class AnnotatedPerson:
     """One annotated person; sample has the mask if there is one, and the labels for dense tasks if there are any.
 
-    box: (4,) xyxy. keypoints: 17×3 (x, y, visibility) of COCO. area: pixels. difficulty: see difficulty().
+    box: (4,) xyxy. keypoints: K×3 (x, y, visibility) of the set that is scored; (0, 3) where points are not. area:
+    pixels. difficulty: see difficulty().
     """
 
     id: int
@@ -44,7 +47,8 @@ class AnnotatedPerson:
 class AnnotatedImage:
     """One image with its people.
 
-    coco_image, coco_annotations: its entries in COCO's format, with crowds and unlabelled people.
+    coco_image, coco_annotations: its entries in COCO's format, with crowds and unlabelled people; their keypoints are
+    those of the set that is scored.
     """
 
     image: np.ndarray
@@ -69,8 +73,10 @@ def hardest_third(difficulties: Sequence[float]) -> np.ndarray:
     return chosen
 
 
-def read_shard_images(folder: str | Path, limit: int | None = None) -> Iterator[AnnotatedImage]:
-    """The frames of a folder of shards, at most `limit`. Raises ShardError."""
+def read_shard_images(
+    folder: str | Path, limit: int | None = None, keypoint_set: KeypointSet = COCO_17
+) -> Iterator[AnnotatedImage]:
+    """The frames of a folder of shards, at most `limit`, their points brought to a set. Raises ShardError."""
     dataset = ShardDataset(folder)
     records = _person_records(dataset.paths)
     # A sample's key is "shard/frame#person"; the people of a frame follow each other.
@@ -79,27 +85,98 @@ def read_shard_images(folder: str | Path, limit: int | None = None) -> Iterator[
     )
     for number, (_, samples) in enumerate(islice(frames, limit)):
         people = list(samples)
-        yield _shard_image(number + 1, people, [records[sample.key] for sample in people])
+        yield _shard_image(number + 1, people, [records[sample.key] for sample in people], keypoint_set)
 
 
-def read_coco_images(annotations: str | Path, images: str | Path, limit: int | None = None) -> Iterator[AnnotatedImage]:
-    """The images of a COCO or COCO-WholeBody file that have people with keypoints, at most `limit`.
+def read_coco_images(
+    annotations: str | Path,
+    images: str | Path,
+    limit: int | None = None,
+    protocol: PoseProtocol = POSE_PROTOCOLS["coco"],
+    everyone: bool = False,
+) -> Iterator[AnnotatedImage]:
+    """The images of a COCO-style file that have people with points of the protocol, or all of them; at most `limit`.
 
     Raises AnnotationError for a file that is no COCO file, ImageError for an image that cannot be read.
     """
-    persons = read_coco_persons(annotations, images)
+    persons = read_coco_persons(annotations, images, _source(protocol, Path(annotations)))
     content = json.loads(Path(annotations).read_text(encoding="utf-8"))
     raw = {record["id"]: record for record in content["annotations"]}
-    image_records = {record["id"]: record for record in content["images"]}
     by_image: dict[int, list[CocoPerson]] = {}
     for person in persons:
-        by_image.setdefault(person.image_id, []).append(person)
-    labelled = {image_id: found for image_id, found in by_image.items() if any(map(_has_points, found))}
-    for image_id, found in list(labelled.items())[:limit]:
-        image = read_image(found[0].image_path)
-        entries = [_coco_entry(raw[person.annotation_id]) for person in found]
+        by_image.setdefault(person.image_id, []).append(_scored(person, protocol.keypoint_set))
+    records = {record["id"]: record for record in content["images"]}
+    # In the order of the annotations, those without any last
+    order = [*by_image, *(image_id for image_id in records if image_id not in by_image)]
+    wanted = [image_id for image_id in order if everyone or any(map(_has_points, by_image.get(image_id, ())))]
+    for image_id in wanted[:limit]:
+        found = by_image.get(image_id, [])
+        image = read_image(Path(images) / records[image_id]["file_name"])
+        points = len(protocol.keypoint_set)
+        entries = [_coco_entry(person, raw[person.annotation_id], points) for person in found]
         people = [_coco_person(person, raw[person.annotation_id], image) for person in found if _has_points(person)]
-        yield AnnotatedImage(image, people, image_records[image_id], entries)
+        yield AnnotatedImage(image, people, records[image_id], entries)
+
+
+def read_folder_images(
+    dataset: FolderDataset, chosen: Iterable[int], whole_image: bool = False
+) -> Iterator[AnnotatedImage]:
+    """Pictures with label maps, each with one person: the labelled pixels. Pictures without any are passed over.
+
+    whole_image: the person's box is that of the picture. Raises ImageError.
+    """
+    for number in chosen:
+        sample = dataset[number]
+        if sample.box is None:
+            continue
+        height, width = sample.image.shape[:2]
+        box = np.array([0, 0, width, height], np.float32) if whole_image else sample.box
+        person = AnnotatedPerson(number + 1, sample, box, np.empty((0, 3), np.float32), float("nan"), 0.0)
+        yield AnnotatedImage(sample.image, [person], {"id": number + 1, "file_name": sample.key})
+
+
+def read_person_boxes(path: str | Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """A detector's result file in COCO's format -> by image id the boxes (N, 4) xyxy and scores (N,) of people.
+
+    A list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}; only category 1 is taken. Raises
+    EvaluationError for anything else.
+    """
+    try:
+        found: dict[int, list[list[float]]] = {}
+        for entry in json.loads(Path(path).read_bytes()):
+            if entry.get("category_id", 1) == 1:
+                x, y, width, height = map(float, entry["bbox"])
+                if width > 0 and height > 0:
+                    row = [x, y, x + width, y + height, float(entry["score"])]
+                    found.setdefault(int(entry["image_id"]), []).append(row)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvaluationError(f"{path}: not a file of COCO detections of people ({error!r})") from error
+    rows = {image_id: np.array(boxes, np.float32) for image_id, boxes in found.items()}
+    return {image_id: (boxes[:, :4], boxes[:, 4]) for image_id, boxes in rows.items()}
+
+
+def _source(protocol: PoseProtocol, annotations: Path) -> KeypointSet:
+    """The set that a file is labelled with, of those that a protocol knows; its first for a file that is none."""
+    if SAPIENS_308 in protocol.sources[1:]:
+        try:
+            first = json.loads(annotations.read_bytes())["annotations"][0]
+            if SAPIENS_FIELD in first or len(first["keypoints"]) == 3 * len(SAPIENS_308):
+                return SAPIENS_308
+        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            pass  # reading the people says what is wrong
+    return protocol.sources[0]
+
+
+def _scored(person: CocoPerson, keypoint_set: KeypointSet) -> CocoPerson:
+    """The person with the points of the set that is scored."""
+    if person.keypoints is None or person.keypoint_set is keypoint_set:
+        return person
+    return replace(person, keypoints=_converted(person.keypoints, person.keypoint_set, keypoint_set))
+
+
+def _converted(keypoints: np.ndarray, source: KeypointSet, target: KeypointSet) -> np.ndarray:
+    points, visibility = convert_keypoints(keypoints[:, :2], keypoints[:, 2], source, target)
+    return np.column_stack([points, visibility]).astype(np.float32)
 
 
 def _person_records(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -114,19 +191,19 @@ def _person_records(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
     return records
 
 
-def _shard_image(number: int, samples: list[Sample], records: list[dict[str, Any]]) -> AnnotatedImage:
+def _shard_image(
+    number: int, samples: list[Sample], records: list[dict[str, Any]], keypoint_set: KeypointSet
+) -> AnnotatedImage:
     height, width = samples[0].image.shape[:2]
     persons = []
     for place, (sample, record) in enumerate(zip(samples, records, strict=True)):
         assert sample.keypoints is not None and sample.box is not None and sample.mask is not None
-        source = KEYPOINT_SETS[sample.keypoint_set]
-        points, visibility = convert_keypoints(sample.keypoints[:, :2], sample.keypoints[:, 2], source, COCO_17)
+        keypoints = _converted(sample.keypoints, sample.keypoint_set, keypoint_set)
         hard = difficulty(
             record.get("height_fraction", (sample.box[3] - sample.box[1]) / height),
             record.get("occluded_fraction", 0.0),
             record.get("truncated", _touches_border(sample.box, height, width)),
         )
-        keypoints = np.column_stack([points, visibility]).astype(np.float32)
         area = float(sample.mask.sum())
         persons.append(AnnotatedPerson(number * 1000 + place, sample, sample.box, keypoints, area, float(hard)))
     entries = [
@@ -145,21 +222,25 @@ def _has_points(person: CocoPerson) -> bool:
     return not person.is_crowd and person.keypoints is not None and bool((person.keypoints[:, 2] > 0).any())
 
 
-def _coco_entry(record: dict[str, Any]) -> dict[str, Any]:
+def _coco_entry(person: CocoPerson, record: dict[str, Any], points: int) -> dict[str, Any]:
     """What COCO's evaluation reads of an annotation."""
-    entry = {"iscrowd": 0, "num_keypoints": 0, "keypoints": [0] * 51, **record}
+    keypoints = np.zeros((points, 3)) if person.keypoints is None else person.keypoints
     return {
-        key: entry[key]
-        for key in ("id", "image_id", "category_id", "iscrowd", "area", "bbox", "keypoints", "num_keypoints")
+        "id": person.annotation_id,
+        "image_id": person.image_id,
+        "category_id": 1,
+        "iscrowd": int(person.is_crowd),
+        "area": person.area,
+        "bbox": record["bbox"],
+        "keypoints": keypoints.ravel().astype(float).tolist(),
+        "num_keypoints": int((keypoints[:, 2] > 0).sum()),
     }
 
 
 def _coco_person(person: CocoPerson, record: dict[str, Any], image: np.ndarray) -> AnnotatedPerson:
     assert person.keypoints is not None
     height, width = image.shape[:2]
-    sample = Sample(
-        image, key=f"{person.image_path.name}#{person.annotation_id}", box=person.box, keypoint_set="coco_17"
-    )
+    sample = Sample(image, key=f"{person.image_path.name}#{person.annotation_id}", box=person.box)
     sample.mask = _mask(record.get("segmentation"), height, width)
     # COCO does not say how much of a person is hidden; the share of its points that are not visible comes near.
     hidden = float((person.keypoints[:, 2] < 2).mean())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,22 +11,30 @@ import torch
 
 from opensapiens.evaluation.average_precision import average_precision, oks_suppression, person_score
 from opensapiens.evaluation.people import AnnotatedImage, AnnotatedPerson, EvaluationError, hardest_third
+from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
+from opensapiens.geometry.boxes import center_and_scale
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.results import Person
-from opensapiens.labels.keypoint_maps import convert_keypoints
-from opensapiens.labels.keypoints import COCO_17
+from opensapiens.labels.keypoint_maps import convert_keypoints, source_indices
+from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.tasks.pose.metrics import oks
 
 FOUND = 0.5  # object keypoint similarity from which a person counts as found
 BOOTSTRAP_SAMPLES = 2000
 
 
+PersonBoxes = Mapping[int, tuple[np.ndarray, np.ndarray]]
+"""By image id, the boxes (N, 4) xyxy and scores (N,) of a detector."""
+
+
 @dataclass(eq=False)
 class _Collected:
     """What the loop over images gathers; lists run over the annotated people unless they say otherwise."""
 
+    protocol: PoseProtocol
     people: list[AnnotatedPerson] = field(default_factory=list)
     similarities: list[float] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)  # what is known of each person and its prediction
     mask_ious: list[float] = field(default_factory=list)
     box_ious: list[float] = field(default_factory=list)  # of the mask that is all of the box
     images: list[dict[str, Any]] = field(default_factory=list)
@@ -35,35 +43,45 @@ class _Collected:
 
 
 def evaluate_pose(
-    people: People, images: Iterable[AnnotatedImage], detect: bool = False, flip: bool = False
+    people: People,
+    images: Iterable[AnnotatedImage],
+    detect: bool = False,
+    flip: bool | None = None,
+    protocol: PoseProtocol = POSE_PROTOCOLS["coco"],
+    boxes: PersonBoxes | None = None,
+    per_person: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """A flat dictionary of figures for COCO's 17 points.
+    """A flat dictionary of figures for the points of a protocol, by default COCO's 17.
 
-    detect: let the pipeline find the people; otherwise it is given the annotated boxes. Prefixed "mean_pose_": the same
-    figures for the answer that knows nothing of the picture, the mean annotated pose laid into each annotated box.
-    "hardest_third_" figures are over those people alone, with no others in the way. Raises EvaluationError if the
-    pipeline has no pose head or there are no annotated people.
+    detect: let the pipeline find the people; boxes: those that a detector found, with its scores; otherwise it is given
+    the annotated boxes. flip: None as the weights ask for. Each part of the protocol has its own "AP_" and "AR_".
+    Prefixed "mean_pose_": the same figures for the answer that knows nothing of the picture, the mean annotated pose
+    laid into each annotated box. "hardest_third_" figures are over those people alone, with no others in the way.
+    per_person: a list that gets what is known of each person. Raises EvaluationError if the pipeline has no pose head,
+    or one that lacks points of the protocol, or if there are no annotated people.
     """
-    if "pose" not in people.model_of_task:
-        raise EvaluationError("this model has no pose head")
-    collected = _Collected()
+    check_points(people, protocol)
+    collected = _Collected(protocol)
     for image in images:
-        # Somebody of whom none of the 17 points is in the picture cannot be scored; COCO's AP leaves them out as well.
+        # Somebody of whom none of the points is in the picture cannot be scored; COCO's AP leaves them out as well.
         scored = [person for person in image.persons if (person.keypoints[:, 2] > 0).any()]
-        if scored:
-            _predict(people, replace(image, persons=scored), collected, detect, flip)
+        if scored or boxes is not None:
+            _predict(people, replace(image, persons=scored), collected, detect, flip, boxes)
     if not collected.people:
         raise EvaluationError("no person with labelled keypoints in the annotations")
+    if per_person is not None:
+        per_person += collected.records
     hard = hardest_third([person.difficulty for person in collected.people])
-    baseline = mean_pose(collected.people)
     similarities = np.array(collected.similarities)
     low, high = bootstrap_interval(similarities)
+    given = detect or boxes is not None
     figures: dict[str, Any] = {
         "images": len(collected.images),
         "people": len(collected.people),
-        "keypoints": COCO_17.name,
-        "boxes": "detected" if detect else "ground truth",
+        "keypoints": protocol.keypoint_set.name,
+        "boxes": "detected" if detect else "from a file" if boxes is not None else "ground truth",
         **_precision(collected, collected.detections),
+        **_part_precision(collected),
         "mean_OKS": float(similarities.mean()),
         "mean_OKS_low": low,
         "mean_OKS_high": high,
@@ -71,28 +89,58 @@ def evaluate_pose(
         "hardest_third_people": int(hard.sum()),
         "hardest_third_mean_OKS": float(similarities[hard].mean()),
     }
-    if not detect:
+    if not given:
         figures["hardest_third_AP"] = _precision(collected, collected.detections, hard)["AP"]
     if collected.mask_ious:
         figures |= {
             "mask_IoU": float(np.mean(collected.mask_ious)),
             "box_as_mask_IoU": float(np.mean(collected.box_ious)),
         }
-    trivial = [
-        float(similarity([person], points[None])[0]) for person, points in zip(collected.people, baseline, strict=True)
+    return figures | _trivial_figures(collected)
+
+
+def _trivial_figures(collected: _Collected) -> dict[str, float]:
+    """The mean pose's own figures."""
+    poses = mean_pose(collected.people)
+    similar = [
+        float(similarity([person], pose[None], collected.protocol)[0])
+        for person, pose in zip(collected.people, poses, strict=True)
     ]
-    precision = _precision(collected, _baseline_detections(collected, baseline))
-    figures |= {"mean_pose_AP": precision["AP"], "mean_pose_mean_OKS": float(np.mean(trivial))}
-    return figures
+    precision = _precision(collected, _baseline_detections(collected, poses))
+    return {"mean_pose_AP": precision["AP"], "mean_pose_mean_OKS": float(np.mean(similar))}
 
 
-def similarity(people: Sequence[AnnotatedPerson], points_N172: np.ndarray) -> np.ndarray:
-    """(N,) OKS of COCO points (N, 17, 2) against annotated people."""
+def check_points(people: People, protocol: PoseProtocol) -> None:
+    """Whether the pipeline predicts every point of the protocol. Raises EvaluationError."""
+    if "pose" not in people.model_of_task:
+        raise EvaluationError("this model has no pose head")
+    own = people.model_of_task["pose"].keypoint_set
+    assert own is not None
+    try:
+        missing = int((source_indices(own, protocol.keypoint_set) < 0).sum())
+    except ValueError:
+        missing = len(protocol.keypoint_set)
+    if missing:
+        fitting = [name for name, other in POSE_PROTOCOLS.items() if _has_all(own, other)]
+        hint = f"; it can be scored by {' or '.join(fitting)}" if fitting else ""
+        raise EvaluationError(f"the model's {own.name} lack {missing} points of the protocol {protocol.name}{hint}")
+
+
+def _has_all(own: KeypointSet, protocol: PoseProtocol) -> bool:
+    try:
+        return bool((source_indices(own, protocol.keypoint_set) >= 0).all())
+    except ValueError:
+        return False
+
+
+def similarity(
+    people: Sequence[AnnotatedPerson], points_NK2: np.ndarray, protocol: PoseProtocol = POSE_PROTOCOLS["coco"]
+) -> np.ndarray:
+    """(N,) OKS of a protocol's points (N, K, 2) against annotated people."""
     truth = np.stack([person.keypoints for person in people]).astype(np.float64)
     area = np.array([person.area for person in people])
-    tensors = map(
-        torch.from_numpy, (points_N172.astype(np.float64), truth[..., :2], truth[..., 2], area, COCO_17.sigmas)
-    )
+    sigmas = protocol.keypoint_set.sigmas
+    tensors = map(torch.from_numpy, (points_NK2.astype(np.float64), truth[..., :2], truth[..., 2], area, sigmas))
     return oks(*tensors).numpy()
 
 
@@ -105,7 +153,7 @@ def bootstrap_interval(values: np.ndarray, share: float = 0.95) -> tuple[float, 
 
 
 def mean_pose(people: Sequence[AnnotatedPerson]) -> np.ndarray:
-    """(N, 17, 2): the mean of all annotated points in coordinates of their boxes, laid back into each person's box."""
+    """(N, K, 2): the mean of all annotated points in coordinates of their boxes, laid back into each person's box."""
     boxes = np.stack([person.box for person in people]).astype(np.float64)
     truth = np.stack([person.keypoints for person in people]).astype(np.float64)
     corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
@@ -115,43 +163,80 @@ def mean_pose(people: Sequence[AnnotatedPerson]) -> np.ndarray:
     return corner + mean * size
 
 
-def _predict(people: People, image: AnnotatedImage, collected: _Collected, detect: bool, flip: bool) -> None:
-    boxes = np.array([person.box for person in image.persons], np.float32)
-    result = people.predict_image(image.image, None if detect else boxes, flip)
-    found = result.persons
-    points = [_coco_points(people, person) for person in found]
+def _predict(
+    people: People,
+    image: AnnotatedImage,
+    collected: _Collected,
+    detect: bool,
+    flip: bool | None,
+    boxes: PersonBoxes | None,
+) -> None:
+    given: np.ndarray | None = np.array([person.box for person in image.persons], np.float32).reshape(-1, 4)
+    box_scores = None
+    if boxes is not None:
+        given, box_scores = boxes.get(image.coco_image["id"], (np.empty((0, 4), np.float32), np.empty(0, np.float32)))
+    found = people.predict_image(image.image, None if detect else given, flip).persons
+    if box_scores is not None:
+        found = [replace(person, score=float(score)) for person, score in zip(found, box_scores, strict=True)]
+    protocol = collected.protocol
+    points = [_points(people, person, protocol) for person in found]
     collected.images.append(image.coco_image)
     collected.annotations += image.coco_annotations
     collected.people += image.persons
+    annotated = not detect and boxes is None
+    scores = [person_score(person.score, marks) for person, (_, marks) in zip(found, points, strict=True)]
     kept = range(len(found))
-    if detect and found:
-        areas = np.array([np.prod(person.box[2:] - person.box[:2]) for person in found])
-        scores = np.array(
-            [person_score(person.score, scored) for person, (_, scored) in zip(found, points, strict=True)]
-        )
-        kept = oks_suppression(np.stack([p for p, _ in points]), scores, areas, COCO_17.sigmas).tolist()
+    if not annotated and found:
+        # The published area is that of the padded crop, not of the box.
+        areas = np.array([np.prod(center_and_scale(person.box)[1]) for person in found])
+        places = np.stack([place for place, _ in points])
+        kept = oks_suppression(places, np.array(scores), areas, protocol.keypoint_set.sigmas).tolist()
     for index in kept:
-        score = person_score(found[index].score, points[index][1])
-        person_id = None if detect else image.persons[index].id
-        collected.detections.append(_detection(image.coco_image["id"], *points[index], score, person_id))
+        person_id = image.persons[index].id if annotated else None
+        collected.detections.append(
+            _detection(image.coco_image["id"], *points[index], scores[index], person_id, protocol)
+        )
     for index, person in enumerate(image.persons):
-        candidates = range(len(found)) if detect else [index]
-        similar = [float(similarity([person], points[i][0][None])[0]) for i in candidates]
+        candidates = [index] if annotated else list(range(len(found)))
+        similar = [float(similarity([person], points[i][0][None], protocol)[0]) for i in candidates]
+        best = candidates[int(np.argmax(similar))] if similar else None
         collected.similarities.append(max(similar, default=0.0))
+        collected.records.append(
+            _record(image, person, collected.similarities[-1], None if best is None else points[best])
+        )
         if person.sample.mask is not None and "segmentation" in people.model_of_task:
-            best = candidates[int(np.argmax(similar))] if similar else None
             collected.mask_ious.append(_iou(found[best].mask, person.sample.mask) if best is not None else 0.0)
             collected.box_ious.append(_iou(_box_mask(person), person.sample.mask))
 
 
-def _coco_points(people: People, person: Person) -> tuple[np.ndarray, np.ndarray]:
+def _record(
+    image: AnnotatedImage, person: AnnotatedPerson, similar: float, points: tuple[np.ndarray, np.ndarray] | None
+) -> dict[str, Any]:
+    """One line of the results per person; its keypoints are of the prediction that is most like it."""
+    triples = [] if points is None else np.column_stack(points).astype(float).round(3).ravel().tolist()
+    return {
+        "image_id": image.coco_image["id"],
+        "key": person.sample.key,
+        "person": person.id,
+        "box": person.box.astype(float).round(2).tolist(),
+        "OKS": round(similar, 6),
+        "keypoints": triples,
+    }
+
+
+def _points(people: People, person: Person, protocol: PoseProtocol) -> tuple[np.ndarray, np.ndarray]:
     keypoint_set = people.model_of_task["pose"].keypoint_set
     assert keypoint_set is not None
-    return convert_keypoints(person.keypoints, person.scores, keypoint_set, COCO_17)
+    return convert_keypoints(person.keypoints, person.scores, keypoint_set, protocol.keypoint_set)
 
 
 def _detection(
-    image_id: int, points: np.ndarray, scores: np.ndarray, score: float, person_id: int | None
+    image_id: int,
+    points: np.ndarray,
+    scores: np.ndarray,
+    score: float,
+    person_id: int | None,
+    protocol: PoseProtocol,
 ) -> dict[str, Any]:
     triples = np.column_stack([points, scores]).astype(float)
     return {
@@ -159,20 +244,37 @@ def _detection(
         "category_id": 1,
         "keypoints": triples.ravel().tolist(),
         "score": score,
+        "area": float(np.prod(np.ptp(triples[protocol.size_points, :2], axis=0))),
         "person_id": person_id,
     }
 
 
 def _baseline_detections(collected: _Collected, poses: np.ndarray) -> list[dict[str, Any]]:
     image_of = {annotation["id"]: annotation["image_id"] for annotation in collected.annotations}
+    certain = np.ones(poses.shape[1])
     return [
-        _detection(image_of[person.id], pose, np.ones(17), 1.0, person.id)
+        _detection(image_of[person.id], pose, certain, 1.0, person.id, collected.protocol)
         for person, pose in zip(collected.people, poses, strict=True)
     ]
 
 
+def _part_precision(collected: _Collected) -> dict[str, float]:
+    """AP and AR of each part of the protocol, and the mean of both hands."""
+    figures: dict[str, float] = {}
+    for part, points in collected.protocol.parts.items():
+        found = _precision(collected, collected.detections, points=points)
+        figures |= {f"AP_{part}": found["AP"], f"AR_{part}": found["AR"]}
+    if {"left_hand", "right_hand"} <= set(collected.protocol.parts):
+        for name in ("AP", "AR"):
+            figures[f"{name}_hands"] = (figures[f"{name}_left_hand"] + figures[f"{name}_right_hand"]) / 2
+    return figures
+
+
 def _precision(
-    collected: _Collected, detections: list[dict[str, Any]], chosen: np.ndarray | None = None
+    collected: _Collected,
+    detections: list[dict[str, Any]],
+    chosen: np.ndarray | None = None,
+    points: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Average precision over everybody, or with only the chosen people and their own detections in the world."""
     ids = (
@@ -180,17 +282,18 @@ def _precision(
         if chosen is None
         else {person.id for person, wanted in zip(collected.people, chosen, strict=True) if wanted}
     )
+    keypoint_set = collected.protocol.keypoint_set
     truth = {
         "images": collected.images,
         "annotations": [entry for entry in collected.annotations if ids is None or entry["id"] in ids],
-        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.names), "skeleton": []}],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(keypoint_set.names), "skeleton": []}],
     }
     own = [
         {key: value for key, value in detection.items() if key != "person_id"}
         for detection in detections
         if ids is None or detection["person_id"] in ids
     ]
-    return average_precision(truth, own, COCO_17.sigmas)
+    return average_precision(truth, own, keypoint_set.sigmas, points)
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -17,6 +17,10 @@ SMALLEST_WINDOW = 48  # pixels high
 MOST_CANDIDATES = 12  # each costs one forward pass
 
 
+class DetectorError(ValueError):
+    """A detector that cannot be had; the message says which and why."""
+
+
 class Detector(Protocol):
     """Anything that finds people: boxes (N, 4) float32 xyxy pixels and scores (N,) float32 of an H×W×3 uint8 image."""
 
@@ -42,24 +46,42 @@ class PartMapDetector:
     detector where you have one.
     """
 
-    def __init__(self, loaded: LoadedModel, threshold: float = 0.75) -> None:
-        """threshold: the least mean foreground probability of a box. Raises ValueError without a segmentation head."""
+    def __init__(self, loaded: LoadedModel, threshold: float = 0.75, nms: float = 0.5) -> None:
+        """threshold: the least mean foreground probability of a box. nms: intersection over union from which two boxes
+        are one person.
+
+        Raises DetectorError without a segmentation head.
+        """
         if "segmentation" not in loaded.description.heads:
-            raise ValueError(f"{loaded.description.name} has no segmentation head to find people with")
+            raise DetectorError(f"{loaded.description.name} has no segmentation head to find people with")
         self.loaded = loaded
         self.threshold = threshold
+        self.nms = nms
+
+    @property
+    def looks_at_whole_images(self) -> bool:
+        """Whether the network sees whole images, so that one pass serves the detector and the prediction."""
+        return not self.loaded.takes_people
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes and their mean foreground probability, best first; none if nobody is found."""
-        if not self.loaded.takes_people:
-            return _distinct(*self._look(image, self.loaded.views(np.empty((0, 4)), image.shape[:2])))
-        boxes, scores = _distinct(*self._look(image, self._coarse_views(image.shape[:2])))
+        if self.looks_at_whole_images:
+            (view,) = self.loaded.views(np.empty((0, 4)), image.shape[:2])
+            (maps,) = raw_maps(self.loaded, [(image, view)], heads=["segmentation"])
+            return self.people_in(foreground(maps["segmentation"]), view)
+        boxes, scores = _distinct(*self._look(image, self._coarse_views(image.shape[:2])), self.nms)
         boxes = boxes[:MOST_CANDIDATES]
         if len(boxes) == 0:
             return boxes, scores[:0]
         boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), boxes)
         sure = scores >= self.threshold
-        return _distinct(boxes[sure], scores[sure])
+        return _distinct(boxes[sure], scores[sure], self.nms)
+
+    def people_in(self, probability: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and scores of the people in the foreground probability (h, w) of a view of the whole image."""
+        boxes, scores = _stacked(_blobs(probability, view))
+        sure = scores >= self.threshold
+        return _distinct(boxes[sure], scores[sure], self.nms)
 
     def _coarse_views(self, image_size: tuple[int, int]) -> list[View]:
         height, width = image_size
@@ -84,15 +106,15 @@ class PartMapDetector:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Boxes and scores of all the foreground in the views; with one candidate per view, of what fits it best."""
         found: list[tuple[np.ndarray, float]] = []
-        for index, maps in enumerate(raw_maps(self.loaded, image, views, heads=["segmentation"])):
+        shown = [(image, view) for view in views]
+        for index, maps in enumerate(raw_maps(self.loaded, shown, heads=["segmentation"])):
             blobs = _blobs(foreground(maps["segmentation"]), views[index])
             if candidates is not None and blobs:
                 # Not the largest: that may be a bigger neighbour.
                 fit = box_iou(candidates[index][None], np.array([box for box, _ in blobs]))[0]
                 blobs = [blobs[int(fit.argmax())]]
             found += blobs
-        boxes = np.array([box for box, _ in found], np.float32).reshape(-1, 4)
-        return boxes, np.array([score for _, score in found], np.float32)
+        return _stacked(found)
 
 
 def _starts(length: float, window: float, overlap: float) -> list[float]:
@@ -123,14 +145,19 @@ def _blobs(probability: np.ndarray, view: View) -> list[tuple[np.ndarray, float]
     return blobs
 
 
-def _distinct(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _stacked(found: list[tuple[np.ndarray, float]]) -> tuple[np.ndarray, np.ndarray]:
+    boxes = np.array([box for box, _ in found], np.float32).reshape(-1, 4)
+    return boxes, np.array([score for _, score in found], np.float32)
+
+
+def _distinct(boxes: np.ndarray, scores: np.ndarray, nms: float) -> tuple[np.ndarray, np.ndarray]:
     """Without boxes that say the same as a better one, and without fragments inside a bigger one; best first."""
     if len(boxes) == 0:
         return boxes, scores
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     # A blob cut off by its window scores as high as the whole person: size must count.
     rank = scores * np.sqrt(area / area.max())
-    kept = np.asarray(non_maximum_suppression(boxes, rank, 0.5), dtype=int)
+    kept = np.asarray(non_maximum_suppression(boxes, rank, nms), dtype=int)
     kept = kept[np.argsort(-rank[kept])]
     whole: list[int] = []
     for index in kept:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,19 +15,37 @@ from opensapiens.data.batch import normalize_images, stack_images
 from opensapiens.geometry.heatmaps import decode_heatmaps
 from opensapiens.geometry.normals import normalize
 from opensapiens.geometry.person_crop import crop_points_to_image
-from opensapiens.inference.views import View, person_view, squashed_view
-from opensapiens.labels.keypoints import KEYPOINT_SETS, KeypointSet
-from opensapiens.labels.parts import PART_SETS, PartSet
+from opensapiens.inference.runtimes import Runtime, place_of
+from opensapiens.inference.views import View, person_view, whole_image_view
+from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.labels.parts import PartSet
 from opensapiens.models.human_model import HumanModel
-from opensapiens.tasks.forward import FlipRule, maps
+from opensapiens.tasks.forward import flip_rule, maps
+
+ImageView = tuple[np.ndarray, View]
+"""An H×W×3 uint8 image, and what a network is shown of it."""
 
 
 @dataclass(eq=False)
 class LoadedModel:
-    """A network with the description that says how to feed it and how to read it."""
+    """A network with the description that says how to feed it and how to read it.
 
-    network: HumanModel
+    network: None for one that is read when it is needed and dropped afterwards; then `read` reads it.
+    """
+
+    network: HumanModel | Runtime | None
     description: ModelDescription
+    read: Callable[[], HumanModel | Runtime] | None = None
+
+    @contextmanager
+    def ready(self) -> Iterator[HumanModel | Runtime]:
+        """The network, in memory for as long as the context lasts."""
+        network = self.network
+        if network is None:
+            if self.read is None:
+                raise ValueError(f"{self.description.name} has neither a network nor a way to read it")
+            network = self.read()
+        yield network
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -36,27 +55,39 @@ class LoadedModel:
 
     @property
     def takes_people(self) -> bool:
-        """True if the network sees one person's crop, False if it sees the whole image squashed."""
+        """True if the network sees one person's crop, False if it sees the whole image."""
         return self.description.preprocessing["resize"] == "person_crop"
+
+    @property
+    def flip_test(self) -> bool:
+        """Whether the weights ask to be averaged with the mirrored image, as the published pose models do."""
+        return self.description.preprocessing.get("flip_test", False)
 
     @property
     def keypoint_set(self) -> KeypointSet | None:
         """What the pose head's channels are."""
-        labels = self.description.heads["pose"]["labels"] if "pose" in self.description.heads else None
-        return KEYPOINT_SETS[labels] if labels else None
+        return self.description.keypoint_set
 
     @property
     def part_set(self) -> PartSet | None:
         """What the segmentation head's channels are."""
-        labels = self.description.heads["segmentation"]["labels"] if "segmentation" in self.description.heads else None
-        return PART_SETS[labels] if labels else None
+        return self.description.part_set
 
     def views(self, boxes: np.ndarray, image_size: tuple[int, int]) -> list[View]:
         """One view per xyxy box, or a single one of the whole image, as the network takes them."""
-        if not self.takes_people:
-            return [squashed_view(image_size, self.input_size)]
-        padding = float(self.description.preprocessing["box_padding"])
-        return [person_view(box, image_size, self.input_size, padding) for box in boxes]
+        preprocessing = self.description.preprocessing
+        if self.takes_people:
+            padding = float(preprocessing["box_padding"])
+            return [person_view(box, image_size, self.input_size, padding) for box in boxes]
+        return [
+            whole_image_view(
+                image_size,
+                self.input_size,
+                keep_aspect=preprocessing["resize"] == "letterbox",
+                border=preprocessing["mean"],
+                interpolation=preprocessing.get("interpolation", "linear"),
+            )
+        ]
 
 
 @dataclass(eq=False)
@@ -64,7 +95,8 @@ class Prediction:
     """What a network says about one view, in the coordinates of the image; None for a head that it does not have.
 
     keypoints: K×2 image pixels; scores: K. The maps cover view.window: parts uint8 class ids (0 outside the view),
-    depth float32 and normals float32 unit vectors (NaN outside the view). They are not masked.
+    depth float32 and normals float32 unit vectors (NaN outside the view). They are not masked. foreground: h×w float32,
+    at the size of the network's own part map, the probability of any part; only for a view of the whole image.
     """
 
     view: View
@@ -73,66 +105,66 @@ class Prediction:
     parts: np.ndarray | None = None
     depth: np.ndarray | None = None
     normals: np.ndarray | None = None
+    foreground: np.ndarray | None = None
+
+
+def network_inputs(loaded: LoadedModel, network: HumanModel | Runtime, shown: Sequence[ImageView]) -> Tensor:
+    """The normalised batch of some views, on the network's device and of its type."""
+    device, dtype = place_of(network)
+    preprocessing = loaded.description.preprocessing
+    pixels = stack_images([view.pixels(image) for image, view in shown]).to(device)
+    return normalize_images(pixels, preprocessing["mean"], preprocessing["std"]).to(dtype)
 
 
 def raw_maps(
     loaded: LoadedModel,
-    image: np.ndarray,
-    views: Sequence[View],
+    shown: Sequence[ImageView],
     heads: Sequence[str] | None = None,
     flip: bool = False,
     batch_size: int = 8,
-) -> list[dict[str, Tensor]]:
-    """For each view the maps of the heads (default: all), float32 C×h×w on the CPU, in batches of the given size."""
-    parameter = next(loaded.network.parameters())
-    preprocessing = loaded.description.preprocessing
-    results: list[dict[str, Tensor]] = []
-    for start in range(0, len(views), batch_size):
-        pixels = stack_images([view.pixels(image) for view in views[start : start + batch_size]]).to(parameter.device)
-        images = normalize_images(pixels, preprocessing["mean"], preprocessing["std"]).to(parameter.dtype)
-        with torch.inference_mode():
-            batch = maps(loaded.network, images, flip, _flip_rules(loaded) if flip else None, heads)
-        batch = {head: tensor.float().cpu() for head, tensor in batch.items()}
-        results += [{head: tensor[i] for head, tensor in batch.items()} for i in range(len(pixels))]
-    return results
+) -> Iterator[dict[str, Tensor]]:
+    """For each view the maps of the heads (default: all), float32 C×h×w on the network's device, by batches."""
+    if not shown:
+        return
+    labels = {"pose": loaded.keypoint_set, "segmentation": loaded.part_set}
+    rules = {head: flip_rule(head, labels.get(head)) for head in loaded.description.heads} if flip else None
+    with loaded.ready() as network:
+        for start in range(0, len(shown), batch_size):
+            images = network_inputs(loaded, network, shown[start : start + batch_size])
+            with torch.inference_mode():
+                batch = maps(network, images, flip, rules, heads)
+            for index in range(len(images)):
+                yield {head: tensor[index].float() for head, tensor in batch.items()}
 
 
 def predict(
-    loaded: LoadedModel, image: np.ndarray, views: Sequence[View], flip: bool = False, batch_size: int = 8
+    loaded: LoadedModel, shown: Sequence[ImageView], flip: bool | None = None, batch_size: int = 8
 ) -> list[Prediction]:
-    """One prediction per view of the H×W×3 uint8 image, from all heads of the network in one pass."""
-    per_view = raw_maps(loaded, image, views, flip=flip, batch_size=batch_size)
-    return [read_maps(one, view) for one, view in zip(per_view, views, strict=True)]
+    """One prediction per view, from all heads of the network in one pass. flip: None = as the weights ask for."""
+    every = raw_maps(loaded, shown, flip=loaded.flip_test if flip is None else flip, batch_size=batch_size)
+    return [read_maps(maps_of_head, view) for maps_of_head, (_, view) in zip(every, shown, strict=True)]
 
 
 def read_maps(maps_of_head: dict[str, Tensor], view: View) -> Prediction:
     """The maps C×h×w of one view, decoded and brought to image coordinates."""
     prediction = Prediction(view)
-    arrays = {head: tensor.numpy() for head, tensor in maps_of_head.items()}
-    if "pose" in arrays:
-        points, scores = decode_heatmaps(arrays["pose"][None], view.input_size)
-        prediction.keypoints = crop_points_to_image(points[0], view.center, view.scale, view.input_size).astype(
-            np.float32
-        )
-        prediction.scores = scores[0].astype(np.float32)
-    if "segmentation" in arrays:
-        prediction.parts = view.classes(arrays["segmentation"])
-    if "depth" in arrays:
-        prediction.depth = view.to_window(arrays["depth"])[..., 0]
-    if "normals" in arrays:
-        prediction.normals = normalize(view.to_window(arrays["normals"]))
+    with torch.inference_mode():
+        if "pose" in maps_of_head:
+            heatmaps = maps_of_head["pose"].cpu().numpy()
+            points, scores = decode_heatmaps(heatmaps[None], view.input_size)
+            in_image = crop_points_to_image(points[0], view.center, view.scale, view.input_size)
+            prediction.keypoints, prediction.scores = in_image.astype(np.float32), scores[0].astype(np.float32)
+        if "segmentation" in maps_of_head:
+            prediction.parts = view.classes(maps_of_head["segmentation"])
+            if view.placed is not None:
+                prediction.foreground = foreground(maps_of_head["segmentation"])
+        if "depth" in maps_of_head:
+            prediction.depth = view.to_window(maps_of_head["depth"])[..., 0]
+        if "normals" in maps_of_head:
+            prediction.normals = normalize(view.to_window(maps_of_head["normals"]))
     return prediction
 
 
-def foreground(logits_CHW: Tensor) -> np.ndarray:
+def foreground(logits_Chw: Tensor) -> np.ndarray:
     """Probability (h, w) float32 that a pixel is any part of a person: 1 − softmax of class 0."""
-    return (1 - torch.softmax(logits_CHW, dim=0)[0]).numpy()
-
-
-def _flip_rules(loaded: LoadedModel) -> dict[str, FlipRule]:
-    rules = {"depth": FlipRule(), "normals": FlipRule(negated=(0,))}
-    if loaded.keypoint_set is not None:
-        rules["pose"] = FlipRule(permutation=loaded.keypoint_set.flip_indices.tolist())
-    if loaded.part_set is not None:
-        rules["segmentation"] = FlipRule(permutation=loaded.part_set.flip_indices.tolist())
-    return rules
+    return (1 - torch.softmax(logits_Chw, dim=0)[0]).cpu().numpy()

@@ -1,104 +1,147 @@
-"""Models by name, and the list of those that there are."""
+"""Models by name, ready to be called."""
 
 from __future__ import annotations
 
-import difflib
+import functools
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
+from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description
 from opensapiens.inference.detection import Detector
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.pipeline import People
-from opensapiens.models.cost import full_flops, parameters
+from opensapiens.inference.runtimes import Runtime, start_runtime
+from opensapiens.models.cost import parameters
+from opensapiens.models.human_model import HumanModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHARE_FOR_WEIGHTS = 0.7  # of the free memory: the rest is for what flows through the networks
+
+Resize = Literal["person_crop", "squash", "letterbox"]
 
 
-class ModelNotFound(ValueError):
-    """No model of this name or in this place."""
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """One row of list_models(): the name to load it by, its count of parameters, and what one input costs.
-
-    flops: of one forward pass of all heads, a multiply-add counted as two. source: where the weights come from.
-    """
-
-    name: str
-    tasks: tuple[str, ...]
-    parameters: int
-    flops: int
-    input_size: tuple[int, int]
-    licence: str
-    source: str
+class LoadError(ValueError):
+    """A device, type or way of feeding the network that cannot be had; the message says what can."""
 
 
 def load(
     models: str | Path | Sequence[str | Path],
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = None,
     detector: Detector | None = None,
     batch_size: int = 8,
+    resize: Resize | None = None,
+    input_size: tuple[int, int] | None = None,
+    runtime: str = "torch",
 ) -> People:
     """The pipeline for one model or for several that work together.
 
-    models: the name of an embedded model ("nano"), a folder with model.safetensors and config.json, or a list of these;
-    each task is done by the first model that has a head for it. device: by default the GPU if there is one. dtype: by
-    default float32.
-    detector: what finds the people when no boxes are given (default: see People). Raises ModelNotFound for an unknown
-    name, ValueError for weights that do not fit their description.
+    Args:
+        models: the name of a model ("nano", "sapiens-1b-pose308": downloaded and converted on first use), a folder with
+            model.safetensors and config.json, a published file (.pth, .pt2), or a list of these; each
+            task is done by the first model that has a head for it. Models that do not fit into memory together are read
+            one after the other, for a few batches of images at a time.
+        device: "cpu", "cuda", "cuda:1", "mps"; by default the GPU if there is one.
+        dtype: "float32" (the default, and what was published), "bfloat16" or "float16": half the memory.
+        detector: what finds the people when no boxes are given (default: see People).
+        batch_size: how many views go through a network at a time.
+        resize: another way of feeding the networks without a pose head than their weights ask for: "squash" (the whole
+            image, as the published ones do), "letterbox" (the same with its aspect kept), "person_crop".
+        input_size: (height, width) other than the weights' own, multiples of the patch size; positions are resized
+            bicubically. Far from the size of training the results are worse.
+        runtime: what runs the networks: "torch" (the reference), "compiled", "openvino", "onnx", or "auto" for the
+            fastest that is installed for the device; see inference.runtimes.
+
+    Raises:
+        ModelNotFound: an unknown name.
+        LoadError: a device, type, size or way of resizing that cannot be had.
+        RuntimeUnavailable: a runtime that is not for this device or type. ModuleNotFoundError: one not installed.
+        CheckpointError: weights that do not fit their description.
     """
     names = [models] if isinstance(models, str | Path) else list(models)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device, dtype = usable_device(device), torch_dtype(dtype)
+    folders = [model_folder(name) for name in names]
+    descriptions = [_fed(read_description(folder), resize, input_size) for folder in folders]
+    if resize is not None and all("pose" in description.heads for description in descriptions):
+        raise LoadError(f"resize {resize!r} is for models without a pose head: pose needs person crops")
+    together = len(folders) == 1 or _fit_together(descriptions, device, dtype)
     loaded = []
-    for name in names:
-        network, description = load_model(model_folder(name), device=device, dtype=dtype or torch.float32)
-        loaded.append(LoadedModel(network.eval(), description))
+    for folder, description in zip(folders, descriptions, strict=True):
+        height, width = description.preprocessing["input_size"]
+        read = functools.partial(_read, folder, device, dtype, runtime, (int(height), int(width)))
+        loaded.append(LoadedModel(read() if together else None, description, read))
     return People(loaded, detector, batch_size)
 
 
-def list_models() -> list[ModelSummary]:
-    """The models that load() knows by name."""
-    return [summarize(folder) for folder in _embedded_folders().values()]
+def usable_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for, or the GPU if there is one. Raises LoadError for one that this PyTorch does not have."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device is None:
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise LoadError(f"no device {str(device)!r}; there is cpu, cuda, cuda:1, … and mps") from error
+    count = {"cpu": 1, "cuda": torch.cuda.device_count() if cuda else 0, "mps": int(mps)}.get(wanted.type, 0)
+    if (wanted.index or 0) >= count:
+        raise LoadError(f"this PyTorch ({torch.__version__}) has no device {wanted}: it finds {count} of that kind")
+    return wanted
 
 
-def summarize(folder: Path) -> ModelSummary:
-    """The row of a model folder, from its config.json alone."""
-    description = read_description(folder)
+def _read(
+    folder: Path, device: torch.device, dtype: torch.dtype, runtime: str, input_size: tuple[int, int]
+) -> HumanModel | Runtime:
+    return start_runtime(runtime, load_model(folder, device=device, dtype=dtype)[0].eval(), input_size)
+
+
+def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype is not None and dtype not in DTYPES:
+        raise LoadError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
+    return DTYPES[dtype or "float32"]
+
+
+def _fed(description: ModelDescription, resize: Resize | None, input_size: tuple[int, int] | None) -> ModelDescription:
+    """The description with another way of feeding the network, where that was asked for."""
+    changed: dict[str, Any] = dict(description.preprocessing)
+    if resize is not None and "pose" not in description.heads:
+        changed["resize"] = resize
+    if input_size is not None:
+        patch = description.vit.patch_size
+        if len(input_size) != 2 or any(size < patch or size % patch for size in input_size):
+            raise LoadError(f"an input size is height and width, multiples of {patch}, not {tuple(input_size)}")
+        changed["input_size"] = list(input_size)
+    return replace(description, preprocessing=changed)  # type: ignore[arg-type]
+
+
+def _fit_together(descriptions: Sequence[ModelDescription], device: torch.device, dtype: torch.dtype) -> bool:
+    free = free_memory(device)
+    if free is None:
+        return True
     with torch.device("meta"):
-        network = build_model(description)
-    height, width = description.preprocessing["input_size"]
-    return ModelSummary(
-        name=folder.name,
-        tasks=tuple(description.heads),
-        parameters=parameters(network),
-        flops=full_flops(description.vit, tuple(network.heads.values())),  # type: ignore[arg-type]
-        input_size=(height, width),
-        licence=description.licence,
-        source=description.source,
-    )
+        needed = sum(parameters(build_model(description)) for description in descriptions) * dtype.itemsize
+    return needed <= SHARE_FOR_WEIGHTS * free
 
 
-def model_folder(name: str | Path) -> Path:
-    """The folder of a model given by name or by folder. Raises ModelNotFound."""
-    embedded = _embedded_folders()
-    if str(name) in embedded:
-        return embedded[str(name)]
-    path = Path(name).expanduser()
-    if (path / "config.json").is_file():
-        return path
-    if path.is_dir():
-        raise ModelNotFound(f"{path} is not a model folder: it has no config.json (and model.safetensors)")
-    near = difflib.get_close_matches(str(name), embedded, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    known = ", ".join(sorted(embedded)) or "none in this installation"
-    raise ModelNotFound(f"no model named {str(name)!r}, and no folder of that name.{hint} Embedded models: {known}.")
-
-
-def _embedded_folders() -> dict[str, Path]:
-    weights = Path(str(files("opensapiens"))) / "weights"
-    return {config.parent.name: config.parent for config in sorted(weights.glob("*/config.json"))}
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be had on a device; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
+        available = next(line for line in meminfo.splitlines() if line.startswith("MemAvailable:"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from opensapiens.data.reading import ImageError, ImageSource, read_image
-from opensapiens.geometry.boxes import box_of_mask
-from opensapiens.inference.boxes import checked_boxes
+from opensapiens.inference.boxes import BoxesError, checked_boxes
+from opensapiens.inference.composing import TASKS, compose
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
+from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel, Prediction, predict
-from opensapiens.inference.results import Depth, Normals, Parts, Person, Result
+from opensapiens.inference.results import Result
 
-TASKS = ("pose", "segmentation", "depth", "normals")
+READ_ANEW_FOR = 4  # batches of images for which a network is read that does not stay in memory
+
+
+class PipelineError(ValueError):
+    """Networks that cannot do what is asked of them."""
 
 
 class SomeImagesFailed(ImageError):
@@ -30,25 +37,36 @@ class SomeImagesFailed(ImageError):
         self.failures = failures
 
 
+@dataclass(eq=False)
+class Frame:
+    """An image on its way through the pipeline: H×W×3 uint8 RGB; N×4 xyxy boxes (None: look for people) with scores
+    (None: 1); the file that it came from."""
+
+    image: np.ndarray
+    boxes: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    source: Path | None = None
+
+
 class People:
     """Finds the people in images and says all that its networks can say about them.
 
     Made by opensapiens.load(). Several networks work together: each task is done by the first network that has a head
-    for it.
+    for it; an image is decoded and searched for people once.
     """
 
     def __init__(self, models: Sequence[LoadedModel], detector: Detector | None = None, batch_size: int = 8) -> None:
         """detector: by default the part map of the first network that has one, else the whole image is taken for one
         person.
 
-        batch_size: how many people go through a network at a time. Raises ValueError without a network, or if a network
-        with a pose head takes squashed images, for which no published pose model was made.
+        batch_size: how many views go through a network at a time, across people and images. Raises PipelineError
+        without a network, or if one with a pose head takes whole images, for which no published pose model was made.
         """
         if not models:
-            raise ValueError("no model given")
+            raise PipelineError("no model given")
         for loaded in models:
             if "pose" in loaded.description.heads and not loaded.takes_people:
-                raise ValueError(f"{loaded.description.name}: a pose head needs person crops, not squashed images")
+                raise PipelineError(f"{loaded.description.name}: a pose head needs person crops, not squashed images")
         self.models = list(models)
         self.batch_size = batch_size
         self.model_of_task = {
@@ -59,27 +77,34 @@ class People:
         segmenter = self.model_of_task.get("segmentation")
         self.detector: Detector = detector or (PartMapDetector(segmenter) if segmenter else WholeImage())
 
+    @property
+    def finds_people_in_passing(self) -> bool:
+        """Whether people are found at no cost: in the part map of the whole image, which is predicted anyway."""
+        own = isinstance(self.detector, PartMapDetector) and self.detector.looks_at_whole_images
+        return own or isinstance(self.detector, WholeImage)
+
     @overload
     def __call__(
-        self, images: ImageSource, boxes: np.ndarray | Sequence | None = None, flip: bool = False
+        self, images: ImageSource, boxes: np.ndarray | Sequence | None = None, flip: bool | None = None
     ) -> Result: ...
 
     @overload
     def __call__(
-        self, images: list[Any] | tuple[Any, ...], boxes: np.ndarray | Sequence | None = None, flip: bool = False
+        self, images: list[Any] | tuple[Any, ...], boxes: np.ndarray | Sequence | None = None, flip: bool | None = None
     ) -> list[Result]: ...
 
     def __call__(
         self,
         images: ImageSource | list[Any] | tuple[Any, ...],
         boxes: np.ndarray | Sequence | None = None,
-        flip: bool = False,
+        flip: bool | None = None,
     ) -> Result | list[Result]:
         """The people of an image (path, PIL image, file content, or H×W×3 uint8 RGB array), or of each image of a list.
 
         boxes: N×4 xyxy pixels of the people, for a list of images a list of such arrays; by default the detector looks
         for them.
-        flip: also predict the mirrored image and average, which costs twice the time and gains a little accuracy.
+        flip: True also predicts the mirrored image and averages, at twice the time, False does not; by default each
+        network does what its weights ask for, which for the published pose models is to average.
         An image without people gives a result without persons. Raises ImageError for an image that cannot be read, for
         a list SomeImagesFailed after all the others are done.
         """
@@ -89,126 +114,152 @@ class People:
             raise ValueError(f"boxes for {len(boxes)} images given, but {len(images)} images")
         results: list[Result | None] = []
         failures: dict[str, str] = {}
-        for index, image in enumerate(images):
-            try:
-                results.append(self.predict_image(image, None if boxes is None else boxes[index], flip))
-            except ImageError as error:
+        frames = (_frame_or_error(image, None if boxes is None else boxes[i]) for i, image in enumerate(images))
+        for index, outcome in enumerate(self.stream(frames, flip)):
+            if isinstance(outcome, BoxesError):
+                raise outcome
+            if isinstance(outcome, Result):
+                results.append(outcome)
+            else:
                 results.append(None)
-                failures[str(image) if isinstance(image, str | Path) else f"image {index}"] = str(error)
+                image = images[index]
+                failures[str(image) if isinstance(image, str | Path) else f"image {index}"] = str(outcome)
         if failures:
             raise SomeImagesFailed(results, failures)
         return [result for result in results if result is not None]
 
     def each(
-        self, files: Iterable[str | Path], boxes: dict[str, np.ndarray] | None = None, flip: bool = False
+        self, files: Iterable[str | Path], boxes: dict[str, np.ndarray] | None = None, flip: bool | None = None
     ) -> Iterator[tuple[Path, Result | ImageError]]:
         """Files one after the other, each with its result or the reason why it has none; for folders too big for
         memory.
 
         boxes: by file name; with it, a file that is not named has nobody in it.
         """
-        for file in map(Path, files):
-            own = None if boxes is None else boxes.get(file.name, np.empty((0, 4), np.float32))
-            try:
-                yield file, self.predict_image(file, own, flip)
-            except ImageError as error:
-                yield file, error
+        nobody = np.empty((0, 4), np.float32)
+        read: list[Path] = []
+
+        def frames() -> Iterator[Frame | ImageError | BoxesError]:
+            for file in map(Path, files):
+                read.append(file)
+                yield _frame_or_error(file, None if boxes is None else boxes.get(file.name, nobody))
+
+        for outcome in self.stream(frames(), flip):
+            file = read.pop(0)
+            yield file, ImageError(f"{file}: {outcome}") if isinstance(outcome, BoxesError) else outcome
 
     def predict_image(
-        self, source: ImageSource, boxes: np.ndarray | Sequence | None = None, flip: bool = False
+        self, source: ImageSource, boxes: np.ndarray | Sequence | None = None, flip: bool | None = None
     ) -> Result:
         """One image; as __call__."""
-        image = read_image(source)
-        if boxes is None:
-            found, scores = self.detector(image)
-        else:
-            found = checked_boxes(boxes, image.shape[:2])
-            scores = np.ones(len(found), np.float32)
-        predictions = self.predict_boxes(image, found, flip)
-        path = Path(source) if isinstance(source, str | Path) else None
-        return self._compose(image, found, scores, predictions, path)
+        outcome = next(self.stream([read_frame(source, boxes)], flip))
+        assert isinstance(outcome, Result)
+        return outcome
 
-    def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, flip: bool = False) -> dict[str, list[Prediction]]:
+    def stream(
+        self, frames: Iterable[Frame | ImageError | BoxesError], flip: bool | None = None
+    ) -> Iterator[Result | ImageError | BoxesError]:
+        """One result per frame, in order; batches are filled across the frames and their people.
+
+        An error among the frames, of one that could not be read, comes out in its place. Frames are taken a few
+        batches at a time, so memory does not grow with their number.
+        """
+        source = iter(frames)
+        kept = all(loaded.network is not None for loaded in self.models)
+        while chunk := list(islice(source, self.batch_size * (1 if kept else READ_ANEW_FOR))):
+            good = [frame for frame in chunk if isinstance(frame, Frame)]
+            results = self._predict(good, flip)
+            for outcome in chunk:
+                yield next(results) if isinstance(outcome, Frame) else outcome
+
+    def predict_boxes(
+        self, image: np.ndarray, boxes: np.ndarray, flip: bool | None = None
+    ) -> dict[str, list[Prediction]]:
         """task -> one prediction per box (N×4 xyxy) of the H×W×3 uint8 image, unmasked and not yet put together.
 
-        Networks that see the whole image squashed give the same prediction for every box.
+        Networks that see the whole image give the same prediction for every box.
         """
-        by_model: dict[int, list[Prediction]] = {}
-        if len(boxes) > 0:
-            for loaded in {id(loaded): loaded for loaded in self.model_of_task.values()}.values():
-                views = loaded.views(boxes, image.shape[:2])
-                made = predict(loaded, image, views, flip, self.batch_size)
-                by_model[id(loaded)] = made if loaded.takes_people else made * len(boxes)
-        return {task: by_model.get(id(loaded), []) for task, loaded in self.model_of_task.items()}
+        if len(boxes) == 0:
+            return {task: [] for task in self.model_of_task}
+        frames = [Frame(image, boxes)]
+        found = {id(loaded): self._run(loaded, frames, flip)[0] for loaded in self._networks()}
+        return {
+            task: found[id(loaded)] if loaded.takes_people else found[id(loaded)] * len(boxes)
+            for task, loaded in self.model_of_task.items()
+        }
 
-    def _compose(
-        self,
-        image: np.ndarray,
-        boxes: np.ndarray,
-        scores: np.ndarray,
-        predictions: dict[str, list[Prediction]],
-        source: Path | None,
-    ) -> Result:
-        size = image.shape[:2]
-        pose_model, segmenter = self.model_of_task.get("pose"), self.model_of_task.get("segmentation")
-        result = Result(image, source=source, keypoint_set=pose_model.keypoint_set if pose_model else None)
-        if segmenter is not None and segmenter.part_set is not None:
-            result.parts = Parts(np.zeros(size, np.uint8), segmenter.part_set)
-        if "depth" in predictions:
-            result.depth = Depth(np.full(size, np.nan, np.float32))
-        if "normals" in predictions:
-            result.normals = Normals(np.full((*size, 3), np.nan, np.float32))
-        masks = []
-        for index, box in enumerate(boxes):
-            parts = predictions["segmentation"][index] if segmenter is not None else None
-            masks.append(_person_mask(parts, box, size, crop=segmenter is not None and segmenter.takes_people))
-            points = predictions["pose"][index] if pose_model is not None else None
-            result.persons.append(
-                Person(
-                    id=index + 1,
-                    box=box,
-                    score=float(scores[index]),
-                    keypoints=points.keypoints if points is not None else np.empty((0, 2), np.float32),  # type: ignore[arg-type]
-                    scores=points.scores if points is not None else np.empty(0, np.float32),  # type: ignore[arg-type]
-                    names=result.keypoint_set.names if result.keypoint_set else (),
-                    mask=masks[-1],
-                )
-            )
-        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in boxes]
-        # The larger box is drawn last: it is more often the nearer person.
-        for index in np.argsort(areas, kind="stable"):
-            for task, made in predictions.items():
-                if task != "pose":
-                    _draw_on(result, task, made[index], masks[index])
-        return result
+    def encode(self, images: Any, boxes: np.ndarray | Sequence | None = None, model: int = 0) -> Any:
+        """Features of the backbone for an image, or a list of them for a list of images; see Features.
 
+        A network that takes whole images gives one set per image; one that takes people gives one per person (boxes as
+        in __call__). model: which of the loaded ones. Raises ImageError for an image that cannot be read.
+        """
+        if isinstance(images, list | tuple):
+            return [self.encode(one, None if boxes is None else boxes[i], model) for i, one in enumerate(images)]
+        loaded, frame = self.models[model], read_frame(images, boxes)
+        found = frame.boxes if frame.boxes is not None else np.empty((0, 4), np.float32)
+        if frame.boxes is None and loaded.takes_people:
+            found = self.detector(frame.image)[0]
+        shown = [(frame.image, view) for view in loaded.views(found, frame.image.shape[:2])]
+        return encode_views(loaded, shown, self.batch_size)
 
-def _person_mask(parts: Prediction | None, box: np.ndarray, size: tuple[int, int], crop: bool) -> np.ndarray:
-    """The person's foreground; without a part map all of the box; of a whole image's part map what lies in the box."""
-    inside = np.zeros(size, bool)
-    left, top = np.floor(box[:2]).astype(int)
-    right, bottom = np.ceil(box[2:]).astype(int)
-    inside[top:bottom, left:right] = True
-    if parts is None or parts.parts is None:
-        return inside
-    mask = np.zeros(size, bool)
-    x1, y1, x2, y2 = parts.view.window
-    mask[y1:y2, x1:x2] = parts.parts > 0
-    return mask if crop else mask & inside
+    def _networks(self) -> list[LoadedModel]:
+        """Those that have something to do; networks of whole images first, since people may be found in their maps."""
+        used = {id(loaded): loaded for loaded in self.model_of_task.values()}
+        return sorted(used.values(), key=lambda loaded: loaded.takes_people)
 
+    def _run(self, loaded: LoadedModel, frames: Sequence[Frame], flip: bool | None) -> list[list[Prediction]]:
+        """Per frame the predictions of one network for the frame's boxes (or one for the whole image)."""
+        nobody = np.empty((0, 4), np.float32)
+        views = [
+            loaded.views(nobody if frame.boxes is None else frame.boxes, frame.image.shape[:2]) for frame in frames
+        ]
+        shown = [(frame.image, view) for frame, own in zip(frames, views, strict=True) for view in own]
+        made = iter(predict(loaded, shown, flip, self.batch_size))
+        return [list(islice(made, len(own))) for own in views]
 
-def _draw_on(result: Result, task: str, prediction: Prediction, mask: np.ndarray) -> None:
-    x1, y1, x2, y2 = prediction.view.window
-    here = mask[y1:y2, x1:x2]
-    if task == "segmentation" and result.parts is not None and prediction.parts is not None:
-        np.copyto(result.parts.labels[y1:y2, x1:x2], prediction.parts, where=here)
-    if task == "depth" and result.depth is not None and prediction.depth is not None:
-        np.copyto(result.depth.values[y1:y2, x1:x2], prediction.depth, where=here)
-    if task == "normals" and result.normals is not None and prediction.normals is not None:
-        np.copyto(result.normals.values[y1:y2, x1:x2], prediction.normals, where=here[..., None])
+    def _predict(self, frames: list[Frame], flip: bool | None) -> Iterator[Result]:
+        if not self.model_of_task:
+            names = ", ".join(loaded.description.name for loaded in self.models)
+            raise PipelineError(f"{names}: a backbone without heads predicts nothing; it gives features (encode)")
+        found: dict[int, list[list[Prediction]]] = {}
+        located = False
+        for loaded in self._networks():
+            if loaded.takes_people and not located:
+                self._find_people(frames, found)
+                located = True
+            found[id(loaded)] = self._run(loaded, frames, flip)
+        if not located:
+            self._find_people(frames, found)
+        for index, frame in enumerate(frames):
+            own = {task: found[id(loaded)][index] for task, loaded in self.model_of_task.items()}
+            yield compose(frame.image, frame.boxes, frame.scores, own, self.model_of_task, frame.source)
+
+    def _find_people(self, frames: Sequence[Frame], found: dict[int, list[list[Prediction]]]) -> None:
+        """Give every frame boxes and scores."""
+        detector = self.detector
+        for index, frame in enumerate(frames):
+            if frame.boxes is None:
+                own = found.get(id(detector.loaded)) if isinstance(detector, PartMapDetector) else None
+                if own is not None and isinstance(detector, PartMapDetector):
+                    (prediction,) = own[index]
+                    assert prediction.foreground is not None
+                    frame.boxes, frame.scores = detector.people_in(prediction.foreground, prediction.view)
+                else:
+                    frame.boxes, frame.scores = detector(frame.image)
+            if frame.scores is None:
+                frame.scores = np.ones(len(frame.boxes), np.float32)
 
 
-def boxes_around(persons: Sequence[Person]) -> np.ndarray:
-    """(N, 4) xyxy boxes around the masks of people, empty ones left out: where to look for them in the next frame."""
-    boxes = [box_of_mask(person.mask) for person in persons]
-    return np.array([box for box in boxes if box is not None], np.float32).reshape(-1, 4)
+def read_frame(source: ImageSource, boxes: np.ndarray | Sequence | None = None) -> Frame:
+    """An image decoded, with the boxes that the caller gives checked. Raises ImageError, BoxesError."""
+    image = read_image(source)
+    checked = None if boxes is None else checked_boxes(boxes, image.shape[:2])
+    return Frame(image, checked, source=Path(source) if isinstance(source, str | Path) else None)
+
+
+def _frame_or_error(source: ImageSource, boxes: np.ndarray | Sequence | None) -> Frame | ImageError | BoxesError:
+    try:
+        return read_frame(source, boxes)
+    except (ImageError, BoxesError) as error:
+        return error

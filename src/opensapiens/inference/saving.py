@@ -1,102 +1,117 @@
-"""A result as files: COCO JSON, indexed PNG, 16-bit PNG, NPZ and pictures."""
+"""Files that other tools read: indexed and 16-bit PNG, NPZ, PLY, CSV and Parquet."""
 
 from __future__ import annotations
 
-import json
+import csv
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from opensapiens.drawing import normal_colors
-
-if TYPE_CHECKING:
-    from opensapiens.inference.results import Depth, Parts, Result
-
-MINIMUM_SCORE = 0.05  # a point below it is written with visibility 0, as the COCO format asks for points not found
+TABLE_COLUMNS = ("file", "frame", "seconds", "person_id", "keypoint", "x", "y", "score")
 
 
-def save_result(result: Result, folder: Path, name: str) -> list[Path]:
-    """Write every part of a result into a folder, made if missing; returns the files in the order written.
-
-    NAME_keypoints.json     COCO keypoint JSON (images, annotations, categories) with a score per point in
-    "keypoint_scores" NAME_parts.png          indexed PNG: pixel = class id, palette = the part colours
-    NAME_depth.png          16-bit PNG: 0 = nobody, 1 (nearest) … 65535 (farthest), linear between
-    NAME_depth.npz          "depth" float32, the raw values, NaN where nobody is
-    NAME_normals.npz        "normals" float16 unit vectors, NaN where nobody is
-    NAME_normals.png        8-bit view of them, (n + 1) / 2
-    NAME_pose.jpg, NAME_segmentation.jpg, …   one overlay per task; NAME_sheet.jpg   all of them on one sheet
-
-    Only what was predicted is written. Raises OSError if a file cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-
-    def path(ending: str) -> Path:
-        written.append(folder / f"{name}_{ending}")
-        return written[-1]
-
-    path("keypoints.json").write_text(json.dumps(coco_keypoints(result, name), separators=(",", ":")) + "\n")
-    if result.parts is not None:
-        _save_parts(result.parts, path("parts.png"))
-    if result.depth is not None:
-        Image.fromarray(depth_to_16_bits(result.depth)).save(path("depth.png"))
-        np.savez_compressed(path("depth.npz"), depth=result.depth.values)
-    if result.normals is not None:
-        np.savez_compressed(path("normals.npz"), normals=result.normals.values.astype(np.float16))
-        Image.fromarray(normal_colors(result.normals.values)).save(path("normals.png"))
-    pictures = result.overlays()
-    for task, picture in pictures.items():
-        Image.fromarray(picture).save(path(f"{task}.jpg"), quality=92)
-    Image.fromarray(result.sheet(pictures)).save(path("sheet.jpg"), quality=92)
-    return written
+def save_parts(path: Path, labels: np.ndarray, colors: np.ndarray) -> None:
+    """Indexed PNG: pixel = class id (H×W uint8), palette = the colours (C×3 uint8)."""
+    picture = Image.fromarray(labels)  # mode L; the palette turns it into an indexed PNG with the same values
+    picture.putpalette(colors.astype(np.uint8).tobytes())
+    picture.save(path)
 
 
-def coco_keypoints(result: Result, name: str) -> dict[str, Any]:
-    """One image's people as a COCO keypoint dictionary; points are x, y, v with v 2 where found and 0 where not.
-
-    Without a pose head the annotations carry boxes only.
-    """
-    height, width = result.image.shape[:2]
-    keypoint_set = result.keypoint_set
-    category: dict[str, Any] = {"id": 1, "name": "person", "supercategory": "person"}
-    if keypoint_set is not None:
-        category |= {"keypoints": list(keypoint_set.names), "skeleton": (keypoint_set.limbs + 1).tolist()}
-    annotations = []
-    for person in result.persons:
-        x1, y1, x2, y2 = (round(float(value), 2) for value in person.box)
-        annotation: dict[str, Any] = {
-            "id": person.id,
-            "image_id": 1,
-            "category_id": 1,
-            "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-            "area": int(person.mask.sum()),
-            "iscrowd": 0,
-            "score": round(float(person.score), 4),
-        }
-        if keypoint_set is not None:
-            found = person.scores >= MINIMUM_SCORE
-            points = np.column_stack([np.round(person.keypoints, 2), np.where(found, 2, 0)])
-            annotation |= {
-                "keypoints": [round(float(value), 2) for value in points.ravel()],
-                "num_keypoints": int(found.sum()),
-                "keypoint_scores": [round(float(score), 4) for score in person.scores],
-            }
-        annotations.append(annotation)
-    file_name = result.source.name if result.source else name
-    image = {"id": 1, "file_name": file_name, "width": width, "height": height}
-    return {"images": [image], "annotations": annotations, "categories": [category]}
-
-
-def depth_to_16_bits(depth: Depth) -> np.ndarray:
-    """H×W uint16: 0 where there is no depth, else 1 (nearest) to 65535 (farthest)."""
-    normalized = depth.normalized()
+def depth_to_16_bits(normalized: np.ndarray) -> np.ndarray:
+    """Depth H×W from 0 (nearest) to 1 (farthest) as uint16: 0 where there is none (NaN), else 1 to 65535."""
     valid = np.isfinite(normalized)
     return np.where(valid, 1 + np.round(np.where(valid, normalized, 0) * 65534), 0).astype(np.uint16)
 
 
-def _save_parts(parts: Parts, path: Path) -> None:
-    picture = Image.fromarray(parts.labels)  # mode L; the palette turns it into an indexed PNG with the same values
-    picture.putpalette(parts.part_set.colors.astype(np.uint8).tobytes())
-    picture.save(path)
+def normals_to_16_bits(normals: np.ndarray) -> np.ndarray:
+    """Unit vectors H×W×3 as uint16: 0, 0, 0 where there is none (NaN), else 1 + (n + 1) / 2 · 65534."""
+    valid = np.isfinite(normals).all(axis=-1, keepdims=True)
+    scaled = (np.where(valid, normals, 0).clip(-1, 1) + 1) / 2
+    return np.where(valid, 1 + np.round(scaled * 65534), 0).astype(np.uint16)
+
+
+def save_rgb_16_bits(path: Path, values: np.ndarray) -> None:
+    """H×W×3 uint16 as a PNG whose red is channel 0; Pillow writes no such files. Raises OSError."""
+    written, data = cv2.imencode(".png", values[..., ::-1])
+    if not written:
+        raise OSError(f"{path}: could not be encoded as PNG")
+    path.write_bytes(data.tobytes())
+
+
+def save_ply(path: Path, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None) -> None:
+    """Points (N×3 float) with RGB colours (N×3 uint8), and normals where given, as binary PLY (little endian)."""
+    fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
+    columns = [points]
+    if normals is not None:
+        fields += [("nx", "<f4"), ("ny", "<f4"), ("nz", "<f4")]
+        columns.append(normals)
+    fields += [("red", "u1"), ("green", "u1"), ("blue", "u1")]
+    columns.append(colors)
+    vertices = np.empty(len(points), dtype=fields)
+    for (name, _), values in zip(fields, np.concatenate([column.T for column in columns]), strict=True):
+        vertices[name] = values
+    properties = [f"property {'uchar' if kind == 'u1' else 'float'} {name}" for name, kind in fields]
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}", *properties, "end_header", ""]
+    path.write_bytes("\n".join(header).encode("ascii") + vertices.tobytes())
+
+
+class KeypointTable:
+    """A table of keypoints, one row per point with the columns TABLE_COLUMNS: CSV or, with pyarrow, Parquet.
+
+    The file appears under its name when it is whole. Raises ModuleNotFoundError for Parquet without pyarrow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """path: ends in .csv or .parquet."""
+        self.path = path
+        self.part = path.with_name(path.name + ".part")
+        self.parquet: Any = None
+        if path.suffix == ".parquet":
+            try:
+                import pyarrow
+                import pyarrow.parquet
+            except ModuleNotFoundError as error:
+                message = "Parquet needs pyarrow: pip install pyarrow, or ask for csv"
+                raise ModuleNotFoundError(message, name="pyarrow") from error
+            kinds = ("string", "int64", "float64", "int64", "string", "float64", "float64", "float64")
+            self.schema = pyarrow.schema(list(zip(TABLE_COLUMNS, map(pyarrow.type_for_alias, kinds), strict=True)))
+            self.parquet = pyarrow.parquet.ParquetWriter(self.part, self.schema)
+        else:
+            self.file = self.part.open("w", newline="", encoding="utf-8")
+            self.csv = csv.writer(self.file)
+            self.csv.writerow(TABLE_COLUMNS)
+
+    def write(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Add rows in the order of the columns; None is an empty cell."""
+        if self.parquet is None:
+            self.csv.writerows(rows)
+            return
+        import pyarrow
+
+        columns = list(zip(*rows, strict=True)) or [()] * len(TABLE_COLUMNS)
+        arrays = [pyarrow.array(values, kind) for values, kind in zip(columns, self.schema.types, strict=True)]
+        self.parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=self.schema))
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        (self.file if self.parquet is None else self.parquet).close()
+        self.part.replace(self.path)
+
+
+def table_rows(
+    annotations: Iterable[dict[str, Any]], names: tuple[str, ...], file: str, frames: dict[int, Any]
+) -> list:
+    """Rows of KeypointTable out of COCO annotations with "person_id"; frames: image id -> (frame, seconds)."""
+    rows = []
+    for annotation in annotations:
+        if "keypoints" not in annotation:
+            continue
+        points = np.array(annotation["keypoints"]).reshape(-1, 3)
+        frame, seconds = frames[annotation["image_id"]]
+        for name, (x, y, _), score in zip(names, points.tolist(), annotation["keypoint_scores"], strict=True):
+            rows.append((file, frame, seconds, annotation["person_id"], name, x, y, score))
+    return rows

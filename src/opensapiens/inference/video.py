@@ -1,129 +1,140 @@
-"""Videos: frames in, one result per frame, people keep their numbers; an overlay video and a JSON of keypoints out."""
+"""Videos: frames in, one result per frame, people keep their numbers."""
 
 from __future__ import annotations
 
-import json
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from opensapiens.data.reading import ImageError
-from opensapiens.geometry.boxes import box_iou
-from opensapiens.inference.pipeline import People, boxes_around
-from opensapiens.inference.results import Person, Result
-from opensapiens.inference.saving import coco_keypoints
+from opensapiens.inference.following import CutFinder, follow
+from opensapiens.inference.pipeline import Frame, People
+from opensapiens.inference.prefetch import prefetch
+from opensapiens.inference.results import Result
+from opensapiens.inference.tracking import Tracker
 
-LOOK_AGAIN = 10  # frames after which the detector looks for people anew
-SAME_PERSON = 0.3  # intersection over union from which a box continues one of the frame before
+SEGMENT = 60  # frames that are predicted, written and resumed as one; nothing but the tracker reaches beyond them
+RESULTS_AHEAD = 2  # of the writer; a result of a large frame is tens of megabytes
 
 
 class VideoError(ImageError):
     """A video that cannot be read; the message says which and why."""
 
 
-def predict_video(people: People, path: str | Path, flip: bool = False) -> Iterator[Result]:
-    """One result per frame, in order.
+@dataclass(eq=False)
+class PredictedFrame:
+    """One frame: its number from 0, its time in seconds, whether it begins a scene, and what is in it."""
 
-    Between looks of the detector (every 10th frame, and whenever nobody is there) people are looked for where their
-    masks were one frame before. A person keeps its id as long as its box overlaps that of the frame before. Raises
-    VideoError for a file that is not a readable video, ModuleNotFoundError without the extra "video".
+    number: int
+    seconds: float
+    begins_scene: bool
+    result: Result
+
+
+def predict_video(
+    people: People, path: str | Path, flip: bool | None = None, detect_every: int = 10, smooth: bool = False
+) -> Iterator[Result]:
+    """One result per frame, in order; a person keeps its id as long as boxes or poses overlap, across short gaps too.
+
+    detect_every: the detector looks at every so many frames, at cuts and at the end of each 60 frames; in between
+    people move on straight lines. smooth: One-Euro filter on the keypoints. Raises VideoError for a file that is not a
+    readable video, ModuleNotFoundError without the extra "video".
     """
-    before: list[Person] = []
-    next_id = 1
-    for number, frame in enumerate(read_frames(path)):
-        boxes = boxes_around(before) if number % LOOK_AGAIN else np.empty((0, 4), np.float32)
-        result = people.predict_image(frame, boxes if len(boxes) else None, flip)
-        next_id = keep_ids(before, result.persons, next_id)
-        result.source = Path(path)
-        before = result.persons
-        yield result
+    tracker = new_tracker(people, smooth)
+    for frame in prefetch(predicted_frames(people, path, flip, detect_every), RESULTS_AHEAD):
+        tracker.update(frame.result.persons, frame.number, frame.seconds, frame.begins_scene)
+        yield frame.result
 
 
-def keep_ids(before: list[Person], now: list[Person], next_id: int) -> int:
-    """Give the people of this frame the ids of those of the frame before whose boxes they overlap most; new ones count
-    up.
+def new_tracker(people: People, smooth: bool) -> Tracker:
+    """A tracker for the keypoints of a pipeline."""
+    pose = people.model_of_task.get("pose")
+    keypoint_set = None if pose is None else pose.keypoint_set
+    return Tracker(None if keypoint_set is None else keypoint_set.sigmas, smooth)
 
-    Changes the ids in `now`; returns the next free id.
+
+def predicted_frames(
+    people: People, path: str | Path, flip: bool | None, detect_every: int, first: int = 0
+) -> Iterator[PredictedFrame]:
+    """Frames from number `first` on, a multiple of SEGMENT, with results whose ids mean nothing yet.
+
+    Each segment is predicted for itself, in the same batches whatever came before.
     """
-    overlaps = box_iou(
-        np.array([person.box for person in before]).reshape(-1, 4),
-        np.array([person.box for person in now]).reshape(-1, 4),
-    )
-    matched: dict[int, int] = {}
-    while overlaps.size and overlaps.max() >= SAME_PERSON:
-        old, new = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
-        matched[int(new)] = before[int(old)].id
-        overlaps[old], overlaps[:, new] = 0, 0
-    for index, person in enumerate(now):
-        if index in matched:
-            person.id = matched[index]
+    frames = enumerate(prefetch(read_frames(path), people.batch_size))
+    begins = CutFinder()
+    for number, (image, _) in islice(frames, first):
+        if number == first - 1:
+            begins(image)
+    while True:
+        taken: deque[tuple[int, float, bool]] = deque()
+        images = _noted(islice(frames, SEGMENT), begins, taken)
+        if people.finds_people_in_passing:
+            source: Iterator[Frame] = (Frame(image) for image, _ in images)
         else:
-            person.id, next_id = next_id, next_id + 1
-    return next_id
+            source = follow(images, people.detector, detect_every)
+        count = 0
+        for result in people.stream(source, flip):
+            assert isinstance(result, Result)
+            result.source = Path(path)
+            count += 1
+            yield PredictedFrame(*taken.popleft(), result)
+        if count < SEGMENT:
+            return
 
 
-def read_frames(path: str | Path) -> Iterator[np.ndarray]:
-    """Frames of a video, H×W×3 uint8 RGB, turned upright. Raises VideoError."""
-    av = _av()
+def _noted(
+    frames: Iterator[tuple[int, tuple[np.ndarray, float]]],
+    begins: CutFinder,
+    taken: deque[tuple[int, float, bool]],
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """The images and whether they begin a scene; what else is known of them is put into `taken`."""
+    for number, (image, seconds) in frames:
+        cut = begins(image)
+        taken.append((number, seconds, cut))
+        yield image, cut
+
+
+def read_frames(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
+    """Frames of a video, H×W×3 uint8 RGB, turned upright, with their time in seconds. Raises VideoError."""
+    av = pyav()
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(f"{path}: there is no picture in this file")
-            container.streams.video[0].thread_type = "AUTO"
-            for frame in container.decode(video=0):
+            stream = _video_stream(container, path)
+            stream.thread_type = "AUTO"
+            rate = Fraction(stream.average_rate or 25)
+            for number, frame in enumerate(container.decode(stream)):
                 turns = round(getattr(frame, "rotation", 0) / 90) % 4
-                yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+                seconds = float(number / rate) if frame.time is None else float(frame.time)
+                yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns)), seconds
     except av.FFmpegError as error:
         raise VideoError(f"{path}: not a readable video ({error.strerror})") from error
 
 
 def frame_count_and_rate(path: str | Path) -> tuple[int | None, Fraction]:
     """The number of frames that a video says it has (None: it does not), and frames per second. Raises VideoError."""
-    av = _av()
+    av = pyav()
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(f"{path}: there is no picture in this file")
-            stream = container.streams.video[0]
+            stream = _video_stream(container, path)
             return stream.frames or None, Fraction(stream.average_rate or 25)
     except av.FFmpegError as error:
         raise VideoError(f"{path}: not a readable video ({error.strerror})") from error
 
 
-def save_video(results: Iterator[Result], folder: Path, name: str, rate: Fraction) -> list[Path]:
-    """Write NAME_overlay.mp4 (pose, or else the first task there is) and NAME_keypoints.json as the results come.
-
-    The JSON is a list with, per frame, its number from 0 and the COCO annotations of its people. What came before an
-    error is written all the same. Returns the files.
-    """
-    av = _av()
-    folder.mkdir(parents=True, exist_ok=True)
-    video_path, json_path = folder / f"{name}_overlay.mp4", folder / f"{name}_keypoints.json"
-    frames: list[dict[str, Any]] = []
-    with av.open(str(video_path), "w") as container:
-        stream: Any = None
-        try:
-            for number, result in enumerate(results):
-                picture = next(iter(result.overlays().values()), result.image)
-                height, width = (size - size % 2 for size in picture.shape[:2])  # the encoder takes even sizes only
-                if stream is None:
-                    stream = container.add_stream("h264", rate=rate, options={"crf": "20"})
-                    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
-                container.mux(stream.encode(frame))
-                frames.append({"frame": number, "annotations": coco_keypoints(result, name)["annotations"]})
-        finally:
-            if stream is not None:
-                container.mux(stream.encode())
-            json_path.write_text(json.dumps(frames, separators=(",", ":")) + "\n")
-    return [video_path, json_path]
+def _video_stream(container, path: str | Path):  # type: ignore[no-untyped-def]  # PyAV is an extra
+    if not container.streams.video:
+        raise VideoError(f"{path}: there is no picture in this file")
+    return container.streams.video[0]
 
 
-def _av() -> ModuleType:
+def pyav() -> ModuleType:
+    """PyAV. Raises ModuleNotFoundError that says how to install it."""
     try:
         import av
     except ModuleNotFoundError as error:

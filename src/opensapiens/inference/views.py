@@ -1,26 +1,37 @@
-"""What a network sees of an image, and the way back: a person crop, or the whole image squashed."""
+"""What a network sees of an image, and the way back: a person crop, or the whole image squashed or letterboxed.
+
+Axes: C channels, H W pixels of the image or of a window of it, h w those of the network's input or of a map.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
 from opensapiens.geometry.boxes import center_and_scale
-from opensapiens.geometry.person_crop import invert, udp_warp_matrix, unwarp, warp
+from opensapiens.geometry.person_crop import udp_warp_matrix, warp
+from opensapiens.tasks.task import resize_maps
 
-STRIP_PIXELS = 1 << 18  # of a part map at a time: 28 channels of 4 bytes make 30 MB
+OUTLINE_PIXELS = 1 << 16  # of a part map at a time: 28 channels of 4 bytes, five times, make 37 MB
+
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class View:
     """One network input: which part of which image it shows.
 
-    matrix: (2, 3) image pixels -> input pixels. input_size: (height, width). image_size: (height, width).
-    center, scale: (2,) of the crop in image pixels. squashed: the whole image, stretched to the input size.
-    window: x1, y1, x2, y2, the whole pixels of the image that the view covers (x2, y2 exclusive; may be empty).
+    matrix: (2, 3) image pixels -> input pixels, without rotation. input_size: (height, width). image_size: (height,
+    width). center, scale: (2,) of the crop in image pixels. window: x1, y1, x2, y2, the whole pixels of the image that
+    the view covers (x2, y2 exclusive; may be empty). placed: for a view of the whole image, the rectangle of the input
+    (x1, y1, x2, y2) that it is resized to; None for a person crop. border: RGB around it. interpolation: of resizing.
     """
 
     matrix: np.ndarray
@@ -28,57 +39,110 @@ class View:
     scale: np.ndarray
     input_size: tuple[int, int]
     image_size: tuple[int, int]
-    window: tuple[int, int, int, int]
-    squashed: bool = False
+    window: Box
+    placed: Box | None = None
+    border: tuple[int, ...] = (0, 0, 0)
+    interpolation: Literal["linear", "bicubic"] = "linear"
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
-        """The network's input, height × width × 3 uint8, out of the H×W×3 uint8 image."""
-        if self.squashed:
+        """The network's input, h × w × 3 uint8, out of the H×W×3 uint8 image."""
+        if self.placed is None:
+            return warp(image, self.matrix, self.input_size)
+        left, top, right, bottom = self.placed
+        size = (right - left, bottom - top)
+        if self.interpolation == "bicubic":
+            resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        else:
+            resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        if resized.shape[:2] == self.input_size:
+            return resized
+        canvas = np.full((*self.input_size, 3), self.border, np.uint8)
+        canvas[top:bottom, left:right] = resized
+        return canvas
+
+    def to_window(self, maps_Chw: Tensor) -> np.ndarray:
+        """Float maps of the network, at any stride of the input, over the view's window of the image: (H, W, C).
+
+        Bilinear, first to the input's size and then to the image, as published; NaN where the window reaches beyond
+        the view.
+        """
+        maps_hwC = self._at_input_size(maps_Chw)
+        values = self._sample(maps_hwC)
+        values[~self._inside()] = torch.nan
+        return values.cpu().numpy()
+
+    def classes(self, logits_Chw: Tensor) -> np.ndarray:
+        """The channel with the largest of the values that to_window would give, (H, W) uint8; 0 outside the view.
+
+        Where the four values around a position have the same largest channel, so has everything between them: only
+        along the outlines of parts are values interpolated, and a few pixels of them at a time, since 28 channels of a
+        large photo would fill the memory.
+        """
+        logits_hwC = self._at_input_size(logits_Chw)
+        here = logits_hwC.argmax(dim=-1)
+        right = torch.cat([here[:, 1:], here[:, -1:]], dim=1)
+        alike = here == right
+        alike &= torch.cat([alike[1:], alike[-1:]]) & (here == torch.cat([here[1:], here[-1:]]))
+        low_x, high_x, weight_x = _neighbours(self._positions(0), logits_hwC.shape[1], logits_hwC.device)
+        low_y, high_y, weight_y = _neighbours(self._positions(1), logits_hwC.shape[0], logits_hwC.device)
+        labels = here.to(torch.uint8)[low_y][:, low_x]
+        outline = (~alike)[low_y][:, low_x].nonzero()
+        for y, x in (some.unbind(dim=1) for some in outline.split(OUTLINE_PIXELS)):
+            left, right_hand = (
+                torch.lerp(logits_hwC[low_y[y], columns], logits_hwC[high_y[y], columns], weight_y[y, None])
+                for columns in (low_x[x], high_x[x])
+            )
+            labels[y, x] = torch.lerp(left, right_hand, weight_x[x, None]).argmax(dim=-1).to(torch.uint8)
+        labels *= self._inside().to(labels.device)
+        return labels.cpu().numpy()
+
+    def _at_input_size(self, maps_Chw: Tensor) -> Tensor:
+        """Maps at the size of the input, of which only what shows the image is kept: (h, w, C)."""
+        maps = resize_maps(maps_Chw[None], self.input_size)[0]
+        if self.placed is not None:
+            left, top, right, bottom = self.placed
+            maps = maps[:, top:bottom, left:right]
+        return maps.permute(1, 2, 0).contiguous()
+
+    def _positions(self, axis: int) -> np.ndarray:
+        """Where the window's columns (axis 0) or rows (axis 1) lie in the map of _at_input_size, in its pixels."""
+        first, last = self.window[axis], self.window[axis + 2]
+        origin = self.placed[axis] if self.placed is not None else 0
+        return np.arange(first, last) * float(self.matrix[axis, axis]) + float(self.matrix[axis, 2]) - origin
+
+    def _inside(self) -> Tensor:
+        """(H, W) bool: pixels of the window whose centre falls on a pixel of the view; of a whole image all."""
+        x, y = self._positions(0), self._positions(1)
+        if self.placed is None:
             height, width = self.input_size
-            return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        return warp(image, self.matrix, self.input_size)
+            columns, rows = (x >= -0.5) & (x < width - 0.5), (y >= -0.5) & (y < height - 0.5)
+        else:
+            columns, rows = np.ones(len(x), bool), np.ones(len(y), bool)
+        return torch.from_numpy(rows[:, None] & columns)
 
-    def to_window(self, maps_CHW: np.ndarray) -> np.ndarray:
-        """Float maps (C, h, w) of the network, at any stride of the input, over the view's window of the image: (H, W,
-        C).
+    def _sample(self, maps_hwC: Tensor) -> Tensor:
+        """Bilinear values over the window, (H, W, C); beyond the map's edge its edge.
 
-        Bilinear, in one step from the map to the image; NaN where the window reaches beyond the view.
+        Views are not rotated, so rows and columns can be interpolated one after the other. For a whole image this is
+        what resizing with align_corners=False gives. cv2's warps would round positions to 1/32 of a pixel.
         """
-        left, top, right, bottom = self.window
-        matrix = self._to_map(maps_CHW.shape[1:], top)
-        return unwarp(maps_CHW.transpose(1, 2, 0), matrix, (bottom - top, right - left))
+        rows = _between(maps_hwC, self._positions(1), dim=0)
+        return _between(rows, self._positions(0), dim=1)
 
-    def classes(self, logits_CHW: np.ndarray) -> np.ndarray:
-        """The channel with the largest of the bilinear values at each pixel of the window, (H, W) uint8; 0 outside the
-        view.
 
-        In strips, since 28 channels of a large photo would fill the memory. And by cv2, several times faster than
-        to_window: that it rounds positions to 1/32 of a map pixel would show in a depth map, but not in the outline of
-        a part.
-        """
-        left, top, right, bottom = self.window
-        maps_HWC = np.ascontiguousarray(logits_CHW.transpose(1, 2, 0))
-        if (
-            self.squashed
-        ):  # its margin counts too: resizing repeats the outermost pixels, warping mixes them with the border
-            maps_HWC = np.pad(maps_HWC, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        labels = np.zeros((bottom - top, right - left), np.uint8)
-        rows = max(1, STRIP_PIXELS // max(1, right - left))
-        for first in range(0, bottom - top, rows):
-            last = min(first + rows, bottom - top)
-            matrix = invert(self._to_map(logits_CHW.shape[1:], top + first, margin=int(self.squashed)))
-            logits = warp(maps_HWC, matrix, (last - first, right - left), border=np.nan)
-            logits[np.isnan(logits)] = 0  # outside the view: all alike, and the first of equals is the background
-            labels[first:last] = torch.from_numpy(logits).argmax(dim=-1).numpy()
-        return labels
+def _between(maps: Tensor, positions: np.ndarray, dim: int) -> Tensor:
+    """Linear interpolation of maps along a dimension at positions in its pixels, which are clipped to it."""
+    low, high, weight = _neighbours(positions, maps.shape[dim], maps.device)
+    shape = [-1 if axis == dim else 1 for axis in range(maps.dim())]
+    return torch.lerp(maps.index_select(dim, low), maps.index_select(dim, high), weight.view(shape))
 
-    def _to_map(self, map_size: tuple[int, ...], first_row: int, margin: int = 0) -> np.ndarray:
-        """(2, 3): pixels of the window, from row first_row of the image on, -> pixels of a map with a margin around."""
-        # Map pixel k covers stride input pixels from k * stride on, as upsampling with align_corners=False has it.
-        stride_y, stride_x = self.input_size[0] / map_size[0], self.input_size[1] / map_size[1]
-        to_map = [[1 / stride_x, 0, 0.5 / stride_x - 0.5 + margin], [0, 1 / stride_y, 0.5 / stride_y - 0.5 + margin]]
-        from_window = np.array([[1, 0, self.window[0]], [0, 1, first_row], [0, 0, 1]])
-        return np.array(to_map) @ np.vstack([self.matrix, [0, 0, 1]]) @ from_window
+
+def _neighbours(positions: np.ndarray, length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixels of `length` ones on both sides of each position, and the weight of the second."""
+    clipped = positions.clip(0, length - 1)
+    low = np.floor(clipped).astype(np.int64)
+    high, weight = np.minimum(low + 1, length - 1), (clipped - low).astype(np.float32)
+    return tuple(torch.from_numpy(values).to(device) for values in (low, high, weight))  # type: ignore[return-value]
 
 
 def person_view(box: np.ndarray, image_size: tuple[int, int], input_size: tuple[int, int], padding: float) -> View:
@@ -92,10 +156,28 @@ def person_view(box: np.ndarray, image_size: tuple[int, int], input_size: tuple[
     return View(matrix, center, scale, input_size, image_size, (left, top, right, bottom))
 
 
-def squashed_view(image_size: tuple[int, int], input_size: tuple[int, int]) -> View:
-    """The whole image, stretched without regard to its aspect, as the published dense models take it."""
+def whole_image_view(
+    image_size: tuple[int, int],
+    input_size: tuple[int, int],
+    keep_aspect: bool = False,
+    border: Sequence[float] = (0, 0, 0),
+    interpolation: Literal["linear", "bicubic"] = "linear",
+) -> View:
+    """The whole image: stretched without regard to its aspect, as the published dense models take it, or letterboxed.
+
+    keep_aspect: as large as it fits, in the middle, the rest of the input in the colour `border` (RGB 0-255).
+    """
     height, width = image_size
-    ratio = np.array([input_size[1] / width, input_size[0] / height])
-    matrix = np.array([[ratio[0], 0, (ratio[0] - 1) / 2], [0, ratio[1], (ratio[1] - 1) / 2]], np.float32)
+    size = np.array([input_size[1], input_size[0]])
+    if keep_aspect:
+        zoom = min(size[0] / width, size[1] / height)
+        size = np.clip(np.round(np.array([width, height]) * zoom).astype(int), 1, size)
+    left, top = (np.array([input_size[1], input_size[0]]) - size) // 2
+    ratio = size / np.array([width, height])
+    # Half-pixel centres, as cv2.resize and torch's interpolate have them.
+    offset = (ratio - 1) / 2 + [left, top]
+    matrix = np.array([[ratio[0], 0, offset[0]], [0, ratio[1], offset[1]]])
     center, scale = np.array([width, height], np.float32) / 2, np.array([width, height], np.float32)
-    return View(matrix, center, scale, input_size, image_size, (0, 0, width, height), squashed=True)
+    placed = (int(left), int(top), int(left + size[0]), int(top + size[1]))
+    colour = tuple(round(value) for value in border)
+    return View(matrix, center, scale, input_size, image_size, (0, 0, width, height), placed, colour, interpolation)

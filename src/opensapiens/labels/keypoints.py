@@ -8,6 +8,7 @@ from the tip to the root, the right hand comes first, and the wrists stand behin
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -69,21 +70,31 @@ def read_keypoint_set(name: str, keypoints: Path | Traversable, limbs: Path | Tr
     missing or a file has no rows.
     """
     rows = read_rows(keypoints, KEYPOINT_COLUMNS)
-    names = unique_names(rows, str(keypoints))
     links = read_rows(limbs, LIMB_COLUMNS) if limbs is not None else []
+    return keypoint_set_of_rows(name, rows, links, str(keypoints))
+
+
+def keypoint_set_of_rows(name: str, rows: list[dict[str, str]], limbs: list[dict[str, str]], where: str) -> KeypointSet:
+    """A keypoint set from rows with the columns of the CSV files; `where` names their origin in errors. ValueError as
+    `read_keypoint_set`."""
+    if not rows:
+        raise ValueError(f"{where}: no points")
+    names = unique_names(rows, where)
+    ends = [[position(row[end], names, f"{where}, limbs") for end in ("start", "end")] for row in limbs]
+    sigmas = parse_numbers([row["sigma"] for row in rows], f"{where}, sigma")
+    if not (sigmas > 0).all():
+        raise ValueError(f"{where}: every sigma must be above 0")
     return KeypointSet(
         name=name,
         names=names,
-        flip_indices=mirror_indices(rows, names, str(keypoints)),
-        sigmas=np.array([row["sigma"] for row in rows], dtype=np.float32),
+        flip_indices=mirror_indices(rows, names, where),
+        sigmas=sigmas,
         body_halves=tuple(row["body_half"] for row in rows),
         groups=tuple(row["group"] for row in rows),
-        joint_weights=np.array([row["joint_weight"] for row in rows], dtype=np.float32),
-        colors=parse_colors([row["color"] for row in rows]),
-        limbs=np.array(
-            [[position(row[end], names, str(limbs)) for end in ("start", "end")] for row in links], dtype=np.int64
-        ).reshape(-1, 2),
-        limb_colors=parse_colors([row["color"] for row in links]),
+        joint_weights=parse_numbers([row["joint_weight"] for row in rows], f"{where}, joint_weight"),
+        colors=parse_colors([row["color"] for row in rows], where),
+        limbs=np.array(ends, dtype=np.int64).reshape(-1, 2),
+        limb_colors=parse_colors([row["color"] for row in limbs], f"{where}, limbs"),
     )
 
 
@@ -124,8 +135,22 @@ def mirror_indices(rows: list[dict[str, str]], names: tuple[str, ...], where: st
     return mirrors
 
 
-def parse_colors(colors: list[str]) -> np.ndarray:
-    """#rrggbb strings -> (N, 3) uint8 RGB."""
+def parse_numbers(values: list[str], where: str) -> np.ndarray:
+    """Text -> (N,) float32. ValueError for what is no finite number of at least 0."""
+    try:
+        numbers = np.array([float(value) for value in values], dtype=np.float32)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise ValueError(f"{where}: numbers must be finite and not below 0")
+    return numbers
+
+
+def parse_colors(colors: list[str], where: str) -> np.ndarray:
+    """#rrggbb strings -> (N, 3) uint8 RGB. ValueError for anything else."""
+    wrong = [color for color in colors if not re.fullmatch(r"#?[0-9a-fA-F]{6}", color)]
+    if wrong:
+        raise ValueError(f"{where}: {wrong[0]!r} is no colour such as #ff8000")
     return np.array([list(bytes.fromhex(color.removeprefix("#"))) for color in colors], dtype=np.uint8).reshape(-1, 3)
 
 

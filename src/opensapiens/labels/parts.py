@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
 
-from opensapiens.labels.keypoints import TABLES, mirror_indices, parse_colors, read_rows, unique_names
+from opensapiens.labels.keypoints import (
+    TABLES,
+    mirror_indices,
+    parse_colors,
+    parse_numbers,
+    read_rows,
+    unique_names,
+)
+
+PART_COLUMNS = ("name", "mirror", "loss_weight", "color")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +52,43 @@ def read_part_set(name: str, table: Path | Traversable) -> PartSet:
     ValueError when a name is repeated or unknown, or mirrored classes do not point at each other,
     when a column is missing or the file has no rows.
     """
-    rows = read_rows(table, ("name", "mirror", "loss_weight", "color"))
-    names = unique_names(rows, str(table))
+    return part_set_of_rows(name, read_rows(table, PART_COLUMNS), str(table))
+
+
+def part_set_of_rows(name: str, rows: list[dict[str, str]], where: str) -> PartSet:
+    """A part set from rows with the columns of the CSV file; `where` names their origin in errors. ValueError as
+    `read_part_set`, and for more than 255 classes: they are stored in a byte, of which 255 means "ignore"."""
+    if not 0 < len(rows) <= 255:
+        raise ValueError(f"{where}: {len(rows)} classes; there must be 1 to 255")
+    names = unique_names(rows, where)
     return PartSet(
         name=name,
         names=names,
-        colors=parse_colors([row["color"] for row in rows]),
-        flip_indices=mirror_indices(rows, names, str(table)),
-        loss_weights=np.array([row["loss_weight"] for row in rows], dtype=np.float32),
+        colors=parse_colors([row["color"] for row in rows], where),
+        flip_indices=mirror_indices(rows, names, where),
+        loss_weights=parse_numbers([row["loss_weight"] for row in rows], f"{where}, loss_weight"),
     )
 
 
 SAPIENS_28 = read_part_set("sapiens_28", TABLES / "sapiens_28_parts.csv")
 PART_SETS = {SAPIENS_28.name: SAPIENS_28}
+
+
+IGNORED = 255
+"""The number in a label map that means "not labelled": it counts for nothing."""
+
+
+def part_lookup(source: PartSet, target: PartSet, renamed: Mapping[str, str] | None = None) -> np.ndarray:
+    """(256,) uint8: the class of `target` for each number in a label map of `source`; `table[parts]` converts one.
+
+    Classes are the same when their names are, apart from case; `renamed` adds pairs {name in source: name in target}
+    (several source classes may go to one). A class that the target lacks becomes 255, "ignore": it is not taught as
+    background. KeyError for a name in `renamed` that a set lacks.
+    """
+    of_name = {name.lower(): number for number, name in enumerate(target.names)}
+    table = np.full(256, IGNORED, np.uint8)
+    for number, name in enumerate(source.names):
+        table[number] = of_name.get(name.lower(), IGNORED)
+    for old, new in (renamed or {}).items():
+        table[source.index(old)] = target.index(new)
+    return table

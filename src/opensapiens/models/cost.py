@@ -1,7 +1,8 @@
-"""What a model costs: parameters and floating-point operations, computed from its config alone."""
+"""What a model costs: parameters, floating-point operations and bytes, computed from its config alone."""
 
 from torch import nn
 
+from .masked_autoencoder import kept_patches
 from .upsampling_head import UpsamplingHead
 from .vit import ViTConfig
 
@@ -56,3 +57,54 @@ def full_flops(config: ViTConfig, heads: tuple[UpsamplingHead, ...] = ()) -> int
     patches = rows * columns * 3 * config.patch_size**2 * config.embed_dim
     backbone = patches + linear_multiply_adds(config, tokens) + attention
     return 2 * (backbone + sum(head_multiply_adds(head, (rows, columns)) for head in heads))
+
+
+def masked_autoencoder_flops(config: ViTConfig, decoder: ViTConfig, mask_ratio: float) -> int:
+    """Floating-point operations of one image through masked pretraining, forward only; a multiply-add counts as two.
+
+    The encoder sees the kept patches and the class token, the decoder all of them. decoder: its width, layers and
+    heads; its other values are not used but for mlp_ratio.
+    """
+    rows, columns = config.grid()
+    patches, values = rows * columns, 3 * config.patch_size**2
+    kept = kept_patches(patches, mask_ratio)
+    multiply_adds = (
+        patches * values * config.embed_dim + (patches + 1) * decoder.embed_dim * values
+    )  # pixels in and out
+    multiply_adds += (kept + 1) * config.embed_dim * decoder.embed_dim
+    for part, tokens in ((config, kept + 1), (decoder, patches + 1)):
+        multiply_adds += linear_multiply_adds(part, tokens) + part.layers * 2 * tokens**2 * part.embed_dim
+    return 2 * multiply_adds
+
+
+def block_activation_bytes(config: ViTConfig, tokens: int, half: bool) -> int:
+    """Bytes that one block keeps for its backward pass, with fused attention.
+
+    half: matrix products take 16-bit inputs; the residual stream and what the norms take stay float32, as autocast has
+    it. In units of tokens times width: the inputs of both norms (4 bytes each), the inputs of the four linear layers
+    (1 + 1 + 1 + 4 widths), queries, keys and values (3 widths), and the input of the GELU (4 widths).
+    """
+    narrow = 2 if half else 4
+    norms = 2 * 4
+    per_width = norms + narrow * (1 + 3 + 1 + 1 + 4 + 4)
+    softmax_and_norm_statistics = 4 * (config.heads + 2 * 2)
+    return tokens * (config.embed_dim * per_width + softmax_and_norm_statistics)
+
+
+def head_activation_bytes(head: UpsamplingHead, grid: tuple[int, int], half: bool) -> int:
+    """Bytes that a head keeps for its backward pass over features of a grid (rows, columns).
+
+    Of each layer but the last its output before and after the norm, in float32, and after the SiLU as the next layer
+    takes it; with half, that and the features are 16-bit (autocast on a GPU runs the norm in float32).
+    """
+    narrow = 2 if half else 4
+    pixels = grid[0] * grid[1]
+    layers = (*head.deconvs, *head.convs, head.output)
+    first = layers[0].weight.shape  # (in, out, 4, 4) of a transposed convolution, (out, in, 1, 1) of the others
+    total = pixels * (first[0] if isinstance(layers[0], nn.ConvTranspose2d) else first[1]) * narrow
+    for layer in layers[:-1]:
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        if transposed:
+            pixels *= layer.stride[0] * layer.stride[1]
+        total += pixels * layer.weight.shape[1 if transposed else 0] * (4 + 4 + narrow)
+    return total

@@ -19,12 +19,15 @@ class HumanModel(nn.Module):
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
 
-    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, seeds_B: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Maps of the named heads, by default of all.
 
         Args:
             images_B3HW: normalised RGB images.
             heads: names of the heads to run.
+            seeds_B: one int64 for each image, from which what training draws at random follows (heads' dropout).
 
         Returns:
             head name -> (B, channels, h, w) raw maps, each at its head's own stride.
@@ -37,4 +40,6 @@ class HumanModel(nn.Module):
         if missing:
             raise KeyError(f"no head named {', '.join(missing)}; the model has {', '.join(self.heads)}")
         features = self.backbone(images_B3HW)
-        return {name: self.heads[name](features) for name in names}
+        if seeds_B is None:
+            return {name: self.heads[name](features) for name in names}
+        return {name: self.heads[name](features, seeds_B + number) for number, name in enumerate(names)}

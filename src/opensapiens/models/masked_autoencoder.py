@@ -3,20 +3,22 @@
 Axes in names: B batch, N patches, K kept patches, D width, P values of a patch (rows, columns, channels).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .position_embedding import sincos_2d
+from .sample_noise import sample_uniform
 from .vit import LAYER_NORM_EPS, Block, VisionTransformer, ViTConfig, initialise_transformer
 
+HEAD = "masked_pretraining"
 MLP_RATIO = 4
 TARGET_EPS = 1e-6
 
 
-@dataclass(frozen=True)
-class Masking:
+class Masking(NamedTuple):
     """Which patches the encoder sees.
 
     Attributes:
@@ -30,27 +32,42 @@ class Masking:
     mask_BN: Tensor
 
 
-@dataclass(frozen=True)
-class MaskedAutoencoderOutput:
-    """What one pass computes.
+class MaskedAutoencoderOutput(NamedTuple):
+    """What one pass computes. Tuples: the hooks of sharded training find the tensors in them.
 
     Attributes:
         latent_BKD: encoder output, class token first, kept patches in the order of the masking.
         prediction_BNP: predicted patches.
+        target_BNP: what they should be: the images' patches, each normalised by itself.
         masking: which patches were hidden.
     """
 
     latent_BKD: Tensor
     prediction_BNP: Tensor
+    target_BNP: Tensor
     masking: Masking
 
 
+class MaskRatioError(ValueError):
+    """A share of patches to hide that leaves nothing to see or nothing to predict."""
+
+
+def kept_patches(patches: int, mask_ratio: float) -> int:
+    """How many of an image's patches the encoder sees: int(patches * (1 - mask_ratio)), as published.
+
+    Raises:
+        MaskRatioError: none, or all.
+    """
+    kept = int(patches * (1 - mask_ratio))
+    if not 1 <= kept < patches:
+        raise MaskRatioError(f"a mask ratio of {mask_ratio} keeps {'none' if kept < 1 else 'all'} of {patches} patches")
+    return kept
+
+
 def draw_masking(noise_BN: Tensor, mask_ratio: float) -> Masking:
-    """Keep the patches of lowest noise: int(N * (1 - mask_ratio)) of each image."""
-    kept = int(noise_BN.shape[1] * (1 - mask_ratio))
-    if kept < 1:
-        raise ValueError(f"a mask ratio of {mask_ratio} keeps none of {noise_BN.shape[1]} patches")
-    order = noise_BN.argsort(dim=1)
+    """Keep the patches of lowest noise, as many of each image as `kept_patches` says."""
+    kept = kept_patches(noise_BN.shape[1], mask_ratio)
+    order = noise_BN.argsort(dim=1, stable=True)  # equal numbers must not fall differently on another device
     restore = order.argsort(dim=1)
     return Masking(order[:, :kept], restore, (restore >= kept).float())
 
@@ -77,12 +94,6 @@ def normalised_patches(images_BCHW: Tensor, patch_size: int) -> Tensor:
     return (patches - mean) / (variance + TARGET_EPS).sqrt()
 
 
-def reconstruction_loss(prediction_BNP: Tensor, target_BNP: Tensor, mask_BN: Tensor) -> Tensor:
-    """Mean squared error of a patch, averaged over the masked patches of the batch. Scalar."""
-    per_patch = (prediction_BNP - target_BNP).square().mean(dim=-1)
-    return (per_patch * mask_BN).sum() / mask_BN.sum()
-
-
 class Decoder(nn.Module):
     """The light transformer that turns the latent of the kept patches into all patches' pixels."""
 
@@ -90,7 +101,8 @@ class Decoder(nn.Module):
         super().__init__()
         self.embedding = nn.Linear(config.embed_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, embed_dim))
-        nn.init.normal_(self.mask_token, std=0.02)
+        if not self.mask_token.is_meta:  # drawing there would import PyTorch's compiler
+            nn.init.normal_(self.mask_token, std=0.02)
         self.position_embedding = nn.Parameter(
             sincos_2d(embed_dim, config.grid(), class_token=True), requires_grad=False
         )
@@ -149,26 +161,36 @@ class MaskedAutoencoder(nn.Module):
         visible = tokens.gather(1, masking.kept_BK.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
         return self.encoder.encode(self.encoder.prepend_class_token(visible, class_position))
 
-    def forward(self, images_B3HW: Tensor, noise_BN: Tensor | None = None) -> MaskedAutoencoderOutput:
+    def forward(
+        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, seeds_B: Tensor | None = None
+    ) -> dict[str, MaskedAutoencoderOutput]:
+        """What training calls, as it calls a HumanModel: the one "head" of this model is named `HEAD`.
+
+        Args:
+            images_B3HW: normalised RGB images of the config's size.
+            heads: not looked at.
+            seeds_B: int64, from which each image's hidden patches follow; None: the global generator.
+        """
+        rows, columns = self.encoder.config.grid()
+        if seeds_B is None:
+            noise = torch.rand(images_B3HW.shape[0], rows * columns, device=images_B3HW.device)
+        else:
+            noise = sample_uniform(seeds_B, rows * columns)
+        return {HEAD: self.reconstruct(images_B3HW, noise)}
+
+    def reconstruct(self, images_B3HW: Tensor, noise_BN: Tensor) -> MaskedAutoencoderOutput:
         """Hide patches and predict them.
 
         Args:
             images_B3HW: normalised RGB images of the config's size.
-            noise_BN: a number per patch that decides what is hidden; drawn from the global generator by default.
+            noise_BN: a number per patch that decides what is hidden: those of lowest noise are kept.
         """
         config = self.encoder.config
         if tuple(images_B3HW.shape[2:]) != config.image_size:
             raise ValueError(
                 f"images of {tuple(images_B3HW.shape[2:])} pixels given, the model is for {config.image_size}"
             )
-        if noise_BN is None:
-            rows, columns = config.grid()
-            noise_BN = torch.rand(images_B3HW.shape[0], rows * columns, device=images_B3HW.device)
         masking = draw_masking(noise_BN, self.mask_ratio)
         latent = self.encode_visible(images_B3HW, masking)
-        return MaskedAutoencoderOutput(latent, self.decoder(latent, masking.restore_BN), masking)
-
-    def loss(self, images_B3HW: Tensor, output: MaskedAutoencoderOutput) -> Tensor:
-        """Published loss of one pass over the normalised images it was given: targets normalised patch by patch."""
-        target = normalised_patches(images_B3HW, self.encoder.config.patch_size)
-        return reconstruction_loss(output.prediction_BNP, target, output.masking.mask_BN)
+        prediction = self.decoder(latent, masking.restore_BN)
+        return MaskedAutoencoderOutput(latent, prediction, normalised_patches(images_B3HW, config.patch_size), masking)

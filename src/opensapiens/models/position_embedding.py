@@ -50,8 +50,14 @@ def resize_position_embedding(position_1ND: Tensor, source: tuple[int, int], tar
     Returns:
         (1, target rows * target columns, D); the argument itself when the grids are the same.
     """
-    if source == target:
-        return position_1ND
+    return position_1ND if source == target else bicubic_position_embedding(position_1ND, source, target)
+
+
+def bicubic_position_embedding(position_1ND: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
+    """What resize_position_embedding does between unequal grids; for equal ones it changes nothing but the last digit.
+
+    Of use alone where the grid wanted is not known yet: in a graph that takes images of any size.
+    """
     _, length, width = position_1ND.shape
     if length != source[0] * source[1]:
         raise ValueError(f"a position embedding of {length} rows does not fit a grid of {source[0]}x{source[1]}")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .sample_noise import sample_uniform
+
 INSTANCE_NORM_EPS = 1e-5
 
 
@@ -68,14 +70,20 @@ class UpsamplingHead(nn.Module):
         self.output = nn.Conv2d(width, out_channels, 1)
         _start(self.output, std=0.01)
 
-    def forward(self, features_BDHW: Tensor) -> Tensor:
-        """Backbone features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n)."""
+    def forward(self, features_BDHW: Tensor, seeds_B: Tensor | None = None) -> Tensor:
+        """Backbone features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n).
+
+        seeds_B: int64, from which a sample's dropped channels are drawn in training; None: the global generator.
+        """
         maps = features_BDHW
         for layer in (*self.deconvs, *self.convs):
             maps = layer(maps)
             # Groups of one channel are instance normalisation; this kernel is quicker and keeps the memory format.
             maps = F.silu(F.group_norm(maps, maps.shape[1], eps=INSTANCE_NORM_EPS))
-        if self.dropout:
+        if self.dropout and self.training and seeds_B is not None:
+            kept = sample_uniform(seeds_B, maps.shape[1]) >= self.dropout
+            maps = maps * (kept / (1 - self.dropout))[:, :, None, None].to(maps.dtype)
+        elif self.dropout:
             maps = F.dropout2d(maps, self.dropout, self.training)
         return self.output(maps)
 
@@ -93,6 +101,11 @@ def published_head(task: str, embed_dim: int, out_channels: int) -> UpsamplingHe
     shape = PUBLISHED_HEADS[task]
     head = UpsamplingHead(embed_dim, out_channels, shape.deconv_channels, shape.conv_channels, shape.dropout)
     if task == "pose":
-        for layer in (*head.deconvs, *head.convs, head.output):
-            _start(layer, std=0.001)
+        start_as_published_pose(head)
     return head
+
+
+def start_as_published_pose(head: UpsamplingHead) -> None:
+    """The published start of pose heads: every convolution Normal(0, 0.001), biases 0."""
+    for layer in (*head.deconvs, *head.convs, head.output):
+        _start(layer, std=0.001)

@@ -156,7 +156,8 @@ class VisionTransformer(nn.Module):
         self.patch_embedding = PatchConvolution(config)
         if config.class_token:
             self.class_token = nn.Parameter(torch.empty(1, 1, config.embed_dim))
-            nn.init.normal_(self.class_token, std=0.02)
+            if not self.class_token.is_meta:  # drawing there would import PyTorch's compiler
+                nn.init.normal_(self.class_token, std=0.02)
         # Published: a truncated normal of 0.02 when there is no checkpoint. Beside patch embeddings that are sixty
         # times larger the blocks could not tell where a patch is; with the table of pretraining they can from the first
         # step, and nano's pose loss fell about twice as fast at first.

@@ -50,10 +50,13 @@ def _noise(rng: np.random.Generator, size: tuple[int, int], roughness: float, ch
     while cells < max(size):
         coarse = rng.random((cells, max(2, round(cells * size[1] / size[0])), channels), np.float32)
         octave = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC).reshape(*size, channels)
-        total += octave * np.float32(cells ** (-roughness))
+        octave *= np.float32(cells ** (-roughness))
+        total += octave
         cells *= 2
     low, high = total.min(), total.max()
-    return (total - low) / (high - low)
+    total -= low
+    total /= high - low
+    return total
 
 
 def _room(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:

@@ -99,13 +99,13 @@ class BodyModel:
             face["mouthSmileLeft"] = face["mouthSmileRight"] = float(rng.uniform(0.2, 1.0))
         return face
 
-    def vertices(self, people: list[Person]) -> np.ndarray:
+    def vertices(self, people: list[Person], batch: int = BATCH) -> np.ndarray:
         """Posed vertices (N, 19158, 3) float32, metres: z up, lowest point of the body at 0, middle over the origin."""
-        return np.concatenate([self._evaluate(people[i : i + BATCH]) for i in range(0, len(people), BATCH)])
+        return np.concatenate([self._evaluate(people[i : i + batch], batch) for i in range(0, len(people), batch)])
 
-    def _evaluate(self, people: list[Person]) -> np.ndarray:
-        padded = people + [people[-1]] * (BATCH - len(people))
-        pose = torch.eye(4).repeat(BATCH, len(self.bones), 1, 1)
+    def _evaluate(self, people: list[Person], batch: int) -> np.ndarray:
+        padded = people + [people[-1]] * (batch - len(people))
+        pose = torch.eye(4).repeat(batch, len(self.bones), 1, 1)
         for i, person in enumerate(padded):
             pose[i, :, :3, :3] = torch.from_numpy(person.pose)
             turn = rotation_about(np.array([0, 0, 1.0]), person.yaw)

@@ -55,7 +55,8 @@ class Outfit:
 
 @dataclass(frozen=True)
 class Surface:
-    """Part of a person or a thing, ready to render; see rasterizer.Mesh. material: one for all triangles."""
+    """Part of a person or a thing, ready to render; see rasterizer.Mesh. material: one for all triangles; normals:
+    computed from the triangles when not given."""
 
     vertices: np.ndarray
     texture: np.ndarray
@@ -64,6 +65,7 @@ class Surface:
     triangles: np.ndarray
     parts: np.ndarray
     material: Material
+    normals: np.ndarray | None = None
 
 
 class Wardrobe:

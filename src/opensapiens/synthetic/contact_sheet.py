@@ -26,13 +26,19 @@ def contact_sheet(folder: Path | str) -> np.ndarray:
         image = cv2.resize(frame["jpg"], None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
         points = image
         for person in frame["json"]["persons"]:
+            if person["keypoints"] is None:
+                continue
             keypoints = np.array(person["keypoints"])
             points = draw_keypoints(points, keypoints[:, :2] * ENLARGED, keypoints[:, 2] / 2, SAPIENS_308, 0.75)
         somebody = frame["instances.png"] > 0
         depth = np.where(somebody, frame["depth.png"] * frame["json"]["depth_scale"], np.nan)
         normals = np.where(somebody[..., None], frame["normals.png"] / 127.5 - 1, np.nan)
-        parts = draw_parts(np.full_like(frame["jpg"], 30), frame["parts.png"], SAPIENS_28, opacity=1.0)
+        labels = frame.get("parts.png", np.zeros(somebody.shape, np.uint8))
+        parts = draw_parts(np.full_like(frame["jpg"], 30), labels, SAPIENS_28, opacity=1.0)
         for row, picture in zip(rows, (image, points, parts, depth_colors(depth), normal_colors(normals)), strict=True):
             row.append(picture)
-    titles = [title for title in ("image", "points", "parts", "depth", "normals") for _ in rows[0]]
-    return sheet([picture for row in rows for picture in row], titles, height=320, columns=len(rows[0]))
+    titled = list(zip(("image", "points", "parts", "depth", "normals"), rows, strict=True))
+    if "parts.png" not in dataset.read_bytes(0):  # of scans, points and parts are not known
+        titled = [(title, row) for title, row in titled if title not in ("points", "parts")]
+    titles = [title for title, row in titled for _ in row]
+    return sheet([picture for _, row in titled for picture in row], titles, height=320, columns=len(rows[0]))

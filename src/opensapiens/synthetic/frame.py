@@ -1,5 +1,6 @@
 """From a scene to a picture with exact labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 from opensapiens.synthetic.anatomy import VERTEX_COUNT
 from opensapiens.synthetic.backdrop import draw_backdrop
 from opensapiens.synthetic.clothing import Wardrobe
-from opensapiens.synthetic.rasterizer import Rendering, render, silhouette
+from opensapiens.synthetic.environment import Backdrop
+from opensapiens.synthetic.rasterizer import Camera, Rendering, render, silhouette
 from opensapiens.synthetic.scene import Scene, ScenePlan
 
 COVER = 0.03
@@ -22,48 +24,71 @@ LEAST_VISIBLE = 0.25
 @dataclass(frozen=True)
 class Frame:
     """An image (H, W, 3) uint8 RGB and its labels: instances and parts (H, W) uint8, depth (H, W) metres and normals
-    (H, W, 3) with NaN where nobody is, and the record with camera and persons (see data/shards.py)."""
+    (H, W, 3) with NaN where nobody is, and the record with camera and persons (see data/shards.py). Of scans the parts
+    are not known: None."""
 
     image: np.ndarray
     instances: np.ndarray
-    parts: np.ndarray
+    parts: np.ndarray | None
     depth: np.ndarray
     normals: np.ndarray
     record: dict[str, Any]
 
 
-def photograph(rng: np.random.Generator, scene: Scene, plan: ScenePlan, wardrobe: Wardrobe) -> Frame:
-    """Renders a scene before a backdrop, with a camera's faults, and reads off the labels."""
+Describe = Callable[[np.ndarray, np.ndarray], list[dict[str, Any]]]
+"""The persons of a record, from instances (H, W) and the depth (H, W) of all that was rendered."""
+
+
+def photograph(
+    rng: np.random.Generator,
+    scene: Scene,
+    describe: Describe,
+    backdrop: Backdrop | None = None,
+    parts_known: bool = True,
+) -> Frame:
+    """Renders a scene before a backdrop, procedural if none is given, with a camera's faults, and reads the labels."""
     rendering = render(scene.mesh, scene.materials, scene.camera, scene.light, scene.ground)
     hit = rendering.triangle >= 0
     instances = np.where(hit, scene.mesh.instance[rendering.triangle], 0).astype(np.uint8)
     people = instances > 0
-    parts = np.where(people, scene.mesh.part[rendering.triangle], 0).astype(np.uint8)
+    parts = np.where(people, scene.mesh.part[rendering.triangle], 0).astype(np.uint8) if parts_known else None
     depth = np.where(people, rendering.depth, np.nan).astype(np.float32)
     normals = np.where(people[..., None], rendering.normals, np.nan).astype(np.float32)
-    image = _develop(rng, rendering, people)
+    image = _develop(rng, rendering, people, backdrop)
     camera = scene.camera
     record = {
         "width": camera.size[1],
         "height": camera.size[0],
         "depth_scale": 0.001,
         "camera": {"fx": camera.focal, "fy": camera.focal, "cx": camera.center[0], "cy": camera.center[1]},
-        "persons": _persons(scene, plan, wardrobe, instances, rendering.depth),
+        "persons": describe(instances, rendering.depth),
     }
     return Frame(image, instances, parts, depth, normals, record)
 
 
-def _develop(rng: np.random.Generator, rendering: Rendering, people: np.ndarray) -> np.ndarray:
+def _develop(
+    rng: np.random.Generator, rendering: Rendering, people: np.ndarray, backdrop: Backdrop | None
+) -> np.ndarray:
     """Linear light to an 8-bit picture: exposure, white balance, tone, lens and sensor."""
     size = people.shape
-    color, cover = rendering.color, rendering.covered[..., None]
+    color, cover = rendering.color, cv2.merge([rendering.covered] * 3)  # numpy is slow along an axis of three
     seen = people if people.any() else rendering.covered > 0
     level = float(np.median(color[seen])) if seen.any() else 0.3
     exposure = rng.uniform(0.08, 0.4) / max(level, 0.02) if rng.random() < 0.5 else rng.uniform(0.7, 1.3)
     balance = np.clip(exposure, 0.3, 4.0) * rng.normal(1, 0.05, 3)
-    shown = np.maximum(color * balance.astype(np.float32), 0)
-    shown = cv2.pow(np.minimum(shown / (1 + np.float32(rng.uniform(0, 0.3)) * shown), 1), 1 / 2.2)
-    picture = shown * cover + draw_backdrop(rng, size) * (1 - cover)
+    shoulder = np.float32(rng.uniform(0, 0.3))
+    gains = np.tile(balance.astype(np.float32), (size[1], 1))
+
+    def show(light: np.ndarray) -> np.ndarray:
+        shown = np.maximum(light * gains, 0)
+        return cv2.pow(np.minimum(shown / (1 + shoulder * shown), 1), 1 / 2.2)
+
+    shown = show(color)
+    if backdrop is None:
+        behind = draw_backdrop(rng, size)
+    else:
+        behind = show(backdrop.picture) if backdrop.linear else backdrop.picture
+    picture = shown * cover + behind * (1 - cover)
     if rng.random() < 0.4:
         picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.9) * size[0] / 320)
     if rng.random() < 0.4:
@@ -74,44 +99,67 @@ def _develop(rng: np.random.Generator, rendering: Rendering, people: np.ndarray)
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
-def _persons(
-    scene: Scene, plan: ScenePlan, wardrobe: Wardrobe, instances: np.ndarray, depth: np.ndarray
+def describe_people(
+    scene: Scene, plan: ScenePlan, wardrobe: Wardrobe, parameters: bool, instances: np.ndarray, depth: np.ndarray
 ) -> list[dict[str, Any]]:
-    height, width = instances.shape
+    """The records of people in sight; with `parameters` also their bodies and where their points are in space."""
     persons = []
     for i, person in enumerate(plan.people):
         mask = instances == i + 1
-        visible = int(mask.sum())
-        alone = int(silhouette(scene.mesh, scene.camera, i + 1).sum())
-        if visible < LEAST_PIXELS or visible < LEAST_VISIBLE * alone:
+        seen = describe_visible(scene, i + 1, mask, scene.bodies[i, :VERTEX_COUNT:5])
+        if seen is None:
             continue
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        outline = scene.camera.project(scene.bodies[i, :VERTEX_COUNT:5])
-        outside = (outline[:, 0] < 0) | (outline[:, 0] >= width) | (outline[:, 1] < 0) | (outline[:, 1] >= height)
-        box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-        persons.append(
-            {
-                "id": i + 1,
-                "box": box,
-                "keypoints": _keypoints(scene, i, wardrobe, mask, depth),
-                "height_fraction": round((box[3] - box[1]) / height, 4),
-                "yaw_degrees": round(person.yaw, 1),
-                "occluded_fraction": round(1 - visible / alone, 4),
-                "truncated": bool(outside.mean() > 0.05),
-                "pose": person.activity,
-                "age": round(person.phenotype["age"], 3),
-                "visible_pixels": visible,
+        box, truncated, occluded, visible = seen
+        points = wardrobe.anatomy.keypoints(scene.bodies[i])
+        record = {
+            "id": i + 1,
+            "box": box,
+            "keypoints": _keypoints(scene.camera, points, wardrobe, mask, depth),
+            "height_fraction": round((box[3] - box[1]) / mask.shape[0], 4),
+            "yaw_degrees": round(person.yaw, 1),
+            "occluded_fraction": occluded,
+            "truncated": truncated,
+            "pose": person.activity,
+            "age": round(person.phenotype["age"], 3),
+            "visible_pixels": visible,
+        }
+        if parameters:
+            record["body"] = {
+                "phenotype": {name: round(value, 4) for name, value in person.phenotype.items()},
+                "expression": {name: round(value, 4) for name, value in person.expression.items()},
+                "rotations": np.round(person.pose, 5).reshape(-1, 9).tolist(),
             }
-        )
+            record["keypoints_3d"] = np.round(points.astype(float), 5).tolist()
+        persons.append(record)
     return persons
 
 
-def _keypoints(scene: Scene, i: int, wardrobe: Wardrobe, mask: np.ndarray, depth: np.ndarray) -> list[list[float]]:
+def describe_visible(
+    scene: Scene, instance: int, mask: np.ndarray, outline: np.ndarray
+) -> tuple[list[int], bool, float, int] | None:
+    """Box, whether the frame cuts the person, hidden share and pixels in sight; None for who is hardly to be seen.
+
+    outline: points of the person in the world (N, 3).
+    """
+    visible = int(mask.sum())
+    alone = int(silhouette(scene.mesh, scene.camera, instance).sum())
+    if visible < LEAST_PIXELS or visible < LEAST_VISIBLE * alone:
+        return None
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    seen = scene.camera.project(outline)
+    outside = (seen[:, 0] < 0) | (seen[:, 0] >= width) | (seen[:, 1] < 0) | (seen[:, 1] >= height)
+    box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+    return box, bool(outside.mean() > 0.05), round(1 - visible / alone, 4), visible
+
+
+def _keypoints(
+    camera: Camera, points: np.ndarray, wardrobe: Wardrobe, mask: np.ndarray, depth: np.ndarray
+) -> list[list[float]]:
     """The 308 points as [x, y, visibility]: 2 in sight, 1 hidden, 0 outside the frame."""
     height, width = mask.shape
     anatomy = wardrobe.anatomy
-    points = anatomy.keypoints(scene.bodies[i])
-    seen = scene.camera.project(points)
+    seen = camera.project(points)
     column, row = np.rint(seen[:, 0]).astype(int), np.rint(seen[:, 1]).astype(int)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (seen[:, 2] > 0.05)
     column, row = column.clip(0, width - 1), row.clip(0, height - 1)

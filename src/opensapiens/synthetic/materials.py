@@ -9,13 +9,14 @@ from opensapiens.synthetic.rasterizer import BLOBS, CHECKS, DOTS, KNIT, SOLID, S
 
 @dataclass(frozen=True)
 class Material:
-    """Two linear colours and a pattern of the second on the first."""
+    """Two linear colours and a pattern of the second on the first; page: of an IMAGE, its place in the atlas."""
 
     first: np.ndarray
     second: np.ndarray
     pattern: int = SOLID
     frequency: float = 20.0
     gloss: float = 0.05
+    page: tuple[float, float, float, float] = (0, 0, 0, 0)
 
 
 def draw_color(rng: np.random.Generator) -> np.ndarray:

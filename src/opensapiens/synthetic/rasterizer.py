@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
-wp.config.log_level = wp.LOG_ERROR
+from opensapiens.synthetic.kernels import add_normals, fill, shade
 
-SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, EYE = range(7)
+SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, EYE, IMAGE = range(8)
 SHADOW_SIZE = 256
 
 
@@ -23,9 +23,9 @@ class Mesh:
     """Triangles of a scene, all in world coordinates (metres, z up).
 
     All float arrays are float32. vertices (V, 3), normals (V, 3) unit, texture (V, 3) the surface coordinate patterns
-    are made of (metres), paint (V, 4) RGB and opacity laid over the material, keep (V,) a surface is cut away where
-    this is negative (hems, necklines), triangles (T, 3), material (T,), part (T,) class id, instance (T,) 0 for things
-    and 1.. for people.
+    are made of (metres; u and v where the material is an IMAGE), paint (V, 4) RGB and opacity laid over the material,
+    keep (V,) a surface is cut away where this is negative (hems, necklines), triangles (T, 3), material (T,), part (T,)
+    class id, instance (T,) 0 for things and 1.. for people.
     """
 
     vertices: np.ndarray
@@ -41,13 +41,18 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Materials:
-    """Surface looks, M of them: two linear colours (M, 3), pattern (M,), frequency (M,) per metre, gloss (M,)."""
+    """Surface looks, M of them: two linear colours (M, 3), pattern (M,), frequency (M,) per metre, gloss (M,).
+
+    The colour of an IMAGE is `first` times a page (M, 4: left, top, width, height) of the atlas (H, W, 3) uint8 sRGB.
+    """
 
     first: np.ndarray
     second: np.ndarray
     pattern: np.ndarray
     frequency: np.ndarray
     gloss: np.ndarray
+    page: np.ndarray | None = None
+    atlas: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ class Camera:
     focal: float
     center: tuple[float, float]
     size: tuple[int, int]
+
+    def pose(self) -> dict[str, list]:
+        """Rotation (3, 3), world to camera (+x right, +y up, +z towards the camera), and position in metres."""
+        return {"rotation": self.rotation.tolist(), "position": self.position.tolist()}
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """World points (N, 3) in metres in the camera frame."""
@@ -74,13 +83,17 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """A distant key light with a shadow, and a sky that fades from above to below (colours linear, (3,))."""
+    """A distant key light with a shadow, and a sky that fades from above to below (colours linear, (3,)).
+
+    harmonics (9, 3): the light of an environment in place of that sky; see environment.harmonics.
+    """
 
     direction: np.ndarray
     color: np.ndarray
     sky: np.ndarray
     ground: np.ndarray
     softness: float
+    harmonics: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -104,244 +117,10 @@ class Rendering:
     normals: np.ndarray
 
 
-@wp.func
-def _edge(a: wp.vec3, b: wp.vec3, x: float, y: float) -> float:
-    return (b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])
-
-
-@wp.kernel
-def _fill(
-    points: wp.array(dtype=wp.vec3),
-    keep: wp.array(dtype=wp.float32),
-    triangles: wp.array2d(dtype=wp.int32),
-    key: wp.array2d(dtype=wp.float32),
-    index: wp.array2d(dtype=wp.int32),
-    write_index: int,
-):
-    """Largest third coordinate wins. First pass writes it, the second the index of the triangle that has it."""
-    t = wp.tid()
-    i = triangles[t, 0]
-    j = triangles[t, 1]
-    k = triangles[t, 2]
-    if keep[i] < 0.0 and keep[j] < 0.0 and keep[k] < 0.0:
-        return
-    a = points[i]
-    b = points[j]
-    c = points[k]
-    area = _edge(a, b, c[0], c[1])
-    if a[2] <= 0.0 or b[2] <= 0.0 or c[2] <= 0.0 or wp.abs(area) < 1.0e-9:
-        return
-    left = wp.max(int(wp.ceil(wp.min(a[0], wp.min(b[0], c[0])))), 0)
-    right = wp.min(int(wp.floor(wp.max(a[0], wp.max(b[0], c[0])))), key.shape[1] - 1)
-    top = wp.max(int(wp.ceil(wp.min(a[1], wp.min(b[1], c[1])))), 0)
-    bottom = wp.min(int(wp.floor(wp.max(a[1], wp.max(b[1], c[1])))), key.shape[0] - 1)
-    for y in range(top, bottom + 1):
-        for x in range(left, right + 1):
-            u = _edge(b, c, float(x), float(y)) / area
-            v = _edge(c, a, float(x), float(y)) / area
-            w = 1.0 - u - v
-            if u >= 0.0 and v >= 0.0 and w >= 0.0 and u * keep[i] + v * keep[j] + w * keep[k] >= 0.0:
-                value = u * a[2] + v * b[2] + w * c[2]
-                if write_index == 0:
-                    wp.atomic_max(key, y, x, value)
-                elif value == key[y, x]:
-                    wp.atomic_max(index, y, x, t)
-
-
-@wp.func
-def _hash(x: int, y: int, z: int) -> float:
-    h = wp.uint32(x) * wp.uint32(73856093) ^ wp.uint32(y) * wp.uint32(19349663) ^ wp.uint32(z) * wp.uint32(83492791)
-    h = (h ^ (h >> wp.uint32(13))) * wp.uint32(1274126177)
-    return float((h ^ (h >> wp.uint32(16))) & wp.uint32(65535)) / 65535.0
-
-
-@wp.func
-def _value_noise(p: wp.vec3) -> float:
-    x = int(wp.floor(p[0]))
-    y = int(wp.floor(p[1]))
-    z = int(wp.floor(p[2]))
-    fx = p[0] - wp.floor(p[0])
-    fy = p[1] - wp.floor(p[1])
-    fz = p[2] - wp.floor(p[2])
-    fx = fx * fx * (3.0 - 2.0 * fx)
-    fy = fy * fy * (3.0 - 2.0 * fy)
-    fz = fz * fz * (3.0 - 2.0 * fz)
-    low = wp.lerp(
-        wp.lerp(_hash(x, y, z), _hash(x + 1, y, z), fx), wp.lerp(_hash(x, y + 1, z), _hash(x + 1, y + 1, z), fx), fy
-    )
-    high = wp.lerp(
-        wp.lerp(_hash(x, y, z + 1), _hash(x + 1, y, z + 1), fx),
-        wp.lerp(_hash(x, y + 1, z + 1), _hash(x + 1, y + 1, z + 1), fx),
-        fy,
-    )
-    return wp.lerp(low, high, fz)
-
-
-@wp.func
-def _pattern(kind: int, p: wp.vec3) -> float:
-    """How much of the second colour at a surface point."""
-    if kind == 1:
-        return wp.smoothstep(-0.15, 0.15, wp.sin(6.2832 * (p[2] + 0.15 * _value_noise(p))))
-    if kind == 2:
-        return 0.5 + 0.5 * wp.sign(wp.sin(6.2832 * p[0]) * wp.sin(6.2832 * p[2]))
-    if kind == 3:
-        return wp.smoothstep(0.45, 0.6, 0.65 * _value_noise(p) + 0.35 * _value_noise(2.3 * p))
-    if kind == 4:
-        return 0.35 * _value_noise(p) + 0.3 * _value_noise(3.1 * p)
-    if kind == 5:
-        x = p[0] - wp.floor(p[0]) - 0.5
-        z = p[2] - wp.floor(p[2]) - 0.5
-        return wp.smoothstep(0.1, 0.06, x * x + z * z)
-    if kind == 6:  # p is a direction from the middle of the eyeball; the iris looks along -y
-        return wp.smoothstep(0.925, 0.935, -p[1] / wp.length(p))
-    return 0.25 * _value_noise(p)
-
-
-@wp.func
-def _lit(
-    position: wp.vec3,
-    normal: wp.vec3,
-    toward_light: wp.vec3,
-    light_u: wp.vec3,
-    light_v: wp.vec3,
-    light_origin: wp.vec3,
-    light_scale: float,
-    shadow: wp.array2d(dtype=wp.float32),
-    softness: float,
-) -> float:
-    """Share of the key light that arrives: cosine times a filtered shadow-map test."""
-    cosine = wp.dot(normal, toward_light)
-    if cosine <= 0.0:
-        return 0.0
-    offset = position + 0.012 * normal - light_origin
-    u = wp.dot(offset, light_u) * light_scale + 0.5 * float(shadow.shape[1])
-    v = wp.dot(offset, light_v) * light_scale + 0.5 * float(shadow.shape[0])
-    height = wp.dot(offset, toward_light) + 100.0
-    open_share = float(0.0)
-    for i in range(-1, 2):
-        for j in range(-1, 2):
-            x = int(wp.round(u + softness * float(j)))
-            y = int(wp.round(v + softness * float(i)))
-            if x < 0 or y < 0 or x >= shadow.shape[1] or y >= shadow.shape[0]:
-                open_share += 1.0
-            elif height + 0.02 >= shadow[y, x]:
-                open_share += 1.0
-    return cosine * open_share / 9.0
-
-
-@wp.kernel
-def _shade(
-    index: wp.array2d(dtype=wp.int32),
-    screen: wp.array(dtype=wp.vec3),
-    triangles: wp.array2d(dtype=wp.int32),
-    vertices: wp.array(dtype=wp.vec3),
-    normals: wp.array(dtype=wp.vec3),
-    texture: wp.array(dtype=wp.vec3),
-    paint: wp.array(dtype=wp.vec4),
-    material: wp.array(dtype=wp.int32),
-    first: wp.array(dtype=wp.vec3),
-    second: wp.array(dtype=wp.vec3),
-    pattern: wp.array(dtype=wp.int32),
-    frequency: wp.array(dtype=wp.float32),
-    gloss: wp.array(dtype=wp.float32),
-    rotation: wp.mat33,
-    position: wp.vec3,
-    focal: float,
-    center: wp.vec2,
-    toward_light: wp.vec3,
-    light_u: wp.vec3,
-    light_v: wp.vec3,
-    light_origin: wp.vec3,
-    light_scale: float,
-    shadow: wp.array2d(dtype=wp.float32),
-    softness: float,
-    light_color: wp.vec3,
-    sky: wp.vec3,
-    earth: wp.vec3,
-    ground_height: float,
-    ground_material: int,
-    ground_reach: float,
-    color: wp.array2d(dtype=wp.vec3),
-    covered: wp.array2d(dtype=wp.float32),
-    depth: wp.array2d(dtype=wp.float32),
-    normal_out: wp.array2d(dtype=wp.vec3),
-):
-    y, x = wp.tid()
-    t = index[y, x]
-    ray = wp.vec3((float(x) - center[0]) / focal, (center[1] - float(y)) / focal, -1.0)
-    normal = wp.vec3(0.0, 0.0, 1.0)
-    surface = wp.vec3(0.0, 0.0, 0.0)
-    coordinate = wp.vec3(0.0, 0.0, 0.0)
-    over = wp.vec4(0.0, 0.0, 0.0, 0.0)
-    kind = ground_material
-    cover = float(1.0)
-    if t >= 0:
-        i = triangles[t, 0]
-        j = triangles[t, 1]
-        k = triangles[t, 2]
-        a = screen[i]
-        b = screen[j]
-        c = screen[k]
-        area = _edge(a, b, c[0], c[1])
-        u = _edge(b, c, float(x), float(y)) / area * a[2]
-        v = _edge(c, a, float(x), float(y)) / area * b[2]
-        w = _edge(a, b, float(x), float(y)) / area * c[2]
-        total = u + v + w
-        u /= total
-        v /= total
-        w /= total
-        depth[y, x] = 1.0 / total
-        normal = wp.normalize(u * normals[i] + v * normals[j] + w * normals[k])
-        view = rotation * normal
-        if wp.dot(view, ray) > 0.0:  # the inside of a hollow garment: show the face that looks at the camera
-            normal = -normal
-            view = -view
-        normal_out[y, x] = view
-        surface = u * vertices[i] + v * vertices[j] + w * vertices[k]
-        coordinate = u * texture[i] + v * texture[j] + w * texture[k]
-        over = u * paint[i] + v * paint[j] + w * paint[k]
-        kind = material[t]
-    else:
-        direction = wp.transpose(rotation) * ray
-        if ground_material < 0 or direction[2] > -1.0e-3:
-            return
-        distance = (ground_height - position[2]) / direction[2]
-        if distance <= 0.0 or distance > ground_reach:
-            return
-        cover = 1.0 - wp.smoothstep(0.6, 1.0, distance / ground_reach)
-        surface = position + distance * direction
-        coordinate = wp.vec3(surface[0], 0.0, surface[1])
-    albedo = wp.lerp(first[kind], second[kind], _pattern(pattern[kind], frequency[kind] * coordinate))
-    if pattern[kind] == 6 and coordinate[1] < -0.99 * wp.length(coordinate):
-        albedo = wp.vec3(0.01, 0.01, 0.01)  # the pupil
-    albedo = wp.lerp(albedo, wp.vec3(over[0], over[1], over[2]), over[3])
-    arriving = _lit(surface, normal, toward_light, light_u, light_v, light_origin, light_scale, shadow, softness)
-    ambient = wp.lerp(earth, sky, 0.5 + 0.5 * normal[2])
-    world_ray = wp.normalize(wp.transpose(rotation) * ray)
-    half_way = wp.normalize(toward_light - world_ray)
-    shine = gloss[kind] * wp.pow(wp.max(wp.dot(normal, half_way), 0.0), 20.0) * arriving
-    color[y, x] = wp.cw_mul(albedo, ambient + arriving * light_color) + shine * light_color
-    covered[y, x] = cover
-
-
-@wp.kernel
-def _add_normals(
-    vertices: wp.array(dtype=wp.vec3), triangles: wp.array2d(dtype=wp.int32), normals: wp.array(dtype=wp.vec3)
-):
-    t = wp.tid()
-    i = triangles[t, 0]
-    j = triangles[t, 1]
-    k = triangles[t, 2]
-    normal = wp.cross(vertices[j] - vertices[i], vertices[k] - vertices[i])
-    wp.atomic_add(normals, i, normal)
-    wp.atomic_add(normals, j, normal)
-    wp.atomic_add(normals, k, normal)
-
-
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit normals (V, 3) float32, the mean of the faces around each vertex weighted by their area."""
     normals = wp.zeros(len(vertices), dtype=wp.vec3)
-    wp.launch(_add_normals, dim=len(triangles), inputs=[_floats(vertices, wp.vec3), _indices(triangles), normals])
+    wp.launch(add_normals, dim=len(triangles), inputs=[_floats(vertices, wp.vec3), _indices(triangles), normals])
     result = normals.numpy()
     return result / np.maximum(np.sqrt(np.einsum("vd,vd->v", result, result))[:, None], 1e-12)
 
@@ -351,7 +130,7 @@ def silhouette(mesh: Mesh, camera: Camera, instance: int) -> np.ndarray:
     key = wp.zeros(camera.size, dtype=wp.float32)
     triangles = _indices(mesh.triangles[mesh.instance == instance])
     inputs = [_screen_points(mesh, camera), _floats(mesh.keep, wp.float32), triangles, key, _NO_INDEX, 0]
-    wp.launch(_fill, dim=triangles.shape[0], inputs=inputs)
+    wp.launch(fill, dim=triangles.shape[0], inputs=inputs)
     return key.numpy() > 0
 
 
@@ -372,6 +151,9 @@ def _indices(array: np.ndarray) -> wp.array:
 
 
 _NO_INDEX = wp.empty((1, 1), dtype=wp.int32)
+_NO_PAGES = wp.empty(1, dtype=wp.vec4)
+_NO_ATLAS = wp.empty((1, 1), dtype=wp.vec3ub)
+_NO_HARMONICS = wp.empty(0, dtype=wp.vec3)
 
 
 def render(mesh: Mesh, materials: Materials, camera: Camera, light: Light, ground: Ground | None) -> Rendering:
@@ -391,7 +173,7 @@ def render(mesh: Mesh, materials: Materials, camera: Camera, light: Light, groun
     depth = wp.zeros((height, width), dtype=wp.float32)
     normals = wp.zeros((height, width), dtype=wp.vec3)
     wp.launch(
-        _shade,
+        shade,
         dim=(height, width),
         inputs=[
             index,
@@ -407,6 +189,8 @@ def render(mesh: Mesh, materials: Materials, camera: Camera, light: Light, groun
             _indices(materials.pattern),
             _floats(materials.frequency, wp.float32),
             _floats(materials.gloss, wp.float32),
+            _NO_PAGES if materials.page is None else _floats(materials.page, wp.vec4),
+            _NO_ATLAS if materials.atlas is None else wp.array(materials.atlas, dtype=wp.vec3ub, copy=False),
             wp.mat33(*camera.rotation.astype(np.float32).ravel()),
             wp.vec3(*camera.position),
             camera.focal,
@@ -421,6 +205,7 @@ def render(mesh: Mesh, materials: Materials, camera: Camera, light: Light, groun
             wp.vec3(*light.color),
             wp.vec3(*light.sky),
             wp.vec3(*light.ground),
+            _NO_HARMONICS if light.harmonics is None else _floats(light.harmonics, wp.vec3),
             ground.height if ground else 0.0,
             ground.material if ground else -1,
             ground.reach if ground else 0.0,
@@ -434,7 +219,7 @@ def _z_buffer(points: wp.array, keep: wp.array, triangles: wp.array, size: tuple
     key = wp.zeros(size, dtype=wp.float32)
     index = wp.full(size, -1, dtype=wp.int32)
     for write_index in (0, 1):
-        wp.launch(_fill, dim=triangles.shape[0], inputs=[points, keep, triangles, key, index, write_index])
+        wp.launch(fill, dim=triangles.shape[0], inputs=[points, keep, triangles, key, index, write_index])
     return index
 
 
@@ -445,11 +230,12 @@ def _shadow_map(mesh: Mesh, light: Light, keep: wp.array, triangles: wp.array) -
     light_u = np.cross(up, toward)
     light_u /= np.linalg.norm(light_u)
     light_v = np.cross(toward, light_u)
-    origin = 0.5 * (mesh.vertices.min(0) + mesh.vertices.max(0))
+    low, high = (np.array([extreme(axis) for axis in mesh.vertices.T]) for extreme in (np.min, np.max))
+    origin = 0.5 * (low + high)
     offset = mesh.vertices - origin
     plane = np.stack([offset @ light_u, offset @ light_v], 1)
     scale = 0.48 * SHADOW_SIZE / max(float(np.abs(plane).max()), 1e-3)
     points = np.concatenate([plane * scale + 0.5 * SHADOW_SIZE, (offset @ toward + 100.0)[:, None]], 1)
     shadow = wp.zeros((SHADOW_SIZE, SHADOW_SIZE), dtype=wp.float32)
-    wp.launch(_fill, dim=triangles.shape[0], inputs=[_floats(points, wp.vec3), keep, triangles, shadow, _NO_INDEX, 0])
+    wp.launch(fill, dim=triangles.shape[0], inputs=[_floats(points, wp.vec3), keep, triangles, shadow, _NO_INDEX, 0])
     return toward, light_u, light_v, origin, float(scale), shadow

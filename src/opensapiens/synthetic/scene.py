@@ -23,6 +23,9 @@ from opensapiens.synthetic.rasterizer import (
 )
 from opensapiens.synthetic.style import Style
 
+VIEWS = ("whole", "upper", "face", "part")
+"""What the camera is framed on; Style.framing has their chances."""
+
 
 @dataclass(frozen=True)
 class ScenePlan:
@@ -73,29 +76,38 @@ def build_scene(
         surfaces += [(box, 0) for box in _seat(rng, bodies[0], plan.people[0].yaw)]
     surfaces += [(thing, 0) for thing in _things_around(rng)]
     if rng.random() < style.occluders:
-        surfaces += [(thing, 0) for thing in _things_in_front(rng, camera, bodies[0])]
+        surfaces += [(thing, 0) for thing in things_in_front(rng, camera, bodies[0])]
     ground = Ground(0.0, 0, float(rng.uniform(6, 30))) if rng.random() < 0.7 else None
-    floor = Material(
+    floor = draw_floor(rng)
+    mesh, materials = merge(surfaces, floor)
+    return Scene(mesh, materials, camera, draw_light(rng), ground, bodies)
+
+
+def draw_floor(rng: np.random.Generator) -> Material:
+    """The look of a floor."""
+    return Material(
         draw_color(rng),
         draw_color(rng),
         int(rng.choice([SOLID, STRIPES, CHECKS, BLOBS, KNIT])),
         rng.uniform(0.5, 8),
         rng.uniform(0, 0.2),
     )
-    mesh, materials = _merge(surfaces, floor)
-    return Scene(mesh, materials, camera, _draw_light(rng), ground, bodies)
 
 
-def _merge(surfaces: list[tuple[Surface, int]], floor: Material) -> tuple[Mesh, Materials]:
+def merge(surfaces: list[tuple[Surface, int]], floor: Material) -> tuple[Mesh, Materials]:
     """One mesh of all surfaces; material 0 is the floor's."""
     looks = [floor] + [surface.material for surface, _ in surfaces]
     offsets = np.cumsum([0] + [len(surface.vertices) for surface, _ in surfaces])
     counts = [len(surface.triangles) for surface, _ in surfaces]
     vertices = np.concatenate([s.vertices for s, _ in surfaces], dtype=np.float32)
     triangles = np.concatenate([s.triangles + offset for (s, _), offset in zip(surfaces, offsets, strict=False)])
+    normals = vertex_normals(vertices, triangles)
+    for (surface, _), offset in zip(surfaces, offsets, strict=False):
+        if surface.normals is not None:
+            normals[offset : offset + len(surface.vertices)] = surface.normals
     mesh = Mesh(
         vertices,
-        vertex_normals(vertices, triangles),
+        normals,
         np.concatenate([s.texture for s, _ in surfaces], dtype=np.float32),
         np.concatenate([s.paint for s, _ in surfaces], dtype=np.float32),
         np.concatenate([s.keep for s, _ in surfaces], dtype=np.float32),
@@ -110,17 +122,16 @@ def _merge(surfaces: list[tuple[Surface, int]], floor: Material) -> tuple[Mesh, 
         np.array([look.pattern for look in looks]),
         np.array([look.frequency for look in looks]),
         np.array([look.gloss for look in looks]),
+        np.array([look.page for look in looks]),
     )
     return mesh, materials
 
 
 def _place_camera(rng: np.random.Generator, style: Style, body: np.ndarray, wardrobe: Wardrobe) -> Camera:
     """A camera south of the person, at any height, framed on the whole body, its upper half, the face or any part."""
-    height, width = style.size
     skin = body[: len(wardrobe.anatomy.scalp)]
     low, high = skin.min(0), skin.max(0)
-    extent = float(np.linalg.norm((high - low) * [0.7, 0.7, 1.0]))
-    view = str(rng.choice(["whole", "upper", "face", "part"], p=style.framing))
+    view = str(rng.choice(VIEWS, p=style.framing))
     head = skin[wardrobe.anatomy.scalp > 0].mean(0)
     if view == "whole":
         target, fraction = (low + high) / 2, np.exp(rng.uniform(*np.log(style.height)))
@@ -131,6 +142,20 @@ def _place_camera(rng: np.random.Generator, style: Style, body: np.ndarray, ward
         target, fraction = head - [0, 0, 0.05], rng.uniform(2.6, 5.5)
     else:
         target, fraction = body[rng.integers(*TIGHTS)], rng.uniform(1.0, 2.0)
+    return aim(rng, style, view, target, float(fraction), extent_of(low, high))
+
+
+def extent_of(low: np.ndarray, high: np.ndarray) -> float:
+    """How long a body in a box (metres) looks, more or less, from anywhere around it."""
+    return float(np.linalg.norm((high - low) * [0.7, 0.7, 1.0]))
+
+
+def aim(
+    rng: np.random.Generator, style: Style, view: str, target: np.ndarray, fraction: float, extent: float
+) -> Camera:
+    """A camera with a random lens, height and roll on a target, for which `extent` metres fill that fraction of the
+    frame's height."""
+    height, width = style.size
     focal = height * np.exp(rng.uniform(np.log(0.8), np.log(3.2)))
     distance = max(focal * extent / (fraction * height), 0.45 + 0.25 * extent)
     focal = distance * fraction * height / extent
@@ -149,7 +174,8 @@ def _place_camera(rng: np.random.Generator, style: Style, body: np.ndarray, ward
     return Camera(rotation, position - shift @ rotation, float(focal), ((width - 1) / 2, (height - 1) / 2), style.size)
 
 
-def _draw_light(rng: np.random.Generator) -> Light:
+def draw_light(rng: np.random.Generator) -> Light:
+    """A sun, a lamp or a window anywhere above, and a procedural sky."""
     elevation, azimuth = np.deg2rad(rng.uniform(12, 85)), rng.normal(0, 1.3) - np.pi / 2
     direction = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
     warm = rng.normal(0, 0.12)
@@ -212,7 +238,7 @@ def _things_around(rng: np.random.Generator) -> list[Surface]:
     return things
 
 
-def _things_in_front(rng: np.random.Generator, camera: Camera, body: np.ndarray) -> list[Surface]:
+def things_in_front(rng: np.random.Generator, camera: Camera, body: np.ndarray) -> list[Surface]:
     """One to three things between the camera and the person, each over some part of the body."""
     height, width = camera.size
     seen = camera.project(body[::37])

@@ -1,36 +1,58 @@
 """Frames of a seed, one after another, in this process."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from opensapiens.synthetic.body import BodyModel
+from opensapiens.synthetic.body import BATCH, BodyModel
 from opensapiens.synthetic.clothing import Wardrobe
-from opensapiens.synthetic.frame import Frame, photograph
+from opensapiens.synthetic.environment import Surroundings
+from opensapiens.synthetic.frame import Frame, describe_people, photograph
 from opensapiens.synthetic.scene import build_scene, plan_scene
 from opensapiens.synthetic.style import Style
 
 
 class Studio:
-    """The body model and the wardrobe, loaded once per process."""
+    """The body model and the wardrobe, loaded once per process.
 
-    def __init__(self) -> None:
+    surroundings: light and backdrops in place of the procedural ones; the people are the same with and without.
+    parameters: the records also say where the camera stands, what bodies the people have and where their points are.
+    """
+
+    def __init__(self, surroundings: Surroundings | None = None, parameters: bool = False) -> None:
         self.model = BodyModel()
         self.wardrobe = Wardrobe(self.model)
+        self.surroundings = surroundings
+        self.parameters = parameters
 
     def frames(self, seed: int, first: int, count: int, style: Style) -> Iterator[Frame]:
         """Frames first .. first + count - 1 of a seed.
 
-        Whole batches of synthesize.FRAMES_PER_BATCH give the same bits every time.
+        Whole batches of style.FRAMES_PER_BATCH give the same bits every time.
         """
+        return self.frames_of([(seed, index) for index in range(first, first + count)], style)
+
+    def frames_of(self, seeds: Sequence[tuple[int, ...]], style: Style, batch: int = BATCH) -> Iterator[Frame]:
+        """One frame for each seed; their bodies are evaluated `batch` at a time, of which their last bits depend."""
         plans = []
-        for index in range(first, first + count):
-            rng = np.random.default_rng([seed, index])
+        for numbers in seeds:
+            rng = np.random.default_rng(list(numbers))
             plans.append((rng, plan_scene(rng, style, self.model, self.wardrobe)))
-        vertices = self.model.vertices([person for _, plan in plans for person in plan.people])
+        vertices = self.model.vertices([person for _, plan in plans for person in plan.people], batch)
         start = 0
-        for rng, plan in plans:
+        for numbers, (rng, plan) in zip(seeds, plans, strict=True):
             bodies = vertices[start : start + len(plan.people)]
             start += len(plan.people)
             scene = build_scene(rng, style, plan, bodies, self.wardrobe)
-            yield photograph(rng, scene, plan, self.wardrobe)
+            backdrop = None
+            if self.surroundings is not None:  # its own generator, so that it does not change who is drawn
+                own = np.random.default_rng([*numbers, 1])
+                light, backdrop = self.surroundings.draw(own, scene.camera)
+                scene = replace(scene, light=light or scene.light)
+            describe = functools.partial(describe_people, scene, plan, self.wardrobe, self.parameters)
+            frame = photograph(rng, scene, describe, backdrop)
+            if self.parameters:
+                frame.record["camera"] |= scene.camera.pose()
+            yield frame

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+FRAMES_PER_BATCH = 16
+"""Frames whose bodies are evaluated together, and frames of one scan in a row."""
+
 
 @dataclass(frozen=True)
 class Style:

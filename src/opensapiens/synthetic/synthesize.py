@@ -2,30 +2,45 @@
 
 import json
 import multiprocessing
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 from tqdm import tqdm
 
 from opensapiens.data.shards import encode_frame, write_manifest, write_shard
+from opensapiens.synthetic.card import write_card
 from opensapiens.synthetic.contact_sheet import contact_sheet
-from opensapiens.synthetic.style import Style
+from opensapiens.synthetic.style import FRAMES_PER_BATCH, Style
 
 if TYPE_CHECKING:
+    from opensapiens.synthetic.environment import Surroundings
+    from opensapiens.synthetic.scan_studio import ScanStudio
     from opensapiens.synthetic.studio import Studio
 
 VERSION = 1
 """Raised whenever the same seed gives other frames."""
 FRAMES_PER_SHARD = 256
-FRAMES_PER_BATCH = 16
 
 
-def synthesize(count: int, out: Path | str, seed: int = 0, workers: int = 1, style: Style | None = None) -> Path:
-    """Writes `count` frames to `out` as shards of 256, with a manifest and a contact sheet; returns the folder.
+def synthesize(
+    count: int,
+    out: Path | str,
+    seed: int = 0,
+    workers: int = 1,
+    style: Style | None = None,
+    surroundings: "Surroundings | None" = None,
+    scans: Sequence[Path] = (),
+    parameters: bool = False,
+) -> Path:
+    """Writes `count` frames to `out` as shards of 256, with a manifest, a data card and a contact sheet; returns the
+    folder.
 
-    Shards that are already there are kept, so a run that was stopped goes on where it was.
+    `surroundings` replace the procedural light and backdrops; with `scans` these files are rendered in place of our own
+    people; with `parameters` the records say more (see studio.Studio). Shards that are already there are kept, so a run
+    that was stopped goes on where it was.
 
     Raises:
         ValueError: if the folder holds another set of frames.
@@ -41,6 +56,9 @@ def synthesize(count: int, out: Path | str, seed: int = 0, workers: int = 1, sty
         "generator_version": VERSION,
         "style": json.loads(json.dumps(asdict(style))),
     }
+    identity |= {} if surroundings is None else {"surroundings": surroundings.names()}
+    identity |= {"scans": [f"{path.parent.name}/{path.name}" for path in scans]} if scans else {}
+    identity |= {"parameters": True} if parameters else {}
     _check_identity(out, identity)
     shards = [f"{i:06d}.tar" for i in range(-(-count // FRAMES_PER_SHARD))]
     missing = [i for i, name in enumerate(shards) if not (out / name).exists()]
@@ -49,7 +67,8 @@ def synthesize(count: int, out: Path | str, seed: int = 0, workers: int = 1, sty
         for i in missing
         for first in range(i * FRAMES_PER_SHARD, min((i + 1) * FRAMES_PER_SHARD, count), FRAMES_PER_BATCH)
     ]
-    with multiprocessing.get_context("spawn").Pool(workers, _prepare_worker) as pool:
+    settings = (surroundings, tuple(scans), parameters)
+    with multiprocessing.get_context("spawn").Pool(workers, _prepare_worker, settings) as pool:
         done = pool.imap(_make_batch, jobs)
         with tqdm(total=count, initial=count - sum(job[2] for job in jobs), unit="image", desc=str(out)) as bar:
             for i in missing:
@@ -60,31 +79,57 @@ def synthesize(count: int, out: Path | str, seed: int = 0, workers: int = 1, sty
                     bar.update(len(batch))
                 write_shard(out / shards[i], frames)
     cv2.imwrite(str(out / "contact_sheet.jpg"), contact_sheet(out)[..., ::-1])
+    write_card(out)
     write_manifest(out, {**identity, "size": list(style.size), "shards": shards})
     return out
 
 
-def _check_identity(out: Path, identity: dict) -> None:
+def _check_identity(out: Path, identity: dict[str, Any]) -> None:
     path = out / "identity.json"
     if path.exists() and json.loads(path.read_text()) != identity:
         raise ValueError(
-            f"{out} holds frames of another count, seed, style or generator version: choose an empty folder"
+            f"{out} holds frames of another count, seed, style, generator version or other inputs: choose an empty "
+            "folder"
         )
     path.write_text(json.dumps(identity, indent=1))
 
 
-_studio: "Studio | None" = None
+def usable_scans(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], list[str]]:
+    """The scans that can be read, and a message for each of those that cannot. Reads them all once."""
+    good, bad = [], []
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        problems = pool.imap(_problem_of, paths)
+        for path, problem in zip(paths, tqdm(problems, "checking scans", len(paths), unit="scan"), strict=True):
+            if problem is None:
+                good.append(path)
+            else:
+                bad.append(problem)
+    return good, bad
 
 
-def _prepare_worker() -> None:
+def _problem_of(path: Path) -> str | None:
+    from opensapiens.synthetic.scan_files import ScanError, read_scan
+
+    try:
+        read_scan(path)
+    except ScanError as error:
+        return str(error)
+    return None
+
+
+_studio: "Studio | ScanStudio | None" = None
+
+
+def _prepare_worker(surroundings: "Surroundings | None", scans: Sequence[Path], parameters: bool) -> None:
     import torch
 
+    from opensapiens.synthetic.scan_studio import ScanStudio
     from opensapiens.synthetic.studio import Studio
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     global _studio
-    _studio = Studio()
+    _studio = ScanStudio(scans, surroundings) if scans else Studio(surroundings, parameters)
 
 
 def _make_batch(job: tuple[int, int, int, Style]) -> list[tuple[str, dict[str, bytes]]]:

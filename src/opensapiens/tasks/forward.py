@@ -1,10 +1,13 @@
 """The one forward pass for validation, evaluation and inference, with or without the flip test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.labels.parts import PartSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +33,16 @@ class FlipRule:
         return maps
 
 
+def flip_rule(task: str, labels: KeypointSet | PartSet | None = None) -> FlipRule:
+    """The rule of a task's head: labelled channels change sides, the x of normals its sign, depth stays as it is."""
+    if labels is not None:
+        return FlipRule(permutation=labels.flip_indices.tolist())
+    return FlipRule(negated=(0,) if task == "normals" else ())
+
+
 @torch.no_grad()
 def maps(
-    model: nn.Module,
+    model: nn.Module | Callable[..., dict[str, Tensor]],
     images_B3HW: Tensor,
     flip: bool = False,
     flip_rules: Mapping[str, FlipRule] | None = None,

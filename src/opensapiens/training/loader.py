@@ -9,28 +9,41 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from opensapiens.data.augment import augmented_crop
+from opensapiens.data.background import with_random_background
 from opensapiens.data.batch import stack_images
-from opensapiens.data.order import sample_generator, sample_index
+from opensapiens.data.mixture import sample_at
+from opensapiens.data.order import sample_generator, sample_seed
+from opensapiens.data.reading import ImageError
 from opensapiens.data.sample import Sample
+from opensapiens.data.scene_crop import SceneCrop, scene_crop
+from opensapiens.data.square_crop import SquareCrop, square_crop
 from opensapiens.tasks.several import SeveralTasks
+from opensapiens.training.devices import Ranks
 from opensapiens.training.run import Run
+
+UNREADABLE = "unreadable.txt"
+ATTEMPTS, ELSEWHERE = 10, 7919
 
 
 @dataclass
 class Batch:
-    """Crops of one size and what each task is to learn from them."""
+    """Crops of one size and what each task is to learn from them: what one rank takes at once, a piece of a step."""
 
     images: Tensor  # (B, 3, H, W) uint8 RGB
     targets: Any  # of SeveralTasks.prepare_targets
+    seeds: Tensor  # (B,) int64: what the network draws at random for a sample follows from its own
+    counts: dict[str, Tensor]  # of SeveralTasks.count, on the CPU
     keys: list[str]  # the samples' names, for messages
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch with its tensors on `device`."""
-        return Batch(self.images.to(device, non_blocking=True), moved(self.targets, device), self.keys)
+        """The batch with its tensors on `device`; the counts stay."""
+        images, seeds = self.images.to(device, non_blocking=True), self.seeds.to(device, non_blocking=True)
+        return Batch(images, moved(self.targets, device), seeds, self.counts, self.keys)
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory, from which copies to a GPU do not wait; the DataLoader calls this."""
-        return Batch(self.images.pin_memory(), _mapped(self.targets, Tensor.pin_memory), self.keys)
+        targets = _mapped(self.targets, Tensor.pin_memory)
+        return Batch(self.images.pin_memory(), targets, self.seeds.pin_memory(), self.counts, self.keys)
 
 
 def moved(targets: Any, device: torch.device) -> Any:
@@ -44,25 +57,23 @@ def _mapped(targets: Any, change: Any) -> Any:
     return change(targets) if isinstance(targets, Tensor) else targets
 
 
-class TrainingBatches(Dataset[Batch]):
-    """Item i is the batch of step i."""
+class TrainingBatches(Dataset[list[Batch]]):
+    """Item i is this rank's part of step i, in pieces of at most `run.micro_batch` samples."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, ranks: Ranks) -> None:
+        self.run, self.share = run, ranks.share(run.batch_size)
 
     def __len__(self) -> int:
         return self.run.steps
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> list[Batch]:
         run = self.run
         size = run.input_size(step)
-        padding = run.model.preprocessing["box_padding"]
-        crops = []
-        for position in range(step * run.batch_size, (step + 1) * run.batch_size):
-            sample = run.data[sample_index(position, len(run.data), run.seed)]
-            generator = sample_generator(position, run.seed)
-            crops.append(augmented_crop(sample, size, generator, run.augmentation, padding))
-        return make_batch(crops, run.tasks(size, run.label_stride))
+        tasks = run.tasks(size, run.label_stride)
+        positions = [step * run.batch_size + place for place in self.share]
+        at_once = run.micro_batch or len(positions)
+        pieces = [positions[first : first + at_once] for first in range(0, len(positions), at_once)]
+        return [make_batch([training_crop(run, p, size) for p in piece], tasks, run.seed, piece) for piece in pieces]
 
 
 class ValidationBatches(Dataset[Batch]):
@@ -71,39 +82,81 @@ class ValidationBatches(Dataset[Batch]):
     def __init__(self, run: Run) -> None:
         assert run.validation is not None
         self.run, self.samples = run, run.validation
+        self.at_once = run.micro_batch or run.batch_size
 
     def __len__(self) -> int:
-        return -(-len(self.samples) // self.run.batch_size)
+        return -(-len(self.samples) // self.at_once)
 
     def __getitem__(self, number: int) -> Batch:
         run = self.run
-        padding = run.model.preprocessing["box_padding"]
-        first = number * run.batch_size
-        crops = [
-            augmented_crop(self.samples[i], run.final_size, sample_generator(i, run.seed), None, padding)
-            for i in range(first, min(first + run.batch_size, len(self.samples)))
-        ]
-        return make_batch(crops, run.tasks(run.final_size, 1))
+        places = range(number * self.at_once, min((number + 1) * self.at_once, len(self.samples)))
+        crops = [plain_crop(run, self.samples[place], run.final_size) for place in places]
+        return make_batch(crops, run.tasks(run.final_size, 1), run.seed, places)
 
 
-def make_batch(crops: list[Sample], tasks: SeveralTasks) -> Batch:
-    """Crops of one size as a batch."""
+def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
+    """The sample at a position of the run, with a random background, cropped and changed at random."""
+    sample = readable_sample(run, position)
+    generator, how = sample_generator(position, run.seed), run.augmentation
+    if run.backgrounds is not None:
+        sample = with_random_background(sample, generator, run.backgrounds)
+    if isinstance(how, SquareCrop):
+        return square_crop(sample, size, generator, how)
+    if isinstance(how, SceneCrop):
+        return scene_crop(sample, size, generator, how)
+    if how is None:
+        return plain_crop(run, sample, size)
+    return augmented_crop(sample, size, generator, how, run.model.preprocessing["box_padding"])
+
+
+def readable_sample(run: Run, position: int) -> Sample:
+    """The sample at a position, or in place of a picture that cannot be read one from elsewhere in the line.
+
+    What was passed over is noted in `run.output`/unreadable.txt. Raises ImageError when ten in a row are unreadable:
+    then it is not the pictures.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return sample_at(run.data, position + attempt * ELSEWHERE, run.seed)
+        except ImageError as error:
+            if attempt == ATTEMPTS - 1:
+                raise
+            run.output.mkdir(parents=True, exist_ok=True)
+            with (run.output / UNREADABLE).open("a") as notes:
+                notes.write(f"{error}\n")
+    raise AssertionError
+
+
+def plain_crop(run: Run, sample: Sample, size: tuple[int, int]) -> Sample:
+    """The crop that the finished model is given of a sample."""
+    nothing = sample_generator(0, run.seed)  # nothing is drawn from it
+    if run.masked:
+        return square_crop(sample, size, nothing, None)
+    if run.model.preprocessing["resize"] == "person_crop":
+        return augmented_crop(sample, size, nothing, None, run.model.preprocessing["box_padding"])
+    return scene_crop(sample, size, nothing, None)
+
+
+def make_batch(crops: list[Sample], tasks: SeveralTasks, seed: int, positions: range | list[int]) -> Batch:
+    """Crops of one size as a batch; `positions` are theirs in the run."""
+    targets = tasks.prepare_targets(crops)
+    seeds = torch.tensor([sample_seed(position, seed) for position in positions])
     images = stack_images([crop.image for crop in crops])
-    return Batch(images, tasks.prepare_targets(crops), [crop.key for crop in crops])
+    return Batch(images, targets, seeds, tasks.count(targets), [crop.key for crop in crops])
 
 
-def training_batches(run: Run, first_step: int, device: torch.device) -> DataLoader[Batch]:
-    """The batches of steps first_step ... run.steps - 1."""
-    return _loader(TrainingBatches(run), range(first_step, run.steps), run, device)
+def training_batches(run: Run, first_step: int, ranks: Ranks) -> DataLoader[list[Batch]]:
+    """This rank's batches of steps first_step ... run.steps - 1."""
+    return _loader(TrainingBatches(run, ranks), range(first_step, run.steps), run, ranks)
 
 
-def validation_batches(run: Run, device: torch.device) -> DataLoader[Batch]:
-    """All batches of the validation samples."""
+def validation_batches(run: Run, ranks: Ranks) -> DataLoader[Batch]:
+    """This rank's share of all batches of the validation samples."""
     batches = ValidationBatches(run)
-    return _loader(batches, range(len(batches)), run, device)
+    return _loader(batches, range(ranks.rank, len(batches), ranks.world), run, ranks)
 
 
-def _loader(batches: Dataset[Batch], numbers: range, run: Run, device: torch.device) -> DataLoader[Batch]:
+def _loader(batches: Dataset[Any], numbers: range, run: Run, ranks: Ranks) -> DataLoader[Any]:
     """Batches by number, prepared ahead of time by `run.workers` processes."""
     return DataLoader(
         batches,
@@ -111,7 +164,7 @@ def _loader(batches: Dataset[Batch], numbers: range, run: Run, device: torch.dev
         sampler=numbers,
         num_workers=run.workers,
         prefetch_factor=3 if run.workers else None,
-        pin_memory=device.type == "cuda",
+        pin_memory=ranks.device.type == "cuda",
         worker_init_fn=_one_thread,
     )
 

@@ -1,68 +1,128 @@
-"""What a run tells while it goes: a progress bar and `log.jsonl`, one JSON object a line."""
+"""What a run tells while it goes: a progress bar, `log.jsonl` with one JSON object a line, trackers."""
 
+import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
+
+Tracker = Callable[[int, Mapping[str, float]], None]  # takes the figures after so many steps
 
 
 class RunLog:
     """The progress bar and the log file of a run that starts, or goes on, at `first_step`.
 
     Lines of later steps, which an interrupted run wrote after its last checkpoint, are removed: they will come again.
+
+    Args:
+        peak: operations a second that all devices together could do; "mfu" is the share that is used.
+        trackers: where the figures go besides, "tensorboard" (to the folder's `tensorboard`) or "wandb".
+        silent: for ranks that leave telling to the first.
     """
 
-    def __init__(self, folder: Path, first_step: int, steps: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "log.jsonl"
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        self.path.write_text("".join(line + "\n" for line in lines if _step(line) <= first_step))
-        self.bar = tqdm(initial=first_step, total=steps, unit="step", dynamic_ncols=True, smoothing=0.05)
+    def __init__(
+        self,
+        folder: Path,
+        first_step: int,
+        steps: int,
+        peak: float = float("nan"),
+        trackers: Iterable[Literal["tensorboard", "wandb"]] = (),
+        silent: bool = False,
+    ) -> None:
+        self.path, self.peak, self.silent = folder / "log.jsonl", peak, silent
+        self.trackers: list[Tracker] = []
+        self.bar = tqdm(
+            initial=first_step, total=steps, unit="step", dynamic_ncols=True, smoothing=0.05, disable=silent
+        )
+        if not silent:
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = self.path.read_text().splitlines() if self.path.exists() else []
+            self.path.write_text("".join(line + "\n" for line in lines if _step(line) <= first_step))
+            self.trackers = [make_tracker(name, folder, first_step) for name in trackers]
         self._start_window()
 
     def _start_window(self) -> None:
         self._sums: dict[str, float] = {}
         self._steps = self._images = 0
-        self._waited = 0.0
+        self._waited = self._flops = 0.0
         self._since = time.perf_counter()
 
-    def add(self, losses: Mapping[str, float], images: int, waited: float) -> None:
-        """Takes in one step: its losses, how many images it had, and how many seconds it waited for them."""
+    def add(self, losses: Mapping[str, float], images: int, tokens: int, flops: float, waited: float) -> None:
+        """Takes in one step: its losses, its images and the operations and input tokens of each, and how many seconds
+        it waited for them."""
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps, self._images, self._waited = self._steps + 1, self._images + images, self._waited + waited
+        self._flops, self._tokens = self._flops + images * flops, tokens
         self.bar.update()
 
     def write(self, step: int, **values: Any) -> None:
         """Writes a line after `step` steps: the mean losses since the last one, the speed, and `values`."""
         seconds = time.perf_counter() - self._since
         losses = {name: total / self._steps for name, total in self._sums.items()}
-        speed = {"images_per_second": self._images / seconds, "waiting_for_data": self._waited / seconds}
+        images = self._images / seconds
+        speed = {
+            "images_per_second": images,
+            "tokens_per_second": images * self._tokens,
+            "mfu": self._flops / seconds / self.peak,
+            "waiting_for_data": self._waited / seconds,
+        }
         self._append({"step": step, **losses, **speed, **values})
         heads: dict[str, float] = {}
         for name, value in losses.items():
             head = name.partition("/")[0]
             heads[head] = heads.get(head, 0.0) + value
         shown = {head: f"{value:.3g}" for head, value in heads.items()}
-        self.bar.set_postfix({**shown, "images/s": f"{speed['images_per_second']:.1f}"}, refresh=False)
+        self.bar.set_postfix({**shown, "images/s": f"{images:.1f}"}, refresh=False)
         self._start_window()
 
     def write_validation(self, step: int, figures: Mapping[str, float]) -> None:
         """Writes a line with the validation figures after `step` steps, and shows them."""
         self._append({"step": step, "validation": dict(figures)})
-        self.bar.write(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+        if not self.silent:
+            self.bar.write(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
         self._start_window()
 
     def _append(self, record: Mapping[str, Any]) -> None:
+        if self.silent:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+        figures = {name: value for name, value in record.items() if isinstance(value, int | float) and name != "step"}
+        figures |= {f"validation/{name}": value for name, value in record.get("validation", {}).items()}
+        for tracker in self.trackers:
+            tracker(record["step"], figures)
 
     def close(self) -> None:
         """Leaves the bar as it is."""
         self.bar.close()
+
+
+def make_tracker(name: Literal["tensorboard", "wandb"], folder: Path, first_step: int) -> Tracker:
+    """Where figures go besides the log file. Raises ModuleNotFoundError that says what to install."""
+    try:
+        if name == "tensorboard":
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+
+            def to_tensorboard(step: int, figures: Mapping[str, float]) -> None:
+                for figure, value in figures.items():
+                    writer.add_scalar(figure, value, step)
+                writer.flush()
+
+            return to_tensorboard
+        import wandb
+
+        place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]  # a resumed run goes on in its own
+        run = wandb.init(project="opensapiens", name=folder.name, dir=str(folder), id=place, resume="allow")
+        return lambda step, figures: run.log(dict(figures), step=step)
+    except ModuleNotFoundError as error:
+        wanted = "'opensapiens[train]'" if name == "tensorboard" else "wandb"
+        raise ModuleNotFoundError(f"the tracker {name} is not installed: pip install {wanted}") from error
 
 
 def _step(line: str) -> float:

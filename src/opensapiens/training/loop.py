@@ -2,131 +2,160 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor, nn
 
-from opensapiens.checkpoints.model_folder import build_model, load_model, save_model
 from opensapiens.data.batch import normalize_images
-from opensapiens.models.human_model import HumanModel
-from opensapiens.models.position_embedding import resize_position_embedding
 from opensapiens.training.averaging import WeightAverage
-from opensapiens.training.loader import Batch, training_batches
+from opensapiens.training.devices import Ranks, gradients_stay, join_ranks, spread, whole
+from opensapiens.training.loader import UNREADABLE, Batch, training_batches
 from opensapiens.training.log import RunLog
 from opensapiens.training.optimizer import build_optimizer, set_learning_rate
+from opensapiens.training.result import export, finished_model
 from opensapiens.training.run import Run
 from opensapiens.training.schedule import learning_rate_factor
-from opensapiens.training.state import load_state, save_batch, save_state
-from opensapiens.training.validation import validate
+from opensapiens.training.start import starting_model
+from opensapiens.training.state import Saver, load_state, save_batch
+from opensapiens.training.throughput import peak_flops, peak_memory, training_flops
+from opensapiens.training.validation import draw_pictures, validate
+
+REMEMBERED = 100  # losses that a spike is judged against; none is seen before there are as many
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss or the gradient is no longer a number; the message names the step and the file that holds the batch."""
+    """The loss or the gradient is no longer a number, or leapt; the message names the step and the batch's file."""
 
 
 def train(run: Run) -> Path:
     """Trains the model of `run` and returns the folder of the finished model, which `opensapiens.load` takes.
 
     `run.output` gets `checkpoints/`, from which the same call goes on after an interruption, `log.jsonl`, and
-    `model/` with the averaged weights, written at every validation and at the end. Raises TrainingDiverged;
-    ResumeError when the folder holds another run; and whatever reading the data raises.
+    `model/` with the averaged weights, written at every validation and at the end. Started by torchrun, each process
+    takes its share of every batch. Raises TrainingDiverged; ResumeError when the folder holds another run; and
+    whatever reading the data raises.
     """
-    device = pick_device(run.device)
+    ranks = join_ranks(run)
+    with Saver(run, ranks) as saver:
+        return _train(run, ranks, saver)
+
+
+def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
     torch.manual_seed(run.seed)
-    model = starting_model(run).to(device).train()
+    with ranks.first_alone():
+        model = starting_model(run).to(ranks.device).train()
+    flops = {size: training_flops(run, model, size) for size in (run.final_size, *(size for _, size in run.stages))}
+    forward = spread(model, run, ranks)
     optimizer = build_optimizer(model, run.optimizer)
     average = WeightAverage(model, run.ema_decay)
-    first_step = load_state(run, model, average, optimizer)
-    forward = torch.compile(model) if run.compile else model
-    log = RunLog(run.output, first_step, run.steps)
-    saved_at = ready_at = time.monotonic()
+    first_step = load_state(run, ranks, model, average, optimizer)
+    log = RunLog(
+        run.output, first_step, run.steps, ranks.world * peak_flops(ranks.device), run.trackers, silent=ranks.rank > 0
+    )
+    earlier: deque[float] = deque(maxlen=REMEMBERED)
+    ready_at = time.monotonic()
 
-    for step, batch in enumerate(training_batches(run, first_step, device), first_step):
+    for step, batches in enumerate(training_batches(run, first_step, ranks), first_step):
         waited = time.monotonic() - ready_at
-        torch.manual_seed(run.seed * 1_000_003 + step)  # dropout depends on the step alone: a resumed run repeats it
         factor = learning_rate_factor(step, run.steps, run.schedule)
         set_learning_rate(optimizer, factor)
 
-        losses = batch_losses(run, forward, batch.to(device), step)
-        total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm)
-        values = torch.stack([norm, *losses.values()]).tolist()  # the one wait for the device in a step
-        if not all(map(math.isfinite, values)):
-            raise TrainingDiverged(_describe(run, step, batch, dict(zip(["gradient", *losses], values, strict=True))))
+        terms = gradients_of_step(run, forward, batches, step, ranks)
+        norm = whole(nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm))
+        due = torch.tensor(float(ranks.rank == 0 and saver.due()), device=ranks.device)
+        # The one wait for the device in a step, after which all ranks know the same and decide alike.
+        *totals, save_now = ranks.summed(torch.stack([*terms.values(), due])).tolist()
+        losses, gradient = dict(zip(terms, totals, strict=True)), norm.item()
+        if problem := divergence({**losses, "gradient": gradient}, earlier, run.spike_factor):
+            raise TrainingDiverged(
+                f"step {step} {problem}; the weights of before this step stand; its batch is in "
+                f"{save_batch(run, ranks, step, batches)}"
+            )
         optimizer.step()
         average.update(model, step)
 
         done = step + 1
-        log.add(dict(zip(losses, values[1:], strict=True)), len(batch.keys), waited)
+        earlier.append(sum(losses.values()))
+        size = run.input_size(step)
+        log.add(losses, run.batch_size, math.prod(run.model.vit.grid(size)), flops[size], waited)
         if done % run.log_steps == 0 or done == run.steps:
-            log.write(done, lr=factor * run.optimizer.lr, gradient=values[0], size=run.input_size(step))
-        if done % run.checkpoint_steps == 0 or done == run.steps or _minutes(saved_at) > run.checkpoint_minutes:
-            save_state(run, done, model, average, optimizer)
-            saved_at = time.monotonic()
-        if run.validation is not None and (done % run.validation_steps == 0 or done == run.steps):
-            log.write_validation(done, validate(run, export(run, average)[0], device))
+            memory = peak_memory(ranks.device)
+            log.write(done, lr=factor * run.optimizer.lr, gradient=gradient, size=size, memory_gb=memory)
+        if done % run.checkpoint_steps == 0 or done == run.steps or save_now:
+            saver.save(done, model, average, optimizer)
+        saver.finish_if_written()
+        look_at(run, ranks, average, log, done)
         ready_at = time.monotonic()
     log.close()
-    return export(run, average)[1]
+    if ranks.rank == 0 and (notes := run.output / UNREADABLE).exists():
+        print(
+            f"{len(set(notes.read_text().splitlines()))} pictures could not be read and were passed over: see {notes}"
+        )
+    return export(run, ranks, finished_model(run, average))
 
 
-def batch_losses(run: Run, forward: Callable[..., dict[str, Tensor]], batch: Batch, step: int) -> dict[str, Tensor]:
-    """The weighted loss terms of a batch on its device, "head/term" -> scalar."""
+def gradients_of_step(run: Run, forward: nn.Module, batches: list[Batch], step: int, ranks: Ranks) -> dict[str, Tensor]:
+    """Adds the gradients of a step's pieces to the parameters; returns this rank's shares of the loss terms."""
+    # The whole step's denominators: pieces and ranks with fewer labels than others must not weigh more.
+    counts = total_counts(batches, ranks)
+    shares: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches, 1):
+        with gradients_stay(forward, number < len(batches)):
+            terms = batch_losses(run, forward, batch.to(ranks.device), counts, step)
+            # Times the ranks, since gradients are averaged over them and these losses are shares of one sum.
+            (torch.stack(list(terms.values())).sum() * ranks.world).backward()
+        shares = {name: value.detach() + shares.get(name, 0.0) for name, value in terms.items()}
+    return shares
+
+
+def total_counts(batches: list[Batch], ranks: Ranks) -> dict[str, Tensor]:
+    """What each head's losses of a step are divided by: the counts of all its pieces on all ranks, on the device."""
+    heads = list(batches[0].counts)
+    counts_H = torch.stack([torch.stack([batch.counts[head] for head in heads]) for batch in batches]).sum(dim=0)
+    return dict(zip(heads, ranks.summed(counts_H.to(ranks.device)), strict=True))
+
+
+def batch_losses(
+    run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor], step: int
+) -> dict[str, Tensor]:
+    """The weighted loss terms of a batch on its device, "head/term" -> scalar: its share of the step's."""
     tasks = run.tasks(run.input_size(step), run.label_stride)
     preprocessing = run.model.preprocessing
     images = normalize_images(batch.images, preprocessing["mean"], preprocessing["std"])
     with torch.autocast(images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
-        maps = forward(images, list(tasks.tasks))
-    return tasks.losses({head: values.float() for head, values in maps.items()}, batch.targets)
+        maps = forward(images, list(tasks.tasks), batch.seeds)
+    return tasks.losses(maps, batch.targets, counts)
 
 
-def starting_model(run: Run) -> HumanModel:
-    """The model with fresh weights, or with those of `run.start_from`, whose architecture must be the run's.
+def look_at(run: Run, ranks: Ranks, average: WeightAverage, log: RunLog, done: int) -> None:
+    """Validates and draws, when it is time to; the validated model is written."""
 
-    The crops may have another size than those it was trained on: its position embedding is resized.
+    def time_for(steps: int) -> bool:
+        return done % steps == 0 or done == run.steps
+
+    if run.validation is not None and time_for(run.validation_steps):
+        model = finished_model(run, average)
+        export(run, ranks, model)
+        log.write_validation(done, validate(run, model, ranks))
+    if run.masked and time_for(run.picture_steps):
+        draw_pictures(run, finished_model(run, average), ranks, done)
+
+
+def divergence(values: Mapping[str, float], earlier: deque[float], spike_factor: float) -> str | None:
+    """What is wrong with a step's losses and gradient, None when nothing is.
+
+    The published code goes on where a loss leaps or is no number: it replaces such losses by constants, each rank for
+    itself, and zeroes such gradients, which hides what broke.
     """
-    model = build_model(run.model)
-    if run.start_from is None:
-        return model
-    trained, description = load_model(run.start_from)
-    if (replace(description.vit, image_size=run.model.vit.image_size), description.heads) != (
-        run.model.vit,
-        run.model.heads,
-    ):
-        raise ValueError(f"{run.start_from} holds another model than the run trains")
-    weights, name = trained.state_dict(), "backbone.position_embedding"
-    weights[name] = resize_position_embedding(weights[name], description.vit.grid(), run.model.vit.grid())
-    model.load_state_dict(weights)
-    return model
-
-
-def export(run: Run, average: WeightAverage) -> tuple[HumanModel, Path]:
-    """Writes the averaged weights as `run.output`/model; returns that model, in evaluation mode, and the folder."""
-    model = build_model(run.model)
-    model.load_state_dict({name: weight.cpu() for name, weight in average.weights.items()})
-    folder = Path(run.output) / "model"
-    save_model(folder, model, run.model)
-    return model.eval(), folder
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; for "auto" the accelerator of this machine, else its CPU."""
-    if name != "auto":
-        return torch.device(name)
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return accelerator or torch.device("cpu")
-
-
-def _describe(run: Run, step: int, batch: Batch, values: Mapping[str, float]) -> str:
-    path = save_batch(run, step, batch)
     listed = ", ".join(f"{name} {value:g}" for name, value in values.items())
-    return f"step {step} is not finite ({listed}); the weights of before this step stand; its batch is in {path}"
-
-
-def _minutes(since: float) -> float:
-    return (time.monotonic() - since) / 60
+    if not all(map(math.isfinite, values.values())):
+        return f"is not finite ({listed})"
+    total = sum(value for name, value in values.items() if name != "gradient")
+    if len(earlier) == REMEMBERED and total > spike_factor * median(earlier):
+        return f"has a loss {total / median(earlier):.0f} times the median of the last {REMEMBERED} ({listed})"
+    return None

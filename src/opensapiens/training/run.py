@@ -7,10 +7,18 @@ from typing import Literal, Protocol
 
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.data.augment import Augmentation
+from opensapiens.data.background import Backgrounds
 from opensapiens.data.sample import Sample
+from opensapiens.data.scene_crop import SceneCrop
+from opensapiens.data.square_crop import SquareCrop
+from opensapiens.models.masked_autoencoder import kept_patches
 from opensapiens.tasks.several import SeveralTasks
 
 Size = tuple[int, int]  # height, width
+
+
+class UnfitRun(ValueError):
+    """Settings of a run that do not go together."""
 
 
 class SampleSource(Protocol):
@@ -35,11 +43,18 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """Factor on the learning rate: a linear warm-up, then a decay to the end of the run."""
+    """Factor on the learning rate: a linear warm-up, then a decay to the end of the run.
+
+    The published fine-tuning configs count otherwise: their warm-up starts at `warmup_from`, "steps" divides the rate
+    by ten at each of `milestones`, and with `epoch_steps` the linear decay starts at step 0 and falls once an epoch.
+    """
 
     warmup_steps: int = 500
-    decay: Literal["cosine", "linear"] = "cosine"
+    decay: Literal["cosine", "linear", "steps"] = "cosine"
     final_factor: float = 0.01
+    warmup_from: float = 0.0
+    milestones: tuple[int, ...] = ()
+    epoch_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,8 @@ class Run:
     """One training run. Two equal runs on one machine give the same weights, whether or not they were interrupted.
 
     `tasks` makes the tasks for an input size and a label stride. `stages` are (until_step, (height, width)) in rising
-    order; after the last one, crops have the size of the model's preprocessing.
+    order; after the last one, crops have the size of the model's preprocessing. The weights start at random, or from
+    one of `start_from` and `pretrained`.
     """
 
     model: ModelDescription
@@ -55,36 +71,64 @@ class Run:
     data: SampleSource
     output: Path
     steps: int
-    batch_size: int
+    batch_size: int  # of a step, over all processes: a run is the same on one GPU and on a thousand
+    micro_batch: int | None = None  # the most that a process takes at once; the gradients of a step add up. None: all
+    mask_ratio: float = 0.75  # of masked pretraining, which trains a model with a decoder and no heads
     stages: tuple[tuple[int, Size], ...] = ()
     label_stride: int = 1  # train dense tasks on every n-th pixel of every n-th row; validation takes all
-    augmentation: Augmentation | None = field(default_factory=Augmentation)
+    augmentation: Augmentation | SceneCrop | SquareCrop | None = field(default_factory=Augmentation)
+    backgrounds: Backgrounds | None = None  # pictures without people that are put behind the person, and how often
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     start_from: Path | None = None  # a model folder whose weights the run starts with
+    pretrained: Path | str | None = None  # a model, by folder or published name, whose backbone the run starts with
+    trainable: Literal["all", "heads", "lora"] = "all"  # the others freeze the backbone; "lora" adapts it
+    lora_rank: int = 16
     ema_decay: float = 0.999  # of the averaged weights, which are the ones exported; 0 exports the last ones
     seed: int = 0
     workers: int = 0  # loader processes; 0 loads in the training process
     device: str = "auto"  # "auto" takes the first accelerator, else the CPU
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # among torchrun's processes: whole copies, or weights in shares (FSDP2)
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights and losses stay float32
+    recompute: bool = False  # activation checkpointing: blocks run again in the backward pass, for less memory
     compile: bool = False
     checkpoint_steps: int = 1000
     checkpoint_minutes: float = 10.0
     validation: SampleSource | None = None
     validation_steps: int = 1000  # how often; also after the last step
-    log_steps: int = 20
+    picture_steps: int = 1000  # how often masked pretraining draws what it reconstructs
+    log_steps: int = 1
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()  # where else the log goes
+    spike_factor: float = 25.0  # a loss this many times the median of the last 100 stops the run
 
     def __post_init__(self) -> None:
-        """Raises ValueError for stages out of order, sizes that are no whole number of patches, or no samples."""
+        """Raises UnfitRun for stages out of order, sizes that are no whole number of patches, no samples, and
+        settings that contradict each other."""
         patch = self.model.vit.patch_size
         for size in (self.final_size, *(size for _, size in self.stages)):
             if size[0] % patch or size[1] % patch:
-                raise ValueError(f"crops of {size} (height, width) are no whole number of patches of {patch} pixels")
+                raise UnfitRun(f"crops of {size} (height, width) are no whole number of patches of {patch} pixels")
         ends = [until for until, _ in self.stages]
         if ends != sorted(set(ends)):
-            raise ValueError(f"stages end at steps {ends}, which do not rise")
+            raise UnfitRun(f"stages end at steps {ends}, which do not rise")
         if len(self.data) == 0:
-            raise ValueError("there is nothing to train on: the data hold no sample")
+            raise UnfitRun("there is nothing to train on: the data hold no sample")
+        if self.start_from is not None and self.pretrained is not None:
+            raise UnfitRun("start_from (a whole model) and pretrained (a backbone) cannot both be given")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise UnfitRun(f"micro_batch must be at least 1, not {self.micro_batch}")
+        if self.masked == bool(self.model.heads):
+            raise UnfitRun("a run trains either heads or, with a decoder and no heads, a masked autoencoder")
+        if self.masked:
+            rows, columns = self.model.vit.grid()
+            kept_patches(rows * columns, self.mask_ratio)
+        if self.masked and self.trainable != "all":
+            raise UnfitRun("masked pretraining trains the whole backbone")
+
+    @property
+    def masked(self) -> bool:
+        """Whether this is masked pretraining."""
+        return self.model.decoder is not None
 
     def input_size(self, step: int) -> Size:
         """Height and width of the crops at a step."""

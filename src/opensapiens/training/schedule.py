@@ -8,11 +8,26 @@ from opensapiens.training.run import ScheduleSettings
 def learning_rate_factor(step: int, steps: int, schedule: ScheduleSettings) -> float:
     """The factor on every learning rate at `step` of 0 ... steps - 1.
 
-    Rises linearly over the warm-up, reaching 1 at its end, and then falls to `final_factor` at the last step.
+    Rises linearly over the warm-up, reaching 1 at its end, and then falls to `final_factor` at the last step. The
+    published configs' milestones and epochs count from step 0, and their warm-up is a factor on that.
     """
     warmup = min(schedule.warmup_steps, steps)
+    rise = _warmup(step, warmup, schedule.warmup_from)
+    if schedule.decay == "steps":
+        return rise * 0.1 ** sum(step >= milestone for milestone in schedule.milestones)
+    if schedule.epoch_steps:
+        epochs = max(steps // schedule.epoch_steps, 1)
+        fall = max(1 - (step // schedule.epoch_steps) / epochs, 0.0)
+        return rise * (schedule.final_factor + (1 - schedule.final_factor) * fall)
     if step < warmup:
-        return (step + 1) / warmup
+        return rise
     progress = (step - warmup + 1) / max(steps - warmup, 1)
     fall = 1 - progress if schedule.decay == "linear" else 0.5 + 0.5 * math.cos(math.pi * progress)
     return schedule.final_factor + (1 - schedule.final_factor) * fall
+
+
+def _warmup(step: int, warmup: int, start: float) -> float:
+    """The rise: from `start` where that is set, as in the published configs, else from 1 / warmup."""
+    if step >= warmup:
+        return 1.0
+    return start + (1 - start) * step / max(warmup - 1, 1) if start else (step + 1) / warmup

@@ -1,24 +1,36 @@
 """The state of a run on disk: everything that a resumed run needs to go on to the same numbers.
 
-One safetensors file per saved step, `checkpoints/00001000.safetensors`: tensors `model.*` (weights), `average.*`
-(averaged weights) and `optimizer.<name of the parameter>.<exp_avg ...>`; the JSON under "run" in the file's header
-holds the step and what decides the order of the samples. A file appears under its name only when it is complete.
+One folder for each saved step, `checkpoints/00001000/`: `run.json` with the step and what decides the order of the
+samples, and safetensors files in which each process wrote its share of the tensors `model.*` (weights), `average.*`
+(averaged weights) and `optimizer.<name of the parameter>.<exp_avg ...>`, by torch.distributed.checkpoint. Any number of
+processes reads them back, each what it needs. A folder appears under its name only when it is complete.
 """
 
 import json
 import os
+import shutil
+import time
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint import Metadata, async_save, load
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from opensapiens.training.averaging import WeightAverage
+from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import Batch
 from opensapiens.training.run import Run
+
+# One process saves by itself, which is meant.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
 
 KEPT = 2  # the newest checkpoints; the one before the last is there in case the disk damages the last
 
@@ -27,38 +39,116 @@ class ResumeError(RuntimeError):
     """A checkpoint that does not belong to the run that wants to go on from it."""
 
 
-def save_state(run: Run, step: int, model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> Path:
-    """Saves the state after `step` steps and removes all but the newest checkpoints."""
-    tensors: dict[str, Tensor] = {f"model.{name}": parameter for name, parameter in model.named_parameters()}
-    tensors |= {f"average.{name}": weight for name, weight in average.weights.items()}
-    for name, parameter in model.named_parameters():
-        for entry, value in optimizer.state[parameter].items():
-            tensors[f"optimizer.{name}.{entry}"] = value
-    path = _folder(run) / f"{step:08d}.safetensors"
-    save_tensors(path, tensors, {"run": json.dumps({"step": step, **_identity(run)})})
-    for old in sorted(_folder(run).glob("*.safetensors"))[:-KEPT]:
-        old.unlink()
-    return path
+class Saver:
+    """Writes checkpoints beside the training: the tensors are copied, and the steps go on while the copies are written.
+
+    Of a run that is killed meanwhile the checkpoint before stands. At its end a `with` block waits for the last one.
+    """
+
+    def __init__(self, run: Run, ranks: Ranks) -> None:
+        self.run, self.ranks = run, ranks
+        self.folder = Path(run.output) / "checkpoints"
+        self.saved_at = time.monotonic()
+        self._pending: tuple[Future[Any], Path, int] | None = None
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.finish()
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is older than `run.checkpoint_minutes`; each rank has its own clock."""
+        return (time.monotonic() - self.saved_at) / 60 > self.run.checkpoint_minutes
+
+    def save(self, step: int, model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> None:
+        """Begins to save the state after `step` steps."""
+        self.finish()
+        target = self.folder / f".{step:08d}.part"
+        if self.ranks.rank == 0:
+            shutil.rmtree(target, ignore_errors=True)  # of a run that was killed while it wrote
+            target.mkdir(parents=True)
+            (target / "run.json").write_text(json.dumps({"step": step, **_identity(self.run)}) + "\n")
+        if self.ranks.world > 1:
+            dist.barrier(self.ranks.saving)
+        tensors = _tensors(model, average, optimizer)
+        writer = _storage().HuggingFaceStorageWriter(str(target), save_distributed=True)
+        pending = async_save(
+            tensors, storage_writer=writer, process_group=self.ranks.saving, no_dist=self.ranks.world == 1
+        )
+        assert isinstance(pending, Future)
+        self._pending = pending, target, step
+        self.saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Waits until the last checkpoint is on disk, gives it its name, and removes all but the newest."""
+        if self._pending is None:
+            return
+        pending, target, step = self._pending
+        self._pending = None
+        pending.result()
+        if self.ranks.rank == 0:
+            shutil.rmtree(self.folder / f"{step:08d}", ignore_errors=True)  # damaged, or it would not be written again
+            os.replace(target, self.folder / f"{step:08d}")
+            for old in _complete(self.folder)[:-KEPT]:
+                shutil.rmtree(old)
+
+    def finish_if_written(self) -> None:
+        """As `finish`, where that needs no waiting."""
+        if self._pending is not None and self._pending[0].done():
+            self.finish()
 
 
-def load_state(run: Run, model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> int:
+def load_state(
+    run: Run, ranks: Ranks, model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer
+) -> int:
     """Puts the newest checkpoint of the run into the model, the average and the optimizer; returns its step (0 = none).
 
     A checkpoint that cannot be read is passed over for the one before it. Raises ResumeError when the checkpoint
     belongs to another run: then the samples would not come in the order that the saved state stands for.
     """
-    for path, file in _readable(sorted(_folder(run).glob("*.safetensors"), reverse=True)):
-        saved = json.loads((file.metadata() or {}).get("run", "{}"))
+    for path, saved, metadata in _readable(_complete(Path(run.output) / "checkpoints")[::-1]):
         identity = _identity(run).items()
         differing = [f"{key} was {saved.get(key)}, is {value}" for key, value in identity if saved.get(key) != value]
-        names = {f"model.{name}" for name, _ in model.named_parameters()}
-        if names != {key for key in file.keys() if key.startswith("model.")}:  # noqa: SIM118 (not a dict)
+        if {name for name in metadata.state_dict_metadata if name.startswith("model.")} != {
+            f"model.{name}" for name, _ in model.named_parameters()
+        }:
             differing.append("the model's parameters differ")
         if differing:
             raise ResumeError(f"{path} is of another run: {'; '.join(differing)}. Use another output folder.")
-        _fill(file, model, average, optimizer)
+        _make_optimizer_state(metadata, model, optimizer)
+        load(
+            _tensors(model, average, optimizer),
+            storage_reader=_storage().HuggingFaceStorageReader(str(path)),
+            process_group=ranks.saving,
+            no_dist=ranks.world == 1,
+        )
         return int(saved["step"])
     return 0
+
+
+def _tensors(model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """All tensors of the state, themselves and not copies, by their names in a checkpoint."""
+    tensors = {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
+    if average.decay:
+        tensors |= {f"average.{name}": weight for name, weight in average.weights.items()}
+    for name, parameter in model.named_parameters():
+        for entry, value in optimizer.state[parameter].items() if parameter in optimizer.state else ():
+            tensors[f"optimizer.{name}.{entry}"] = value
+    return tensors
+
+
+def _make_optimizer_state(metadata: Metadata, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Tensors for what a checkpoint holds of the optimizer, shared out over the ranks as their parameters are."""
+    for key, stored in metadata.state_dict_metadata.items():
+        if not key.startswith("optimizer."):
+            continue
+        assert isinstance(stored, TensorStorageMetadata)
+        name, _, entry = key.removeprefix("optimizer.").rpartition(".")
+        parameter = model.get_parameter(name)
+        alike = tuple(stored.size) == tuple(parameter.shape)
+        value = torch.zeros_like(parameter) if alike else torch.zeros(stored.size, dtype=stored.properties.dtype)
+        optimizer.state[parameter][entry] = value.detach()
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -72,39 +162,52 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
         temporary.unlink(missing_ok=True)
 
 
-def _folder(run: Run) -> Path:
-    return Path(run.output) / "checkpoints"
+def save_batch(run: Run, ranks: Ranks, step: int, batches: list[Batch]) -> Path:
+    """Saves this rank's part of a step for inspection; returns the path of rank 0's.
+
+    Each piece has its number before `images`, every target as "head.name", and `seeds`; the samples' keys are in the
+    header.
+    """
+    tensors: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches):
+        tensors |= {f"{number}.images": batch.images, f"{number}.seeds": batch.seeds}
+        for head, targets in batch.targets.items():
+            tensors |= {f"{number}.{head}.{name}": value for name, value in targets.items()}
+    keys = {"keys": json.dumps([batch.keys for batch in batches])}
+    stem = Path(run.output) / f"diverged_at_step_{step}"
+    save_tensors(stem.with_name(f"{stem.name}_rank_{ranks.rank}.safetensors"), tensors, keys)
+    return stem.with_name(f"{stem.name}_rank_0.safetensors")
+
+
+def _complete(folder: Path) -> list[Path]:
+    """The checkpoints of a folder that are finished, oldest first."""
+    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
 
 
 def _identity(run: Run) -> dict[str, int]:
     return {"seed": run.seed, "batch_size": run.batch_size, "samples": len(run.data)}
 
 
-def _readable(paths: list[Path]) -> Iterator[tuple[Path, Any]]:
+def _storage() -> Any:
+    """PyTorch's safetensors storage of checkpoints; imported here, since what only predicts may have an older PyTorch.
+
+    Raises:
+        ModuleNotFoundError: a PyTorch without it.
+    """
+    try:
+        from torch.distributed.checkpoint import hf_storage
+    except ImportError as error:
+        raise ModuleNotFoundError("training needs PyTorch 2.9 or newer: pip install 'opensapiens[train]'") from error
+    return hf_storage
+
+
+def _readable(paths: list[Path]) -> Iterator[tuple[Path, dict[str, Any], Metadata]]:
     for path in paths:
         try:
-            with safe_open(path, "pt") as file:
-                yield path, file
-        except SafetensorError as error:
+            yield (
+                path,
+                json.loads((path / "run.json").read_text()),
+                _storage().HuggingFaceStorageReader(str(path)).read_metadata(),
+            )
+        except (SafetensorError, OSError, ValueError) as error:
             print(f"passing over {path}, which cannot be read: {error}")
-
-
-@torch.no_grad()
-def _fill(file: Any, model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> None:
-    keys = list(file.keys())
-    for name, parameter in model.named_parameters():
-        parameter.copy_(file.get_tensor(f"model.{name}"))
-        average.weights[name].copy_(file.get_tensor(f"average.{name}"))
-        entries = [key for key in keys if key.startswith(f"optimizer.{name}.")]
-        if entries:
-            optimizer.state[parameter] = {
-                key.rpartition(".")[2]: file.get_tensor(key).to(parameter.device) for key in entries
-            }
-
-
-def save_batch(run: Run, step: int, batch: Batch) -> Path:
-    """Saves a batch for inspection: `images`, every target as "head.name", and the samples' keys in the header."""
-    tensors = {f"{head}.{name}": value for head, targets in batch.targets.items() for name, value in targets.items()}
-    path = Path(run.output) / f"diverged_at_step_{step}.safetensors"
-    save_tensors(path, {"images": batch.images, **tensors}, {"keys": json.dumps(batch.keys)})
-    return path

@@ -8,7 +8,7 @@ from opensapiens.data.sample import Sample
 from opensapiens.tasks.depth.loss import EPSILON, depth_l1, silog
 from opensapiens.tasks.depth.metrics import DepthMetric
 from opensapiens.tasks.depth.targets import depth_targets
-from opensapiens.tasks.forward import FlipRule
+from opensapiens.tasks.forward import flip_rule
 from opensapiens.tasks.task import Targets, mean_over, resize_maps
 
 
@@ -25,7 +25,7 @@ class DepthTask:
         self.l1_weight = l1_weight
         self.floor = floor
         self.label_stride = label_stride
-        self.flip_rule = FlipRule()
+        self.flip_rule = flip_rule("depth")
 
     def prepare_targets(self, samples: Sequence[Sample]) -> Targets:
         """depth (B, H, W) in 0-1 with -1 outside, nearest (B,), range (B,), labelled (B,); see `depth_targets`."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from opensapiens.data.sample import Sample
-from opensapiens.tasks.forward import FlipRule
+from opensapiens.tasks.forward import flip_rule
 from opensapiens.tasks.normals.loss import cosine_loss, l1_loss, valid_pixels
 from opensapiens.tasks.normals.metrics import NormalsMetric
 from opensapiens.tasks.normals.targets import normals_targets
@@ -21,7 +21,7 @@ class NormalsTask:
 
     def __init__(self, label_stride: int = 1) -> None:
         self.label_stride = label_stride
-        self.flip_rule = FlipRule(negated=(0,))
+        self.flip_rule = flip_rule("normals")
 
     def prepare_targets(self, samples: Sequence[Sample]) -> Targets:
         """normals (B, 3, H, W) float16 with -1000 outside, labelled (B,); see `normals_targets`."""

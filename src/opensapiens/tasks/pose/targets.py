@@ -41,9 +41,9 @@ def pose_targets(
             raise ValueError(f"{sample.key}: a crop of {sample.image.shape[:2]}, the pose task is for {input_size_hw}")
         if sample.keypoints is None:
             continue
-        if sample.keypoint_set != keypoint_set or len(sample.keypoints) != keypoint_count:
+        if sample.keypoint_set.name != keypoint_set or len(sample.keypoints) != keypoint_count:
             raise ValueError(
-                f"{sample.key}: {len(sample.keypoints)} points of {sample.keypoint_set}; "
+                f"{sample.key}: {len(sample.keypoints)} points of {sample.keypoint_set.name}; "
                 f"the pose task learns the {keypoint_count} of {keypoint_set}"
             )
         known = (sample.keypoints[:, 2] > 0) & np.isfinite(sample.keypoints).all(axis=1)

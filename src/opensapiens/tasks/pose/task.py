@@ -8,7 +8,7 @@ from torch import Tensor
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.heatmaps import decode_heatmaps
 from opensapiens.labels.keypoints import KeypointSet
-from opensapiens.tasks.forward import FlipRule
+from opensapiens.tasks.forward import flip_rule
 from opensapiens.tasks.pose.loss import hardest_keypoints_mse, heatmap_mse, location_divergence
 from opensapiens.tasks.pose.metrics import PoseMetric, PosePrediction
 from opensapiens.tasks.pose.targets import gaussian_heatmaps, pose_targets
@@ -45,7 +45,7 @@ class PoseTask:
         self.hardest = hardest
         self.location_weight = location_weight
         self.point_weights = torch.ones(len(keypoint_set)) if point_weights is None else torch.tensor(point_weights)
-        self.flip_rule = FlipRule(permutation=keypoint_set.flip_indices.tolist())
+        self.flip_rule = flip_rule("pose", keypoint_set)
 
     def prepare_targets(self, samples: Sequence[Sample]) -> Targets:
         """points (B, K, 2) crop pixels, weights (B, K), area (B,), labelled (B,); see `pose_targets`."""

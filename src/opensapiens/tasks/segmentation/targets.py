@@ -23,8 +23,8 @@ def segmentation_targets(samples: Sequence[Sample], part_set: str, stride: int =
     for sample in samples:
         if sample.parts is None:
             parts = np.full(sample.image.shape[:2], IGNORE, np.uint8)
-        elif sample.part_set != part_set:
-            raise ValueError(f"{sample.key}: parts of {sample.part_set}; the segmentation task learns {part_set}")
+        elif sample.part_set.name != part_set:
+            raise ValueError(f"{sample.key}: parts of {sample.part_set.name}; the segmentation task learns {part_set}")
         else:
             parts = sample.parts
         maps.append(parts[stride // 2 :: stride, stride // 2 :: stride])

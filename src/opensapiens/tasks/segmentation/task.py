@@ -7,7 +7,7 @@ from torch import Tensor
 
 from opensapiens.data.sample import Sample
 from opensapiens.labels.parts import PartSet
-from opensapiens.tasks.forward import FlipRule
+from opensapiens.tasks.forward import flip_rule
 from opensapiens.tasks.segmentation.loss import weighted_cross_entropy
 from opensapiens.tasks.segmentation.metrics import SegmentationMetric
 from opensapiens.tasks.segmentation.targets import segmentation_targets
@@ -26,7 +26,7 @@ class SegmentationTask:
         self.part_set = part_set
         self.label_stride = label_stride
         self.class_weights = torch.from_numpy(part_set.loss_weights.copy())
-        self.flip_rule = FlipRule(permutation=part_set.flip_indices.tolist())
+        self.flip_rule = flip_rule("segmentation", part_set)
 
     def prepare_targets(self, samples: Sequence[Sample]) -> Targets:
         """labels (B, H, W) uint8, labelled (B,); see `segmentation_targets`."""

@@ -1,0 +1,185 @@
+"""The paper's claims in miniature, measured in one call that can be stopped and called again.
+
+    python benchmarks/claims.py --folder /data/claims
+    python benchmarks/claims.py --folder /tmp/claims --toy      # that everything runs, in minutes; says nothing
+
+Frames of synthetic people are made, and the same frames with composed objects where the people were, of equal area.
+Small backbones are pretrained on either; then pose and body parts are fine-tuned from them and from random weights,
+on 1, 10 and 100 % of the labels, with the same steps, batches and rate. Every run leaves a result.json in its folder
+and is not run again. At the end `claims.md` holds the table: means over the seeds, and their spread.
+
+What this shows: whether masked pretraining on people helps small models on people of the same making. It does not show
+what pretraining on photos does, nor how any of it grows to a billion parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import tyro
+
+from opensapiens.recipes.claims import claims_finetuning, claims_pretraining
+from opensapiens.recipes.objects_for_people import only_images, replace_people
+from opensapiens.recipes.synthetic_people import training_people
+from opensapiens.synthetic.style import Style
+from opensapiens.synthetic.synthesize import synthesize
+from opensapiens.training.loop import train
+
+STARTS = ("random", "objects", "people")
+FIGURES = {"pose": "pose/oks", "segmentation": "segmentation/mIoU"}
+VALIDATION_SEED = 2_000_003
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    frames: int = 16_000  # 1.27 people each: about 20,000
+    validation_frames: int = 800
+    pretraining_steps: int = 20_000
+    finetuning_steps: int = 3_000
+    sizes: tuple[str, ...] = ("nano", "small")
+    labels: tuple[float, ...] = (0.01, 0.1, 1.0)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    input_size: tuple[int, int] = (192, 144)
+    batch_size: int | None = None  # None: the recipes'
+
+
+TOY = Plan(8, 4, 2, 2, ("toy",), (0.5, 1.0), (0, 1), (64, 48), 2)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fine-tuning run."""
+
+    task: str
+    size: str
+    start: str
+    labels: float
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Where it lies under the experiment's folder."""
+        return f"finetuning/{self.task}_{self.size}_{self.start}_{100 * self.labels:g}percent_seed{self.seed}"
+
+
+def cells(plan: Plan) -> Iterator[Cell]:
+    """All fine-tuning runs, a whole seed before the next."""
+    for seed, size, labels, task, start in product(plan.seeds, plan.sizes, plan.labels, FIGURES, STARTS):
+        yield Cell(task, size, start, labels, seed)
+
+
+def make_data(folder: Path, plan: Plan, workers: int) -> None:
+    """Frames of people, the same as images alone, the same with objects, and other people to judge on."""
+    training_people(folder / "people", plan.frames, seed=11, workers=workers)
+    synthesize(plan.validation_frames, folder / "validation", VALIDATION_SEED, workers, Style())
+    only_images(folder / "people", folder / "frames" / "people")
+    replace_people(folder / "people", folder / "frames" / "objects")
+
+
+def pretrained(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) -> str | None:
+    """The backbone that a fine-tuning run starts from, pretrained if it is not yet; None for random weights."""
+    if cell.start == "random":
+        return None
+    output = folder / "pretraining" / f"{cell.size}_{cell.start}_seed{cell.seed}"
+    if not (output / "done").exists():
+        run = claims_pretraining(
+            folder / "frames" / cell.start, output, cell.size, plan.pretraining_steps, input_size=plan.input_size,
+            workers=workers, seed=cell.seed, **({} if plan.batch_size is None else {"batch_size": plan.batch_size}),
+        )  # fmt: skip
+        train(replace(run, device=device))
+        (output / "done").touch()
+    return str(output / "model")
+
+
+def measure(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) -> float:
+    """The figure of a fine-tuning run, from its result.json or by running it."""
+    result = folder / cell.folder / "result.json"
+    if not result.exists():
+        run = claims_finetuning(
+            folder / "people", folder / cell.folder, cell.task, pretrained(folder, plan, cell, device, workers),
+            folder / "validation", cell.labels, cell.size, plan.finetuning_steps, input_size=plan.input_size,
+            workers=workers, seed=cell.seed, **({} if plan.batch_size is None else {"batch_size": plan.batch_size}),
+        )  # fmt: skip
+        train(replace(run, device=device))
+        lines = [json.loads(line) for line in (folder / cell.folder / "log.jsonl").read_text().splitlines()]
+        result.write_text(json.dumps(lines[-1]["validation"]) + "\n")
+    return float(json.loads(result.read_text())[FIGURES[cell.task]])
+
+
+def table(plan: Plan, found: dict[Cell, float]) -> str:
+    """Markdown: mean and spread over the seeds, then what became of each claim."""
+    rows = ["| task | model | labels | random | objects | people |", "|---|---|---|---|---|---|"]
+    for task, size, labels in product(FIGURES, plan.sizes, plan.labels):
+        figures = [_spread([found[Cell(task, size, start, labels, seed)] for seed in plan.seeds]) for start in STARTS]
+        rows.append(f"| {task} | {size} | {100 * labels:g} % | " + " | ".join(figures) + " |")
+    return "\n".join([*rows, "", *verdicts(plan, found)]) + "\n"
+
+
+def verdicts(plan: Plan, found: dict[Cell, float]) -> list[str]:
+    """Each claim, and in how many of its comparisons (of seed means, or of one seed each) it held."""
+
+    def mean(task: str, size: str, start: str, labels: float) -> float:
+        return statistics.mean(found[Cell(task, size, start, labels, seed)] for seed in plan.seeds)
+
+    def held(claim: str, outcomes: list[bool]) -> str:
+        return f"- {claim}: in {sum(outcomes)} of {len(outcomes)} comparisons."
+
+    grid = list(product(FIGURES, plan.sizes, plan.labels))
+    few, many = min(plan.labels), max(plan.labels)
+    gain = {(t, s, n): mean(t, s, "people", n) - mean(t, s, "random", n) for t, s, n in grid}
+    lines = [
+        held(f"pretraining on people beats {other}", [
+            found[Cell(task, size, "people", labels, seed)] > found[Cell(task, size, other, labels, seed)]
+            for (task, size, labels), seed in product(grid, plan.seeds)
+        ])
+        for other in ("random", "objects")
+    ]  # fmt: skip
+    lines.append(
+        held(
+            f"the gain over random is larger with {100 * few:g} % of the labels than with {100 * many:g} %",
+            [gain[t, s, few] > gain[t, s, many] for t, s in product(FIGURES, plan.sizes)],
+        )
+    )
+    if len(plan.sizes) > 1:
+        smaller, larger = plan.sizes[0], plan.sizes[-1]
+        outcomes = [
+            mean(t, larger, start, n) > mean(t, smaller, start, n)
+            for t, n, start in product(FIGURES, plan.labels, STARTS)
+        ]
+        lines.append(held(f"{larger} does better than {smaller}", outcomes))
+    return lines
+
+
+def _spread(figures: list[float]) -> str:
+    spread = statistics.stdev(figures) if len(figures) > 1 else float("nan")
+    return f"{statistics.mean(figures):.3f} ± {spread:.3f}"
+
+
+def main(folder: Path, toy: bool = False, device: str = "auto", workers: int = 2) -> None:
+    """Measure the paper's claims in miniature.
+
+    Args:
+        folder: for data, runs and the table; a second call goes on where the first stopped.
+        toy: at toy size, to see that everything runs.
+        device: "auto", "cpu", "cuda".
+        workers: loader and renderer processes.
+    """
+    plan = TOY if toy else Plan()
+    make_data(folder, plan, workers)
+    found = {}
+    for cell in cells(plan):
+        found[cell] = measure(folder, plan, cell, device, 0 if toy else workers)
+        print(f"{cell.folder}: {found[cell]:.4f}", flush=True)
+    (folder / "claims.md").write_text(table(plan, found))
+    print((folder / "claims.md").read_text())
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,100 @@
+"""Models by name: those inside this package, those that Meta published, and folders and files of the user's own."""
+
+import difflib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from opensapiens.models.cost import full_flops, parameters
+
+from .model_description import ModelDescription
+from .model_folder import CONFIG_FILE, build_model, read_description
+from .published import on_disk, resolve, resolve_file
+from .published_models import PUBLISHED_MODELS
+from .strict_loading import CheckpointError
+
+
+class ModelNotFound(CheckpointError):
+    """No model of this name or in this place."""
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One row of list_models().
+
+    Attributes:
+        name: what load() and --model take.
+        tasks: what the model predicts; none for a pretrained backbone, which gives features.
+        parameters: their number.
+        flops: of one forward pass of all heads, a multiply-add counted as two.
+        input_size: (height, width) in pixels.
+        licence: SPDX name of the weights' licence.
+        source: where the weights come from.
+        on_disk: whether they can be loaded without a network.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    parameters: int
+    flops: int
+    input_size: tuple[int, int]
+    licence: str
+    source: str
+    on_disk: bool = True
+
+
+def list_models() -> list[ModelSummary]:
+    """The models that load() knows by name: the embedded ones, then the published ones."""
+    embedded = [summarize(name, read_description(folder)) for name, folder in _embedded_folders().items()]
+    published = [summarize(model.name, model.description(), on_disk(model)) for model in PUBLISHED_MODELS.values()]
+    return embedded + published
+
+
+def summarize(name: str, description: ModelDescription, is_on_disk: bool = True) -> ModelSummary:
+    """The row of a model, from its description alone."""
+    with torch.device("meta"):
+        network = build_model(description)
+    height, width = description.preprocessing["input_size"]
+    return ModelSummary(
+        name=name,
+        tasks=tuple(description.heads),
+        parameters=parameters(network),
+        flops=full_flops(description.vit, tuple(network.heads.values())),  # type: ignore[arg-type]
+        input_size=(height, width),
+        licence=description.licence,
+        source=description.source,
+        on_disk=is_on_disk,
+    )
+
+
+def model_folder(name: str | Path) -> Path:
+    """The folder of a model, for load_model, by an embedded or published name, a folder, or a published file.
+
+    Raises:
+        ModelNotFound: it is none of these; it names the near misses.
+        CheckpointError: see published.resolve and convert.
+    """
+    embedded = _embedded_folders()
+    if str(name) in embedded:
+        return embedded[str(name)]
+    path = Path(name).expanduser()
+    if (path / CONFIG_FILE).is_file():
+        return path
+    if path.is_file():
+        return resolve_file(path)
+    if str(name) in PUBLISHED_MODELS:
+        return resolve(str(name))
+    if path.is_dir():
+        raise ModelNotFound(f"{path} is not a model folder: it has no {CONFIG_FILE} (and model.safetensors)")
+    near = difflib.get_close_matches(str(name), [*embedded, *PUBLISHED_MODELS], n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise ModelNotFound(
+        f"no model named {str(name)!r}, and no folder or file of that name.{hint} `opensapiens models` lists all names"
+    )
+
+
+def _embedded_folders() -> dict[str, Path]:
+    weights = Path(str(files("opensapiens"))) / "weights"
+    return {config.parent.name: config.parent for config in sorted(weights.glob(f"*/{CONFIG_FILE}"))}

@@ -1,0 +1,49 @@
+"""A head for new labels that starts from a trained one: what has the same name keeps its weights."""
+
+import numpy as np
+import torch
+
+from opensapiens.labels.keypoint_maps import source_indices
+from opensapiens.labels.parts import IGNORED, part_lookup
+from opensapiens.models.upsampling_head import UpsamplingHead
+
+from .model_description import ModelDescription
+from .strict_loading import CheckpointError
+
+
+def shared_channels(old: ModelDescription, new: ModelDescription, head: str) -> np.ndarray:
+    """For each channel of the new model's head the one of the old head with the same label: (C,), -1 = none.
+
+    Points are the same as `labels.keypoint_maps.source_indices` has it, parts when their names are. All channels of
+    depth and normals are the same.
+
+    Raises:
+        CheckpointError: the old model has no such head, or one with layers of other widths.
+    """
+    if head not in old.heads:
+        raise CheckpointError(f"{old.name} has no {head} head to start from; it has {', '.join(old.heads) or 'none'}")
+    for key in ("deconv_channels", "conv_channels"):
+        if old.heads[head][key] != new.heads[head][key]:
+            raise CheckpointError(f"the {head} head of {old.name} has other {key} than that of {new.name}")
+    if head == "pose" and old.keypoint_set is not None and new.keypoint_set is not None:
+        try:
+            return source_indices(old.keypoint_set, new.keypoint_set)
+        except ValueError:  # no point in common
+            return np.full(len(new.keypoint_set), -1)
+    if head == "segmentation" and old.part_set is not None and new.part_set is not None:
+        table = part_lookup(new.part_set, old.part_set)[: len(new.part_set)].astype(int)
+        return np.where(table == IGNORED, -1, table)
+    return np.arange(new.heads[head]["out_channels"])
+
+
+@torch.no_grad()
+def start_head(fresh: UpsamplingHead, trained: UpsamplingHead, channels: np.ndarray) -> None:
+    """Give a fresh head the layers of a trained one, and of its output the given channels; those of -1 stay fresh."""
+    weights = trained.state_dict()
+    known = torch.from_numpy(np.flatnonzero(channels >= 0))
+    taken = torch.from_numpy(channels[channels >= 0])
+    for name, parameter in fresh.named_parameters():
+        if name.startswith("output."):
+            parameter[known] = weights[name][taken]
+        else:
+            parameter.copy_(weights[name])

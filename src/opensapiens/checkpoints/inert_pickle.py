@@ -1,0 +1,81 @@
+"""Pickles of strangers, read without running anything.
+
+A pickle is a program: it names Python functions and has them called. Here every name it asks for becomes an inert
+record of that name, and a call becomes a record of its arguments. What they mean is decided by the reader afterwards.
+"""
+
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, BinaryIO, ClassVar
+
+from .strict_loading import CheckpointError
+
+
+class Record:
+    """What stands where a pickle wanted an object: what it called, with which arguments, and what it filled in.
+
+    Attributes:
+        called: the dotted name, for example "collections.OrderedDict".
+        arguments: of the call.
+        state: what was to become the object's attributes, None without.
+        items: what was set by key, as in a dict.
+    """
+
+    called: ClassVar[str]
+
+    def __new__(cls, *arguments: Any, **named: Any) -> "Record":
+        """Takes any arguments: nothing is done with them."""
+        record = super().__new__(cls)
+        record.arguments, record.state, record.items = arguments, None, {}
+        return record
+
+    arguments: tuple[Any, ...]
+    state: Any
+    items: dict[Any, Any]
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.items[key] = value
+
+    def append(self, value: Any) -> None:
+        """Elements of a list-like object are of no use to a reader of tensors."""
+
+    def extend(self, values: Iterable[Any]) -> None:
+        """See append."""
+
+    add = append
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """What stands where a pickle refers to data outside of it; key is whatever it says to find them by."""
+
+    key: Any
+
+
+class _InertUnpickler(pickle._Unpickler):
+    # The version in Python: the one in C allocates whatever number of places a file claims to need.
+
+    def find_class(self, module: str, name: str) -> type[Record]:
+        return type("Record", (Record,), {"called": f"{module}.{name}"})
+
+    def persistent_load(self, key: Any) -> Outside:
+        return Outside(key)
+
+    def get_extension(self, code: int) -> None:
+        raise pickle.UnpicklingError(f"extension {code}")
+
+
+def read_pickle(stream: BinaryIO, source: str) -> Any:
+    """One pickle from where the stream stands: numbers, text, containers, Record and Outside. Leaves it at its end.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        return _InertUnpickler(stream, encoding="utf-8").load()
+    except Exception as error:  # a damaged program can fail in any way
+        raise CheckpointError(f"{source} is damaged: {type(error).__name__}: {error}") from error

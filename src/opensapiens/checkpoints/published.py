@@ -1,0 +1,176 @@
+"""From the name of a published model to a folder on this disk: found, or downloaded from the hub and converted once.
+
+Where the weights are looked for, in this order: the folder of an earlier conversion; a published file in the folder
+that OPENSAPIENS_WEIGHTS names (single files, or a copy of Meta's tree); the hub, through huggingface_hub, with its
+settings (HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT for a mirror, HF_TOKEN).
+"""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from .convert import convert, sha256_of
+from .model_folder import CONFIG_FILE
+from .published_models import HOST_OF_FORM, PUBLISHED_MODELS, PublishedModel
+from .strict_loading import CheckpointError
+
+CACHE_VARIABLE = "OPENSAPIENS_CACHE"
+WEIGHTS_VARIABLE = "OPENSAPIENS_WEIGHTS"
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: OPENSAPIENS_CACHE, or opensapiens in the user's cache folder."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opensapiens"
+
+
+def weights_folder() -> Path:
+    """Where published files that are already on this disk are looked for: OPENSAPIENS_WEIGHTS, or in cache_folder."""
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    return Path(named).expanduser() if named else cache_folder() / "published"
+
+
+def converted_folder(name: str) -> Path:
+    """The folder that the published model of this name has, or will have, on this disk."""
+    return cache_folder() / "models" / name
+
+
+def local_file(model: PublishedModel) -> Path | None:
+    """A published file of the model in weights_folder, flat or at its place in a published tree; None without one."""
+    root = weights_folder()
+    for form, file in model.files.items():
+        for path in (root / file, root / model.folder / file, root / HOST_OF_FORM[form] / model.folder / file):
+            if path.is_file():
+                return path
+    return None
+
+
+def on_disk(model: PublishedModel) -> bool:
+    """Whether load() of this model needs no network: it is converted, or one of its files is in weights_folder."""
+    return (converted_folder(model.name) / CONFIG_FILE).is_file() or local_file(model) is not None
+
+
+def resolve(name: str) -> Path:
+    """The model folder of a published model, downloaded and converted on first use.
+
+    Raises:
+        CheckpointError: no such name; no weights of it known; no network (it says which file to put where); or the file
+            is damaged, not what its hash says, or not that model.
+    """
+    model = PUBLISHED_MODELS.get(name)
+    if model is None:
+        raise CheckpointError(f"no published model {name!r}; there are {', '.join(PUBLISHED_MODELS)}")
+    folder = converted_folder(name)
+    if (folder / CONFIG_FILE).is_file():
+        return folder
+    found = local_file(model)
+    if found is not None:
+        return convert_into_cache(found, folder, str(found), expected=name)
+    path, origin = _download(model)
+    return convert_into_cache(path, folder, origin, expected=name)
+
+
+def resolve_file(path: Path) -> Path:
+    """The model folder of a published file on this disk, converted on first use and again when the file changes."""
+    stat = path.stat()
+    key = f"{abs(stat.st_mtime_ns):x}{stat.st_size:x}{stat.st_ino:x}"
+    folder = cache_folder() / "files" / f"{path.stem}-{key}"
+    return folder if (folder / CONFIG_FILE).is_file() else convert_into_cache(path, folder, path.name)
+
+
+def convert_into_cache(path: Path, folder: Path, origin: str, expected: str = "") -> Path:
+    """Convert a published file so that the folder appears only when it is whole.
+
+    Raises:
+        CheckpointError: it is not a published file, or not of the expected model.
+    """
+    print(f"converting {path} to {folder}", file=sys.stderr)
+    part = folder.with_name(f"{folder.name}.part{os.getpid()}")
+    part.mkdir(parents=True)
+    try:
+        description = convert(path, part, origin)
+        if expected and description.name != expected:
+            raise CheckpointError(f"{path} holds {description.name}, not {expected}: it is in the wrong place")
+        try:
+            part.rename(folder)
+        except OSError:
+            if not (folder / CONFIG_FILE).is_file():  # else another process was quicker
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _download(model: PublishedModel) -> tuple[Path, str]:
+    """The model's file in the hub's cache and where it is from, checked against the hub's hash; prints the licence."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    locations = model.locations()
+    if not locations:
+        raise CheckpointError(
+            f"where the weights of {model.name} are published is not known; if you have a file of them, convert it: "
+            f"opensapiens convert FILE {converted_folder(model.name)}"
+        )
+    print(
+        f"{model.name}: the weights are Meta's, under {model.licence}"
+        + (" (no commercial use)" if "-NC" in model.licence else ""),
+        file=sys.stderr,
+    )
+    missing = []
+    for repo, file in locations:
+        try:
+            path = Path(hf_hub_download(repo, file))
+        except LocalEntryNotFoundError as error:
+            raise CheckpointError(_no_network(model, error)) from error
+        except (EntryNotFoundError, RepositoryNotFoundError) as error:
+            missing.append(f"{repo}/{file} ({type(error).__name__})")
+        except (HfHubHTTPError, OSError) as error:
+            raise CheckpointError(_no_network(model, error)) from error
+        else:
+            return path, f"https://huggingface.co/{repo}/blob/{_check_hash(path, repo, file)}/{file}"
+    raise CheckpointError(
+        f"{model.name}: not found at {', '.join(missing)}; where the hub asks to accept a licence first, do so and set "
+        f"HF_TOKEN. {_by_hand(model)}"
+    )
+
+
+def _check_hash(path: Path, repo: str, file: str) -> str:
+    """Compare a downloaded file with the hash that the hub states for it; return the revision it is of.
+
+    Raises:
+        CheckpointError: they differ; the file is removed, so that the next try downloads it again.
+    """
+    # In the hub's cache a file is a link, in a folder named by its revision, to a blob named by its hash.
+    blob = path.resolve()
+    stated = blob.name
+    if not re.fullmatch(r"[0-9a-f]{64}", stated):  # a disk without links
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        stated = str(get_hf_file_metadata(hf_hub_url(repo, file)).etag)
+    if sha256_of(blob) != stated:
+        blob.unlink()
+        raise CheckpointError(f"{repo}/{file} is not what the hub says it is (SHA-256 {stated}); removed, try again")
+    return next((folder.name for folder in path.parents if re.fullmatch(r"[0-9a-f]{40}", folder.name)), "main")
+
+
+def _no_network(model: PublishedModel, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"{model.name} is not on this disk and could not be downloaded ({reason}). {_by_hand(model)}"
+
+
+def _by_hand(model: PublishedModel) -> str:
+    repo, file = model.locations()[0]
+    return (
+        f"Put {Path(file).name} from https://huggingface.co/{repo} into {weights_folder()} (or into a folder "
+        f"of your own, named by {WEIGHTS_VARIABLE})"
+    )

@@ -1,0 +1,307 @@
+"""Tensors out of the files that PyTorch writes, memory-mapped, without running anything that is in them.
+
+Read are torch.save (the zip format and the one before PyTorch 1.6), TorchScript archives and exported programs (of
+PyTorch 2.2 to 2.7, and the later archives). Of a program only its tensors are looked at, never its code.
+"""
+
+import io
+import json
+import mmap
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .inert_pickle import Outside, Record, read_pickle
+from .strict_loading import CheckpointError
+
+TYPES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+EXPORTED_TYPES = {1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64}
+EXPORTED_TYPES |= {6: torch.float16, 7: torch.float32, 8: torch.float64, 12: torch.bool, 13: torch.bfloat16}
+"""Numbers that stand for types in the later archives of exported programs."""
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LARGEST_PICKLE = 1 << 28
+
+Storage = Callable[[str], memoryview]
+
+
+def read_torch_file(path: Path) -> Any:
+    """What a PyTorch file holds: dicts as dicts, tensors as Tensors mapped from the file, all else left inert.
+
+    A TorchScript archive gives a dict of its modules' tensors by dotted name; an exported program its state dict.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not of a known form, or has no tensors that can be read.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no file {path}")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty: download it again")
+    with path.open("rb") as file:
+        # Kept open by the tensors that are made of it.
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    start = bytes(view[:512])
+    if start[:4] == b"PK\x03\x04":
+        return _read_archive(view, str(path))
+    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04"):
+        return _read_legacy(view, str(path))
+    if start.lstrip()[:1] == b"<" or b"<html" in start.lower():
+        raise CheckpointError(f"{path} is a web page, not weights: the site answered with an error or login page")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the weights: fetch them with `git lfs pull`")
+    raise CheckpointError(f"{path} is not a file of PyTorch: it begins with {start[:8]!r}")
+
+
+class _View(io.RawIOBase):
+    """A file to read whose content lies in memory, or is mapped there; nothing is copied up front."""
+
+    def __init__(self, view: memoryview) -> None:
+        self.view, self.place = view, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.place = max(0, (0, self.place, len(self.view))[whence] + offset)
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.view[self.place : self.place + len(buffer)]
+        buffer[: len(piece)] = piece
+        self.place += len(piece)
+        return len(piece)
+
+
+class _Archive:
+    """A zip file of PyTorch: entries are looked up by name and never unpacked, so no name can lead anywhere."""
+
+    def __init__(self, view: memoryview, source: str) -> None:
+        self.view, self.source = view, source
+        try:
+            with zipfile.ZipFile(io.BufferedReader(_View(view))) as archive:
+                entries = archive.infolist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error) as error:
+            raise CheckpointError(f"{source} is cut off or damaged ({error}): download it again") from error
+        self.entries = {entry.filename: entry for entry in entries}
+        # PyTorch puts everything into one folder, named after the file it was first written to.
+        folders = {name.split("/")[0] for name in self.entries if "/" in name}
+        self.root = f"{folders.pop()}/" if len(folders) == 1 else ""
+
+    def has(self, name: str) -> bool:
+        return self.root + name in self.entries
+
+    def entry(self, name: str) -> memoryview:
+        """The content of an entry, in place."""
+        found = self.entries.get(self.root + name)
+        if found is None:
+            raise CheckpointError(f"{self.source} is damaged: it has no entry {name!r}")
+        if found.compress_type != zipfile.ZIP_STORED or found.file_size != found.compress_size or found.flag_bits & 1:
+            raise CheckpointError(f"{self.source}: entry {name!r} is compressed, which PyTorch's own files never are")
+        header = self.view[found.header_offset : found.header_offset + 30]
+        if len(header) < 30 or bytes(header[:4]) != b"PK\x03\x04":
+            raise CheckpointError(f"{self.source} is damaged: entry {name!r} is not where the index says")
+        name_length, extra_length = struct.unpack("<HH", header[26:30])
+        start = found.header_offset + 30 + name_length + extra_length
+        content = self.view[start : start + found.file_size]
+        if len(content) != found.file_size:
+            raise CheckpointError(f"{self.source} is cut off in entry {name!r}: download it again")
+        return content
+
+    def pickle(self, name: str) -> Any:
+        content = self.entry(name)
+        if len(content) > LARGEST_PICKLE:
+            raise CheckpointError(f"{self.source}: entry {name!r} is too large for a description of tensors")
+        return read_pickle(io.BytesIO(content), self.source)
+
+
+def _read_archive(view: memoryview, source: str) -> Any:
+    archive = _Archive(view, source)
+
+    def storage(key: str) -> memoryview:
+        return archive.entry(f"data/{key}")
+
+    if archive.has("constants.pkl"):
+        return _module_tensors(archive.pickle("data.pkl"), storage, source)
+    if archive.has("data.pkl"):
+        return _with_tensors(archive.pickle("data.pkl"), storage, source)
+    if "serialized_state_dict.pt" in archive.entries:
+        archive.root = ""
+        return _read_archive(archive.entry("serialized_state_dict.pt"), f"{source}, serialized_state_dict.pt")
+    if archive.has("data/weights/model_weights_config.json"):
+        return _exported_tensors(archive)
+    raise CheckpointError(f"{source} is a zip archive, but of no kind that PyTorch 1.6 to 2.13 writes")
+
+
+def _exported_tensors(archive: _Archive) -> dict[str, Tensor]:
+    """The later archives of exported programs: one file per tensor, and a JSON file that says what they are."""
+    try:
+        config = json.loads(bytes(archive.entry("data/weights/model_weights_config.json")))["config"]
+        tensors = {}
+        for name, weight in config.items():
+            meta = weight["tensor_meta"]
+            sizes, strides = ([axis["as_int"] for axis in meta[key]] for key in ("sizes", "strides"))
+            content = archive.entry(f"data/weights/{weight['path_name']}")
+            if weight.get("use_pickle"):
+                tensors[name] = _read_archive(content, archive.source)
+            else:
+                offset = meta["storage_offset"]["as_int"]
+                dtype = EXPORTED_TYPES[meta["dtype"]]
+                tensors[name] = _tensor(content, dtype, offset, sizes, strides, f"{archive.source}, {name}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{archive.source} is damaged: its list of weights does not hold together") from error
+    return tensors
+
+
+def _read_legacy(view: memoryview, source: str) -> Any:
+    """torch.save before PyTorch 1.6: five pickles one after the other, then the storages in the order of the last."""
+    stream = io.BufferedReader(_View(view))
+    magic, _, system = (read_pickle(stream, source) for _ in range(3))
+    if magic != LEGACY_MAGIC or not isinstance(system, dict):
+        raise CheckpointError(f"{source} is a pickle, but not one that torch.save wrote")
+    content = read_pickle(stream, source)
+    keys = read_pickle(stream, source)
+    widths: dict[str, int] = {}
+    _visit(content, lambda key: widths.update({key[2]: _storage_type(key, source).itemsize}), source)
+    storages: dict[str, memoryview] = {}
+    place = stream.tell()
+    for key in keys if isinstance(keys, list) else ():
+        count = int.from_bytes(view[place : place + 8], "little", signed=True)
+        end = place + 8 + max(count, 0) * widths.get(key, 0)
+        if end > len(view) or key not in widths or count < 0:
+            raise CheckpointError(f"{source} is cut off or damaged: download it again")
+        storages[key] = view[place + 8 : end]
+        place = end
+
+    def storage(key: str) -> memoryview:
+        if key not in storages:
+            raise CheckpointError(f"{source} is damaged: it has no storage {key!r}")
+        return storages[key]
+
+    return _with_tensors(content, storage, source)
+
+
+def _visit(content: Any, found: Callable[[tuple[Any, ...]], Any], source: str) -> None:
+    """Call found with the key of everything outside that the content refers to."""
+    seen: set[int] = set()
+    left = [content]
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Outside):
+            found(_storage_key(value.key, source))
+        elif isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, Record):
+            left += [value.arguments, value.items, value.state]
+
+
+def _storage_key(key: Any, source: str) -> tuple[Any, ...]:
+    """("storage", type, key, device, count), checked."""
+    if isinstance(key, tuple) and len(key) >= 5 and key[0] == "storage" and isinstance(key[2], str):
+        return key
+    raise CheckpointError(f"{source} is damaged: it refers to data by {key!r}")
+
+
+def _storage_type(key: tuple[Any, ...], source: str) -> torch.dtype:
+    called = getattr(key[1], "called", "")
+    dtype = TYPES.get(called.rpartition(".")[2])
+    if dtype is None:
+        raise CheckpointError(f"{source}: tensors of type {called or key[1]!r} cannot be read")
+    return dtype
+
+
+def _with_tensors(content: Any, storage: Storage, source: str) -> Any:
+    """The content with dicts in place of records that are dicts, and tensors in place of those that are tensors."""
+    done: dict[int, Any] = {}
+
+    def filled(value: Any, depth: int) -> Any:
+        if isinstance(value, Record) and value.called.startswith("torch._utils._rebuild_"):
+            return _rebuilt(value, storage, source)
+        items = value.items if isinstance(value, Record) else value
+        # Two levels hold every published layout; what lies deeper (an optimizer's moments, say) stays inert.
+        if not isinstance(items, dict) or depth == 2:
+            return value
+        if id(value) not in done:  # each one once, however often a file repeats it
+            done[id(value)] = {key: filled(part, depth + 1) for key, part in items.items()}
+        return done[id(value)]
+
+    return filled(content, 0)
+
+
+def _module_tensors(module: Any, storage: Storage, source: str) -> dict[str, Tensor]:
+    """Tensors of a scripted module by dotted name: a module is a record whose state is a dict of its attributes."""
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    left: list[tuple[str, Any]] = [("", module)]
+    while left:
+        prefix, value = left.pop()
+        if not isinstance(value, Record) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if value.called.startswith("torch._utils._rebuild_"):
+            tensors[prefix] = _rebuilt(value, storage, source)
+        elif isinstance(value.state, Mapping):
+            left += [(f"{prefix}.{name}".lstrip("."), part) for name, part in value.state.items()]
+    if not tensors:
+        raise CheckpointError(f"{source} is TorchScript without named weights (frozen?): they cannot be told apart")
+    return tensors
+
+
+def _rebuilt(record: Record, storage: Storage, source: str) -> Tensor:
+    """The tensor that a record describes."""
+    kind = record.called.rpartition(".")[2]
+    arguments = record.arguments
+    if kind.startswith("_rebuild_parameter") and arguments and isinstance(arguments[0], Record):
+        return _rebuilt(arguments[0], storage, source)
+    if kind not in ("_rebuild_tensor", "_rebuild_tensor_v2") or len(arguments) < 4:
+        raise CheckpointError(f"{source}: a tensor of the kind {kind} cannot be read")
+    outside, offset, sizes, strides = arguments[:4]
+    if not isinstance(outside, Outside):
+        raise CheckpointError(f"{source} is damaged: a tensor without data")
+    key = _storage_key(outside.key, source)
+    return _tensor(storage(key[2]), _storage_type(key, source), offset, sizes, strides, source)
+
+
+def _tensor(content: memoryview, dtype: torch.dtype, offset: Any, sizes: Any, strides: Any, source: str) -> Tensor:
+    """A tensor over bytes that are already in memory or mapped. Raises CheckpointError if they do not hold it."""
+    count = len(content) // dtype.itemsize
+    try:
+        sizes, strides = tuple(sizes), tuple(strides)
+        if prod(sizes) > count:  # strides of 0 would make much out of little
+            raise ValueError("too large")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not writable.*")  # nothing here writes into them
+            flat = torch.frombuffer(content, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
+        return flat.as_strided(sizes, strides, offset)  # checks that all of it lies inside
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{source} is cut off or damaged: a tensor of size {sizes} in {count} values") from error

@@ -1,0 +1,73 @@
+"""`opensapiens bench`."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def bench(
+    model: Annotated[str, tyro.conf.Positional] = "nano",
+    /,
+    photo: Path | None = None,
+    device: str | None = None,
+    settings: tuple[str, ...] = (),
+    batch_size: int = 1,
+    rounds: int = 3,
+    data: Path | None = None,
+    limit: int | None = None,
+    json: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+) -> int:
+    """Measure how fast a model is on this machine, in every runtime that is installed.
+
+    Each row gives, per image, the time to decode the photo, to prepare it, of the network and to read its maps; images
+    per second end to end; peak memory; the share that the network reaches of a matrix product's rate, measured in the
+    same run; how many times faster its network is than plain PyTorch; and what it predicts otherwise than float32.
+    All settings take turns, and the least of each time counts. On a CPU times are processor time of all threads, except
+    images per second, so that other programs disturb them little.
+
+    For example:
+    $ opensapiens bench nano
+    $ opensapiens bench nano --data shards/test --limit 50 --json bench.json
+    $ opensapiens bench sapiens-1b-pose308 --device cuda --batch-size 32
+
+    Args:
+        model: name or folder of a model.
+        photo: taken for one person; by default a portrait that comes with the package.
+        device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
+        settings: RUNTIME or RUNTIME:TYPE, such as torch:bfloat16 or openvino; by default all that can run.
+        batch_size: images that go through the network together.
+        rounds: how often everything is timed.
+        data: a folder of synthetic shards, on which each setting is evaluated as well: quality beside speed.
+        limit: at most so many frames of it.
+        json: a file for all figures.
+    """
+    from opensapiens.evaluation.bench import bench as measure
+    from opensapiens.evaluation.bench import table
+    from opensapiens.export.export import portrait
+    from opensapiens.inference.loading import usable_device
+    from opensapiens.inference.runtimes import available_settings
+
+    place = usable_device(device)
+    chosen = [_setting(text) for text in settings] or available_settings(place)
+    rows = measure(model, photo or portrait(), str(place), chosen, batch_size, rounds, data, limit)
+    print(f"{model} on {place}, {rows[0]['threads']} threads, batch {batch_size}")
+    print("\n".join(table(rows)))
+    for row in rows:
+        for task, figures in row.get("quality", {}).items():
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float))
+            print(f"{row['runtime']}:{row['type']} {task}: {shown}")
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(json_format.dumps(rows, indent=1) + "\n")
+        print(f"all figures are in {json}", file=sys.stderr)
+    return 0
+
+
+def _setting(text: str) -> tuple[str, str]:
+    runtime, _, dtype = text.partition(":")
+    return runtime, dtype or "float32"

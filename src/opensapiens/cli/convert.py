@@ -1,0 +1,37 @@
+"""`opensapiens convert`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def convert(
+    source: Annotated[Path, tyro.conf.Positional],
+    target: Annotated[Path, tyro.conf.Positional],
+) -> int:
+    """Turn a published file of Sapiens weights into a model folder, or a model folder back into a published file.
+
+    A file may be of any form that was published: .pth (flat, with meta and state_dict, or a training checkpoint), a
+    TorchScript .pt2 or an exported bfloat16 .pt2. Size, task and labels are read from its tensors. Nothing in the file
+    is run. Every tensor keeps its type and its bytes, both ways.
+
+    $ opensapiens convert sapiens_1b_goliath_best_goliath_AP_639.pth models/pose
+    $ opensapiens predict photo.jpg --model models/pose --output out
+    $ opensapiens convert models/pose pose.pth
+
+    Args:
+        source: a published file, or a model folder.
+        target: the folder or the file to write.
+    """
+    from opensapiens.checkpoints.catalogue import summarize
+    from opensapiens.checkpoints.convert import convert as convert_weights
+
+    description = convert_weights(source, target)
+    summary = summarize(description.name, description)
+    tasks = ", ".join(summary.tasks) or "features"
+    print(f"{target}: {summary.name} ({tasks}, {summary.parameters / 1e6:.1f} M parameters)")
+    if description.licence:
+        print(f"The licence of these weights is {description.licence}.", file=sys.stderr)
+    return 0

@@ -1,0 +1,253 @@
+"""`opensapiens curate`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Preset = Literal["humans-300m", "readable"]
+
+DESCRIPTION = """From a pile of images to pretraining shards.
+
+$ opensapiens curate score photos/ --out scored
+$ opensapiens curate report scored --preset humans-300m --out report.html
+$ opensapiens curate select scored --preset humans-300m --out selected
+$ opensapiens curate pack selected --out shards
+$ opensapiens curate remove shards --block hashes.txt
+
+Needs the extra "curate": pip install opensapiens[curate]"""
+
+
+def score(
+    sources: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")],
+    /,
+    out: Path,
+    detector: str = "nano",
+    skip: tuple[str, ...] = (),
+    workers: int | None = None,
+    cluster: str | None = None,
+    block: tuple[Path, ...] = (),
+    opt_out: tuple[Path, ...] = (),
+    evaluation: tuple[Path, ...] = (),
+) -> int:
+    """Give every image its scores: a manifest with one row per image. Nothing is dropped here.
+
+    A run that was stopped goes on where it was. An image that cannot be read gets a row that says so; the exit code is
+    1 only if a stage failed on an image that could be read.
+
+    For example:
+    $ opensapiens curate score photos/ shards/ list.txt --out scored
+    $ opensapiens curate score photos/ --out scored --skip text --workers 8
+    $ opensapiens curate score /shared/photos --out /shared/scored --cluster auto
+
+    Args:
+        sources: folders, tar shards, Parquet files with images or paths, lists of files (.txt), images.
+        out: the folder for the manifest.
+        detector: a model whose part map finds people, or detr, or detr:NAME (extra "detect"); thresholds differ.
+        skip: stages to leave out: perceptual_hash, quality, style, embedding, person, text.
+        workers: processes; by default one per core.
+        cluster: the address of a Ray cluster, or "auto" for the one that this machine belongs to; its machines must all
+            see the sources and the output folder under the same paths.
+        block: files with hashes of images that must not be used.
+        opt_out: files with sources, addresses or domains that must not be used.
+        evaluation: folders or shards of evaluation sets: each row gets its distance from them.
+    """
+    from opensapiens.curation.score import score as run
+    from opensapiens.curation.stages import default_stages
+
+    if not sources:
+        return _misuse("score: name at least one folder, shard, Parquet file or list, before the options (see --help)")
+    stages = default_stages(detector)
+    unknown = sorted(set(skip) - {stage.name for stage in stages[1:]})
+    if unknown:
+        names = ", ".join(stage.name for stage in stages[1:])
+        return _misuse(f"score: no stage named {', '.join(unknown)} can be skipped; there are {names}")
+    kept = [stage for stage in stages if stage.name not in skip]
+    summary = run(sources, out, kept, workers, cluster, block, opt_out, evaluation)
+    for name, seconds in summary.seconds.items():
+        print(f"{name:16} {summary.images / max(seconds, 1e-9):10.1f} images a second in one worker")
+    print(", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items())) + f"; see {out}")
+    return 1 if summary.statuses.get("incomplete") else 0
+
+
+def select(
+    source: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Path,
+    where: str | None = None,
+    preset: Preset | None = None,
+) -> int:
+    """Apply thresholds to the scores. Quick: nothing is computed again.
+
+    For example:
+    $ opensapiens curate select scored --out selected --preset humans-300m
+    $ opensapiens curate select scored --out selected --where "person_score > 0.9 and person_min_side > 300"
+    $ opensapiens curate select selected --out fewer --where "not (blur > 0.6) and format in ['JPEG', 'PNG']"
+
+    Args:
+        source: a folder that score wrote, or one that select wrote.
+        out: the folder for the selection.
+        where: a condition on the manifest's columns; with --preset both must hold.
+        preset: humans-300m (the paper's person filter) or readable (whatever can be used at all).
+    """
+    from opensapiens.curation.select import select as run
+
+    condition = _condition(source, where, preset)
+    if condition is None:
+        return _misuse("select: give --where or --preset")
+    summary = run(source, out, condition)
+    print(f"{'rows':>12}  {'alone drops':>12}")
+    for step in summary.steps:
+        print(f"{step['left']:>12}  {step['dropped_by_it_alone']:>12}  after {step['condition']}")
+    print(f"{summary.kept} of {summary.rows} rows are in {out}")
+    return 0
+
+
+def pack(
+    selection: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Path,
+    count: int | None = None,
+    side: int = 2048,
+    shard_size: int = 1000,
+    seed: int = 0,
+    blur_faces: bool = False,
+    workers: int | None = None,
+    cluster: str | None = None,
+    block: tuple[Path, ...] = (),
+    opt_out: tuple[Path, ...] = (),
+) -> int:
+    """Write the selected images as shuffled tar shards for pretraining, with a data card.
+
+    Images become upright RGB JPEG files without EXIF. The same selection and options give the same bytes. A run that
+    was stopped goes on with the shards that are missing. Images that can no longer be read are named, and the exit code
+    is 1.
+
+    For example:
+    $ opensapiens curate pack selected --out shards
+    $ opensapiens curate pack selected --out shards --count 100000 --blur-faces
+
+    Args:
+        selection: a folder that select or score wrote.
+        out: the folder for the shards.
+        count: so many images, as evenly over the clusters of similar ones as these allow; by default all.
+        side: longest side of the images in pixels; larger ones are made smaller.
+        shard_size: images per shard.
+        seed: another seed, another order.
+        blur_faces: make the faces that the embedded model finds unrecognisable.
+        workers: processes; by default one per core.
+        cluster: the address of a Ray cluster, or "auto".
+        block: files with hashes of images that must not be used.
+        opt_out: files with sources, addresses or domains that must not be used.
+    """
+    from opensapiens.curation.pack import Packing
+    from opensapiens.curation.pack import pack as run
+
+    packing = Packing(side, shard_size, seed, count, "nano" if blur_faces else "")
+    fates = run(selection, out, packing, workers, cluster, block, opt_out)
+    print(", ".join(f"{number} {fate}" for fate, number in sorted(fates.items())) + f"; see {out / 'README.md'}")
+    if fates.get("unreadable"):
+        print(f"images that could not be read are named in {out / 'plan'}/*.json", file=sys.stderr)
+    return 1 if fates.get("unreadable") else 0
+
+
+def remove(
+    shards: Annotated[Path, tyro.conf.Positional],
+    /,
+    block: tuple[Path, ...] = (),
+    opt_out: tuple[Path, ...] = (),
+) -> int:
+    """Take images out of packed shards, by the hash of their file, by perceptual hash, or by where they came from.
+
+    For example:
+    $ opensapiens curate remove shards --block hashes.txt --opt-out domains.txt
+
+    Args:
+        shards: a folder that pack wrote.
+        block: text files with one hash a line: SHA-256 (64 digits) or perceptual hash (16 digits).
+        opt_out: text files with one file, address or domain a line.
+    """
+    from opensapiens.curation.remove import remove as run
+
+    if not block and not opt_out:
+        return _misuse("remove: give --block or --opt-out, or both")
+    removed = run(shards, block, opt_out)
+    print(f"{len(removed)} images were removed from {shards}")
+    return 0
+
+
+def report(
+    source: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Path,
+    where: str | None = None,
+    preset: Preset | None = None,
+    examples: int = 8,
+    seed: int = 0,
+) -> int:
+    """An HTML page with examples of what each threshold keeps and drops.
+
+    For example:
+    $ opensapiens curate report scored --preset humans-300m --out report.html
+    $ opensapiens curate report scored --where "blur < 0.5 and text_area < 0.02" --out report.html
+
+    Args:
+        source: a folder that score or select wrote.
+        out: the page to write; the pictures are inside it.
+        where: a condition as for select.
+        preset: a preset as for select.
+        examples: pictures in each row.
+        seed: another seed, other examples.
+    """
+    from opensapiens.curation.report import report as run
+
+    condition = _condition(source, where, preset)
+    if condition is None:
+        return _misuse("report: give --where or --preset")
+    print(f"see {run(source, out, condition, examples, seed)}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "score": score,
+    "select": select,
+    "pack": pack,
+    "report": report,
+    "remove": remove,
+}
+
+
+def curate(arguments: Sequence[str]) -> int:
+    """Run `opensapiens curate` with its arguments; returns the exit code."""
+    code = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="opensapiens curate",
+        description=DESCRIPTION,
+        args=list(arguments),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+    )
+    return int(code or 0)
+
+
+def _condition(source: Path, where: str | None, preset: str | None) -> str | None:
+    from opensapiens.curation.manifest import manifest_path, read_run
+    from opensapiens.curation.select import preset_condition
+
+    if preset is None:
+        return where
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        condition = preset_condition(preset, read_run(manifest_path(source)))
+    for warning in caught:
+        print(f"opensapiens curate: warning: {warning.message}", file=sys.stderr)
+    return condition if where is None else f"{condition} and ({where})"
+
+
+def _misuse(message: str) -> int:
+    print(f"opensapiens curate {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,45 @@
+"""`opensapiens export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+def export(
+    model: Annotated[str, tyro.conf.Positional],
+    /,
+    format: Literal["onnx", "openvino", "torch"] = "onnx",
+    output: Path = Path("exported"),
+    any_size: bool = False,
+    photo: Path | None = None,
+) -> int:
+    """Write a model as one file for another runtime, and check that it answers as the model does.
+
+    The file takes any number of images at a time and has one output per head. Beside it a JSON file says how to
+    normalise the images, what the outputs mean, and how far they are from plain PyTorch on a photo.
+    Formats "onnx" and "openvino" need the extra "export"; "torch" is a torch.export program, for Python and C++.
+
+    For example:
+    $ opensapiens export nano --format onnx --output exported
+    $ opensapiens export nano --format openvino --any-size
+
+    Args:
+        model: name or folder of a model.
+        format: onnx, openvino or torch.
+        output: the folder for the files; made if missing.
+        any_size: take images of any height and width in whole patches, not of the model's own size alone. Such a file
+            is slower in some runtimes.
+        photo: what to check with; by default a portrait that comes with the package.
+    """
+    from opensapiens.checkpoints.catalogue import model_folder
+    from opensapiens.checkpoints.model_folder import load_model
+    from opensapiens.export.export import export_network
+
+    network, description = load_model(model_folder(model))
+    path = export_network(network, description, format, output, any_size, photo)
+    report = path.with_suffix(".json")
+    print(f"{path}: answers as PyTorch does; the figures are in {report}")
+    return 0

@@ -1,0 +1,1 @@
+"""From a pile of web images to pretraining shards: score, select, pack, remove, report. See docs/curation.md."""

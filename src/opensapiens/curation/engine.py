@@ -1,0 +1,117 @@
+"""Ray, as curation uses it: numbered pieces of work stream through pools of workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+OBJECT_STORE_BYTES = 500_000_000  # what is on its way between pools; pieces of work are small
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Processes that run one step: `make()` is called once in each, and what it returns is called with each batch.
+
+    A batch is a dictionary of columns with one row, first {"id": number of the piece}; so is what is returned.
+    """
+
+    make: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]
+    gpu: bool = False
+
+
+@contextmanager
+def ray_running(workers: int | None = None, address: str | None = None) -> Iterator[int]:
+    """Ray on this machine, stopped at the end, or the cluster at `address` ("auto": the one this machine belongs to).
+
+    Yields the number of workers: as given, else one per CPU. A Ray that is running already is used and left running.
+    Usage statistics are off. Raises ModuleNotFoundError without the extra "curate".
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("curation needs ray: pip install opensapiens[curate]", name=error.name) from error
+    own = not ray.is_initialized()
+    if own and address is not None:
+        ray.init(address=address, logging_level=logging.ERROR)
+    elif own:
+        _start_here(workers or os.cpu_count() or 1)
+    try:
+        cpus = int(ray.cluster_resources().get("CPU", 2))
+        yield min(workers or cpus - 1, max(1, cpus - 1))
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _start_here(workers: int) -> None:
+    """Ray on this machine alone. Ray gives itself 30 seconds, which a busy machine may exceed: three tries."""
+    import ray
+
+    for attempt in range(3):
+        try:
+            ray.init(
+                address="local",  # never one that happens to run here
+                num_cpus=workers + 1,  # each worker holds one of Ray's CPUs; reading the list of pieces needs another
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if attempt == 2 or "timed out" not in str(error):
+                raise
+
+
+def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict[str, Any]]:
+    """Sends the pieces 0 … count - 1 through the pools, and gives what the last returns for each, in any order.
+
+    Ray repeats a piece whose worker died and stops when a worker raises. Only pieces on their way are in memory.
+    """
+    import ray
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    pieces = ray.data.range(count, override_num_blocks=min(count, max(64, 8 * workers)))
+    for pool in pools:
+        size = gpus if pool.gpu and gpus else workers
+        pieces = pieces.map_batches(
+            _Step,
+            fn_constructor_args=(pool.make,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(size, count)),
+            num_cpus=1,
+            num_gpus=1 if pool.gpu and gpus else 0,
+        )
+    yield from pieces.iter_rows()
+
+
+def gpus_available() -> bool:
+    """Whether the running Ray has GPUs."""
+    import ray
+
+    return bool(ray.cluster_resources().get("GPU", 0))
+
+
+class _Step:
+    def __init__(self, make: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]) -> None:
+        import cv2
+        import torch
+
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        self._call = make()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return self._call(batch)

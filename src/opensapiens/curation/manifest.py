@@ -1,0 +1,156 @@
+"""The manifest: a Parquet file with one row per image, every score and what became of each input.
+
+On the way it is written in parts of PART images, each under its name only when complete: a part that is there is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opensapiens.curation.sources import Item
+from opensapiens.curation.stages import Stage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART = 32  # images: what is lost at most when a worker dies
+PARTS_PER_FILE = 1024  # of the list of inputs
+OK, UNREADABLE, BLOCKED, OPTED_OUT, INCOMPLETE = "ok", "unreadable", "blocked", "opted_out", "incomplete"
+ITEM_COLUMNS = {
+    "file": "string",
+    "member": "string",
+    "offset": "int64",
+    "size": "int64",
+    "url": "string",
+    "licence": "string",
+}
+COLUMNS = {"index": "int64", **ITEM_COLUMNS, "status": "string", "error": "string"}
+
+
+class ManifestError(ValueError):
+    """A folder that holds no manifest, or one of another run; the message says which."""
+
+
+def schema(columns: Mapping[str, str]) -> pa.Schema:
+    """Arrow's schema of columns given as name -> type, [] behind the type for a list of it."""
+    import pyarrow as pa
+
+    def one(kind: str) -> pa.DataType:
+        return pa.list_(one(kind[:-2])) if kind.endswith("[]") else pa.type_for_alias(kind)
+
+    return pa.schema([(name, one(kind)) for name, kind in columns.items()])
+
+
+def columns_of(stages: Sequence[Stage]) -> dict[str, str]:
+    """The columns that every row has before the whole collection was looked at. Raises ValueError for a name twice."""
+    columns = dict(COLUMNS)
+    for stage in stages:
+        twice = set(columns) & set(stage.columns)
+        if twice:
+            raise ValueError(f"the stage {stage.name!r} has columns that another has too: {', '.join(sorted(twice))}")
+        columns |= dict(stage.columns)
+    return columns
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file that appears under its name only when complete."""
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(table, temporary, compression="zstd")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that appears under its name only when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(dict(content), indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_inputs(folder: Path, items: Iterable[Item]) -> int:
+    """Write the list of inputs, in row groups of PART and files of PARTS_PER_FILE of these; returns their number."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = schema(ITEM_COLUMNS)
+    writer: pq.ParquetWriter | None = None
+    count = 0
+    try:
+        for number, batch in enumerate(batches(items, PART)):
+            if number % PARTS_PER_FILE == 0:
+                if writer is not None:
+                    writer.close()
+                writer = pq.ParquetWriter(folder / f"{number // PARTS_PER_FILE:06d}.parquet", columns)
+            assert writer is not None
+            writer.write_table(pa.Table.from_pylist([asdict(item) for item in batch], columns))
+            count += len(batch)
+    finally:
+        if writer is not None:
+            writer.close()
+    return count
+
+
+def read_inputs(folder: Path, part: int) -> list[Item]:
+    """The inputs of one part."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(folder / f"{part // PARTS_PER_FILE:06d}.parquet")
+    return [Item(**row) for row in file.read_row_group(part % PARTS_PER_FILE).to_pylist()]
+
+
+def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size` items, the last one perhaps shorter."""
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def part_path(folder: Path, part: int) -> Path:
+    """Where a part of the manifest lies while the run is not finished."""
+    return folder / "parts" / f"{part // PARTS_PER_FILE:06d}" / f"{part:09d}.parquet"
+
+
+def manifest_path(source: Path) -> Path:
+    """The Parquet file of a scored folder or of a selection; a file is taken as it is. Raises ManifestError."""
+    for path in (source, source / "manifest.parquet", source / "selection.parquet"):
+        if path.is_file():
+            return path
+    if (source / "inputs").is_dir():
+        raise ManifestError(f"{source} is not scored to the end: run the same opensapiens curate score again")
+    raise ManifestError(f"{source} holds no manifest: make one with opensapiens curate score")
+
+
+def read_run(manifest: Path) -> dict[str, Any]:
+    """The record of the run behind a manifest or a selection: its stages with versions, its detector, its counts."""
+    path = manifest.parent / ("selection.json" if manifest.name == "selection.parquet" else "run.json")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ManifestError(f"{path} is missing: it lies beside {manifest.name}") from None
+
+
+def detector_of_run(run: Mapping[str, Any]) -> str:
+    """The name and version of the detector in the record of a run, empty if there was none."""
+    return str(run["stages"].get("person", ""))
+
+
+def item_of_row(row: Mapping[str, Any]) -> Item:
+    """Where the image of a manifest's row is."""
+    return Item(**{field.name: row[field.name] for field in fields(Item)})

@@ -1,0 +1,63 @@
+"""What a curation stage gets to see of one image."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from opensapiens.data.reading import ImageError, read_image
+
+WORKING_SIDE = 1024  # the longer side of the copy that model stages see; the cheap ones see the whole picture
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image that could be decoded.
+
+    image: H×W×3 uint8 RGB, upright; `working_copy` makes it smaller. size: height and width of the original, upright.
+    data: the bytes of the file, empty in a working copy. format: as Pillow names it. frames: more than one if animated.
+    """
+
+    image: np.ndarray
+    size: tuple[int, int]
+    data: bytes = b""
+    format: str = ""
+    frames: int = 1
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the original per pixel of `image`."""
+        return self.size[0] / self.image.shape[0]
+
+
+def decode(data: bytes) -> Picture:
+    """The picture in the bytes of a file. Raises ImageError, as `read_image`."""
+    image = read_image(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # read_image has its own limit
+            header = Image.open(io.BytesIO(data))
+            return Picture(image, image.shape[:2], data, header.format or "", int(getattr(header, "n_frames", 1)))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        raise ImageError(f"the image data: truncated or damaged ({error})") from error
+
+
+def working_copy(picture: Picture) -> Picture:
+    """The picture with a longer side of at most WORKING_SIDE pixels and without the file's bytes."""
+    image = shrink(picture.image, WORKING_SIDE)
+    return Picture(image, picture.size, b"", picture.format, picture.frames)
+
+
+def shrink(image: np.ndarray, side: int) -> np.ndarray:
+    """An image whose longer side is at most `side` pixels; one that is small enough stays as it is."""
+    height, width = image.shape[:2]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return image
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

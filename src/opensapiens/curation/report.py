@@ -1,0 +1,167 @@
+"""`curate report`: a page on which a person sees what each threshold keeps and drops."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from opensapiens.curation.manifest import detector_of_run, item_of_row, manifest_path, read_run
+from opensapiens.curation.picture import shrink
+from opensapiens.curation.sources import read_item
+from opensapiens.curation.where import bounds, parse_where, terms
+from opensapiens.data.reading import ImageError, read_image
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+THUMBNAIL = 160  # pixels
+BARS = 40
+FACTS = ["file", "member", "offset", "size", "url", "licence"]
+
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}
+h2{margin-top:3rem;border-top:1px solid #ccc;padding-top:1rem}figure{display:inline-block;margin:4px;vertical-align:top}
+img{max-width:160px;max-height:160px;display:block}figcaption{font-size:12px;max-width:160px;overflow-wrap:anywhere}
+.kept img{outline:3px solid #2a9d5c}.dropped img{outline:3px solid #c8402f}table{border-collapse:collapse}
+td,th{padding:2px 10px;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
+svg{background:#f5f5f5}"""
+
+
+def report(source: Path, out: Path, where: str, examples: int = 8, seed: int = 0) -> Path:
+    """Write an HTML page about what a condition keeps and drops of a manifest; returns its path.
+
+    For each part of the condition joined by `and`: how many rows it keeps, a histogram with the threshold, examples
+    drawn by seed on both sides, nearest to the threshold and far from it, and what other thresholds would keep. The
+    pictures are in the page itself. Raises ManifestError, WhereError.
+    """
+    import pyarrow.dataset as ds
+
+    manifest = manifest_path(source)
+    run = read_run(manifest)
+    rows = ds.dataset(manifest)
+    condition = parse_where(where, rows.schema)
+    total, kept = rows.count_rows(), rows.count_rows(filter=condition)
+    sections = [
+        _section(rows, term, examples, seed) for term in tqdm(terms(where), desc="report", unit=" parts", disable=None)
+    ]
+    statuses = "".join(f"<tr><td>{_text(k)}</td><td>{v}</td></tr>" for k, v in run.get("statuses", {}).items())
+    page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation report</title><style>{STYLE}</style>
+<h1>What the thresholds keep</h1>
+<p><code>{_text(where)}</code></p><p>{kept} of {total} images are kept.
+Detector: {_text(detector_of_run(run) or "none")}.
+Green: kept by the part shown; red: dropped by it.</p>
+<table><tr><th>what became of the inputs</th><th>images</th></tr>{statuses}</table>
+{"".join(sections)}</html>
+"""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def _section(rows: Any, term: str, examples: int, seed: int) -> str:
+    passing = parse_where(term, rows.schema)
+    kept = rows.count_rows(filter=passing)
+    title = f"<h2><code>{_text(term)}</code></h2><p>keeps {kept}, drops {rows.count_rows() - kept}.</p>"
+    scale = bounds(term)
+    if scale is None:
+        return title + _random_examples(rows, passing, examples, seed)
+    column, threshold = scale
+    table = rows.to_table(columns=[column, *FACTS], filter=~_missing(rows, column))
+    values = table[column].to_numpy().astype(np.float64)
+    if len(values) == 0:
+        return title + "<p>No row has a value in this column.</p>"
+    good = _passes(table, term)
+    order = np.argsort(np.abs(values - threshold), kind="stable")
+    parts = [title, _histogram(values, threshold, column), _ladder(rows, term, column, values)]
+    generator = np.random.default_rng(seed)
+    for name, mask in (("kept", good), ("dropped", ~good)):
+        side = order[mask[order]]
+        near, far = side[:examples], side[examples:]
+        far = np.sort(generator.choice(len(far), min(examples, len(far)), replace=False)) if len(far) else far
+        pick = side[examples:][far] if len(far) else far
+        for label, chosen in ((f"{name}, nearest the threshold", near), (f"{name}, drawn at random", pick)):
+            parts.append(_figures(table.take(chosen), label, name, column))
+    return "".join(parts)
+
+
+def _missing(rows: Any, column: str) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.field(column).is_null()
+
+
+def _passes(table: pa.Table, term: str) -> np.ndarray:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    numbered = table.append_column("__row", pa.array(np.arange(len(table))))
+    mask = np.zeros(len(table), bool)
+    kept = ds.dataset(numbered).to_table(columns=["__row"], filter=parse_where(term, table.schema))["__row"]
+    mask[kept.to_numpy()] = True
+    return mask
+
+
+def _random_examples(rows: Any, passing: Any, examples: int, seed: int) -> str:
+    parts = []
+    for name, chosen in (("kept", passing), ("dropped", None)):
+        table = rows.to_table(columns=FACTS, filter=passing if chosen is not None else ~passing)
+        count = min(examples, len(table))
+        places: Any = np.sort(np.random.default_rng(seed).choice(len(table), count, replace=False)) if count else []
+        parts.append(_figures(table.take(places), f"{name}, drawn at random", name, None))
+    return "".join(parts)
+
+
+def _ladder(rows: Any, term: str, column: str, values: np.ndarray) -> str:
+    """How many rows the same comparison would keep at other thresholds."""
+    comparison = term.split()[1]
+    cells = []
+    for value in np.unique(np.percentile(values, [1, 5, 10, 25, 50, 75, 90, 95, 99])):
+        count = rows.count_rows(filter=parse_where(f"{column} {comparison} {float(value)!r}", rows.schema))
+        cells.append(f"<tr><td>{_text(column)} {_text(comparison)} {value:.4g}</td><td>{count}</td></tr>")
+    return f"<table><tr><th>other thresholds</th><th>keep</th></tr>{''.join(cells)}</table>"
+
+
+def _histogram(values: np.ndarray, threshold: float, column: str) -> str:
+    low, high = min(float(values.min()), threshold), max(float(values.max()), threshold)
+    counts, _ = np.histogram(values, BARS, (low, high if high > low else low + 1))
+    width, height = 15 * BARS, 120
+    tops = height - height * counts / counts.max()
+    bars = "".join(
+        f'<rect x="{15 * i}" y="{top:.1f}" width="14" height="{height - top:.1f}" fill="#7a8fa6"/>'
+        for i, top in enumerate(tops)
+    )
+    x = width * (threshold - low) / (high - low) if high > low else 0
+    line = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}" stroke="#c8402f" stroke-width="2"/>'
+    label = f"<p>{_text(column)} from {low:.4g} to {high:.4g}; the line is the threshold {threshold:.4g}.</p>"
+    return f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}">{bars}{line}</svg>{label}'
+
+
+def _figures(table: pa.Table, label: str, name: str, column: str | None) -> str:
+    figures = []
+    for row in table.to_pylist():
+        item = item_of_row(row)
+        try:
+            picture = f'<img alt="" src="data:image/jpeg;base64,{_thumbnail(read_image(read_item(item)))}">'
+        except ImageError:
+            picture = "<p>cannot be read</p>"
+        value = f"{row[column]:.4g}<br>" if column else ""
+        caption = _text(Path(item.member or item.file).name)
+        figures.append(f'<figure class="{name}">{picture}<figcaption>{value}{caption}</figcaption></figure>')
+    return f"<h3>{_text(label)}</h3><div>{''.join(figures) or '<p>none</p>'}</div>"
+
+
+def _thumbnail(image: np.ndarray) -> str:
+    small = shrink(image, THUMBNAIL)
+    return base64.b64encode(
+        cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    ).decode()
+
+
+def _text(value: object) -> str:
+    """Text from outside, such as names of files, as it may stand in HTML."""
+    return html.escape(str(value))

@@ -1,0 +1,195 @@
+"""Where the images are: folders, tar shards, Parquet files, lists of files. Nothing is unpacked to disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from opensapiens.data.reading import ImageError
+from opensapiens.inference.files import IMAGE_ENDINGS
+
+MAX_FILE_BYTES = 200_000_000  # of one image; more is no photo
+BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
+PATH_COLUMNS = ("path", "file", "image_path")
+
+
+class SourceError(ValueError):
+    """A source that cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image to score.
+
+    file: what to open. member: the name inside a tar, or the row of a Parquet file; empty for a plain file.
+    offset, size: bytes of a tar's member; for Parquet the row group and the row in it. url, licence: where known.
+    """
+
+    file: str
+    member: str = ""
+    offset: int = 0
+    size: int = -1
+    url: str = ""
+    licence: str = ""
+
+    @property
+    def source(self) -> str:
+        """What the manifest calls it: the file, and behind :: the member."""
+        return f"{self.file}::{self.member}" if self.member else self.file
+
+
+def find_items(sources: Sequence[str | Path]) -> Iterator[Item]:
+    """The images of folders (with those below), tar shards, Parquet files, lists (.txt, one file a line) and single
+    images, in a fixed order.
+
+    A folder's tars and Parquet files are opened as if they were named. Raises SourceError for what does not exist or
+    holds no image.
+    """
+    for given in map(Path, sources):
+        if not given.exists():
+            raise SourceError(f"no such file or folder: {given}")
+        found = False
+        for item in _items_of(given, named=True):
+            found = True
+            yield item
+        if not found:
+            raise SourceError(f"no image in {given}")
+
+
+def _items_of(path: Path, named: bool) -> Iterator[Item]:
+    ending = path.suffix.lower()
+    if path.is_dir():
+        for folder, below, files in os.walk(path):
+            below[:] = sorted(name for name in below if name[0] != ".")
+            for name in sorted(files):
+                if name[0] != ".":
+                    yield from _items_of(Path(folder, name), named=False)
+    elif ending == ".tar":
+        yield from _tar_items(path)
+    elif ending == ".parquet":
+        yield from _parquet_items(path)
+    elif ending == ".txt" and named:
+        with open(path, encoding="utf-8") as lines:
+            for line in lines:
+                if line.strip():
+                    yield Item(str(path.parent / line.strip()))
+    elif named or ending in IMAGE_ENDINGS:
+        yield Item(str(path))
+
+
+def _tar_items(path: Path) -> Iterator[Item]:
+    """Members that are images, with url and licence from the .json of the same key, as img2dataset writes them."""
+    try:
+        with tarfile.open(path, "r:") as tar, open(path, "rb") as file:
+            group: list[tarfile.TarInfo] = []
+            for member in tar:
+                tar.members = []  # type: ignore[attr-defined]  # or the tar would remember all of them
+                if group and _key(member.name) != _key(group[0].name):
+                    yield from _group_items(path, group, file)
+                    group = []
+                group.append(member)
+            if group:
+                yield from _group_items(path, group, file)
+    except (OSError, tarfile.TarError) as error:
+        raise SourceError(f"{path}: not a readable tar ({error})") from error
+
+
+def _key(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(".")[0]
+
+
+def _group_items(path: Path, members: list[tarfile.TarInfo], file) -> Iterator[Item]:  # type: ignore[no-untyped-def]
+    facts = {"url": "", "licence": ""}
+    for member in members:
+        if member.isfile() and member.name.endswith(".json") and member.size < 1_000_000:
+            file.seek(member.offset_data)
+            facts = _facts(file.read(member.size))
+    for member in members:
+        last = member.name.rpartition("/")[2]
+        # KEY.jpg is an image; KEY.parts.png is a label of one.
+        if member.isfile() and last.count(".") == 1 and Path(last).suffix.lower() in IMAGE_ENDINGS:
+            yield Item(str(path), member.name, member.offset_data, member.size, facts["url"], facts["licence"])
+
+
+def _facts(data: bytes) -> dict[str, str]:
+    try:
+        record = json.loads(data)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        record = {}
+    return {
+        "url": str(record.get("url") or ""),
+        "licence": str(record.get("licence") or record.get("license") or ""),
+    }
+
+
+def _parquet_items(path: Path) -> Iterator[Item]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"{path}: not a readable Parquet file ({error})") from error
+    names = file.schema_arrow.names
+    content = next((name for name in BYTES_COLUMNS if name in names), None)
+    location = next((name for name in PATH_COLUMNS if name in names), None)
+    if content is None and location is None:
+        wanted = ", ".join(BYTES_COLUMNS + PATH_COLUMNS)
+        raise SourceError(f"{path}: no column with images ({wanted}); it has {', '.join(names)}")
+    licence = next((name for name in ("licence", "license") if name in names), None)
+    columns = [name for name in (None if content else location, licence, "url" if "url" in names else None) if name]
+    number = 0
+    for group in range(file.num_row_groups):
+        if columns:
+            rows = file.read_row_group(group, columns).to_pylist()
+        else:
+            rows = [{}] * file.metadata.row_group(group).num_rows
+        for row_number, row in enumerate(rows):
+            url, terms = str(row.get("url") or ""), str(row.get(licence) or "") if licence else ""
+            if content:
+                yield Item(str(path), str(number), group, row_number, url, terms)
+            else:
+                yield Item(str(path.parent / str(row[location])), url=url, licence=terms)
+            number += 1
+
+
+def read_item(item: Item) -> bytes:
+    """The bytes of an item's file. Raises ImageError when it cannot be read."""
+    try:
+        if item.file.endswith(".parquet") and item.member:
+            return _parquet_bytes(item)
+        with open(item.file, "rb") as file:
+            file.seek(item.offset)
+            data = file.read(item.size if item.size >= 0 else MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ImageError(f"{item.source}: cannot be read ({error.strerror or error})") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError(f"{item.source}: larger than {MAX_FILE_BYTES} bytes")
+    return data
+
+
+_row_group: tuple[tuple[str, int], list[object]] | None = None  # the last one read: neighbours are read one by one
+
+
+def _parquet_bytes(item: Item) -> bytes:
+    import pyarrow.parquet as pq
+
+    global _row_group
+    place = (item.file, item.offset)
+    if _row_group is None or _row_group[0] != place:
+        file = pq.ParquetFile(item.file)
+        column = next(name for name in BYTES_COLUMNS if name in file.schema_arrow.names)
+        _row_group = (place, file.read_row_group(item.offset, [column]).column(0).to_pylist())
+    value = _row_group[1][item.size]
+    if isinstance(value, dict):  # Hugging Face's image type: {"bytes": ..., "path": ...}
+        value = value.get("bytes")
+    if not isinstance(value, bytes):
+        raise ImageError(f"{item.source}: the row holds no bytes")
+    return value

@@ -1,0 +1,167 @@
+"""What can only be said when the whole collection was looked at: duplicates, overlap with evaluation sets, clusters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from opensapiens.curation.clusters import cluster_centers, cosine_to_better, nearest
+from opensapiens.curation.duplicates import GROUP, distance_to_better, distance_to_set, groups, near_pairs
+from opensapiens.curation.manifest import PART, batches, columns_of, part_path, schema
+from opensapiens.curation.picture import decode, working_copy
+from opensapiens.curation.sources import find_items, read_item
+from opensapiens.curation.stages import PerceptualHash, Stage
+from opensapiens.data.reading import ImageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WHOLE_COLUMNS = {
+    "exact_copy": "bool",
+    "duplicate_group": "int64",
+    "duplicate_distance": "uint8",
+    "duplicate_cosine": "float32",
+    "evaluation_distance": "uint8",
+    "cluster": "int32",
+    "cluster_cosine": "float32",
+}
+PARTS_PER_GROUP = 256  # parts that become one row group of the manifest
+
+
+def finish_manifest(out: Path, stages: Sequence[Stage], inputs: int, evaluation: Sequence[Path]) -> dict[str, int]:
+    """Put the parts together as out/manifest.parquet, with the columns that need the whole collection.
+
+    exact_copy: an earlier row has the same bytes. duplicate_group: the first row (its index) of those connected by
+    perceptual hashes up to GROUP bits apart. duplicate_distance: bits to the nearest better image, FAR if none is near;
+    better is the one with more pixels, then the earlier. duplicate_cosine: the same with embeddings, in the cluster.
+    evaluation_distance: bits to the nearest image of the evaluation sets. cluster, cluster_cosine: by embedding.
+    Returns the number of rows by status.
+    """
+    import pyarrow.parquet as pq
+
+    parts = -(-inputs // PART)
+    columns = columns_of(stages)
+    facts = _collect(out, parts, inputs, columns)
+    extra = _whole_columns(facts, _evaluation_hashes(evaluation))
+    full = schema({**columns, **{name: WHOLE_COLUMNS[name] for name in extra}})
+    temporary = out / ".manifest.parquet.tmp"
+    with pq.ParquetWriter(temporary, full, compression="zstd") as writer:
+        for numbers in tqdm(list(batches(range(parts), PARTS_PER_GROUP)), desc="writing", disable=None):
+            writer.write_table(_with_columns(out, numbers, extra, full))
+    temporary.replace(out / "manifest.parquet")
+    return dict(Counter(facts["status"].tolist()))
+
+
+def _with_columns(out: Path, numbers: Sequence[int], extra: dict[str, Any], full: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.concat_tables([pq.ParquetFile(part_path(out, number)).read() for number in numbers])
+    start = numbers[0] * PART
+    for name, values in extra.items():
+        here = values[start : start + len(table)]
+        missing = np.ma.getmaskarray(here)
+        table = table.append_column(
+            full.field(name), pa.array(np.ma.getdata(here), full.field(name).type, mask=missing)
+        )
+    return table
+
+
+def _collect(out: Path, parts: int, inputs: int, columns: dict[str, str]) -> dict[str, np.ndarray]:
+    """The few columns that the comparison of all with all needs; 1 kB a row at most, most of it the embedding."""
+    import pyarrow.parquet as pq
+
+    wanted = [name for name in ("status", "sha256", "phash", "height", "width", "embedding") if name in columns]
+    facts: dict[str, np.ndarray] = {
+        "status": np.empty(inputs, "U10"),
+        "sha256": np.zeros(inputs, "S32"),
+        "phash": np.zeros(inputs, np.uint64),
+        "pixels": np.zeros(inputs, np.int64),
+        "known": np.zeros(inputs, bool),
+    }
+    vectors: np.ndarray | None = None
+    for part in tqdm(range(parts), desc="collecting", unit=" parts", disable=None):
+        for offset, row in enumerate(pq.ParquetFile(part_path(out, part)).read(wanted).to_pylist(), part * PART):
+            facts["status"][offset] = row["status"]
+            if row.get("sha256"):
+                facts["sha256"][offset] = bytes.fromhex(row["sha256"])
+            if row.get("phash") is not None:
+                facts["phash"][offset], facts["known"][offset] = row["phash"], True
+            facts["pixels"][offset] = (row.get("height") or 0) * (row.get("width") or 0)
+            if row.get("embedding"):
+                if vectors is None:
+                    vectors = np.zeros((inputs, len(row["embedding"])), np.float16)
+                vectors[offset] = row["embedding"]
+    if vectors is not None:
+        facts["vectors"] = vectors
+    return facts
+
+
+def _whole_columns(facts: dict[str, np.ndarray], evaluation: np.ndarray | None) -> dict[str, np.ma.MaskedArray]:
+    count = len(facts["status"])
+    rank = np.empty(count, np.int64)
+    rank[np.lexsort((np.arange(count), -facts["pixels"]))] = np.arange(count)
+    extra: dict[str, np.ma.MaskedArray] = {"exact_copy": _exact_copies(facts["sha256"])}
+    known = facts["known"]
+    if known.any():
+        rows = np.flatnonzero(known)
+        i, j, bits = near_pairs(facts["phash"][rows])
+        close = bits <= GROUP
+        extra["duplicate_group"] = _spread(rows[groups(len(rows), i[close], j[close])], rows, count)
+        extra["duplicate_distance"] = _spread(distance_to_better(rank[rows], i, j, bits), rows, count)
+        if evaluation is not None:
+            extra["evaluation_distance"] = _spread(distance_to_set(facts["phash"][rows], evaluation), rows, count)
+    if "vectors" in facts:
+        rows = np.flatnonzero(facts["vectors"].any(1))
+        vectors = facts["vectors"][rows]
+        centers = cluster_centers(vectors, max(1, round(len(rows) ** 0.5 / 2)))
+        labels, fit = nearest_in_chunks(vectors, centers)
+        extra["duplicate_cosine"] = _spread(cosine_to_better(vectors, rank[rows], labels), rows, count)
+        extra["cluster"] = _spread(labels.astype(np.int32), rows, count)
+        extra["cluster_cosine"] = _spread(fit, rows, count)
+    return extra
+
+
+def nearest_in_chunks(vectors: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and cosines of (N, D) float16 vectors, a piece at a time in float32."""
+    labels, fits = [], []
+    for start in range(0, len(vectors), 65536):
+        piece = torch.from_numpy(vectors[start : start + 65536].astype(np.float32))
+        label, fit = nearest(piece, torch.from_numpy(centers))
+        labels.append(label.numpy())
+        fits.append(fit.numpy())
+    return np.concatenate(labels), np.concatenate(fits)
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ma.MaskedArray:
+    """Values of some rows as a column of all, the others masked."""
+    column = np.ma.masked_all(count, values.dtype)
+    column[rows] = values
+    return column
+
+
+def _exact_copies(sha256: np.ndarray) -> np.ma.MaskedArray:
+    copies = np.ones(len(sha256), bool)
+    copies[np.unique(sha256, return_index=True)[1]] = False
+    return np.ma.masked_array(copies, mask=sha256 == b"")
+
+
+def _evaluation_hashes(evaluation: Sequence[Path]) -> np.ndarray | None:
+    """Perceptual hashes of the images of the evaluation sets; those that cannot be read are passed over."""
+    if not evaluation:
+        return None
+    stage = PerceptualHash()
+    hashes: list[int] = []
+    for item in tqdm(find_items(evaluation), desc="evaluation sets", unit=" images", disable=None):
+        try:
+            picture = working_copy(decode(read_item(item)))
+        except ImageError:
+            continue
+        hashes.append(stage([picture])[0]["phash"])
+    return np.array(hashes, np.uint64)

@@ -1,0 +1,100 @@
+"""People from parallel folders: pictures in one, label maps of the same file names in others."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from opensapiens.data.background import person_mask
+from opensapiens.data.label_maps import ENDINGS as MAP_ENDINGS
+from opensapiens.data.label_maps import read_depth, read_mask, read_normals, read_parts
+from opensapiens.data.reading import ImageError, read_image
+from opensapiens.data.sample import Sample
+from opensapiens.geometry.boxes import box_of_mask
+from opensapiens.labels.parts import SAPIENS_28, PartSet
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+Label = Literal["parts", "mask", "depth", "normals"]
+
+
+class FolderDataset:
+    """One sample per picture of a folder: `len(dataset)`, `dataset[i] -> Sample`, in the order of the names.
+
+    Folders are searched to the bottom; a label map belongs to the picture of the same path without its ending, or with
+    the addition "_seg" (a.png of FaceSynthetics has a_seg.png). A picture without a map has None there: that label does
+    not exist for it. The person is where the mask is, else where parts are above 0, else where depth or normals are
+    known; the box is that of the person, None where nobody is.
+    """
+
+    def __init__(
+        self,
+        images: Path | str,
+        labels: Mapping[Label, Path | str],
+        part_set: PartSet = SAPIENS_28,
+        depth_scale: float = 1.0,
+    ) -> None:
+        """`labels`: folders of "parts", "mask", "depth" and "normals"; see `label_maps` for what their files hold.
+
+        `depth_scale` is multiplied to depths: 0.001 for PNGs in millimetres. Raises ImageError for a folder that is
+        missing or holds nothing, two pictures of one name, and a folder of labels none of which belongs to a picture.
+        """
+        wrong = set(labels) - set(get_args(Label))
+        if wrong or not labels:
+            raise ValueError(f"label folders {sorted(wrong)}: give one or more of {', '.join(get_args(Label))}")
+        self.part_set, self.depth_scale = part_set, depth_scale
+        self.images = _by_name(Path(images), IMAGE_ENDINGS)
+        self.maps: dict[Label, dict[str, Path]] = {}
+        for label, folder in labels.items():
+            found = _by_name(Path(folder), MAP_ENDINGS)
+            own = {name: found.get(f"{name}_seg", found.get(name)) for name in self.images}
+            self.maps[label] = {name: path for name, path in own.items() if path not in (None, self.images[name])}
+            if not self.maps[label]:
+                example = next(iter(self.images))
+                raise ImageError(f"{folder}: holds nothing for any picture of {images}; expected {example}.png or so")
+        # Sorted, and without the label maps themselves where they lie beside the pictures
+        taken = {path for maps in self.maps.values() for path in maps.values()}
+        self.names = sorted(name for name, path in self.images.items() if path not in taken)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Picture `index` with its labels. Raises ImageError for what cannot be read or differs in size."""
+        name = self.names[index]
+        image = read_image(self.images[name])
+        sample = Sample(image, key=name, part_set=self.part_set)
+        for label, files in self.maps.items():
+            if name in files:
+                values = self._read(label, files[name])
+                if values.shape[:2] != image.shape[:2]:
+                    raise ImageError(f"{files[name]}: {values.shape[:2]} pixels, its picture {image.shape[:2]}")
+                setattr(sample, label, values)
+        person = person_mask(sample)
+        sample.box = None if person is None else box_of_mask(person)
+        return sample
+
+    def labelled(self, label: Label) -> int:
+        """How many of the pictures have this label."""
+        return len(self.maps.get(label, {}))
+
+    def _read(self, label: Label, path: Path) -> np.ndarray:
+        if label == "parts":
+            return read_parts(path, self.part_set)
+        if label == "depth":
+            return read_depth(path, self.depth_scale)
+        return read_mask(path) if label == "mask" else read_normals(path)
+
+
+def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise ImageError(f"no folder {folder}")
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise ImageError(f"{found[name]} and {path} have the same name: which is meant?")
+        found[name] = path
+    if not found:
+        raise ImageError(f"{folder}: holds no {', '.join(endings)}")
+    return found

@@ -1,0 +1,199 @@
+"""Label maps from files that nobody vouches for: class ids, depth, normals, masks; PNG, NPY, NPZ and EXR.
+
+Nothing in such a file is run, and none is read before its size is known to be that of a picture.
+"""
+
+import struct
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from opensapiens.data.reading import MAX_PIXELS, ImageError
+from opensapiens.labels.parts import IGNORED, PartSet
+
+ENDINGS = (".png", ".npy", ".npz", ".exr")
+MAX_VALUES = 4 * MAX_PIXELS  # of an array, over all its channels
+
+
+def read_parts(path: Path | str, part_set: PartSet) -> np.ndarray:
+    """A label map as class ids (H, W) uint8; 255 = ignore.
+
+    An indexed PNG gives its indices, a grey one (or an array) its values, a colour one the class of each colour of the
+    set's palette. Raises ImageError for an id or a colour that the set does not have.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        return _checked_ids(_one_channel(read_array(path), path), part_set, path)
+    picture = _png(path)
+    if picture.mode == "P":  # the palette is the viewer's business: the indices are the classes
+        return _checked_ids(np.array(picture), part_set, path)
+    if picture.mode in ("RGB", "RGBA"):
+        return _classes_of_colors(np.array(picture.convert("RGB")), part_set, path)
+    return _checked_ids(np.array(picture.convert("L") if picture.mode == "1" else picture), part_set, path)
+
+
+def _checked_ids(ids: np.ndarray, part_set: PartSet, path: Path) -> np.ndarray:
+    wrong = np.unique(ids[(ids != IGNORED) & ((ids < 0) | (ids >= len(part_set)))])
+    if len(wrong):
+        found = ", ".join(f"{value:g}" for value in wrong[:5])
+        raise ImageError(f"{path}: holds the class {found}; {part_set.name} has 0 to {len(part_set) - 1}, 255 = ignore")
+    if not np.array_equal(ids, ids.astype(np.uint8)):
+        raise ImageError(f"{path}: holds classes that are no whole numbers")
+    return ids.astype(np.uint8)
+
+
+def _classes_of_colors(picture: np.ndarray, part_set: PartSet, path: Path) -> np.ndarray:
+    codes = picture.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    palette = part_set.colors.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    order = np.argsort(palette)
+    if (np.diff(palette[order]) == 0).any():
+        raise ImageError(f"{path}: a picture in colour, but two classes of {part_set.name} have the same colour")
+    place = np.searchsorted(palette[order], codes).clip(max=len(palette) - 1)
+    classes = order[place]
+    unknown = palette[classes] != codes
+    if unknown.any():
+        color = f"#{int(codes[unknown][0]):06x}"
+        raise ImageError(f"{path}: {unknown.sum()} pixels are of no colour of {part_set.name}, the first of {color}")
+    return classes.astype(np.uint8)
+
+
+def read_mask(path: Path | str) -> np.ndarray:
+    """(H, W) bool: where the first channel is above 0, as the published data have it."""
+    array = read_array(Path(path))
+    return (array if array.ndim == 2 else array[..., 0]) > 0
+
+
+def read_depth(path: Path | str, scale: float = 1.0) -> np.ndarray:
+    """Depth (H, W) float32, small = near, in the file's unit times `scale`; NaN where the file has 0, NaN or infinity.
+
+    PNG of 8 or 16 bits (scale 0.001 for millimetres), NPY, NPZ, or EXR (its channel Z or V, else the first).
+    """
+    depth = _one_channel(read_array(Path(path)), Path(path)).astype(np.float32) * np.float32(scale)
+    return np.where(np.isfinite(depth) & (depth != 0), depth, np.float32(np.nan))
+
+
+def read_normals(path: Path | str) -> np.ndarray:
+    """Unit normals (H, W, 3) float32, +x right, +y up, +z towards the camera; NaN where the file has 0 or NaN.
+
+    PNG of 8 or 16 bits holds (n + 1) / 2 of the full range, as RGB; NPY, NPZ and EXR hold n itself.
+    """
+    array = read_array(Path(path))
+    if array.ndim != 3 or array.shape[2] < 3:
+        raise ImageError(f"{path}: normals need three channels, it has the shape {array.shape}")
+    array = array[..., :3]
+    if np.issubdtype(array.dtype, np.integer):
+        known = array.any(axis=-1)
+        vectors = array.astype(np.float32) * np.float32(2 / np.iinfo(array.dtype).max) - 1
+    else:
+        vectors = array.astype(np.float32)
+        known = np.isfinite(vectors).all(axis=-1) & vectors.any(axis=-1)
+    vectors[~known] = np.nan
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The numbers of a file, (H, W) or (H, W, C); channels of a colour PNG are RGB.
+
+    Raises ImageError for a file that is missing, damaged, too large, not two- or three-dimensional, of another kind
+    than PNG, NPY, NPZ (one array, or the one named "depth", "normal" or "data") or EXR, or that holds Python objects.
+    """
+    readers = {".png": _read_png, ".npy": _read_npy, ".npz": _read_npz, ".exr": _read_exr}
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise ImageError(f"{path}: not one of {', '.join(ENDINGS)}")
+    try:
+        array = readers[suffix](path)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, struct.error) as error:
+        raise error if isinstance(error, ImageError) else ImageError(f"{path}: cannot be read ({error})") from error
+    if array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind not in "uifb":
+        raise ImageError(f"{path}: not a map of numbers, but {array.dtype} of shape {array.shape}")
+    return array.astype(np.uint8) if array.dtype == bool else array
+
+
+def _one_channel(array: np.ndarray, path: Path) -> np.ndarray:
+    if array.ndim == 3 and array.shape[2] != 1:
+        raise ImageError(f"{path}: {array.shape[2]} channels where one was expected")
+    return array.reshape(array.shape[:2])
+
+
+def _png(path: Path) -> Image.Image:
+    try:
+        picture = Image.open(BytesIO(path.read_bytes()), formats=("PNG",))
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ImageError(f"{path}: more than {MAX_PIXELS} pixels")
+        picture.load()
+        return picture
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's readers raise many kinds on malformed files
+        raise ImageError(f"{path}: not a whole PNG ({error})") from error
+
+
+def _read_png(path: Path) -> np.ndarray:
+    picture = _png(path)
+    if picture.mode in ("L", "1", "P"):
+        return np.array(picture)
+    # Pillow cuts 16-bit colour to 8 bits; OpenCV keeps it.
+    array = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise ImageError(f"{path}: not a PNG that can be decoded")
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return array
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        return _checked_npy(file, path)
+
+
+def _checked_npy(file: BinaryIO, path: Path) -> np.ndarray:
+    """Reads the header first: what it promises must be no larger than a picture, and numbers."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ImageError(f"{path}: holds Python objects, which are not read")
+    if int(np.prod(shape, dtype=object)) > MAX_VALUES:
+        raise ImageError(f"{path}: an array of {shape} is too large")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_npz(path: Path) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        known = [f"{name}.npy" for name in ("depth", "normal", "normals", "data") if f"{name}.npy" in names]
+        if len(names) != 1 and len(known) != 1:
+            raise ImageError(f"{path}: holds {len(names)} arrays, none or several named depth, normal or data")
+        name = names[0] if len(names) == 1 else known[0]
+        if archive.getinfo(name).file_size > 8 * MAX_VALUES:
+            raise ImageError(f"{path}: {name} is too large")
+        with archive.open(name) as member:  # seekable, so that header and content are read from one stream
+            return _checked_npy(member, path)  # type: ignore[arg-type]
+
+
+def _read_exr(path: Path) -> np.ndarray:
+    try:
+        import OpenEXR
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("EXR files need OpenEXR: pip install opensapiens[exr]", name="OpenEXR") from error
+    try:
+        # Not OpenCV, which can: its wheels hold OpenEXR 2.3 of 2018, and turn it on by an environment variable only.
+        with OpenEXR.File(str(path), header_only=True) as file:
+            low, high = file.header()["dataWindow"]
+            if int(high[0] - low[0] + 1) * int(high[1] - low[1] + 1) > MAX_PIXELS:
+                raise ImageError(f"{path}: more than {MAX_PIXELS} pixels")
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            channels: dict[str, Any] = {name: channel.pixels for name, channel in file.channels().items()}
+    except (RuntimeError, ValueError) as error:  # the library raises either on damaged files
+        raise error if isinstance(error, ImageError) else ImageError(f"{path}: cannot be read ({error})") from error
+    for names in (("R", "G", "B"), ("X", "Y", "Z"), ("x", "y", "z"), ("Z",), ("V",), ("Y",)):
+        if all(name in channels for name in names):
+            return np.stack([channels[name] for name in names], axis=-1)
+    return next(iter(channels.values()))

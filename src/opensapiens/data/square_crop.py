@@ -1,0 +1,55 @@
+"""Images without labels as squares: the random crops of masked pretraining, and the plain one of its validation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from opensapiens.data.sample import Sample
+
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class SquareCrop:
+    """How pretraining crops, as published: RandomResizedCrop, Pillow's bicubic resampling, and a flip; no colours."""
+
+    area: tuple[float, float] = (0.2, 1.0)  # of the image
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)  # width over height; log-uniform
+    flip_chance: float = 0.5
+
+
+def square_crop(
+    sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SquareCrop | None
+) -> Sample:
+    """The sample's image alone at `size_hw`: a random piece of it, or with `settings` None the whole, squashed.
+
+    The published whole-image pipeline does not keep the aspect either.
+    """
+    height, width = sample.image.shape[:2]
+    box = (0, 0, width, height) if settings is None else random_box(height, width, generator, settings)
+    picture = Image.fromarray(sample.image).crop(box).resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC)
+    image = np.array(picture)
+    if settings is not None and generator.random() < settings.flip_chance:
+        image = np.ascontiguousarray(image[:, ::-1])
+    return Sample(image=image, key=sample.key)
+
+
+def random_box(
+    height: int, width: int, generator: np.random.Generator, settings: SquareCrop
+) -> tuple[int, int, int, int]:
+    """A random box (left, top, right, bottom) of a share of the area and an aspect within the settings' ranges.
+
+    The largest box in the middle with an allowed aspect where none fits in ten attempts, as published.
+    """
+    for _ in range(ATTEMPTS):
+        area = height * width * generator.uniform(*settings.area)
+        aspect = float(np.exp(generator.uniform(*np.log(settings.aspect))))
+        w, h = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(generator.integers(width - w + 1)), int(generator.integers(height - h + 1))
+            return left, top, left + w, top + h
+    aspect = float(np.clip(width / height, *settings.aspect))
+    w, h = min(width, max(round(height * aspect), 1)), min(height, max(round(width / aspect), 1))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h

@@ -1,0 +1,233 @@
+"""How fast a model is on this machine, part by part, in every runtime, against the same network in plain PyTorch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.model_folder import build_model, read_description
+from opensapiens.data.reading import read_image
+from opensapiens.evaluation.evaluate import evaluate
+from opensapiens.inference.forward import network_inputs, raw_maps, read_maps
+from opensapiens.inference.loading import load, usable_device
+from opensapiens.inference.pipeline import Frame, People
+from opensapiens.inference.runtimes import place_of
+from opensapiens.models.cost import full_flops
+
+REFERENCE = ("torch", "float32")
+MATRIX_SIDE = {"cpu": 1536, "cuda": 8192, "mps": 4096}
+COLUMNS = (
+    ("runtime", "{}"),
+    ("type", "{}"),
+    ("decode ms", "{:.1f}"),
+    ("pre ms", "{:.1f}"),
+    ("network ms", "{:.1f}"),
+    ("post ms", "{:.1f}"),
+    ("images/s", "{:.2f}"),
+    ("peak GB", "{:.2f}"),
+    ("matrix rate", "{:.0%}"),
+    ("x float32", "{:.2f}"),
+    ("x bfloat16", "{:.2f}"),
+    ("same labels", "{:.2%}"),
+    ("points off px", "{:.3f}"),
+)
+
+
+@dataclass(eq=False)
+class Setting:
+    """One way of running the model, and the least that each part took in seconds, per image.
+
+    network .. decode: on a CPU processor time of all threads, which other programs disturb less; else elapsed time.
+    figures: what bench() makes of it.
+    """
+
+    runtime: str
+    dtype: str
+    people: People
+    network: float = float("inf")
+    preprocessing: float = float("inf")
+    postprocessing: float = float("inf")
+    decode: float = float("inf")
+    elapsed: float = float("inf")
+    end_to_end: float = float("inf")
+    peak_bytes: float = 0.0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def bench(
+    model: str | Path,
+    photo: str | Path,
+    device: str | None = None,
+    settings: Sequence[tuple[str, str]] = (REFERENCE, ("torch", "bfloat16"), ("openvino", "float32")),
+    batch_size: int = 1,
+    rounds: int = 3,
+    data: str | Path | None = None,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """One row of figures per (runtime, type), in rounds over all settings, so that a busy machine disturbs them alike.
+
+    Each row has the seconds per image of decoding the photo, preprocessing, network and postprocessing; images a second
+    end to end; peak memory; the share that the network reaches of the rate of a matrix product in its type, measured in
+    the same run; how many times faster its network is than plain PyTorch in float32 and in bfloat16; and what it
+    predicts otherwise than plain float32 does.
+
+    Args:
+        photo: is taken for one person; batch_size copies of it are an input.
+        rounds: how often everything is timed; the least of each counts.
+        data: a folder of synthetic shards on which each setting is evaluated too; limit: at most so many frames.
+
+    Raises what load() and evaluate() raise.
+    """
+    place = usable_device(device)
+    wanted = list(dict.fromkeys([REFERENCE, *settings]))  # the first is what the others are compared with
+    rows = [Setting(runtime, dtype, _loaded(model, place, runtime, dtype, batch_size)) for runtime, dtype in wanted]
+    image = read_image(photo)
+    for _ in range(rounds + 1):  # the first round compiles and warms up, and its times are beaten by the others
+        for row in rows:
+            _time(row, Path(photo), image, batch_size)
+    rates = {dtype: matrix_rate(place, dtype, rounds) for dtype in {row.dtype for row in rows}}
+    by_setting = {(row.runtime, row.dtype): row for row in rows}
+    expected = _answers(rows[0].people, image)
+    flops = _flops(model)
+    for row in rows:
+        row.figures = {
+            "runtime": row.runtime,
+            "type": row.dtype,
+            "device": str(place),
+            "batch": batch_size,
+            "threads": torch.get_num_threads(),
+            "decode ms": row.decode * 1e3,
+            "pre ms": row.preprocessing * 1e3,
+            "network ms": row.network * 1e3,
+            "post ms": row.postprocessing * 1e3,
+            "images/s": 1 / row.end_to_end,
+            "peak GB": row.peak_bytes / 1e9,
+            "matrix rate": flops / row.network / rates[row.dtype],
+            "matrix GFLOP/s": rates[row.dtype] / 1e9,
+            "x float32": rows[0].network / row.network,
+            **_times(by_setting.get(("torch", "bfloat16")), row),
+            **_difference(expected, _answers(row.people, image)),
+        }
+        if data is not None:
+            row.figures["quality"] = quality(row.people, data, limit)
+    return [row.figures for row in rows]
+
+
+def quality(people: People, data: str | Path, limit: int | None = None) -> dict[str, dict[str, Any]]:
+    """The figures of evaluate() on a folder of synthetic shards, by task."""
+    return {task: evaluate(task, people, data, limit=limit) for task in people.model_of_task}  # type: ignore[arg-type]
+
+
+def matrix_rate(device: torch.device, dtype: str, rounds: int = 3) -> float:
+    """Floating-point operations a second of a product of two large square matrices, the best of some.
+
+    As the rows' seconds: of processor time on a CPU, where the rate is that of one core.
+    """
+    side = MATRIX_SIDE.get(device.type, 2048)
+    matrix = torch.randn(side, side, device=device, dtype=getattr(torch, dtype))
+    used = [_clocked(lambda: matrix @ matrix, device)[device.type == "cpu"] for _ in range(rounds + 1)]
+    return 2 * side**3 / min(used)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The rows for reading, one line each, under a line of names; what a row does not have is a dash."""
+    cells = [[name for name, _ in COLUMNS]]
+    cells += [[form.format(row[name]) if name in row else "-" for name, form in COLUMNS] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+
+
+def _loaded(model: str | Path, place: torch.device, runtime: str, dtype: str, batch_size: int) -> People:
+    return load(model, device=place, dtype=dtype, runtime=runtime, batch_size=batch_size)
+
+
+def _flops(model: str | Path) -> int:
+    """Operations of one image through all heads, counted without the weights."""
+    description = read_description(model_folder(model))
+    with torch.device("meta"):
+        network = build_model(description)
+    return full_flops(description.vit, tuple(network.heads.values()))  # type: ignore[arg-type]
+
+
+def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:
+    """Time each part once; what is least so far is kept."""
+    loaded, people = row.people.models[0], row.people
+    box = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
+    shown = [(image, view) for view in loaded.views(box, image.shape[:2])] * count
+    with loaded.ready() as network, torch.inference_mode():
+        device, _ = place_of(network)
+        cpu = device.type == "cpu"
+        _reset_peak(device)
+        images = network_inputs(loaded, network, shown)
+        parts: dict[str, Callable[[], Any]] = {
+            "decode": lambda: [read_image(photo) for _ in range(count)],
+            "preprocessing": lambda: network_inputs(loaded, network, shown),
+            "network": lambda: network(images),
+        }
+        for name, part in parts.items():
+            setattr(row, name, min(getattr(row, name), _clocked(part, device)[cpu] / count))
+        maps = list(raw_maps(loaded, shown, batch_size=count))
+
+        def postprocess() -> None:
+            for one, (_, view) in zip(maps, shown, strict=True):
+                read_maps(one, view)
+
+        row.postprocessing = min(row.postprocessing, _clocked(postprocess, device)[cpu] / count)
+    frames = [Frame(image, box, source=photo) for _ in range(count)]
+    elapsed = _clocked(lambda: [read_image(photo) for _ in range(count)] + list(people.stream(frames)), device)
+    row.end_to_end = min(row.end_to_end, elapsed[0] / count)
+    row.peak_bytes = max(row.peak_bytes, _peak(device))
+
+
+def _clocked(work: Callable[[], Any], device: torch.device) -> tuple[float, float]:
+    """Seconds elapsed and seconds of processor time (all threads)."""
+    started, used = time.perf_counter(), time.process_time()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started, time.process_time() - used
+
+
+def _answers(people: People, image: np.ndarray) -> Any:
+    return people(image, [[0, 0, image.shape[1], image.shape[0]]])
+
+
+def _difference(expected: Any, found: Any) -> dict[str, float]:
+    """Share of pixels with the same part, mean distance of the keypoints in pixels of the photo."""
+    figures: dict[str, float] = {}
+    if expected.parts is not None:
+        figures["same labels"] = float((expected.parts.labels == found.parts.labels).mean())
+    if expected.persons and len(expected.persons[0].keypoints):
+        off = expected.persons[0].keypoints - found.persons[0].keypoints
+        figures["points off px"] = float(np.linalg.norm(off, axis=-1).mean())
+    return figures
+
+
+def _times(reference: Setting | None, row: Setting) -> dict[str, float]:
+    return {} if reference is None else {"x bfloat16": reference.network / row.network}
+
+
+def _reset_peak(device: torch.device) -> None:
+    """Start counting memory anew; where the system cannot, the peak is that of the process so far."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak(device: torch.device) -> float:
+    """Bytes: of the GPU's tensors, or of the whole process with everything that the other settings hold."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return float(line.split()[1]) * 1024

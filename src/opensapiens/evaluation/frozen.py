@@ -1,0 +1,233 @@
+"""What frozen features know: a linear probe and nearest neighbours, on classes of pictures or on body parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from opensapiens.data.augment import augmented_crop
+from opensapiens.data.reading import ImageError, read_image
+from opensapiens.data.sample import Sample
+from opensapiens.data.shards import ShardDataset
+from opensapiens.evaluation.people import EvaluationError
+from opensapiens.inference.features import encode_views
+from opensapiens.inference.forward import LoadedModel
+from opensapiens.inference.views import whole_image_view
+from opensapiens.labels.parts import IGNORED
+from opensapiens.tasks.segmentation.metrics import SegmentationMetric
+from opensapiens.tasks.task import resize_maps
+
+Method = Literal["probe", "knn"]
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+NEIGHBOURS, TEMPERATURE = 20, 0.07  # the protocol of DINO (Caron et al., ICCV 2021)
+STRENGTHS = (
+    1e-4,
+    1e-3,
+    1e-2,
+    1e-1,
+    1.0,
+)  # of the probe's weight penalty, one of which a fifth of the training set picks
+PATCHES_A_PERSON = 64  # of the dense methods, drawn at random from each person of the training set
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Features (N, D) float32 with their classes (N,) int64."""
+
+    features: Tensor
+    classes: Tensor
+
+
+def evaluate_frozen(
+    method: Method, loaded: LoadedModel, train: str | Path, test: str | Path, limit: int | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """How well classes can be read from a backbone that is not trained on them.
+
+    train, test: two folders of the same kind. With a subfolder of pictures per class: the picture's features are the
+    mean over its patches, of the whole picture squashed; figures are accuracy and mean_class_accuracy, beside
+    "largest_class_", the answer that is always the commonest class. With synthetic shards: body parts, one class per
+    patch; figures are mIoU, mAcc and aAcc at the pixels of the crops, beside "background_aAcc".
+
+    probe: logistic regression on standardised features; the strength of its penalty is picked on a fifth of the
+    training set. knn: 20 nearest by cosine, each voting by exp(similarity / 0.07). limit: at most so many pictures of a
+    class, or people, of either folder. Raises EvaluationError for folders that are neither, or whose classes differ.
+    """
+    for folder in (train, test):
+        if not Path(folder).is_dir():
+            raise EvaluationError(f"no folder {folder}")
+    dense = any(Path(train).glob("*.tar"))
+    answer = _dense if dense else _pictures
+    figures = answer(method, loaded, Path(train), Path(test), limit, seed)
+    about = {"task": method, "model": loaded.description.name, "of": "body parts" if dense else "pictures"}
+    return {**about, "data": str(test), "train": str(train), "features": loaded.description.vit.embed_dim, **figures}
+
+
+def _pictures(
+    method: Method, loaded: LoadedModel, train: Path, test: Path, limit: int | None, seed: int
+) -> dict[str, Any]:
+    names = sorted(folder.name for folder in train.iterdir() if folder.is_dir() and _images_in(folder))
+    wrong = {folder.name for folder in test.iterdir() if folder.is_dir() and _images_in(folder)} - set(names)
+    if len(names) < 2 or wrong:
+        reason = f"; {', '.join(sorted(wrong))} are only in {test}" if wrong else ""
+        raise EvaluationError(f"{train} needs a subfolder of pictures for each of two or more classes{reason}")
+    known, asked = (_picture_features(loaded, folder, names, limit) for folder in (train, test))
+    predicted = _classify(method, known, asked.features, len(names), seed)
+    right = (predicted == asked.classes).double()
+    per_class = [float(right[asked.classes == number].mean()) for number in asked.classes.unique().tolist()]
+    commonest = int(known.classes.bincount().argmax())
+    return {
+        "images": len(asked.classes),
+        "train_images": len(known.classes),
+        "classes": len(names),
+        "accuracy": float(right.mean()),
+        "mean_class_accuracy": float(np.mean(per_class)),
+        "largest_class_accuracy": float((asked.classes == commonest).double().mean()),
+        "largest_class_mean_class_accuracy": 1 / len(per_class),
+    }
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+
+
+def _picture_features(loaded: LoadedModel, folder: Path, names: Sequence[str], limit: int | None) -> Labelled:
+    files = [(path, number) for number, name in enumerate(names) for path in _images_in(folder / name)[:limit]]
+    if not files:
+        raise EvaluationError(f"{folder} holds no pictures")
+    rows, classes, failures = [], [], []
+    for path, number in tqdm(files, desc=f"features of {folder.name}", unit=" images", disable=None):
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            failures.append(str(error))
+            continue
+        # Squashed, as the published feature extraction has it, also where the weights are of person crops.
+        view = whole_image_view(image.shape[:2], loaded.input_size)
+        rows.append(encode_views(loaded, [(image, view)]).pooled[0])
+        classes.append(number)
+    if failures:
+        raise EvaluationError(f"{len(failures)} pictures cannot be read: {'; '.join(failures[:5])}")
+    return Labelled(torch.from_numpy(np.stack(rows)), torch.tensor(classes))
+
+
+def _dense(
+    method: Method, loaded: LoadedModel, train: Path, test: Path, limit: int | None, seed: int
+) -> dict[str, Any]:
+    if not any(test.glob("*.tar")):
+        raise EvaluationError(f"{train} holds shards (*.tar), {test} does not")
+    generator = np.random.default_rng(seed)
+    part_set, features, classes = None, [], []
+    for sample, tokens, grid in _crops(loaded, train, limit):
+        part_set = sample.part_set
+        of_patch = patch_classes(sample, grid, len(part_set))
+        labelled = np.flatnonzero(of_patch != IGNORED)
+        chosen = generator.permutation(labelled)[:PATCHES_A_PERSON]
+        features.append(tokens[chosen])
+        classes.append(of_patch[chosen].astype(np.int64))
+    if part_set is None:
+        raise EvaluationError(f"{train} holds no people")
+    known = Labelled(torch.from_numpy(np.concatenate(features)), torch.from_numpy(np.concatenate(classes)))
+    scores = _scorer(method, known, len(part_set), seed)
+    metric, people = SegmentationMetric(len(part_set)), 0
+    for sample, tokens, grid in _crops(loaded, test, limit):
+        maps = scores(torch.from_numpy(tokens)).T.reshape(1, -1, *grid)
+        predicted = resize_maps(maps, sample.image.shape[:2]).argmax(dim=1)
+        assert sample.parts is not None
+        metric.update(predicted, {"labels": torch.from_numpy(sample.parts)[None]})
+        people += 1
+    share = float(metric.totals[2][0] / metric.totals[2].sum())
+    return {"people": people, "train_patches": len(known.classes), **metric.compute(), "background_aAcc": share}
+
+
+def _crops(
+    loaded: LoadedModel, folder: Path, limit: int | None
+) -> Iterable[tuple[Sample, np.ndarray, tuple[int, int]]]:
+    """For each person the crop that the network sees, its patch features (N, D) and their grid."""
+    people = ShardDataset(folder)
+    nothing_random = np.random.default_rng(0)
+    padding = float(loaded.description.preprocessing["box_padding"])
+    count = len(people) if limit is None else min(limit, len(people))
+    samples = (people[index] for index in islice(range(len(people)), limit))
+    for sample in tqdm(samples, desc=f"features of {folder.name}", unit=" people", total=count, disable=None):
+        crop = augmented_crop(sample, loaded.input_size, nothing_random, None, padding)
+        features = encode_views(loaded, [(crop.image, whole_image_view(loaded.input_size, loaded.input_size))])
+        yield crop, features.tokens[0], features.grid
+
+
+def patch_classes(sample: Sample, grid: tuple[int, int], classes: int) -> np.ndarray:
+    """(rows * columns,) uint8: the commonest class among the labelled pixels of each patch, 255 where there is none."""
+    assert sample.parts is not None
+    rows, columns = grid
+    height, width = sample.parts.shape
+    blocks = (
+        sample.parts.reshape(rows, height // rows, columns, width // columns).swapaxes(1, 2).reshape(rows * columns, -1)
+    )
+    counts = np.stack([(blocks == number).sum(axis=1) for number in range(classes)], axis=1)
+    return np.where(counts.any(axis=1), counts.argmax(axis=1), IGNORED).astype(np.uint8)
+
+
+def _classify(method: Method, known: Labelled, asked: Tensor, classes: int, seed: int) -> Tensor:
+    return _scorer(method, known, classes, seed)(asked).argmax(dim=1)
+
+
+def _scorer(method: Method, known: Labelled, classes: int, seed: int) -> Any:
+    """A function from features (M, D) to scores (M, classes)."""
+    if method == "knn":
+        return lambda asked: neighbour_votes(known, asked, classes)
+    mean, spread = known.features.mean(dim=0), known.features.std(dim=0).clamp(min=1e-6)
+    standard = Labelled((known.features - mean) / spread, known.classes)
+    weights = fit_probe(standard, classes, _best_strength(standard, classes, seed))
+    return lambda asked: F.linear((asked - mean) / spread, weights[:, :-1], weights[:, -1])
+
+
+def neighbour_votes(known: Labelled, asked: Tensor, classes: int) -> Tensor:
+    """(M, classes): the sums of exp(cosine / 0.07) over the 20 nearest of the known features."""
+    library = F.normalize(known.features, dim=1)
+    votes = torch.zeros(len(asked), classes)
+    count = min(NEIGHBOURS, len(library))
+    for start in range(0, len(asked), 256):
+        nearest = (F.normalize(asked[start : start + 256], dim=1) @ library.T).topk(count, dim=1)
+        # Less the largest, so that the exponential stays in its range: it changes no order.
+        weights = ((nearest.values - nearest.values[:, :1]) / TEMPERATURE).exp()
+        votes[start : start + 256].scatter_add_(1, known.classes[nearest.indices], weights)
+    return votes
+
+
+def fit_probe(known: Labelled, classes: int, strength: float) -> Tensor:
+    """Weights and bias (classes, D + 1) of a logistic regression with penalty strength * |weights|^2 / 2, by L-BFGS."""
+    weights = torch.zeros(classes, known.features.shape[1] + 1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = F.linear(known.features, weights[:, :-1], weights[:, -1])
+        value = F.cross_entropy(logits, known.classes) + strength * weights[:, :-1].square().sum() / 2
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return weights.detach()
+
+
+def _best_strength(known: Labelled, classes: int, seed: int) -> float:
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(known.classes)))
+    held, kept = order[: len(order) // 5], order[len(order) // 5 :]
+    if len(held) == 0:
+        return STRENGTHS[len(STRENGTHS) // 2]
+    rest = Labelled(known.features[kept], known.classes[kept])
+
+    def right(strength: float) -> float:
+        weights = fit_probe(rest, classes, strength)
+        predicted = F.linear(known.features[held], weights[:, :-1], weights[:, -1]).argmax(dim=1)
+        return float((predicted == known.classes[held]).double().mean())
+
+    return max(STRENGTHS, key=right)

@@ -1,0 +1,65 @@
+"""Conversions kept on disk, so that a network is converted once and opened in a moment afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from opensapiens.export.formats import ENDINGS, Format, write_graph
+from opensapiens.export.graph import network_graph
+from opensapiens.models.human_model import HumanModel
+
+CONVERSION = 1
+"""Raised when the graph that is made of the same network changes."""
+
+
+def cache_folder() -> Path:
+    """Where conversions are kept: $OPENSAPIENS_CACHE, or opensapiens under the user's cache folder."""
+    given = os.environ.get("OPENSAPIENS_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opensapiens"
+
+
+def cached_conversion(network: HumanModel, input_size: tuple[int, int], file_format: Format) -> Path:
+    """The file of a network in a format, for images of one (height, width); converted now if it is not there yet.
+
+    It takes as much room as the weights. Any change of a weight, of the size or of the libraries makes another file.
+    Raises OSError if the folder cannot be written.
+    """
+    heads = list(network.heads)
+    path = cache_folder() / fingerprint(network, input_size, file_format) / f"network{ENDINGS[file_format]}"
+    if not path.is_file():
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix="part-", dir=path.parent.parent))
+        try:
+            write_graph(network_graph(network, input_size), heads, part / path.name)
+            _move(part, path.parent)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return path
+
+
+def fingerprint(network: HumanModel, input_size: tuple[int, int], file_format: Format) -> str:
+    """32 hexadecimal digits that stand for the weights, the shape, the input size, the format and the libraries."""
+    libraries: Sequence[str] = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",), "torch": ()}[file_format]
+    about: list[object] = [CONVERSION, file_format, input_size, network.backbone.config, list(network.heads)]
+    about += [f"{name} {version(name)}" for name in ("torch", *libraries)]
+    digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _move(part: Path, target: Path) -> None:
+    try:
+        part.rename(target)
+    except OSError:  # another process was quicker, and made the same
+        if not target.is_dir():
+            raise

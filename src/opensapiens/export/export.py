@@ -1,0 +1,82 @@
+"""`opensapiens export`: one file that answers as the network does, and a report of how exactly."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.resources import files
+from pathlib import Path
+
+from opensapiens.checkpoints.model_description import ModelDescription
+from opensapiens.data.reading import ImageSource, read_image
+from opensapiens.export.formats import ENDINGS, ExportError, Format, open_session, write_graph
+from opensapiens.export.graph import network_graph
+from opensapiens.export.parity import check_images, compare
+from opensapiens.models.human_model import HumanModel
+
+TOLERANCE = 1e-3
+"""Largest difference allowed between a map of the file and of plain PyTorch, over the largest value of that map."""
+
+
+def export_network(
+    network: HumanModel,
+    description: ModelDescription,
+    file_format: Format,
+    folder: Path,
+    any_size: bool = False,
+    photo: ImageSource | None = None,
+) -> Path:
+    """Write NAME.onnx, NAME.xml with NAME.bin, or NAME.pt2, and NAME.json with what is in it and how exact it is.
+
+    The file takes `images` (B, 3, H, W), RGB normalised as the report says, any number at a time, and has one output
+    per head under its name. It is opened again and compared with plain PyTorch on a photo and its mirror image.
+
+    Args:
+        network: on the CPU in float32, in evaluation mode.
+        description: of this network.
+        folder: made if missing.
+        any_size: leave height and width free, in whole patches.
+        photo: by default the portrait that comes with the package.
+
+    Returns:
+        the file.
+
+    Raises:
+        ExportError: the file answers differently; it stays, and its report says how.
+        ModuleNotFoundError: a library of the extra "export" is missing.
+    """
+    size = (int(description.preprocessing["input_size"][0]), int(description.preprocessing["input_size"][1]))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{description.name}{ENDINGS[file_format]}"
+    started = time.perf_counter()
+    write_graph(network_graph(network, size, any_size), list(network.heads), path)
+    seconds = time.perf_counter() - started
+
+    images = check_images(read_image(photo if photo is not None else portrait()), description)
+    errors = compare(network, open_session(path, list(network.heads)), images)
+    worst = max(error["relative"] for error in errors.values())
+    report = {
+        "model": description.name,
+        "format": file_format,
+        "input": {"name": "images", "shape": ["batch", 3, *(("height", "width") if any_size else size)]},
+        "any_size": any_size,
+        "preprocessing": description.preprocessing,
+        "heads": description.heads,
+        "licence": description.licence,
+        "seconds_to_convert": round(seconds, 1),
+        "difference_from_pytorch": errors,
+        "tolerance": TOLERANCE,
+        "passed": worst <= TOLERANCE,
+    }
+    path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    if not worst <= TOLERANCE:
+        raise ExportError(
+            f"{path} answers differently from PyTorch: by {worst:.2g} of a map's largest value, where {TOLERANCE:g} is "
+            f"allowed; {path.with_suffix('.json')} has the figures by head"
+        )
+    return path
+
+
+def portrait() -> Path:
+    """The photo that comes with the package: Commodore Grace Hopper, US Navy, public domain."""
+    return Path(str(files("opensapiens") / "export" / "portrait.jpg"))

@@ -1,0 +1,144 @@
+"""Graphs as files, and files as something that is called like a network."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+Format = Literal["onnx", "openvino", "torch"]
+Session = Callable[[Tensor], dict[str, Tensor]]
+"""Normalised float images (B, 3, H, W) on the CPU to maps by head."""
+
+ENDINGS: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+"""How the file of a format ends. OpenVINO's weights lie beside it in .bin, those of a large ONNX file in .onnx.data."""
+
+LARGEST_SINGLE_ONNX = 1_800_000_000  # bytes; its container ends at 2 GiB
+
+
+class ExportError(ValueError):
+    """A model that cannot be exported, or an exported file that does not answer as the model does."""
+
+
+def write_graph(graph: ExportedProgram, heads: Sequence[str], path: Path) -> None:
+    """Write a graph to a file in the format of its ending, outputs named after the heads in their order.
+
+    Raises ModuleNotFoundError, with what to install, where the format's library is missing.
+    """
+    {".onnx": _write_onnx, ".xml": _write_openvino, ".pt2": _write_torch}[path.suffix](graph, list(heads), path)
+
+
+def open_session(path: Path, heads: Sequence[str]) -> Session:
+    """An exported file as a function of images, all heads at once. Raises as write_graph."""
+    return {".onnx": _open_onnx, ".xml": _open_openvino, ".pt2": _open_torch}[path.suffix](path, list(heads))
+
+
+def _write_torch(graph: ExportedProgram, heads: list[str], path: Path) -> None:
+    with _quiet():
+        torch.export.save(graph, path, extra_files={"heads": "\n".join(heads)})
+
+
+def _open_torch(path: Path, heads: list[str]) -> Session:
+    module = torch.export.load(path).module()
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        with torch.inference_mode():
+            return dict(zip(heads, module(images), strict=True))
+
+    return run
+
+
+def _write_onnx(graph: ExportedProgram, heads: list[str], path: Path) -> None:
+    for name in ("onnx", "onnxscript"):
+        installed(name)
+    weights = sum(tensor.nbytes for tensor in graph.state_dict.values())
+    with _quiet():
+        program = torch.onnx.export(graph, dynamo=True, verbose=False, input_names=["images"], output_names=heads)
+        assert program is not None
+        program.save(path, external_data=weights > LARGEST_SINGLE_ONNX)
+
+
+def _open_onnx(path: Path, heads: list[str]) -> Session:
+    session = onnx_session(path)
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        maps = session.run(heads, {"images": images.numpy()})
+        return {head: torch.from_numpy(values) for head, values in zip(heads, maps, strict=True)}
+
+    return run
+
+
+def onnx_session(path: Path) -> Any:
+    """An onnxruntime.InferenceSession on the CPU with as many threads as PyTorch uses."""
+    onnxruntime = installed("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _write_openvino(graph: ExportedProgram, heads: list[str], path: Path) -> None:
+    openvino = installed("openvino")
+    with _quiet():
+        model = openvino.convert_model(graph)
+    for output, head in zip(model.outputs, heads, strict=True):
+        output.get_tensor().set_names({head})
+    shape = graph.graph_module.graph.find_nodes(op="placeholder")[-1].meta["val"].shape
+    # The reader of PyTorch's graphs forgets which sides are fixed, and fixed ones run faster.
+    model.reshape({"images": [-1, 3, *(side if isinstance(side, int) else -1 for side in shape[2:])]})
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _open_openvino(path: Path, heads: list[str]) -> Session:
+    request = openvino_model(path, heads).create_infer_request()
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        request.infer({"images": images.numpy()}, share_inputs=True)
+        return {head: torch.from_numpy(request.get_tensor(head).data.copy()) for head in heads}
+
+    return run
+
+
+def openvino_model(path: Path, heads: Sequence[str]) -> Any:
+    """The part of an OpenVINO file that these heads need, compiled for the CPU with as many threads as PyTorch uses."""
+    openvino = installed("openvino")
+    core = openvino.Core()
+    model = core.read_model(path)
+    wanted = openvino.Model([model.output(head) for head in heads], model.get_parameters())
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    return core.compile_model(wanted, "CPU", options)
+
+
+def installed(library: str) -> Any:
+    """The library of the extra "export", imported. Raises ModuleNotFoundError with what to install."""
+    # OpenVINO reports what it converts, unless this package of its cannot be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        message = f"this runtime or format needs {library}: pip install 'opensapiens[export]'"
+        raise ModuleNotFoundError(message, name=library) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the converters' talk about what they do not need, which is no concern of the user's."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,43 @@
+"""How far a converted network is from plain PyTorch, on a photo."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from opensapiens.checkpoints.model_description import ModelDescription
+from opensapiens.data.batch import normalize_images, stack_images
+from opensapiens.export.formats import Session
+from opensapiens.models.human_model import HumanModel
+from opensapiens.tasks.forward import maps
+
+
+def check_images(photo: np.ndarray, description: ModelDescription) -> Tensor:
+    """(2, 3, h, w) float32: the H×W×3 uint8 photo at the network's input size, normalised as its weights ask, and its
+    mirror image."""
+    height, width = description.preprocessing["input_size"]
+    resized = cv2.resize(photo, (int(width), int(height)), interpolation=cv2.INTER_AREA)
+    pixels = stack_images([resized, resized[:, ::-1]])
+    return normalize_images(pixels, description.preprocessing["mean"], description.preprocessing["std"])
+
+
+def compare(network: HumanModel, session: Session, images_B3HW: Tensor) -> dict[str, dict[str, float]]:
+    """Per head: the largest difference ("max"), the mean one ("mean"), the largest over the largest value ("relative"),
+    and for heads of several channels the share of pixels with the same largest channel ("same_argmax").
+
+    A map with a value that is not finite differs without limit.
+    """
+    figures: dict[str, dict[str, float]] = {}
+    found = session(images_B3HW)
+    for head, expected in maps(network, images_B3HW).items():
+        difference = (found[head] - expected).abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
+        figures[head] = {
+            "max": difference.max().item(),
+            "mean": difference.mean().item(),
+            "relative": (difference.max() / expected.abs().max()).item(),
+        }
+        if expected.shape[1] > 3:
+            figures[head]["same_argmax"] = (found[head].argmax(1) == expected.argmax(1)).float().mean().item()
+    return figures

@@ -1,0 +1,53 @@
+"""What the backbone sees, before any head: for probes, search and models of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from opensapiens.inference.forward import ImageView, LoadedModel, network_inputs
+from opensapiens.models.human_model import HumanModel
+
+
+@dataclass(eq=False)
+class Features:
+    """Outputs of the backbone after its final norm, float32; V views: one of a whole image, or one per person.
+
+    tokens: V × N × D, one per patch, row by row. grid: rows and columns of patches, rows · columns = N. class_token:
+    V × D, None where the backbone has none (only pretrained ones do).
+    """
+
+    tokens: np.ndarray
+    grid: tuple[int, int]
+    class_token: np.ndarray | None = None
+
+    @property
+    def map(self) -> np.ndarray:
+        """V × D × rows × columns, the layout of the published feature extractor."""
+        views, _, width = self.tokens.shape
+        return self.tokens.transpose(0, 2, 1).reshape(views, width, *self.grid)
+
+    @property
+    def pooled(self) -> np.ndarray:
+        """V × D, the mean over the patches."""
+        return self.tokens.mean(axis=1)
+
+
+def encode_views(loaded: LoadedModel, shown: Sequence[ImageView], batch_size: int = 8) -> Features:
+    """The features of some views of images, in their order."""
+    config = loaded.description.vit
+    extra = int(config.class_token)
+    rows: list[np.ndarray] = []
+    if shown:
+        with loaded.ready() as network, torch.inference_mode():
+            if not isinstance(network, HumanModel):
+                raise ValueError("features are computed by plain PyTorch: load the model with runtime='torch'")
+            for start in range(0, len(shown), batch_size):
+                images = network_inputs(loaded, network, shown[start : start + batch_size])
+                rows.append(network.backbone.forward_tokens(images).float().cpu().numpy())
+    grid = config.grid(loaded.input_size)
+    tokens = np.concatenate(rows) if rows else np.empty((0, grid[0] * grid[1] + extra, config.embed_dim), np.float32)
+    return Features(tokens[:, extra:], grid, tokens[:, 0] if extra else None)

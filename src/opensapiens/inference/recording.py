@@ -1,0 +1,294 @@
+"""A video's results on disk: written in segments, so that a run that was stopped loses none and can go on.
+
+While it runs there is a folder NAME_segments: per 60 frames an overlay video and a JSON with what was found and the
+state of the tracker, both named only when they are whole. At the end, and when the run is interrupted, they are put
+together into the files that are promised. A resumed run goes on after the last whole segment.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from opensapiens.inference.pipeline import People
+from opensapiens.inference.prefetch import prefetch
+from opensapiens.inference.results import MapKind, Result, TableKind, coco_category
+from opensapiens.inference.runtimes import runtime_of
+from opensapiens.inference.saving import KeypointTable, table_rows
+from opensapiens.inference.tracking import Tracker
+from opensapiens.inference.video import (
+    RESULTS_AHEAD,
+    SEGMENT,
+    PredictedFrame,
+    VideoError,
+    frame_count_and_rate,
+    new_tracker,
+    predicted_frames,
+    pyav,
+)
+
+QUALITY = {"crf": "20"}
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """What decides a video's results, beside the models: see predict_video; maps: those of each frame as files, table:
+    the keypoints as a table."""
+
+    flip: bool | None = None
+    detect_every: int = 10
+    smooth: bool = False
+    maps: MapKind | None = None
+    table: TableKind | None = None
+
+
+@dataclass(frozen=True)
+class VideoSummary:
+    """What came of a video: how many frames and people (ids), and the files."""
+
+    frames: int
+    people: int
+    files: list[Path]
+
+
+def is_recorded(folder: Path, name: str) -> bool:
+    """Whether a video's results are all there."""
+    return (folder / f"{name}_keypoints.json").is_file() and not (folder / f"{name}_segments").exists()
+
+
+def record_video(
+    people: People,
+    path: str | Path,
+    folder: Path,
+    name: str,
+    settings: VideoSettings = VideoSettings(),
+    resume: bool = False,
+) -> VideoSummary:
+    """Predict a video and write NAME_overlay.mp4 (pose, or else the first task there is), NAME_keypoints.json (COCO,
+    one image per frame, with "person_id") and what the settings ask for.
+
+    What came before an error or an interruption is written all the same, as a playable file; then `resume` goes on with
+    the segment that was not whole, and the end is the same as without a break. Raises VideoError, also when a run that
+    is to be resumed had other settings; OSError.
+    """
+    total, rate = frame_count_and_rate(path)
+    recording = _Recording(people, Path(path), folder, name, settings, rate)
+    first = recording.begin(resume)
+    tracker = new_tracker(people, settings.smooth)
+    if first:
+        tracker.restore(recording.last_state())
+    predicted = predicted_frames(people, path, settings.flip, settings.detect_every, first)
+    bar = tqdm(total=total, initial=first, desc=Path(path).name, unit=" frames", leave=False, disable=None)
+    try:
+        with closing(prefetch(predicted, RESULTS_AHEAD)) as frames, bar:
+            for frame in frames:
+                tracker.update(frame.result.persons, frame.number, frame.seconds, frame.begins_scene)
+                recording.add(frame, tracker)
+                bar.update()
+        recording.close_segment(tracker, whole=True)
+    except BaseException:
+        recording.close_segment(tracker, whole=False)
+        recording.join(complete=False)
+        raise
+    return recording.join(complete=True)
+
+
+class _Recording:
+    """The files of one video while they grow."""
+
+    def __init__(
+        self, people: People, path: Path, folder: Path, name: str, settings: VideoSettings, rate: Fraction
+    ) -> None:
+        self.path, self.folder, self.name, self.settings, self.rate = path, folder, name, settings, rate
+        self.segments = folder / f"{name}_segments"
+        pose = people.model_of_task.get("pose")
+        self.keypoint_set = None if pose is None else pose.keypoint_set
+        self.about = {
+            "video": [path.name, path.stat().st_size],
+            "models": [loaded.description.name for loaded in people.models],
+            "runtimes": [runtime_of(loaded.network) if loaded.network is not None else "" for loaded in people.models],
+            "preprocessing": [dict(loaded.description.preprocessing) for loaded in people.models],
+            "detector": type(people.detector).__name__,
+            "batch_size": people.batch_size,
+            **{key: value for key, value in asdict(settings).items() if key != "table"},
+        }
+        self.size: tuple[int, int] | None = None  # of the overlay: height and width
+        self.open: tuple[Any, Any] | None = None
+        self.content: dict[str, Any] = {}
+        self.annotations = 0
+
+    def begin(self, resume: bool) -> int:
+        """Make the folder; the number of frames that an earlier run has finished."""
+        settings = self.segments / SETTINGS
+        if resume and settings.is_file():
+            before = json.loads(settings.read_text(encoding="utf-8"))
+            changed = [key for key in self.about if before.get(key) != json.loads(json.dumps(self.about[key]))]
+            if changed:
+                raise VideoError(
+                    f"{self.path}: the run to be resumed had another {', '.join(changed)} (see {settings}); "
+                    "resume with the same, or start anew without --resume"
+                )
+            for leftover in list(self.segments.glob("*.part*")):
+                leftover.unlink()
+            frames = 0
+            for content in self._contents():
+                frames += len(content["images"])
+                self.annotations += len(content["annotations"])
+                self.size = tuple(content["size"])
+            return frames
+        shutil.rmtree(self.segments, ignore_errors=True)
+        self.segments.mkdir(parents=True)
+        settings.write_text(json.dumps(self.about, indent=1) + "\n", encoding="utf-8")
+        return 0
+
+    def last_state(self) -> dict[str, Any]:
+        """The tracker after the last whole segment."""
+        *_, last = self._contents()
+        return last["tracker"]
+
+    def add(self, frame: PredictedFrame, tracker: Tracker) -> None:
+        """Write one frame, and after the last of a segment the segment."""
+        if self.open is None:
+            self._open_segment(frame)
+        self._encode(frame.result)
+        height, width = frame.result.image.shape[:2]
+        image = {"id": frame.number + 1, "file_name": f"{self.path.name}/{frame.number:06d}", "frame": frame.number}
+        image |= {"seconds": round(frame.seconds, 6), "width": width, "height": height}
+        self.content["images"].append(image)
+        for person in frame.result.persons:
+            self.annotations += 1
+            self.content["annotations"].append(person.to_coco(self.annotations, image["id"]))
+        if self.settings.maps is not None:
+            frame.result.save_maps(self.folder / f"{self.name}_maps", f"{frame.number:06d}", self.settings.maps)
+        if frame.number % SEGMENT == SEGMENT - 1:
+            self.close_segment(tracker, whole=True)
+
+    def close_segment(self, tracker: Tracker, whole: bool) -> None:
+        """Finish the files of the segment at hand, if there is one; only a whole one gets the names that count."""
+        if self.open is None:
+            return
+        container, stream = self.open
+        self.open = None
+        container.mux(stream.encode())
+        container.close()
+        part = self._part()
+        self.content["tracker"] = tracker.state()
+        part.with_suffix(".json").write_text(json.dumps(self.content, separators=(",", ":")), encoding="utf-8")
+        if whole:
+            for ending in (".mp4", ".json"):  # the JSON last: where it is, the segment is whole
+                part.with_suffix(ending).replace(self._stem().with_suffix(ending))
+
+    def join(self, complete: bool) -> VideoSummary:
+        """Put the segments together; if that is all of the video, they go."""
+        contents = list(self._paths())
+        files: list[Path] = []
+        if contents:
+            files.append(self.folder / f"{self.name}_overlay.mp4")
+            _join_videos([path.with_suffix(".mp4") for path in contents], files[-1], self.rate)
+        if self.settings.table is not None:
+            files.append(self.folder / f"{self.name}_keypoints.{self.settings.table}")
+            self._write_table(files[-1])
+        frames, people = 0, 0
+        for content in self._contents():
+            frames += len(content["images"])
+            people = max(people, content["tracker"]["next_id"] - 1)
+        files.append(self.folder / f"{self.name}_keypoints.json")
+        self._write_json(files[-1], complete)
+        if complete or not contents:
+            shutil.rmtree(self.segments)
+        if not contents and not complete:
+            files.pop().unlink()
+        return VideoSummary(frames, people, files)
+
+    def _open_segment(self, frame: PredictedFrame) -> None:
+        if self.size is None:
+            height, width = frame.result.image.shape[:2]
+            self.size = height - height % 2, width - width % 2  # the encoder takes even sizes only
+        self.content = {"first": frame.number, "size": self.size, "images": [], "annotations": []}
+        container = pyav().open(str(self._part().with_suffix(".mp4")), "w")
+        stream = container.add_stream("h264", rate=self.rate, options=QUALITY)
+        stream.height, stream.width = self.size
+        stream.pix_fmt = "yuv420p"
+        self.open = container, stream
+
+    def _encode(self, result: Result) -> None:
+        assert self.open is not None and self.size is not None
+        container, stream = self.open
+        tasks = result.tasks()
+        picture = result.overlay(tasks[0]) if tasks else result.image
+        height, width = self.size
+        if picture.shape[0] - height not in (0, 1) or picture.shape[1] - width not in (0, 1):
+            picture = cv2.resize(picture, (width, height))  # a video whose frames change their size on the way
+        frame = pyav().VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
+        container.mux(stream.encode(frame))
+
+    def _stem(self) -> Path:
+        return self.segments / f"{self.content['first'] // SEGMENT:06d}"
+
+    def _part(self) -> Path:
+        return self.segments / f"{self._stem().name}.part.x"
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self.segments.glob("[0-9]*.json"))
+
+    def _contents(self) -> Iterator[dict[str, Any]]:
+        for path in self._paths():
+            yield json.loads(path.read_text(encoding="utf-8"))
+
+    def _write_json(self, path: Path, complete: bool) -> None:
+        """COCO, segment by segment: a long video's JSON does not fit into memory at a time."""
+        info = {"video": self.path.name, "frames_per_second": float(self.rate), "complete": complete}
+        head = {"info": info, "categories": [coco_category(self.keypoint_set)]}
+        part = path.with_name(path.name + ".part")
+        with part.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(head, separators=(",", ":"))[:-1])
+            for key in ("images", "annotations"):
+                file.write(f',"{key}":[')
+                separator = ""
+                for content in self._contents():
+                    for entry in content[key]:
+                        file.write(separator + json.dumps(entry, separators=(",", ":")))
+                        separator = ",\n"
+                file.write("]")
+            file.write("}\n")
+        part.replace(path)
+
+    def _write_table(self, path: Path) -> None:
+        table = KeypointTable(path)
+        names = self.keypoint_set.names if self.keypoint_set else ()
+        for content in self._contents():
+            frames = {image["id"]: (image["frame"], image["seconds"]) for image in content["images"]}
+            table.write(table_rows(content["annotations"], names, self.path.name, frames))
+        table.close()
+
+
+def _join_videos(parts: list[Path], path: Path, rate: Fraction) -> None:
+    """The packets of several videos of one size in one file, without coding them anew."""
+    av = pyav()
+    unfinished = path.with_name(f"{path.stem}.part{path.suffix}")
+    with av.open(str(unfinished), "w") as joined:
+        target, done = None, 0
+        for part in parts:
+            with av.open(str(part)) as container:
+                source = container.streams.video[0]
+                target = target or joined.add_stream_from_template(source)
+                offset = round(done / rate / source.time_base)
+                for packet in container.demux(source):
+                    if packet.dts is None:  # the empty one that ends the stream
+                        continue
+                    packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
+                    packet.stream = target
+                    joined.mux(packet)
+                done += source.frames
+    unfinished.replace(path)

@@ -1,0 +1,58 @@
+"""Where recipes find labelled people: our shards, COCO files, and folders with the published names."""
+
+from pathlib import Path
+
+from opensapiens.data.coco import CocoDataset, read_coco_persons
+from opensapiens.data.folders import FolderDataset, Label
+from opensapiens.data.mixture import Mixture, Source
+from opensapiens.data.shards import ShardDataset
+from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.labels.parts import SAPIENS_28, PartSet
+
+IMAGE_FOLDERS = ("images", "rgb")
+LABEL_FOLDERS: dict[Label, tuple[str, ...]] = {
+    "parts": ("parts", "annotations", "segmentations"),
+    "mask": ("masks", "mask"),
+    "depth": ("depths", "depth"),
+    "normals": ("normals", "normal"),
+}
+LEAST_POINTS = {"wholebody_133": 8, "sapiens_308": 8}
+"""Labelled points below which a person is not trained on, as published; 3 for all other sets."""
+
+
+def people_with_keypoints(data: Path, images: Path | None, keypoints: KeypointSet) -> CocoDataset | Mixture:
+    """People with points: from a COCO-style JSON file and its folder of images, or from a folder of our shards.
+
+    The 308 points of our shards are brought to the set that is asked for.
+
+    Raises:
+        ValueError: a JSON file without its images.
+    """
+    if data.suffix.lower() != ".json":
+        return Mixture([Source(ShardDataset(data))], keypoint_set=keypoints)
+    if images is None:
+        raise ValueError(f"{data} needs the folder of its pictures: --images DIR")
+    least = min(LEAST_POINTS.get(keypoints.name, 3), len(keypoints))
+    return CocoDataset(read_coco_persons(data, images, keypoints), least)
+
+
+def people_with_maps(data: Path, label: Label, parts: PartSet = SAPIENS_28) -> FolderDataset | Mixture:
+    """People with a dense label: a folder of our shards, or one with the folders images and parts, depths or normals.
+
+    The published names "rgb", "mask", "depth" and "normal" do as well; masks are taken where there are any.
+
+    Raises:
+        ValueError: a folder without the one or the other.
+    """
+    if next(iter(data.glob("*.tar")), None) is not None:
+        return Mixture([Source(ShardDataset(data))], part_set=parts)
+    pictures = _one_of(data, IMAGE_FOLDERS)
+    found = {name: folder for name in (label, "mask") if (folder := _one_of(data, LABEL_FOLDERS[name])) is not None}
+    if pictures is None or label not in found:
+        wanted = " or ".join(LABEL_FOLDERS[label])
+        raise ValueError(f"{data} holds neither *.tar shards nor the folders images and {wanted}")
+    return FolderDataset(pictures, found, parts)
+
+
+def _one_of(root: Path, names: tuple[str, ...]) -> Path | None:
+    return next((root / name for name in names if (root / name).is_dir()), None)

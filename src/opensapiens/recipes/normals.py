@@ -1,0 +1,67 @@
+"""Fine-tuning for surface normals (the paper's section 4.4)."""
+
+from pathlib import Path
+
+from opensapiens.data.augment import PUBLISHED_POSE
+from opensapiens.data.scene_crop import PUBLISHED_NORMALS
+from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
+from opensapiens.recipes.labelled_people import people_with_maps
+from opensapiens.recipes.sizes import SizeName, head
+from opensapiens.tasks.normals.task import NormalsTask
+from opensapiens.training.run import Run, Size
+
+BACKGROUND_CHANCE = 0.5
+
+
+def normals(
+    data: Path,
+    output: Path,
+    size: SizeName = "0.3b",
+    pretrained: str | None = None,
+    validation: Path | None = None,
+    backgrounds: Path | None = None,
+    framing: Framing = "scene",
+    input_size: Size = (1024, 768),
+    schedule: ScheduleName = "paper",
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    workers: int = 8,
+    seed: int = 0,
+) -> Run:
+    """Surface normals of a person per pixel, from a pretrained backbone and a fresh head.
+
+    Command: `torchrun --nproc-per-node 8 -m opensapiens train normals --size 0.3b --pretrained
+    sapiens-0.3b-pretrain --data people --backgrounds scenery --output runs/normals --precision bfloat16`.
+    Hardware of the published scripts: 8 to 32 A100.
+    Result: scores were published on Hi4D and THuman2. Not reproduced here.
+
+    `--data` is a folder with `images` and normals (`.npy`, +x right, +y up, +z to the camera) and masks, or one of
+    synthetic shards. `--backgrounds` are pictures without people. `--framing scene` cuts pieces of whole pictures,
+    as published, and the model is then given whole pictures; `person` crops each person, which pictures of several
+    people need whose labels are of one. `--pretrained` is a model folder or a published name.
+    """
+    return one_task_run(
+        "normals",
+        head(size, "normals", 3),
+        normals_task,
+        people_with_maps(data, "normals"),
+        None if validation is None else people_with_maps(validation, "normals"),
+        output,
+        size,
+        input_size,
+        pretrained,
+        PUBLISHED_NORMALS if framing == "scene" else PUBLISHED_POSE,
+        backgrounds_from(backgrounds, BACKGROUND_CHANCE),
+        schedule,
+        epochs,
+        steps,
+        batch_size,
+        workers,
+        seed,
+    )
+
+
+def normals_task(_input_size: Size, label_stride: int) -> NormalsTask:
+    """The task with the published losses."""
+    return NormalsTask(label_stride=label_stride)

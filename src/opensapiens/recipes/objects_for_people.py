@@ -1,0 +1,136 @@
+"""Frames in which composed objects stand where people were: pretraining data to set against people."""
+
+import os
+import tarfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from opensapiens.data.shards import ShardDataset, write_shard
+
+PIECES = (3, 7)
+"""How many ellipses, boxes and triangles make an object: as many limbs as a person shows."""
+
+
+def replace_people(people: Path, out: Path) -> Path:
+    """Writes the frames of a folder of shards to `out`, each person replaced by an object of the same visible area.
+
+    Shards hold images alone. Those that are there already are kept, so a call that was stopped goes on where it was.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):
+        if not (out / path.name).exists():
+            shard = ShardDataset([path])
+            write_shard(out / path.name, _frames(shard))
+    return out
+
+
+def only_images(people: Path, out: Path) -> Path:
+    """Writes the frames of a folder of shards to `out` as images alone, compressed as `replace_people` compresses."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):
+        if not (out / path.name).exists():
+            temporary = out / f".{path.name}.part"
+            with tarfile.open(path) as source, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as target:
+                for member in source:
+                    content = source.extractfile(member)
+                    if member.name.endswith(".jpg") and content is not None:
+                        image = cv2.imdecode(np.frombuffer(content.read(), np.uint8), cv2.IMREAD_COLOR)
+                        assert image is not None  # the generator wrote it
+                        data = _jpeg(image)
+                        member.size = len(data)
+                        target.addfile(member, BytesIO(data))
+            os.replace(temporary, out / path.name)
+    return out
+
+
+def _frames(shard: ShardDataset) -> Iterator[tuple[str, dict[str, bytes]]]:
+    for number, key in enumerate(shard.keys):
+        frame = shard.read_frame(number)
+        generator = np.random.default_rng([int(key) if key.isdigit() else number, 4])
+        image = objects_in_place(frame["jpg"], frame["instances.png"], generator)
+        yield key, {"jpg": _jpeg(image[..., ::-1])}
+
+
+def _jpeg(image_bgr: np.ndarray) -> bytes:
+    _, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    return data.tobytes()
+
+
+def objects_in_place(image: np.ndarray, instances: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The picture with an object over each person's place.
+
+    Where a person was the background is filled in from around; the object has the person's own colours and as many
+    pixels in the picture, its middle where the person's was.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        instances: (H, W) uint8, 0 where nobody is, else the number of the person.
+    """
+    people = (instances > 0).astype(np.uint8)
+    if not people.any():
+        return image
+    hole = cv2.dilate(people, np.ones((5, 5), np.uint8))  # with the person's outline, which would show
+    picture = cv2.inpaint(image, hole, 3, cv2.INPAINT_TELEA)
+    for number in np.unique(instances[instances > 0]):
+        mask = instances == number
+        pixels = image[mask]
+        pieces = _pieces(generator)
+        rows, columns = np.nonzero(mask)
+        center = float(columns.mean()), float(rows.mean())
+        for piece in _scaled_to(pieces, center, int(mask.sum()), mask.shape):
+            _paint(picture, piece, pixels, generator)
+    return picture
+
+
+def _pieces(generator: np.random.Generator) -> list[np.ndarray]:
+    """Outlines (N, 2) of the pieces of an object, around the origin, about 1 in size, overlapping in a heap."""
+    outlines = []
+    for _ in range(generator.integers(*PIECES)):
+        size, turn = generator.uniform(0.15, 0.6, 2), generator.uniform(0, 2 * np.pi)
+        corners = int(generator.choice([3, 4, 32]))
+        angles = np.arange(corners) / corners * 2 * np.pi + np.pi / corners
+        outline = np.column_stack([np.cos(angles), np.sin(angles)]) * size
+        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        outlines.append(outline @ rotation.T + generator.uniform(-0.45, 0.45, 2) * (0.7, 1.3))
+    return outlines
+
+
+def _scaled_to(
+    pieces: list[np.ndarray], center: tuple[float, float], area: int, size: tuple[int, ...]
+) -> list[np.ndarray]:
+    """The pieces as masks (H, W) bool, enlarged until together they cover `area` pixels of the picture."""
+    low, high = 0.0, 4.0 * max(size)
+    masks: list[np.ndarray] = []
+    for _ in range(24):
+        scale = (low + high) / 2
+        masks = []
+        for piece in pieces:
+            mask = np.zeros(size, np.uint8)
+            points = np.round((piece * scale + center) * 16).clip(-(2**20), 2**20).astype(np.int32)
+            cv2.fillPoly(mask, [points], 1, shift=4)
+            masks.append(mask > 0)
+        if np.logical_or.reduce(masks).sum() < area:
+            low = scale
+        else:
+            high = scale
+    return masks
+
+
+def _paint(picture: np.ndarray, mask: np.ndarray, pixels: np.ndarray, generator: np.random.Generator) -> None:
+    """One piece: two of the person's colours in soft blotches, darker towards one side, with a little noise."""
+    height, width = mask.shape
+    colors = pixels[generator.integers(len(pixels), size=2)].astype(np.float32)
+    cells = generator.random((int(generator.integers(2, 12)), int(generator.integers(2, 12)))).astype(np.float32)
+    share = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    turn = generator.uniform(0, 2 * np.pi)
+    slope = np.cos(turn) * columns / width + np.sin(turn) * rows / height
+    light = (1 + 0.8 * (slope - slope[mask].mean() if mask.any() else slope))[..., None].clip(0.4, 1.6)
+    noise = generator.normal(0, 4, (height, width, 3))
+    paint = (colors[0] * share + colors[1] * (1 - share)) * light + noise
+    picture[mask] = paint.clip(0, 255).astype(np.uint8)[mask]

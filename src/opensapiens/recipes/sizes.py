@@ -1,0 +1,63 @@
+"""The sizes that recipes know by name: the published backbones and small ones of ours, with heads to fit."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from opensapiens.checkpoints.model_description import DecoderDescription, HeadDescription
+from opensapiens.models.upsampling_head import PUBLISHED_HEADS
+from opensapiens.models.vit import PUBLISHED_SIZES, ViTConfig
+from opensapiens.training.run import Size
+
+SizeName = Literal["toy", "nano", "small", "0.3b", "0.6b", "1b", "2b"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A backbone's width, depth and attention heads, the widths of its task heads, and its pretraining's decoder.
+
+    head_channels: of every layer of a task head, None for the published ones (768, depth 384).
+    """
+
+    embed_dim: int
+    layers: int
+    heads: int
+    head_channels: int | None
+    decoder: DecoderDescription
+
+
+PUBLISHED_DECODER: DecoderDescription = {"embed_dim": 512, "layers": 8, "heads": 16}
+"""The same at every size."""
+
+SIZES: dict[str, Shape] = {
+    "toy": Shape(24, 2, 2, 8, {"embed_dim": 16, "layers": 1, "heads": 2}),
+    "nano": Shape(192, 6, 6, 64, {"embed_dim": 96, "layers": 2, "heads": 4}),
+    "small": Shape(256, 10, 8, 64, {"embed_dim": 128, "layers": 2, "heads": 4}),
+} | {name: Shape(**shape, head_channels=None, decoder=PUBLISHED_DECODER) for name, shape in PUBLISHED_SIZES.items()}
+"""Name -> shape. "toy" learns nothing of use and shows that everything runs; "nano" has 2.7 M parameters in its
+backbone, "small" 7.9 M."""
+
+
+def backbone(size: SizeName, image_size: Size, patch_padding: int = 0, class_token: bool = False) -> ViTConfig:
+    """The config of a backbone by its name."""
+    shape = SIZES[size]
+    return ViTConfig(
+        image_size,
+        shape.embed_dim,
+        shape.layers,
+        shape.heads,
+        patch_padding=patch_padding,
+        class_token=class_token,
+    )
+
+
+def head(size: SizeName, task: str, out_channels: int, labels: str | dict | None = None) -> HeadDescription:
+    """The head of a task at a size: as many layers as the published one."""
+    published = PUBLISHED_HEADS[task]
+    width = SIZES[size].head_channels
+    return {
+        "out_channels": out_channels,
+        "deconv_channels": [width or channels for channels in published.deconv_channels],
+        "conv_channels": [width or channels for channels in published.conv_channels],
+        "labels": labels,
+        "dropout": published.dropout,
+    }

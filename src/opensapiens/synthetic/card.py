@@ -1,0 +1,100 @@
+"""What is in a folder of shards: counts and histograms, as JSON and as a picture."""
+
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from opensapiens.data.shards import shard_paths
+
+FACINGS = ("front", "right side", "back", "left side")
+"""Which side of the person the camera sees."""
+PANEL = (420, 220)
+COLUMNS = 3
+
+
+def write_card(folder: Path | str) -> None:
+    """Writes card.json and card.png beside the shards."""
+    card = data_card(folder)
+    (Path(folder) / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    cv2.imwrite(str(Path(folder) / "card.png"), draw_card(card)[..., ::-1])
+
+
+def data_card(folder: Path | str) -> dict[str, Any]:
+    """Counts of frames and persons, and histograms (label -> how many) of what the records say about them.
+
+    Age, build, height and gender are on Anny's scales, 0 to 1; they and the pose are known of our own people only,
+    build, height and gender only where body parameters are recorded.
+    """
+    histograms: dict[str, Counter[str]] = {}
+
+    def count(name: str, label: str) -> None:
+        histograms.setdefault(name, Counter())[label] += 1
+
+    frames = persons = 0
+    for record in _records(folder):
+        frames += 1
+        persons += len(record["persons"])
+        count("people in a frame", str(len(record["persons"])))
+        for person in record["persons"]:
+            count("height in the frame", _tenth(person["height_fraction"]))
+            count("facing", FACINGS[round(person["yaw_degrees"] / 90) % 4])
+            count("hidden share", _tenth(person["occluded_fraction"]))
+            count("cut by the frame", "yes" if person["truncated"] else "no")
+            for name, key in (("pose", "pose"), ("scan", "scan")):
+                if key in person:
+                    count(name, str(person[key]))
+            if "age" in person:
+                count("age", _tenth(person["age"]))
+            for name, key in (("build", "weight"), ("body height", "height"), ("gender", "gender")):
+                if "body" in person:
+                    count(name, _tenth(person["body"]["phenotype"][key]))
+            if person["keypoints"] is not None:
+                share = np.mean([point[2] == 2 for point in person["keypoints"]])
+                count("share of points in sight", _tenth(float(share)))
+    ordered = {name: dict(sorted(counts.items())) for name, counts in histograms.items()}
+    return {"frames": frames, "persons": persons, "histograms": ordered}
+
+
+def _records(folder: Path | str) -> Iterator[dict[str, Any]]:
+    for path in shard_paths(folder):
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
+                    yield json.load(file)
+
+
+def _tenth(value: float) -> str:
+    low = min(max(int(value * 10), 0), 9) / 10
+    return f"{low:.1f}-{low + 0.1:.1f}"
+
+
+def draw_card(card: dict[str, Any]) -> np.ndarray:
+    """The histograms of a card as a picture (H, W, 3) uint8."""
+    histograms = card["histograms"]
+    rows = -(-len(histograms) // COLUMNS)
+    picture = Image.new("RGB", (PANEL[0] * COLUMNS, PANEL[1] * max(rows, 1) + 30), "white")
+    pen = ImageDraw.Draw(picture)
+    pen.text((12, 8), f"{card['frames']} frames, {card['persons']} persons", "black", ImageFont.load_default(16))
+    for number, (name, counts) in enumerate(histograms.items()):
+        left, top = number % COLUMNS * PANEL[0], number // COLUMNS * PANEL[1] + 30
+        _draw_histogram(pen, left + 12, top, name, counts)
+    return np.asarray(picture)
+
+
+def _draw_histogram(pen: ImageDraw.ImageDraw, left: int, top: int, name: str, counts: dict[str, int]) -> None:
+    shown = dict(sorted(counts.items(), key=lambda item: -item[1])[:10])  # of many scans, the most frequent
+    shown = {label: shown[label] for label in counts if label in shown}
+    pen.text((left, top), name, "black", ImageFont.load_default(14))
+    line = (PANEL[1] - 40) / 10
+    for row, (label, number) in enumerate(shown.items()):
+        y = top + 22 + row * line
+        pen.text((left, y), label[:16], "#333333", ImageFont.load_default(11))
+        pen.rectangle((left + 105, y + 2, left + 105 + 230 * number / max(shown.values()), y + line - 4), "#4477aa")
+        pen.text((left + 345, y), str(number), "#333333", ImageFont.load_default(11))

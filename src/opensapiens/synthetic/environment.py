@@ -1,0 +1,165 @@
+"""Light from photographed surroundings (HDR panoramas), and photos to stand behind people."""
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from opensapiens.data.background import fitted
+from opensapiens.data.images import ImageCollection
+from opensapiens.data.reading import ImageError
+from opensapiens.synthetic.rasterizer import Camera, Light
+
+MAX_PIXELS = 64_000_000
+"""Of a panorama as it is stored: 8192x4096 is 34 million."""
+LIGHT_WIDTH = 128
+"""Pixels around the horizon that the light is computed from."""
+SUN_RADIUS = 12.0
+"""Degrees around the brightest spot that count as one distant light."""
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """A picture (H, W, 3) float32 of the frame's size, to stand where nothing was rendered.
+
+    linear: light, to be exposed together with the scene; otherwise 0..1 and ready to be shown.
+    """
+
+    picture: np.ndarray
+    linear: bool
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Folders that replace procedural light and procedural backdrops; at least one is given.
+
+    environments: panoramas, which light the scene and are seen behind it; photos: seen behind it, instead, if given.
+    """
+
+    environments: tuple[Path, ...] = ()
+    photos: ImageCollection | None = None
+
+    def names(self) -> dict[str, Any]:
+        """What tells these surroundings from others, for the manifest."""
+        photos = 0 if self.photos is None else len(self.photos)
+        return {"environments": [path.name for path in self.environments], "photos": photos}
+
+    def draw(self, rng: np.random.Generator, camera: Camera) -> tuple[Light | None, Backdrop | None]:
+        """A light, if there are panoramas, and a backdrop for a camera. Raises ImageError for a damaged file."""
+        light, backdrop = None, None
+        if self.environments:
+            panorama = read_panorama(self.environments[rng.integers(len(self.environments))])
+            turn, strength = rng.uniform(0, 360), rng.uniform(0.5, 1.2)
+            light, scale = light_of(panorama, turn, strength)
+            backdrop = Backdrop(view_of(panorama, turn, camera) * np.float32(scale), linear=True)
+        if self.photos is not None:
+            photo = self.photos[int(rng.integers(len(self.photos)))].image
+            backdrop = Backdrop(_random_view(rng, photo, camera.size).astype(np.float32) / 255, linear=False)
+        return light, backdrop
+
+
+def find_panoramas(folder: Path) -> tuple[Path, ...]:
+    """The .hdr files of a folder and its subfolders. Raises ImageError when there are none."""
+    paths = tuple(sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() == ".hdr"))
+    if not paths:
+        raise ImageError(f"{folder}: no panorama here (.hdr files, twice as wide as high)")
+    return paths
+
+
+@functools.lru_cache(maxsize=4)
+def read_panorama(path: Path) -> np.ndarray:
+    """A Radiance file as light (H, W, 3) float32, RGB, linear, top row up; no wider than 4096.
+
+    Raises ImageError for what is no such file, is damaged, or has more than MAX_PIXELS.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    size = re.search(rb"\n-Y (\d{1,9}) \+X (\d{1,9})\n", data[:4096])
+    if not data.startswith(b"#?") or size is None:
+        raise ImageError(f"{path}: not a Radiance panorama (.hdr) whose rows run from top to bottom")
+    height, width = int(size[1]), int(size[2])
+    if not 0 < height * width <= MAX_PIXELS:
+        raise ImageError(f"{path}: {width}x{height} pixels are more than the limit of {MAX_PIXELS}")
+    light = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if light is None or light.dtype != np.float32 or light.ndim != 3 or not np.isfinite(light).all():
+        raise ImageError(f"{path}: truncated or damaged")
+    if width > 4096:
+        light = cv2.resize(light, (4096, round(height * 4096 / width)), interpolation=cv2.INTER_AREA)
+    return np.maximum(light[..., ::-1], 0)
+
+
+def light_of(panorama: np.ndarray, turn: float, strength: float) -> tuple[Light, float]:
+    """The light of a panorama turned about the vertical (degrees), scaled to a strength, and the factor of that scale.
+
+    The brightest spot, if it stands out, becomes the key light, which casts a shadow; the rest is soft light. Strength
+    is the mean over all directions of what arrives at a surface that faces it.
+    """
+    small = cv2.resize(panorama, (LIGHT_WIDTH, LIGHT_WIDTH // 2), interpolation=cv2.INTER_AREA)
+    direction, solid = _directions(LIGHT_WIDTH // 2, LIGHT_WIDTH)
+    direction = direction @ _about_vertical(turn).T
+    brightness = small.mean(2)
+    peak = direction[np.unravel_index(np.argmax(cv2.GaussianBlur(brightness, (0, 0), 1.5)), brightness.shape)]
+    mean = float((brightness * solid).sum() / solid.sum())
+    sun = (direction @ peak > np.cos(np.deg2rad(SUN_RADIUS))) & (brightness > 4 * mean)
+    key = (small * (solid * sun)[..., None]).sum((0, 1)) / np.pi
+    soft = harmonics(np.where(sun[..., None], 0, small), direction, solid)
+    scale = strength / max(float(soft[0].mean() + 0.25 * key.mean()), 1e-6)
+    spread = float(np.sqrt((solid * sun).sum() / np.pi))  # radians: how far the shadow's edge is washed out
+    nothing = np.zeros(3)
+    return Light(peak, key * scale, nothing, nothing, 0.6 + 8 * spread, soft * scale), scale
+
+
+def harmonics(radiance: np.ndarray, direction: np.ndarray, solid: np.ndarray) -> np.ndarray:
+    """Nine coefficients (9, 3) that give the light arriving at any normal, over pi, to about 1 %.
+
+    radiance (H, W, 3) comes from direction (H, W, 3) over a solid angle (H, W). Source: Ramamoorthi and Hanrahan, "An
+    efficient representation for irradiance environment maps" (2001); the factors of both steps are multiplied here.
+    """
+    x, y, z = np.moveaxis(direction, -1, 0)
+    shapes = np.stack([np.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y])
+    factors = np.array([1, 2, 2, 2, 15 / 4, 15 / 4, 5 / 16, 15 / 4, 15 / 16]) / (4 * np.pi)
+    return factors[:, None] * np.einsum("khw,hw,hwc->kc", shapes, solid, radiance)
+
+
+def view_of(panorama: np.ndarray, turn: float, camera: Camera) -> np.ndarray:
+    """What a camera sees of a turned panorama (H, W, 3)."""
+    y, x = np.mgrid[: camera.size[0], : camera.size[1]].astype(np.float32)
+    ray = np.stack([(x - camera.center[0]) / camera.focal, (camera.center[1] - y) / camera.focal, -np.ones_like(x)], -1)
+    ray = ray @ (camera.rotation @ _about_vertical(turn))
+    height, width = panorama.shape[:2]
+    around = np.arctan2(ray[..., 0], ray[..., 1]) / (2 * np.pi) + 0.5
+    down = np.arccos(ray[..., 2] / np.linalg.norm(ray, axis=-1)) / np.pi
+    column, row = (around * width - 0.5).astype(np.float32), (down * height - 0.5).astype(np.float32)
+    padded = cv2.copyMakeBorder(panorama, 1, 1, 1, 1, cv2.BORDER_WRAP)
+    padded[0], padded[-1] = padded[1], padded[-2]  # around the horizon it goes on, above the zenith it does not
+    return cv2.remap(padded, column + 1, row + 1, cv2.INTER_LINEAR)
+
+
+def _directions(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Direction (H, W, 3) and solid angle (H, W) of a panorama's pixels; the middle column looks along +y, z is up."""
+    polar = (np.arange(height) + 0.5) / height * np.pi
+    around = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
+    polar, around = np.meshgrid(polar, around, indexing="ij")
+    direction = np.stack([np.sin(polar) * np.sin(around), np.sin(polar) * np.cos(around), np.cos(polar)], -1)
+    return direction, np.sin(polar) * (np.pi / height) * (2 * np.pi / width)
+
+
+def _about_vertical(degrees: float) -> np.ndarray:
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+
+
+def _random_view(rng: np.random.Generator, photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A piece of a photo, mirrored half of the time, at a size."""
+    height, width = photo.shape[:2]
+    share = rng.uniform(0.5, 1.0)
+    h, w = max(int(height * share), 1), max(int(width * share), 1)
+    top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+    piece = fitted(photo[top : top + h, left : left + w], *size)
+    return piece[:, ::-1] if rng.random() < 0.5 else piece

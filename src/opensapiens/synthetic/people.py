@@ -1,0 +1,104 @@
+"""People rendered while a model trains: an endless set with no disk between."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opensapiens.data.sample import Sample
+from opensapiens.data.shards import ShardDataset
+from opensapiens.synthetic.style import Style
+
+if TYPE_CHECKING:
+    from opensapiens.synthetic.environment import Surroundings
+    from opensapiens.synthetic.frame import Frame
+    from opensapiens.synthetic.studio import Studio
+
+ATTEMPTS = 20
+"""Frames tried for one sample; in some of them everybody is hidden."""
+
+
+class SyntheticPeople:
+    """A sequence of samples, each rendered when it is asked for; sample i is a pure function of (seed, i).
+
+    It can be handed to loader processes: each loads the body model once, when it is first asked for a sample. The bits
+    of a sample are the same in any process of a machine. Frame i is that of the shards of the same seed, but for
+    the last bits of its geometry and for their JPEG; of several people in it, one is drawn to be the sample.
+    """
+
+    def __init__(
+        self, seed: int, count: int, style: Style | None = None, surroundings: "Surroundings | None" = None
+    ) -> None:
+        """Raises ValueError for no samples."""
+        if count < 1:
+            raise ValueError(f"{count} samples: at least one is needed")
+        self.seed, self.count, self.style, self.surroundings = seed, count, style or Style(), surroundings
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        """Sample `index`. Raises IndexError past the end, ModuleNotFoundError without the extra "synthetic"."""
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        """Several samples, as PyTorch's loaders ask for a batch."""
+        import torch
+
+        for index in indices:
+            if not 0 <= index < self.count:
+                raise IndexError(f"sample {index} of {self.count}")
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums over several threads have other last bits
+        try:
+            return [self._sample(_studio(self.surroundings), index) for index in indices]
+        finally:
+            torch.set_num_threads(threads)
+
+    def _sample(self, studio: "Studio", index: int) -> Sample:
+        for attempt in range(ATTEMPTS):
+            numbers = (self.seed, index) if attempt == 0 else (self.seed, index, 2, attempt)
+            frame = next(studio.frames_of([numbers], self.style, batch=1))
+            if persons := frame.record["persons"]:
+                chosen = int(np.random.default_rng([*numbers, 3]).integers(len(persons)))
+                return sample_of(frame, chosen, f"synthetic:{self.seed}/{index}#{chosen + 1}")
+        raise RuntimeError(f"sample {index}: nobody was in sight in {ATTEMPTS} frames; is the style right?")
+
+
+@functools.lru_cache(maxsize=1)
+def _studio(surroundings: "Surroundings | None") -> "Studio":
+    from opensapiens.synthetic.studio import Studio
+
+    return Studio(surroundings)
+
+
+def sample_of(frame: "Frame", person: int, key: str) -> Sample:
+    """One person's labels of a frame, as ShardDataset cuts them out of a shard."""
+    record = frame.record["persons"][person]
+    mask = frame.instances == record["id"]
+    points = record["keypoints"]
+    return Sample(
+        image=frame.image,
+        key=key,
+        box=np.array(record["box"], np.float32),
+        keypoints=None if points is None else np.array(points, np.float32),
+        parts=None if frame.parts is None else frame.parts * mask,
+        depth=np.where(mask, frame.depth, np.float32(np.nan)),
+        normals=np.where(mask[..., None], frame.normals, np.float32(np.nan)),
+        mask=mask,
+    )
+
+
+def open_people(source: Path | str) -> "ShardDataset | SyntheticPeople":
+    """What `--data` names: a folder of shards, or synthetic:SEED:COUNT for people rendered while training.
+
+    Raises ShardError for a folder without shards, ValueError for a malformed seed or count.
+    """
+    words = str(source).split(":")
+    if words[0] != "synthetic" or Path(source).exists():
+        return ShardDataset(source)
+    if len(words) != 3 or not all(word.isdigit() for word in words[1:]):
+        raise ValueError(f"{source}: people rendered while training are named synthetic:SEED:COUNT, both whole numbers")
+    return SyntheticPeople(int(words[1]), int(words[2]))

@@ -1,0 +1,263 @@
+"""Reading scans of people: textured meshes from files that nobody vouches for."""
+
+import contextlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+ENDINGS = (".glb", ".gltf", ".obj", ".ply")
+MAX_BYTES = 1 << 30
+"""Of one file: the scan, a buffer or a texture that it refers to."""
+MAX_TRIANGLES = 4_000_000
+MAX_TEXTURE_PIXELS = 16384 * 8192
+KEPT_TEXTURE_SIDE = 4096
+"""Larger textures are halved until they fit: more than a frame of 4K shows of a person."""
+PLAIN_GREY = np.array([0.5, 0.5, 0.5])
+
+
+class ScanError(ValueError):
+    """A scan that cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScanPiece:
+    """A mesh with one material: vertices (V, 3) and normals (V, 3) float32, triangles (T, 3), uv (V, 2) float32,
+    colors (V, 3) linear colours that replace the material's, or None; tint (3,) linear, multiplies the texture; texture
+    (H, W, 3) uint8 sRGB or None."""
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    triangles: np.ndarray
+    uv: np.ndarray
+    colors: np.ndarray | None
+    tint: np.ndarray
+    texture: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A person: pieces in metres, z up, lowest point at 0, the middle over the origin."""
+
+    name: str
+    pieces: tuple[ScanPiece, ...]
+
+
+def find_scans(folder: Path | str) -> tuple[Path, ...]:
+    """The scans of a folder and its subfolders. Raises ScanError when there is none."""
+    paths = tuple(sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in ENDINGS))
+    if not paths:
+        raise ScanError(f"{folder}: no scan here ({', '.join(ENDINGS)})")
+    return paths
+
+
+def read_scan(path: Path | str) -> Scan:
+    """Reads a GLB, glTF, OBJ or PLY file with its textures, from its own folder or below and nowhere else.
+
+    glTF is in metres with y up, as its standard says. The others do not say: z is up where the body is longer that way
+    than along y; a height of 30 to 300 is taken for centimetres, of 300 to 3000 for millimetres, and any other outside
+    0.3 to 3 is set to 1.7 metres.
+
+    Raises:
+        ScanError: a file that is missing, damaged, of another kind, too large (MAX_BYTES, MAX_TRIANGLES,
+            MAX_TEXTURE_PIXELS), without triangles, or that refers to files elsewhere.
+        ModuleNotFoundError: without the extra "synthetic".
+    """
+    import trimesh
+
+    path = Path(path)
+    _check_claims(path)
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb"))
+            kind = path.suffix.lower().lstrip(".")
+            resolver = _bounded_resolver(path)
+            scene = trimesh.load_scene(file, file_type=kind, resolver=resolver, process=False)
+        if resolver.refused:
+            raise ScanError(f"{path}: {'; '.join(resolver.refused)}")
+        named = [(scene.geometry[name], matrix) for matrix, name in _placed(scene)]
+        triangles = sum(len(mesh.faces) for mesh, _ in named)
+        if not 0 < triangles <= MAX_TRIANGLES:
+            raise ScanError(f"{path}: {triangles} triangles; between 1 and {MAX_TRIANGLES} can be rendered")
+        pieces = [_piece(mesh, matrix) for mesh, matrix in named]
+    except ScanError:
+        raise
+    except Exception as error:  # a damaged file makes the readers raise whatever comes first
+        raise ScanError(f"{path}: cannot be read as a scan ({type(error).__name__}: {error})") from error
+    return Scan(path.name, tuple(_upright(pieces, gltf=path.suffix.lower() in (".glb", ".gltf"))))
+
+
+def _placed(scene: Any) -> list[tuple[np.ndarray, str]]:
+    """(matrix (4, 4), geometry name) of the triangle meshes of a scene, as often as they stand in it."""
+    placed = [scene.graph[node] for node in scene.graph.nodes_geometry]
+    return [(matrix, name) for matrix, name in placed if hasattr(scene.geometry[name], "faces")]
+
+
+def _bounded_resolver(path: Path) -> Any:
+    """What reads the files that a scan refers to: trimesh's own, which stays in the folder, without giants, and with a
+    list of what it refused, since readers go on without a texture that they cannot get."""
+    from trimesh.resolvers import FilePathResolver
+
+    class BoundedResolver(FilePathResolver):
+        refused: list[str]
+
+        def absolute(self, name: str) -> Path:
+            found = super().absolute(name)
+            if found.is_file() and found.stat().st_size > MAX_BYTES:
+                raise ScanError(f"larger than the limit of {MAX_BYTES} bytes")
+            return found
+
+        def get(self, name: str) -> bytes:
+            try:
+                return super().get(name)
+            except Exception as error:
+                self.refused.append(f"it refers to {name!r}, which cannot be read ({error})")
+                raise
+
+    resolver = BoundedResolver(str(path))
+    resolver.refused = []
+    return resolver
+
+
+def _check_claims(path: Path) -> None:
+    """Refuses files whose headers claim more than can be there, before a reader makes room for it."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(1 << 16)
+            if path.suffix.lower() in (".glb", ".gltf"):
+                file.seek(0)
+                header = json.loads(_gltf_header(file.read(MAX_BYTES) if size <= MAX_BYTES else b"", path))
+            else:
+                header = {}
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, struct.error) as error:
+        raise ScanError(f"{path}: not a glTF file ({error})") from error
+    if size > MAX_BYTES:
+        raise ScanError(f"{path}: larger than the limit of {MAX_BYTES} bytes")
+    if path.suffix.lower() == ".ply":
+        counts = [int(line.split()[2]) for line in start.split(b"end_header")[0].splitlines() if _is_element(line)]
+        if sum(counts) > size:  # each takes a byte or more
+            raise ScanError(f"{path}: its header claims {sum(counts)} elements in {size} bytes")
+    try:
+        counts = [int(accessor["count"]) for accessor in header.get("accessors", ())]
+        extensions = set(header.get("extensionsRequired", ()))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ScanError(f"{path}: not a glTF file ({error!r})") from error
+    if any(not 0 <= count <= 3 * MAX_TRIANGLES for count in counts) or sum(counts) > 32 * MAX_TRIANGLES:
+        raise ScanError(f"{path}: its header claims more numbers than {MAX_TRIANGLES} triangles have")
+    if packed := extensions & {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}:
+        raise ScanError(f"{path}: compressed geometry ({', '.join(sorted(packed))}); unpack it first")
+
+
+def _is_element(line: bytes) -> bool:
+    words = line.split()
+    return len(words) == 3 and words[0] == b"element" and words[2].isdigit()
+
+
+def _gltf_header(data: bytes, path: Path) -> bytes:
+    """The JSON of a glTF file."""
+    if path.suffix.lower() == ".gltf":
+        return data
+    magic, _, _, length, kind = struct.unpack("<4sIII4s", data[:20])
+    if magic != b"glTF" or kind != b"JSON" or length > len(data):
+        raise ValueError("no GLB header")
+    return data[20 : 20 + length]
+
+
+def _piece(mesh: Any, matrix: np.ndarray) -> ScanPiece:
+    vertices = np.asarray(mesh.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    triangles = np.asarray(mesh.faces, np.int64)
+    if not np.isfinite(vertices).all() or triangles.min() < 0 or triangles.max() >= len(vertices):
+        raise ScanError("vertices that are not numbers, or triangles of vertices that are not there")
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        triangles = triangles[:, ::-1]
+    uv, colors, tint, texture = _look(mesh.visual, len(vertices))
+    normals = _smooth_normals(vertices, triangles)
+    return ScanPiece(vertices.astype(np.float32), normals, triangles, uv, colors, tint, texture)
+
+
+def _look(visual: Any, count: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """uv, colours of vertices, tint and texture of a trimesh visual."""
+    uv = getattr(visual, "uv", None)
+    material = getattr(visual, "material", None)
+    image = None if uv is None else getattr(material, "baseColorTexture", getattr(material, "image", None))
+    if image is not None and uv is not None:
+        factor = getattr(material, "baseColorFactor", None)
+        tint = np.ones(3) if factor is None else _linear(np.asarray(factor)[:3])
+        return np.asarray(uv, np.float32)[:, :2], None, tint, _texture(image)
+    colors = None
+    if getattr(visual, "kind", None) in ("vertex", "face"):
+        colors = visual.vertex_colors
+    elif material is None or "color" in getattr(visual, "vertex_attributes", {}):
+        colors = getattr(visual, "vertex_attributes", {}).get("color")
+    tint = PLAIN_GREY if material is None else _linear(np.asarray(material.main_color)[:3])
+    if colors is not None and len(colors) == count:
+        return np.zeros((count, 2), np.float32), _linear(np.asarray(colors)[:, :3]), tint, None
+    return np.zeros((count, 2), np.float32), None, tint, None
+
+
+def _linear(color: np.ndarray) -> np.ndarray:
+    """sRGB colours, 0..255 when they are integers and 0..1 otherwise, as linear ones."""
+    share = color / 255.0 if np.issubdtype(color.dtype, np.integer) else color.astype(np.float64)
+    return np.clip(share, 0, 1) ** 2.2
+
+
+def _texture(image: Any) -> np.ndarray:
+    width, height = image.size
+    if not 0 < width * height <= MAX_TEXTURE_PIXELS:
+        raise ScanError(f"a texture of {width}x{height} pixels; the limit is {MAX_TEXTURE_PIXELS}")
+    texture = np.asarray(image.convert("RGB"))  # opacity is not looked at: people are not transparent
+    while max(texture.shape[:2]) > KEPT_TEXTURE_SIDE:
+        texture = halved(texture)
+    return texture
+
+
+def halved(texture: np.ndarray) -> np.ndarray:
+    """A texture at half its size, each pixel the mean of four."""
+    height, width = texture.shape[:2]
+    return cv2.resize(texture, (max(width // 2, 1), max(height // 2, 1)), interpolation=cv2.INTER_AREA)
+
+
+def _smooth_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Unit normals (V, 3) float32; vertices at one place share theirs, so that seams of the texture do not show."""
+    place, first = np.unique(vertices, axis=0, return_inverse=True)
+    corners = place[first.reshape(-1)[triangles]]
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    same = first.reshape(-1)[triangles]
+    normals = np.stack(
+        [sum(np.bincount(same[:, c], faces[:, axis], len(place)) for c in range(3)) for axis in range(3)], 1
+    )
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return normals[first.reshape(-1)].astype(np.float32)
+
+
+def _upright(pieces: list[ScanPiece], gltf: bool) -> list[ScanPiece]:
+    """z up, metres, on the floor."""
+    points = np.concatenate([piece.vertices for piece in pieces])
+    extent = np.ptp(points, axis=0)
+    turn = np.eye(3) if not gltf and extent[2] > extent[1] else np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    points = points @ turn.T
+    height = float(np.ptp(points[:, 2]))
+    if height <= 0:
+        raise ScanError("the mesh is flat")
+    scale = next((s for s in (1.0, 0.01, 0.001) if 0.3 <= height * s <= 3.0), 1.7 / height)
+    low, high = points.min(0) * scale, points.max(0) * scale
+    shift = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
+    return [
+        ScanPiece(
+            (piece.vertices @ turn.T * scale - shift).astype(np.float32),
+            (piece.normals @ turn.T).astype(np.float32),
+            piece.triangles,
+            piece.uv,
+            piece.colors,
+            piece.tint,
+            piece.texture,
+        )
+        for piece in pieces
+    ]

@@ -1,0 +1,187 @@
+"""Frames of scanned people: the paper's protocol of random light, focal length, rotation, translation."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from opensapiens.data.order import sample_index
+from opensapiens.synthetic.clothing import FAR, Surface
+from opensapiens.synthetic.environment import Surroundings
+from opensapiens.synthetic.frame import Frame, describe_visible, photograph
+from opensapiens.synthetic.materials import Material
+from opensapiens.synthetic.poses import rotation_about
+from opensapiens.synthetic.rasterizer import IMAGE, Camera, Ground, Materials
+from opensapiens.synthetic.scan_files import Scan, ScanPiece, halved, read_scan
+from opensapiens.synthetic.scene import (
+    VIEWS,
+    Scene,
+    aim,
+    draw_floor,
+    draw_light,
+    extent_of,
+    merge,
+    things_in_front,
+)
+from opensapiens.synthetic.style import FRAMES_PER_BATCH, Style
+
+COARSEST = 8
+"""Textures are halved this many times at most."""
+
+
+class ScanStudio:
+    """Renders scans from files.
+
+    A scan is seen from FRAMES_PER_BATCH sides, one after another, and all have had their turn before the first comes
+    again. Of scans, image, instances, depth and normals are known; points and parts are not, and are left out.
+    """
+
+    def __init__(self, paths: Sequence[Path], surroundings: Surroundings | None = None) -> None:
+        self.paths = list(paths)
+        self.surroundings = surroundings
+
+    def frames(self, seed: int, first: int, count: int, style: Style) -> Iterator[Frame]:
+        """Frames first .. first + count - 1 of a seed. Raises ScanError when a file is no longer what it was."""
+        for index in range(first, first + count):
+            rng = np.random.default_rng([seed, index])
+            prepared = _prepare(self.paths[sample_index(index // FRAMES_PER_BATCH, len(self.paths), seed)])
+            yield self._frame(rng, [seed, index], prepared, style)
+
+    def _frame(self, rng: np.random.Generator, numbers: list[int], prepared: "_Prepared", style: Style) -> Frame:
+        yaw = float(rng.uniform(-180, 180))
+        turned = [_turned(surface, yaw) for surface in prepared.surfaces]
+        body = np.concatenate([surface.vertices for surface in turned])
+        camera = _place_camera(rng, style, body)
+        surfaces = [(surface, 1) for surface in turned]
+        if rng.random() < style.occluders:
+            surfaces += [(thing, 0) for thing in things_in_front(rng, camera, body)]
+        ground = Ground(0.0, 0, float(rng.uniform(6, 30))) if rng.random() < 0.5 else None
+        mesh, materials = merge(surfaces, draw_floor(rng))
+        materials = prepared.seen_from(camera, body, materials)
+        scene = Scene(mesh, materials, camera, draw_light(rng), ground, body[None])
+        backdrop = None
+        if self.surroundings is not None:
+            light, backdrop = self.surroundings.draw(np.random.default_rng([*numbers, 1]), camera)
+            scene = replace(scene, light=light or scene.light)
+        describe = functools.partial(_describe, scene, prepared.name, yaw)
+        frame = photograph(rng, scene, describe, backdrop, parts_known=False)
+        frame.record["camera"] |= camera.pose()
+        return frame
+
+
+class _Prepared:
+    """A scan as surfaces whose textures are pages of one atlas, which is kept at several sizes."""
+
+    def __init__(self, scan: Scan) -> None:
+        self.name = scan.name
+        self.surfaces: list[Surface] = []
+        pages: list[np.ndarray] = []
+        top, texels, area, least = 0, 0.0, 0.0, 2**COARSEST
+        for piece in scan.pieces:
+            look = Material(piece.tint, piece.tint, gloss=0.03)
+            if piece.texture is not None:
+                height, width = piece.texture.shape[:2]
+                look = Material(piece.tint, piece.tint, IMAGE, 1.0, 0.0, (0, top, width, height))
+                pages.append(_padded(piece.texture))
+                top += pages[-1].shape[0]
+                texels += _area(piece.uv * [width, height], piece.triangles)
+                area += _area(piece.vertices, piece.triangles)
+                least = min(least, width, height)
+            self.surfaces.append(_surface(piece, look))
+        self.texels_per_metre = float(np.sqrt(texels / max(area, 1e-9)))
+        self.atlases: list[np.ndarray] = []
+        if pages:
+            width = max(page.shape[1] for page in pages)
+            pages = [np.pad(page, ((0, 0), (0, width - page.shape[1]), (0, 0)), mode="edge") for page in pages]
+            self.atlases.append(np.concatenate(pages))
+            for _ in range(int(np.log2(least))):
+                self.atlases.append(halved(self.atlases[-1]))
+
+    def seen_from(self, camera: Camera, body: np.ndarray, materials: Materials) -> Materials:
+        """The materials with the atlas in which a texel is about as large as a pixel is at the nearest point."""
+        if not self.atlases:
+            return materials
+        x, y, depth = camera.project(body[::17]).T
+        inside = (depth > 0.1) & (x > 0) & (y > 0) & (x < camera.size[1]) & (y < camera.size[0])
+        metres_per_pixel = float(depth[inside].min()) / camera.focal if inside.any() else 0.0
+        level = int(np.log2(max(self.texels_per_metre * metres_per_pixel, 1.0)))
+        level = min(level, len(self.atlases) - 1)
+        assert materials.page is not None
+        return replace(materials, page=materials.page / 2**level, atlas=self.atlases[level])
+
+
+def _padded(texture: np.ndarray) -> np.ndarray:
+    """A texture with its edges repeated up to multiples of 2**COARSEST: halving the atlas then halves every page."""
+    unit = 2**COARSEST
+    height, width = texture.shape[:2]
+    return np.pad(texture, ((0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
+
+
+@functools.lru_cache(maxsize=1)
+def _prepare(path: Path) -> _Prepared:
+    return _Prepared(read_scan(path))
+
+
+def _surface(piece: ScanPiece, look: Material) -> Surface:
+    count = len(piece.vertices)
+    paint = np.zeros((count, 4), np.float32)
+    if piece.colors is not None:
+        paint = np.concatenate([piece.colors, np.ones((count, 1))], 1).astype(np.float32)
+    texture = np.concatenate([piece.uv, np.zeros((count, 1))], 1).astype(np.float32)
+    keep, parts = np.full(count, FAR, np.float32), np.zeros(len(piece.triangles), np.uint8)
+    return Surface(piece.vertices, texture, paint, keep, piece.triangles, parts, look, piece.normals)
+
+
+def _turned(surface: Surface, degrees: float) -> Surface:
+    """A surface turned about the z axis."""
+    turn = rotation_about(np.array([0, 0, 1.0]), degrees).T.astype(np.float32)
+    assert surface.normals is not None
+    return replace(surface, vertices=surface.vertices @ turn, normals=surface.normals @ turn)
+
+
+def _place_camera(rng: np.random.Generator, style: Style, body: np.ndarray) -> Camera:
+    """A camera as for our own people; where head and chest are is guessed from the height, as for who stands."""
+    low, high = body.min(0), body.max(0)
+    tall = high[2] - low[2]
+    view = str(rng.choice(VIEWS, p=style.framing))
+    crown = body[body[:, 2] > high[2] - 0.12 * tall].mean(0)
+    if view == "whole":
+        target, fraction = (low + high) / 2, np.exp(rng.uniform(*np.log(style.height)))
+    elif view == "upper":
+        target, fraction = crown - [0, 0, 0.15 * tall], rng.uniform(1.3, 2.6)
+    elif view == "face":
+        target, fraction = crown - [0, 0, 0.03 * tall], rng.uniform(2.6, 5.5)
+    else:
+        target, fraction = body[rng.integers(len(body))], rng.uniform(1.0, 2.0)
+    return aim(rng, style, view, target, float(fraction), extent_of(low, high))
+
+
+def _area(points: np.ndarray, triangles: np.ndarray) -> float:
+    """Sum of the areas of triangles (T, 3) of points in the plane or in space."""
+    first, second = points[triangles[:, 1]] - points[triangles[:, 0]], points[triangles[:, 2]] - points[triangles[:, 0]]
+    squared = (first**2).sum(1) * (second**2).sum(1) - (first * second).sum(1) ** 2
+    return float(0.5 * np.sqrt(np.maximum(squared, 0)).sum())
+
+
+def _describe(scene: Scene, name: str, yaw: float, instances: np.ndarray, depth: np.ndarray) -> list[dict[str, Any]]:
+    mask = instances == 1
+    seen = describe_visible(scene, 1, mask, scene.bodies[0][::5])
+    if seen is None:
+        return []
+    box, truncated, occluded, visible = seen
+    return [
+        {
+            "id": 1,
+            "box": box,
+            "keypoints": None,
+            "height_fraction": round((box[3] - box[1]) / mask.shape[0], 4),
+            "yaw_degrees": round(yaw, 1),
+            "occluded_fraction": occluded,
+            "truncated": truncated,
+            "scan": name,
+            "visible_pixels": visible,
+        }
+    ]

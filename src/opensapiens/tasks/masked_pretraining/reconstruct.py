@@ -1,0 +1,71 @@
+"""An image, what a masked autoencoder sees of it, and what it makes of that: the paper's reconstruction figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opensapiens.data.batch import normalize_images, stack_images
+from opensapiens.models.masked_autoencoder import (
+    TARGET_EPS,
+    MaskedAutoencoder,
+    kept_patches,
+    patchify,
+    unpatchify,
+)
+from opensapiens.models.sample_noise import sample_uniform
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """hidden: H×W bool, the pixels that were not shown. image: H×W×3 uint8, the shown pixels as they were and the
+    hidden ones as predicted. mask_ratio: the share of patches that was hidden."""
+
+    image: np.ndarray
+    hidden: np.ndarray
+    mask_ratio: float
+
+
+@torch.no_grad()
+def reconstruct(
+    model: MaskedAutoencoder,
+    image: np.ndarray,
+    mean: Sequence[float],
+    std: Sequence[float],
+    mask_ratio: float,
+    seed: int = 0,
+) -> Reconstruction:
+    """Hides patches of an H×W×3 uint8 image of the model's size and predicts them.
+
+    The model predicts each patch normalised by itself: structure, without brightness and contrast. These two numbers
+    of each hidden patch are taken from the image, as in He et al.'s and the published pictures.
+
+    Args:
+        mean, std: of the model's preprocessing.
+        mask_ratio: need not be that of training; the encoder computes what is shown and no more.
+        seed: decides which patches are hidden.
+    """
+    config = model.encoder.config
+    grid, device = config.grid(), model.encoder.position_embedding.device
+    images = normalize_images(stack_images([image]).to(device), mean, std)
+    noise = sample_uniform(torch.tensor([seed], device=device), grid[0] * grid[1])
+    trained_ratio, model.mask_ratio = model.mask_ratio, mask_ratio
+    try:
+        kept_patches(noise.shape[1], mask_ratio)
+        output = model.reconstruct(images, noise)
+    finally:
+        model.mask_ratio = trained_ratio
+    patches = patchify(images, config.patch_size)
+    variance, average = torch.var_mean(patches, dim=-1, keepdim=True)
+    predicted = output.prediction_BNP.float() * (variance + TARGET_EPS).sqrt() + average
+    mask = output.masking.mask_BN[..., None]
+    shown = unpatchify(torch.where(mask > 0, predicted, patches), grid, config.patch_size)
+    hidden = unpatchify(mask.expand(-1, -1, 3 * config.patch_size**2), grid, config.patch_size)[0, 0] > 0
+    return Reconstruction(_picture(shown[0], mean, std), hidden.cpu().numpy(), mask_ratio)
+
+
+def _picture(image_3HW: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    values = image_3HW.cpu() * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(3, 1, 1)
+    return values.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()

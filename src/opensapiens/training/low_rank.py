@@ -1,0 +1,51 @@
+"""Low-rank adapters (LoRA, Hu et al., 2021) in a frozen backbone: for fine-tuning where the memory is one GPU's."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from opensapiens.models.vit import Block
+
+SCALE = 2.0
+"""On the adapters' output, whatever their rank (the "alpha over rank" of others)."""
+
+
+class AdaptedLinear(nn.Linear):
+    """A frozen linear layer plus a trained product of two thin matrices, which starts at zero.
+
+    Its own weight and bias keep their names; `adapter_down` (rank, in) and `adapter_up` (out, rank) come beside them.
+    """
+
+    def __init__(self, linear: nn.Linear, rank: int) -> None:
+        super().__init__(linear.in_features, linear.out_features, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.adapter_down = nn.Parameter(linear.weight.new_empty(rank, linear.in_features))
+        self.adapter_up = nn.Parameter(linear.weight.new_zeros(linear.out_features, rank))
+        nn.init.kaiming_uniform_(self.adapter_down, a=5**0.5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """As nn.Linear."""
+        return super().forward(tokens) + SCALE * F.linear(F.linear(tokens, self.adapter_down), self.adapter_up)
+
+
+def add_adapters(backbone: nn.Module, rank: int) -> None:
+    """Adapts the attention and MLP layers of every block; the rest of the backbone is left as it is."""
+    for block in backbone.modules():
+        if isinstance(block, Block):
+            for parent in (block.attention, block.mlp):
+                for name, layer in list(parent.named_children()):
+                    if isinstance(layer, nn.Linear):
+                        setattr(parent, name, AdaptedLinear(layer, rank))
+
+
+def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A model's tensors with the adapters added into the weights they adapt, as the model without adapters has them."""
+    plain = {name: tensor for name, tensor in tensors.items() if ".adapter_" not in name}
+    for name, down in tensors.items():
+        if name.endswith(".adapter_down"):
+            layer = name.removesuffix(".adapter_down")
+            weight = plain[f"{layer}.weight"]
+            plain[f"{layer}.weight"] = weight + SCALE * torch.mm(tensors[f"{layer}.adapter_up"], down)
+    return plain

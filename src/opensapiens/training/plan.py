@@ -1,0 +1,271 @@
+"""How long a training run takes, what it costs and what fits: from counted operations and bytes, before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from opensapiens.models.cost import (
+    block_activation_bytes,
+    full_flops,
+    head_activation_bytes,
+    masked_autoencoder_flops,
+    parameters,
+)
+from opensapiens.models.masked_autoencoder import MLP_RATIO, MaskedAutoencoder, kept_patches
+from opensapiens.models.upsampling_head import UpsamplingHead, published_head
+from opensapiens.models.vit import VisionTransformer, ViTConfig, published_config
+from opensapiens.training.throughput import PEAK_BFLOAT16
+
+Precision = Literal["bfloat16", "tf32", "float32"]
+Job = Literal["pretrain", "pose", "segmentation", "depth", "normals"]
+
+DECODER = ViTConfig((1024, 1024), 512, 8, 16, mlp_ratio=MLP_RATIO)
+CHANNELS = {"pose": 308, "segmentation": 28, "depth": 1, "normals": 3}
+USABLE = 0.92  # of a GPU's memory: the rest is fragments
+CONTEXT = 1.5e9  # bytes that a process holds before its first tensor: the driver's context, the communicator's buffers
+GPUS_PER_MACHINE = 8
+ASSUMED_EFFICIENCY = 0.40
+PAPER: dict[str, Any] = {"size": "2b", "gpus": 1024, "gpu": "a100", "tokens": 1.2e12, "days": 18.0}
+"""What the paper states of its largest pretraining (section 3.2 and Table 1)."""
+
+
+class PlanError(ValueError):
+    """A setup that makes no sense; the message says why."""
+
+
+class DoesNotFit(PlanError):
+    """A run that needs more memory than a GPU has; the message says how much, and what would help."""
+
+
+@dataclass(frozen=True)
+class GPU:
+    """A GPU by its maker's data sheet, dense: operations a second by precision, bytes of memory.
+
+    link: bytes a second, in one direction, between GPUs of a machine; network: between machines, per GPU, for the usual
+    build of one adapter each. price: US dollars an hour, an order of magnitude to be replaced by one's own.
+    """
+
+    memory: float
+    bfloat16: float
+    tf32: float
+    float32: float
+    link: float
+    network: float
+    price: float
+
+
+GPUS: dict[str, GPU] = {
+    "a100": GPU(80e9, PEAK_BFLOAT16["A100"], 156e12, 19.5e12, 300e9, 25e9, 2.0),
+    "a100-40gb": GPU(40e9, PEAK_BFLOAT16["A100"], 156e12, 19.5e12, 300e9, 25e9, 1.5),
+    "h100": GPU(80e9, PEAK_BFLOAT16["H100"], 494e12, 67e12, 450e9, 50e9, 3.0),
+    "h200": GPU(141e9, PEAK_BFLOAT16["H200"], 494e12, 67e12, 450e9, 50e9, 3.5),
+    "b200": GPU(180e9, PEAK_BFLOAT16["B200"], 1125e12, 75e12, 900e9, 50e9, 5.0),
+    "l40s": GPU(48e9, PEAK_BFLOAT16["L40S"], 183e12, 91.6e12, 32e9, 12.5e9, 1.2),
+    "rtx4090": GPU(24e9, 165e12, 82.6e12, 82.6e12, 16e9, 2.5e9, 0.5),
+}
+"""By name."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is planned. image_size: (height, width). batch: images a GPU takes at once, None for as many as fit.
+
+    efficiency: share of the GPU's rate for the precision that is reached while it computes, measured or assumed.
+    parallel: "ddp" copies the model on every GPU, "fsdp" shares it out. recompute: activation checkpointing.
+    """
+
+    job: Job = "pretrain"
+    size: str = "2b"
+    gpu: str = "a100"
+    gpus: int = 1024
+    precision: Precision = "bfloat16"
+    parallel: Literal["ddp", "fsdp"] = "fsdp"
+    recompute: bool = False
+    mask_ratio: float = 0.75
+    image_size: tuple[int, int] | None = None
+    batch: int | None = None
+    efficiency: float = ASSUMED_EFFICIENCY
+
+    def __post_init__(self) -> None:
+        if self.gpu not in GPUS:
+            raise PlanError(f"no GPU {self.gpu!r} is known; there are {', '.join(GPUS)}")
+        if self.gpus < 1 or (self.batch is not None and self.batch < 1):
+            raise PlanError("there must be at least one GPU and one image a GPU")
+        if not 0 < self.efficiency <= 1:
+            raise PlanError(f"the efficiency is a share of the GPU's rate, in (0, 1], not {self.efficiency}")
+        if not 0 < self.mask_ratio < 1:
+            raise PlanError(f"the mask ratio is a share of the patches, between 0 and 1, not {self.mask_ratio}")
+        if self.image_size is not None and any(side % 16 for side in self.image_size):
+            raise PlanError(f"images of {self.image_size} pixels are not made of patches of 16")
+
+    @property
+    def config(self) -> ViTConfig:
+        """The backbone: 1024x1024 with a class token for pretraining, else 1024x768."""
+        pretraining = self.job == "pretrain"
+        return published_config(
+            self.size, self.image_size or ((1024, 1024) if pretraining else (1024, 768)), class_token=pretraining
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a setup comes to. Bytes are of one GPU.
+
+    flops: of one image, forward and backward, without what recomputing adds. seconds: of a step; of them
+    communication_seconds are sent beside the computing, and only what is longer than it counts.
+    """
+
+    setup: Setup
+    parameters: int
+    flops: float
+    weights_bytes: float
+    optimizer_bytes: float
+    gradient_bytes: float
+    image_bytes: float
+    batch: int
+    computing_seconds: float
+    communication_seconds: float
+
+    @property
+    def memory(self) -> float:
+        """Bytes of one GPU in all."""
+        return self.standing_bytes + self.batch * self.image_bytes
+
+    @property
+    def standing_bytes(self) -> float:
+        """Bytes that do not grow with the batch."""
+        return self.weights_bytes + self.optimizer_bytes + self.gradient_bytes + CONTEXT
+
+    @property
+    def seconds(self) -> float:
+        """Of one step of all GPUs."""
+        return max(self.computing_seconds, self.communication_seconds)
+
+    @property
+    def tokens_of_an_image(self) -> int:
+        """Patches of an image, masked ones too."""
+        rows, columns = self.setup.config.grid()
+        return rows * columns
+
+    @property
+    def images_per_second(self) -> float:
+        """Of all GPUs."""
+        return self.batch * self.setup.gpus / self.seconds
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all GPUs, masked patches counted too."""
+        return self.images_per_second * self.tokens_of_an_image
+
+    def days(self, images: float) -> float:
+        """Of a run over so many images, epochs counted."""
+        return images / self.images_per_second / 86400
+
+    def cost(self, images: float, price: float | None = None) -> float:
+        """US dollars of a run over so many images; price: of one GPU for an hour."""
+        return self.days(images) * 24 * self.setup.gpus * (GPUS[self.setup.gpu].price if price is None else price)
+
+    def efficiency_for(self, images: float, days: float) -> float:
+        """The share of the GPU's rate at which the run would take so many days: what one that was seen amounts to."""
+        rate = getattr(GPUS[self.setup.gpu], self.setup.precision)
+        return images * self.flops / (days * 86400 * self.setup.gpus * rate)
+
+
+def plan(setup: Setup) -> Plan:
+    """Count everything. Raises DoesNotFit where not a single image fits, or the batch asked for does not."""
+    gpu, config, head = GPUS[setup.gpu], setup.config, _head(setup)
+    with torch.device("meta"):
+        model = MaskedAutoencoder(config) if head is None else VisionTransformer(config)
+    count = parameters(model, trainable_only=True) + (parameters(head) if head is not None else 0)
+    share = setup.gpus if setup.parallel == "fsdp" else 1
+    half = setup.precision == "bfloat16"
+    block = parameters(model.encoder.blocks[0] if isinstance(model, MaskedAutoencoder) else model.blocks[0])
+    # Weights, gradients and both moments of AdamW are float32. Beside them lie the 16-bit copies that matrix products
+    # take: of all weights where they are copied, of this block and the next where they are gathered.
+    gathered = 2 * block * (2 if half else 4) if share > 1 else count * (2 if half else 0)
+    unsharded_gradients = 4 * block if share > 1 else 0
+    made = Plan(
+        setup=setup,
+        parameters=count,
+        flops=3.0 * _forward_flops(setup, config, head),
+        weights_bytes=4 * count / share + gathered,
+        optimizer_bytes=8 * count / share,
+        gradient_bytes=4 * count / share + unsharded_gradients,
+        image_bytes=_image_bytes(setup, config, head, half),
+        batch=1,
+        computing_seconds=0.0,
+        communication_seconds=0.0,
+    )
+    batch = _batch(made, gpu)
+    repeated = 4 / 3 if setup.recompute else 1.0
+    computing = batch * made.flops * repeated / (getattr(gpu, setup.precision) * setup.efficiency)
+    return replace(made, batch=batch, computing_seconds=computing, communication_seconds=_sending(setup, gpu, count))
+
+
+def _batch(made: Plan, gpu: GPU) -> int:
+    room = gpu.memory * USABLE - made.standing_bytes
+    fits = int(room // made.image_bytes)
+    batch = fits if made.setup.batch is None else made.setup.batch
+    if fits < 1 or batch > fits:
+        wanted = max(batch, 1)
+        standing, needed = made.standing_bytes, made.standing_bytes + wanted * made.image_bytes
+        helps = [] if made.setup.recompute else ["recompute"]
+        helps += ["fsdp"] if made.setup.parallel == "ddp" and made.setup.gpus > 1 else []
+        helps += ["more GPUs"] if made.setup.parallel == "fsdp" else []
+        helps += [f"a batch of {fits}"] if fits >= 1 else []
+        raise DoesNotFit(
+            f"{wanted} image{'s' if wanted > 1 else ''} a GPU need {needed / 1e9:.0f} GB ({standing / 1e9:.0f} "
+            f"before the first image), and {made.setup.gpu} has {gpu.memory * USABLE / 1e9:.0f} to use; "
+            f"what would help: {', '.join([*helps, 'a smaller model or image'])}"
+        )
+    return batch
+
+
+def _head(setup: Setup) -> UpsamplingHead | None:
+    if setup.job == "pretrain":
+        return None
+    with torch.device("meta"):
+        return published_head(setup.job, setup.config.embed_dim, CHANNELS[setup.job])
+
+
+def _forward_flops(setup: Setup, config: ViTConfig, head: UpsamplingHead | None) -> int:
+    if head is None:
+        return masked_autoencoder_flops(config, DECODER, setup.mask_ratio)
+    return full_flops(config, (head,))
+
+
+def _image_bytes(setup: Setup, config: ViTConfig, head: UpsamplingHead | None, half: bool) -> float:
+    """What an image adds: kept activations, one block's more where they are made again, its pixels, its outputs."""
+    rows, columns = config.grid()
+    patches = rows * columns
+    stacks = [(config, patches + int(config.class_token))]
+    if head is None:
+        stacks = [(config, kept_patches(patches, setup.mask_ratio) + 1), (DECODER, patches + 1)]
+    total = 0.0
+    for part, tokens in stacks:
+        block = block_activation_bytes(part, tokens, half)
+        kept = tokens * part.embed_dim * 4  # a block that runs again keeps its input alone
+        total += part.layers * kept if setup.recompute else part.layers * block
+    if setup.recompute:
+        total += max(block_activation_bytes(part, tokens, half) for part, tokens in stacks)
+    pixels = 3 * config.image_size[0] * config.image_size[1]
+    if head is None:
+        return total + 4 * 5 * pixels  # images, targets, prediction, its gradient, their difference
+    shrunk = 2 ** len(head.deconvs)
+    outputs = CHANNELS[setup.job] * rows * columns * shrunk**2
+    return total + head_activation_bytes(head, config.grid(), half) + 4 * pixels + 4 * 4 * outputs
+
+
+def _sending(setup: Setup, gpu: GPU, count: int) -> float:
+    """Seconds to send a step's weights and gradients, around a ring, at the slowest link's rate."""
+    if setup.gpus == 1:
+        return 0.0
+    rate = gpu.link if setup.gpus <= GPUS_PER_MACHINE else gpu.network
+    ring = (setup.gpus - 1) / setup.gpus
+    if setup.parallel == "ddp":
+        return 2 * 4 * count * ring / rate  # gradients float32, there and back
+    weights = 2 if setup.precision == "bfloat16" else 4
+    return (2 * weights + 4) * count * ring / rate  # gathered for both passes, gradients scattered

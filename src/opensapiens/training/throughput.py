@@ -1,0 +1,73 @@
+"""How fast a run goes: operations of an image by count, what the device could do, and what share of that is used."""
+
+import time
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from opensapiens.models.cost import full_flops, masked_autoencoder_flops
+from opensapiens.models.human_model import HumanModel
+from opensapiens.models.masked_autoencoder import MLP_RATIO
+from opensapiens.models.vit import ViTConfig
+from opensapiens.training.run import Run, Size
+
+PEAK_BFLOAT16 = {
+    "A100": 312e12,
+    "L40S": 362e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "H200": 989e12,
+    "B200": 2250e12,
+}
+"""Dense bfloat16 operations a second of a device whose name holds the key, by its maker's data sheet."""
+
+
+def training_flops(run: Run, model: nn.Module, size: Size) -> float:
+    """Operations of one image of a size, forward and backward; a multiply-add counts as two.
+
+    The backward pass costs twice the forward pass of what is trained, and once that of what gradients only pass
+    through (the frozen layers under adapters); what recomputing adds is not counted, since it is no progress.
+    """
+    config = replace(run.model.vit, image_size=size)
+    if run.masked:
+        shape = run.model.decoder
+        assert shape is not None
+        decoder = ViTConfig(size, shape["embed_dim"], shape["layers"], shape["heads"], mlp_ratio=MLP_RATIO)
+        return 3.0 * masked_autoencoder_flops(config, decoder, run.mask_ratio)
+    assert isinstance(model, HumanModel)
+    backbone = full_flops(config)
+    heads = full_flops(config, tuple(model.heads.values())) - backbone  # type: ignore[arg-type]
+    return {"all": 3, "lora": 2, "heads": 1}[run.trainable] * backbone + 3.0 * heads
+
+
+def peak_flops(device: torch.device) -> float:
+    """Operations a second that utilisation is a share of: the data sheet's, or where there is none what a product of
+    two float32 matrices reaches now."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        for key, peak in PEAK_BFLOAT16.items():
+            if key in name:
+                return peak
+    side = 4096 if device.type != "cpu" else 512
+    matrix = torch.ones(side, side, device=device)
+    best = float("inf")
+    for _ in range(4):
+        started = time.perf_counter()
+        float((matrix @ matrix)[0, 0])  # waits for the device
+        best = min(best, time.perf_counter() - started)
+    return 2 * side**3 / best
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most memory that this process has held, in GB (1e9 bytes): a GPU's for tensors, else the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    import sys
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9

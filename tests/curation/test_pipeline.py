@@ -1,0 +1,269 @@
+"""From a folder to shards: nothing is lost, nothing is done twice, and the same comes out each time."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pq = pytest.importorskip("pyarrow.parquet")
+
+from opensapiens.curation import score as score_module  # noqa: E402
+from opensapiens.curation.manifest import PART, ManifestError  # noqa: E402
+from opensapiens.curation.pack import PackError, Packing, pack  # noqa: E402
+from opensapiens.curation.picture import Picture  # noqa: E402
+from opensapiens.curation.remove import remove  # noqa: E402
+from opensapiens.curation.report import report  # noqa: E402
+from opensapiens.curation.score import OtherRun, score  # noqa: E402
+from opensapiens.curation.select import preset_condition, select  # noqa: E402
+from opensapiens.curation.sources import read_item  # noqa: E402
+from opensapiens.curation.stages import FileFacts, PerceptualHash, Scores, Stage  # noqa: E402
+from opensapiens.data.images import ImageCollection  # noqa: E402
+from opensapiens.data.reading import read_image  # noqa: E402
+
+from .conftest import Mean, encoded, noise_image  # noqa: E402
+
+
+class FailsOn(Mean):
+    """A stage that cannot stand one image of a batch."""
+
+    def __init__(self, brightness: float) -> None:
+        self.brightness = brightness
+
+    def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
+        """As Mean, but for the one."""
+        rows = super().__call__(pictures)
+        if any(abs(row["mean"] - self.brightness) < 1e-3 for row in rows):
+            raise RuntimeError("not this one")
+        return rows
+
+
+def stages(last: Stage | None = None) -> list[Stage]:
+    return [FileFacts(), PerceptualHash(), last or Mean()]
+
+
+def table(folder: Path) -> Any:
+    return pq.read_table(folder / "manifest.parquet")
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 74 files, two of them no images, and its manifest, beside each other."""
+    base = tmp_path_factory.mktemp("scored")
+    images = base / "images"
+    (images / "below").mkdir(parents=True)
+    for seed in range(70):
+        (images / "below" / f"{seed:03d}.jpg").write_bytes(encoded(noise_image(seed), quality=90))
+    (images / "copy.jpg").write_bytes((images / "below" / "003.jpg").read_bytes())
+    (images / "cut.jpg").write_bytes((images / "below" / "004.jpg").read_bytes()[:200])
+    (images / "large.png").write_bytes(encoded(np.repeat(np.repeat(noise_image(5), 2, 0), 2, 1), "PNG"))
+    (images / "page.png").write_bytes(b"<html>not found</html>")
+    summary = score([images], base / "out", stages())
+    assert summary.statuses == {"ok": 72, "unreadable": 2}
+    assert summary.images == 74
+    return base
+
+
+def test_the_manifest_says_what_happened_to_each_input(scored: Path) -> None:
+    rows = table(scored / "out").to_pylist()
+    assert [row["index"] for row in rows] == list(range(74))
+    by_name = {Path(row["file"]).name: row for row in rows}
+    assert by_name["cut.jpg"]["status"] == by_name["page.png"]["status"] == "unreadable"
+    assert "cannot be decoded" in by_name["cut.jpg"]["error"] and by_name["cut.jpg"]["mean"] is None
+    assert by_name["010.jpg"]["mean"] == pytest.approx(float(read_image(by_name["010.jpg"]["file"]).mean()), rel=1e-5)
+    assert [name for name, row in by_name.items() if row["exact_copy"]] == ["003.jpg"]  # the later one
+    assert by_name["003.jpg"]["duplicate_distance"] == 0 and by_name["copy.jpg"]["duplicate_distance"] == 64
+    # Of the picture in two sizes, the larger one stays.
+    assert by_name["large.png"]["duplicate_distance"] == 64 and by_name["005.jpg"]["duplicate_distance"] <= 4
+    assert by_name["005.jpg"]["duplicate_group"] == by_name["large.png"]["duplicate_group"]
+    assert by_name["006.jpg"]["duplicate_group"] == by_name["006.jpg"]["index"]
+    assert not (scored / "out" / "parts").exists()
+
+
+def test_a_stopped_run_goes_on_and_gives_the_same(scored: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    run_pieces = score_module.run_pieces
+
+    def stopped(*arguments: Any) -> Iterator[dict[str, Any]]:
+        yield next(iter(run_pieces(*arguments)))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score_module, "run_pieces", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            score([scored / "images"], tmp_path / "out", stages())
+    assert len(list((tmp_path / "out" / "parts").glob("*/*.parquet"))) == 1
+    with pytest.raises(ManifestError, match="not scored to the end"):
+        select(tmp_path / "out", tmp_path / "selected", "mean > 3")
+    summary = score([scored / "images"], tmp_path / "out", stages())
+    assert summary.images == 2 * PART  # the third part was done before the stop, and is not done again
+    assert table(tmp_path / "out").equals(table(scored / "out"))
+    again = score([scored / "images"], tmp_path / "out", stages())
+    assert again.images == 0 and again.statuses == summary.statuses
+    with pytest.raises(OtherRun, match="other stages"):
+        score([scored / "images"], tmp_path / "out", [FileFacts()])
+
+
+def test_with_gpus_two_pools_give_the_same(scored: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(score_module, "gpus_available", lambda: True)
+    late = Mean()
+    late.gpu = True
+    score([scored / "images"], tmp_path / "out", stages(late))
+    assert table(tmp_path / "out").equals(table(scored / "out"))
+
+
+def test_an_image_that_a_stage_fails_on_loses_only_its_own_scores(scored: Path, tmp_path: Path) -> None:
+    bad = table(scored / "out").to_pylist()[7]
+    summary = score([scored / "images" / "below"], tmp_path / "out", stages(FailsOn(bad["mean"])))
+    assert summary.statuses == {"ok": 69, "incomplete": 1}
+    (row,) = (row for row in table(tmp_path / "out").to_pylist() if row["status"] == "incomplete")
+    assert row["file"] == bad["file"] and row["mean"] is None and row["phash"] == bad["phash"]
+    assert row["error"] == "mean: RuntimeError: not this one"
+
+
+def test_lists_and_evaluation_sets(scored: Path, tmp_path: Path) -> None:
+    rows = {Path(row["file"]).name: row for row in table(scored / "out").to_pylist()}
+    exact, near, gone = rows["011.jpg"], rows["012.jpg"], rows["013.jpg"]
+    (tmp_path / "block.txt").write_text(f"{exact['sha256']}  # exact\n{near['phash'] ^ 5:016x}\n")
+    (tmp_path / "out.txt").write_text(gone["file"] + "\n")
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "x.jpg").write_bytes(encoded(noise_image(14), quality=40))
+    score(
+        [scored / "images" / "below"], tmp_path / "out", stages(),
+        block=[tmp_path / "block.txt"], opt_out=[tmp_path / "out.txt"], evaluation=[tmp_path / "evaluation"],
+    )  # fmt: skip
+    found = {Path(row["file"]).name: row for row in table(tmp_path / "out").to_pylist()}
+    assert [found[name]["status"] for name in ("011.jpg", "012.jpg", "013.jpg")] == ["blocked", "blocked", "opted_out"]
+    assert all(found[name]["mean"] is None for name in ("011.jpg", "012.jpg", "013.jpg"))
+    assert found["014.jpg"]["evaluation_distance"] <= 4 < found["015.jpg"]["evaluation_distance"]
+
+
+def test_selecting(scored: Path, tmp_path: Path) -> None:
+    rows = table(scored / "out").to_pylist()
+    summary = select(scored / "out", tmp_path / "a", "mean > 120 and not exact_copy and height < 60")
+    kept = pq.read_table(tmp_path / "a" / "selection.parquet").to_pylist()
+    good = [r for r in rows if r["mean"] is not None and r["mean"] > 120 and not r["exact_copy"] and r["height"] < 60]
+    assert kept == good and summary.kept == len(good) and summary.rows == 74
+    bright = sum(r["mean"] is not None and r["mean"] > 120 for r in rows)
+    assert summary.steps[0]["left"] == bright
+    assert summary.steps[-1]["left"] == summary.kept
+    alone = [r for r in rows if r["mean"] is not None and r["mean"] <= 120 and not r["exact_copy"] and r["height"] < 60]
+    assert summary.steps[0]["dropped_by_it_alone"] == len(alone)
+    select(tmp_path / "a", tmp_path / "b", "mean > 130")
+    record = json.loads((tmp_path / "b" / "selection.json").read_text())
+    assert [step["where"] for step in record["selections"]] == [
+        "mean > 120 and not exact_copy and height < 60",
+        "mean > 130",
+    ]
+
+
+def test_a_preset_warns_where_the_detector_is_not_calibrated() -> None:
+    with pytest.warns(UserWarning, match="not calibrated"):
+        condition = preset_condition("humans-300m", {"stages": {"person": "SomeDetector 1"}})
+    assert "person_score > 0.9 and person_min_side > 300" in condition
+
+
+def frames(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def packed(scored: Path) -> Path:
+    """The images of `scored` in shards of 30."""
+    select(scored / "out", scored / "selected", "status == 'ok' and not exact_copy")
+    fates = pack(scored / "selected", scored / "shards", Packing(shard_size=30))
+    assert fates == {"packed": 71}
+    return scored / "shards"
+
+
+def test_shards_are_shuffled_and_the_same_each_time(scored: Path, packed: Path, tmp_path: Path) -> None:
+    shards = sorted(packed.glob("*.tar"))
+    assert [len(frames(shard)) for shard in shards] == [60, 60, 22]
+    sources = [json.loads(data)["source"] for shard in shards for name, data in frames(shard).items() if "json" in name]
+    assert len(set(sources)) == 71 and sources != sorted(sources)
+    pack(scored / "selected", tmp_path / "again", Packing(shard_size=30), workers=1)
+    assert [shard.read_bytes() for shard in sorted((tmp_path / "again").glob("*.tar"))] == [
+        s.read_bytes() for s in shards
+    ]
+    with pytest.raises(PackError, match="another selection, packing or lists"):
+        pack(scored / "selected", tmp_path / "again", Packing(shard_size=20))
+
+
+def test_shards_are_read_by_webdataset(packed: Path) -> None:
+    wds = pytest.importorskip("webdataset")
+    samples = list(
+        wds.WebDataset([str(path) for path in sorted(packed.glob("*.tar"))], shardshuffle=False).decode("rgb8")
+    )
+    assert len(samples) == 71
+    assert all(sample["jpg"].shape == (sample["json"]["height"], sample["json"]["width"], 3) for sample in samples)
+
+
+def test_pretraining_reads_the_shards(packed: Path) -> None:
+    images = ImageCollection(packed)
+    assert len(images) == 71
+    heights = sorted(images[index].image.shape[0] for index in range(len(images)))
+    assert heights == [48] * 70 + [96]
+
+
+def test_the_card_counts(packed: Path) -> None:
+    card = (packed / "README.md").read_text()
+    assert "| inputs | 74 |" in card and "| of these: unreadable | 2 |" in card and "| packed | 71 |" in card
+    assert "`file`, version 1" in card
+    assert json.loads((packed / "manifest.json").read_text())["shards"] == ["000000.tar", "000001.tar", "000002.tar"]
+
+
+def test_exif_is_gone_and_rotation_applied(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = Image.fromarray(noise_image(0, 40, 80))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x013B] = 6, "somebody"
+    (tmp_path / "images").mkdir()
+    image.save(tmp_path / "images" / "x.jpg", exif=exif, comment=b"secret comment")
+    (tmp_path / "images" / "y.jpg").write_bytes(encoded(noise_image(1)))
+    score([tmp_path / "images"], tmp_path / "out", stages())
+    (tmp_path / "images" / "y.jpg").write_bytes(encoded(noise_image(2)))  # not what was scored
+    fates = pack(tmp_path / "out", tmp_path / "shards", Packing(side=60))
+    assert fates == {"packed": 1, "unreadable": 1}
+    assert "has changed" in (tmp_path / "shards" / "plan" / "000000.json").read_text()
+    (data,) = (data for name, data in frames(tmp_path / "shards" / "000000.tar").items() if name.endswith("jpg"))
+    assert b"Exif" not in data and b"somebody" not in data and b"secret" not in data
+    assert read_image(data).shape == (60, 30, 3)
+
+
+def test_removing(scored: Path, packed: Path, tmp_path: Path) -> None:
+    pack(scored / "selected", tmp_path / "shards", Packing(shard_size=30))
+    rows = {Path(row["file"]).name: row for row in table(scored / "out").to_pylist()}
+    (tmp_path / "block.txt").write_text(f"{rows['020.jpg']['sha256'].upper()}\n{rows['021.jpg']['phash']:016x}\n")
+    (tmp_path / "out.txt").write_text(f"{rows['022.jpg']['file']}\n")
+    removed = remove(tmp_path / "shards", (tmp_path / "block.txt",), (tmp_path / "out.txt",))
+    assert sorted(key[:16] for key in removed) == sorted(rows[f"02{i}.jpg"]["sha256"][:16] for i in range(3))
+    before = {name: data for shard in sorted(packed.glob("*.tar")) for name, data in frames(shard).items()}
+    after = {
+        name: data for shard in sorted((tmp_path / "shards").glob("*.tar")) for name, data in frames(shard).items()
+    }
+    assert after == {name: data for name, data in before.items() if name.partition(".")[0] not in removed}
+    fates = json.loads((tmp_path / "shards" / "manifest.json").read_text())["fates"]
+    assert fates == {"packed": 68, "removed": 3}
+    assert remove(tmp_path / "shards", (tmp_path / "block.txt",)) == []
+
+
+def test_the_report_shows_both_sides_and_no_foreign_html(scored: Path, tmp_path: Path) -> None:
+    page = report(scored / "out", tmp_path / "r.html", "mean > 120 and status == 'ok'", examples=3).read_text()
+    kept = table(scored / "out").filter(__import__("pyarrow.compute").compute.field("mean") > 120).num_rows
+    assert f"keeps {kept}, drops {74 - kept}" in page
+    assert page.count('<figure class="kept">') == 9 and page.count('<figure class="dropped">') == 8
+    assert page.count("data:image/jpeg;base64,") == 15  # two of the dropped cannot be read
+    assert "mean &gt; 120" in page and "<svg" in page
+
+
+def test_a_source_is_opened_where_the_row_says(scored: Path) -> None:
+    from opensapiens.curation.manifest import item_of_row
+
+    row = table(scored / "out").to_pylist()[0]
+    assert read_item(item_of_row(row)) == Path(row["file"]).read_bytes()

@@ -1,0 +1,79 @@
+"""Images are found and read wherever they are."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from opensapiens.curation.sources import SourceError, find_items, read_item
+from opensapiens.data.reading import ImageError
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def test_a_folder_is_searched_in_order(tmp_path: Path) -> None:
+    for name in ("b/2.jpg", "a.png", "b/1.JPEG", "notes.md", ".hidden.jpg", ".trash/x.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    items = list(find_items([tmp_path]))
+    assert [item.source.removeprefix(f"{tmp_path}/") for item in items] == ["a.png", "b/1.JPEG", "b/2.jpg"]
+    assert [read_item(item) for item in items] == [b"a.png", b"b/1.JPEG", b"b/2.jpg"]
+
+
+def test_images_in_a_tar_come_with_their_facts(tmp_path: Path) -> None:
+    facts = json.dumps({"url": "https://example.org/x", "license": "CC0"}).encode()
+    members = {"01.jpg": b"one", "01.json": facts, "02.parts.png": b"label", "02.jpg": b"two", "02.json": b"{broken"}
+    write_tar(tmp_path / "s.tar", members)
+    items = list(find_items([tmp_path]))
+    assert [(item.member, item.url, item.licence) for item in items] == [
+        ("01.jpg", "https://example.org/x", "CC0"),
+        ("02.jpg", "", ""),
+    ]
+    assert [read_item(item) for item in items] == [b"one", b"two"]
+    assert items[0].source == f"{tmp_path}/s.tar::01.jpg"
+
+
+def test_parquet_with_bytes_or_paths(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    rows = [{"image": {"bytes": bytes([i]), "path": None}, "licence": f"l{i}"} for i in range(5)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "bytes.parquet", row_group_size=2)
+    items = list(find_items([tmp_path / "bytes.parquet"]))
+    assert [read_item(item) for item in items] == [bytes([i]) for i in range(5)]
+    assert [item.licence for item in items] == ["l0", "l1", "l2", "l3", "l4"]
+    (tmp_path / "x.jpg").write_bytes(b"x")
+    pq.write_table(pa.table({"path": ["x.jpg"], "url": ["u"]}), tmp_path / "paths.parquet")
+    (item,) = find_items([tmp_path / "paths.parquet"])
+    assert (read_item(item), item.url, item.member) == (b"x", "u", "")
+    pq.write_table(pa.table({"caption": ["x"]}), tmp_path / "none.parquet")
+    with pytest.raises(SourceError, match=r"no column with images .* it has caption"):
+        list(find_items([tmp_path / "none.parquet"]))
+
+
+def test_a_list_of_files(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(b"x")
+    (tmp_path / "list.txt").write_text("x.jpg\n\ngone.jpg\n")
+    there, gone = find_items([tmp_path / "list.txt"])
+    assert read_item(there) == b"x"
+    with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read"):
+        read_item(gone)
+
+
+def test_what_is_no_source_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.tar").write_bytes(b"no tar")
+    (tmp_path / "bad.parquet").write_bytes(b"no parquet")
+    for name, says in (("gone", "no such"), ("empty", "no image"), ("bad.tar", "tar"), ("bad.parquet", "Parquet")):
+        with pytest.raises(SourceError, match=says):
+            list(find_items([tmp_path / name]))

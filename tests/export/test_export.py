@@ -1,0 +1,184 @@
+"""Exported files answer as the network does, at every batch, size and choice of heads; wrong ones are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from opensapiens.checkpoints.model_description import ModelDescription
+from opensapiens.checkpoints.model_folder import build_model
+from opensapiens.export import export as export_module
+from opensapiens.export.cache import cached_conversion, fingerprint
+from opensapiens.export.export import export_network
+from opensapiens.export.formats import ENDINGS, ExportError, Format, open_session
+from opensapiens.inference.runtimes import ONNXRuntime, OpenVINORuntime
+from opensapiens.models.human_model import HumanModel
+from opensapiens.recipes.nano import describe
+
+SIZE = (64, 48)
+LIBRARIES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch": ()}
+
+
+@pytest.fixture(scope="module")
+def description() -> ModelDescription:
+    return describe(SIZE, 24, 2, 2, (8, 8), (8, 8))
+
+
+@pytest.fixture(scope="module")
+def network(description: ModelDescription) -> HumanModel:
+    torch.manual_seed(0)
+    network = build_model(description).eval()
+    for parameter in network.parameters():  # a fresh head answers with nothing but small numbers
+        torch.nn.init.normal_(parameter, std=0.2)
+    return network
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(3, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module", params=list(ENDINGS))
+def exported(
+    request: pytest.FixtureRequest,
+    network: HumanModel,
+    description: ModelDescription,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Path]:
+    """A file of each format that takes any size."""
+    file_format: Format = request.param
+    for library in LIBRARIES[file_format]:
+        pytest.importorskip(library)
+    yield export_network(network, description, file_format, tmp_path_factory.mktemp("exported"), any_size=True)
+
+
+def expected(network: HumanModel, images: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return network(images)
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert list(found) == list(wanted)
+    for head, maps in wanted.items():
+        torch.testing.assert_close(found[head], maps, rtol=1e-4, atol=1e-4)
+
+
+def test_any_batch_and_any_size(exported: Path, network: HumanModel) -> None:
+    session = open_session(exported, list(network.heads))
+    for shape in ((1, 3, 64, 48), (3, 3, 64, 48), (2, 3, 96, 32), (1, 3, 48, 80)):
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+        assert_same(session(images), expected(network, images))
+
+
+def test_the_report_says_how_exact_the_file_is(exported: Path, network: HumanModel) -> None:
+    report = json.loads(exported.with_suffix(".json").read_text())
+    assert report["passed"] and report["any_size"]
+    assert report["input"]["shape"] == ["batch", 3, "height", "width"]
+    assert set(report["difference_from_pytorch"]) == set(network.heads) == set(report["heads"])
+    for head, figures in report["difference_from_pytorch"].items():
+        assert 0 <= figures["mean"] <= figures["max"], head
+        assert figures["relative"] < 1e-4, head
+    assert report["difference_from_pytorch"]["segmentation"]["same_argmax"] > 0.999
+    assert report["preprocessing"]["mean"] == pytest.approx([123.675, 116.28, 103.53])
+
+
+def test_a_file_that_answers_differently_is_refused(
+    network: HumanModel, description: ModelDescription, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doubled(path: Path, heads: list[str]) -> object:
+        session = open_session(path, heads)
+        return lambda images: {head: 2 * maps for head, maps in session(images).items()}
+
+    monkeypatch.setattr(export_module, "open_session", doubled)
+    with pytest.raises(ExportError, match="answers differently"):
+        export_network(network, description, "torch", tmp_path)
+    report = json.loads((tmp_path / f"{description.name}.json").read_text())
+    assert not report["passed"]
+    assert report["difference_from_pytorch"]["depth"]["relative"] == pytest.approx(1, rel=1e-3)
+
+
+def test_not_a_number_is_a_difference(
+    network: HumanModel, description: ModelDescription, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        export_module,
+        "open_session",
+        lambda path, heads: lambda images: {h: m * torch.nan for h, m in expected(network, images).items()},
+    )
+    with pytest.raises(ExportError):
+        export_network(network, description, "torch", tmp_path)
+
+
+def test_a_class_token_and_patch_padding_survive(tmp_path: Path) -> None:
+    plain = describe(SIZE, 24, 2, 2, (8,), (8,))
+    description = replace(plain, vit=replace(plain.vit, class_token=True, patch_padding=2))
+    network = build_model(description).eval()
+    path = export_network(network, description, "torch", tmp_path, any_size=True)
+    images = torch.randn(2, 3, 96, 64)
+    assert_same(open_session(path, list(network.heads))(images), expected(network, images))
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnx"])
+def test_a_runtime_gives_the_heads_asked_for(
+    name: Format, network: HumanModel, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in LIBRARIES[name]:
+        pytest.importorskip(library)
+    monkeypatch.setenv("OPENSAPIENS_CACHE", str(tmp_path))
+    path = cached_conversion(network, SIZE, name)
+    runtime = {"openvino": OpenVINORuntime, "onnx": ONNXRuntime}[name](path, list(network.heads))
+    wanted = expected(network, images)
+    first = runtime(images)
+    assert_same(first, wanted)
+    one = runtime(images.flip(-1), ["depth"])
+    assert list(one) == ["depth"]
+    torch.testing.assert_close(one["depth"], expected(network, images.flip(-1))["depth"], rtol=1e-4, atol=1e-4)
+    runtime(images.flip(-1))
+    assert_same(first, wanted)  # later calls do not write into what earlier ones returned
+
+
+def test_a_conversion_is_made_once(network: HumanModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENSAPIENS_CACHE", str(tmp_path))
+    path = cached_conversion(network, SIZE, "torch")
+    written = path.stat().st_mtime_ns
+    assert cached_conversion(network, SIZE, "torch") == path
+    assert path.stat().st_mtime_ns == written
+    assert [folder.name for folder in tmp_path.iterdir()] == [path.parent.name], "no half-made folder stays"
+
+
+def test_what_changes_the_answer_changes_the_conversion(network: HumanModel, description: ModelDescription) -> None:
+    prints = {fingerprint(network, SIZE, "torch"), fingerprint(network, (96, 48), "torch")}
+    with torch.no_grad():
+        other = build_model(description)
+        other.load_state_dict(network.state_dict())
+        assert fingerprint(other, SIZE, "torch") in prints
+        other.heads["depth"].output.weight[0, 0] += 1e-3
+    prints.add(fingerprint(other, SIZE, "torch"))
+    assert len(prints) == 3
+
+
+def test_openvino_reports_nothing_home() -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "from opensapiens.export.formats import installed; installed('openvino');"
+        "from openvino.tools.ovc import telemetry; print(type(telemetry).__module__)"
+    )
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_the_portrait_is_in_the_package() -> None:
+    from opensapiens.data.reading import read_image
+
+    assert read_image(export_module.portrait()).shape == (375, 320, 3)
+    assert np.ptp(read_image(export_module.portrait())) > 200

@@ -1,0 +1,156 @@
+"""The planner counts what PyTorch counts and keeps what PyTorch keeps, and its figures hang together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from opensapiens.cli.main import main
+from opensapiens.models.cost import block_activation_bytes, head_activation_bytes, masked_autoencoder_flops
+from opensapiens.models.masked_autoencoder import MaskedAutoencoder
+from opensapiens.models.upsampling_head import UpsamplingHead
+from opensapiens.models.vit import Block, ViTConfig
+from opensapiens.training.plan import CONTEXT, GPUS, DoesNotFit, Setup, plan
+
+PAPER = Setup(job="pretrain", size="2b", gpus=1024, gpu="a100")
+IMAGES = 1.2e12 / 4096
+
+
+def kept_bytes(module: nn.Module, given: Tensor, half: bool) -> int:
+    """Bytes that a forward pass keeps for the backward pass, the module's parameters apart; each storage once."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    seen: dict[int, tuple[int, Tensor]] = {}  # with the tensors: an address must not be used again meanwhile
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own and tensor.shape[-2:] not in weights:
+            seen[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    # Autocast makes copies of the weights, which are counted with the weights.
+    weights = {
+        shape for parameter in module.parameters() for shape in (parameter.shape[-2:], parameter.shape[-2:][::-1])
+    }
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16, enabled=half):
+        module(given.requires_grad_())
+    return sum(size for size, _ in seen.values())
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+def test_a_block_keeps_what_is_counted(half: bool) -> None:
+    config = ViTConfig((32, 32), 64, 1, 4)
+    found = kept_bytes(Block(64, 4, 4), torch.randn(3, 50, 64), half)
+    assert found == pytest.approx(block_activation_bytes(config, 3 * 50, half), rel=0.03)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+def test_a_head_keeps_what_is_counted(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a GPU autocast runs this norm in float32, on a CPU it does not.
+    norm = torch.nn.functional.group_norm
+    monkeypatch.setattr(
+        torch.nn.functional, "group_norm", lambda maps, *args, **rest: norm(maps.float(), *args, **rest)
+    )
+    head = UpsamplingHead(24, 5, (16, 12), (20,))
+    found = kept_bytes(head, torch.randn(2, 24, 6, 8), half)
+    assert found == pytest.approx(2 * head_activation_bytes(head, (6, 8), half), rel=0.03)
+
+
+def test_masked_pretraining_flops_are_what_torch_counts() -> None:
+    config = ViTConfig((64, 64), 32, 3, 4, class_token=True)
+    model = MaskedAutoencoder(config, decoder_dim=24, decoder_layers=2, decoder_heads=2).eval()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, 64, 64))
+    # The encoder embeds all patches and then drops most of them, which the count has too.
+    assert masked_autoencoder_flops(config, ViTConfig((64, 64), 24, 2, 2), 0.75) == counter.get_total_flops()
+
+
+def test_the_papers_run_by_count() -> None:
+    made = plan(PAPER)
+    assert made.flops == pytest.approx(1.57e13, rel=0.01)
+    assert made.parameters == 2_126_046_720 + 26_598_144
+    by_hand = IMAGES * made.flops / (1024 * 312e12 * 0.40) / 86400
+    assert made.days(IMAGES) == pytest.approx(by_hand) == pytest.approx(0.417, rel=0.01)
+    assert made.efficiency_for(IMAGES, made.days(IMAGES)) == pytest.approx(0.40)
+    assert made.efficiency_for(IMAGES, 18) == pytest.approx(0.0093, rel=0.02)
+    assert made.tokens_per_second == pytest.approx(1.2e12 / (made.days(IMAGES) * 86400))
+    assert made.cost(IMAGES, price=2.0) == pytest.approx(made.days(IMAGES) * 24 * 1024 * 2)
+
+
+def test_weights_gradients_and_moments_are_sixteen_bytes_a_parameter() -> None:
+    alone = plan(replace(PAPER, size="0.3b", gpus=1, precision="float32"))
+    kept = alone.weights_bytes + alone.optimizer_bytes + alone.gradient_bytes
+    assert kept == 16 * alone.parameters
+    assert alone.memory == kept + CONTEXT + alone.batch * alone.image_bytes
+    shared = plan(replace(PAPER, size="0.3b", gpus=8, precision="float32"))
+    assert shared.optimizer_bytes == alone.optimizer_bytes / 8
+    copied = plan(replace(PAPER, size="0.3b", gpus=8, precision="float32", parallel="ddp"))
+    assert copied.standing_bytes == alone.standing_bytes
+
+
+def test_the_largest_batch_fits_and_one_more_does_not() -> None:
+    made = plan(replace(PAPER, size="1b", gpus=8))
+    assert plan(replace(PAPER, size="1b", gpus=8, batch=made.batch)) == replace(
+        made, setup=replace(made.setup, batch=made.batch)
+    )
+    with pytest.raises(DoesNotFit, match=f"a batch of {made.batch}"):
+        plan(replace(PAPER, size="1b", gpus=8, batch=made.batch + 1))
+
+
+def test_what_does_not_fit_says_what_would_help() -> None:
+    with pytest.raises(DoesNotFit, match=r"40 before the first image\), and rtx4090 has 22 to use.*recompute, fsdp"):
+        plan(Setup("pretrain", "2b", "rtx4090", 8, parallel="ddp"))
+
+
+def test_computing_blocks_again_trades_time_for_memory() -> None:
+    plain = plan(Setup("pose", "1b", "a100", 8, batch=1))
+    again = plan(Setup("pose", "1b", "a100", 8, batch=1, recompute=True))
+    assert again.image_bytes < 0.6 * plain.image_bytes
+    assert again.computing_seconds == pytest.approx(plain.computing_seconds * 4 / 3)
+
+
+def test_a_slow_network_bounds_a_small_batch() -> None:
+    near = plan(Setup("pose", "0.3b", "l40s", 8, batch=1, parallel="ddp"))
+    far = plan(Setup("pose", "0.3b", "l40s", 16, batch=1, parallel="ddp"))
+    assert far.communication_seconds > near.communication_seconds
+    assert far.seconds == max(far.computing_seconds, far.communication_seconds)
+
+
+@pytest.mark.parametrize("job", ["pose", "segmentation", "depth", "normals"])
+def test_every_task_can_be_planned_on_one_gpu(job: str) -> None:
+    made = plan(Setup(job, "0.3b", "a100", 1))  # type: ignore[arg-type]
+    assert made.batch >= 1 and made.communication_seconds == 0
+    assert made.memory <= 0.92 * GPUS["a100"].memory
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"gpu": "a1000"}, "there are a100"),
+        ({"efficiency": 40.0}, "share"),
+        ({"mask_ratio": 1.0}, "between 0 and 1"),
+        ({"gpus": 0}, "at least one"),
+        ({"image_size": (1000, 768)}, "patches of 16"),
+    ],
+)
+def test_nonsense_is_refused(changed: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(PAPER, **changed)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plan.json"
+    assert main(["plan", "--size", "2b", "--gpus", "1024", "--gpu", "a100", "--json", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "18 days" in printed and "0.9%" in printed
+    figures = json.loads(path.read_text())
+    assert figures["days"] == pytest.approx(plan(PAPER).days(IMAGES))
+    assert figures["images per GPU"] == plan(PAPER).batch
+    assert main(["plan", "--gpu", "abacus"]) == 2
