@@ -7,7 +7,7 @@
 
 BIN := .venv/bin
 STAMP := .venv/installed
-EXTRAS := train,eval,detect,video,synthetic,exr,curate
+EXTRAS := train,eval,detect,video,synthetic,exr,curate,export
 
 help:
 	@sed -n '1,3s/^# //p' Makefile

@@ -20,7 +20,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         return good, [f"{path}: cannot be read" for path in paths if path not in good]
 
     monkeypatch.setattr(synthesize_module, "synthesize", lambda *arguments: made.append(arguments))
-    monkeypatch.setattr(synthesize_module, "usable_scans", usable)
+    monkeypatch.setattr(synthesize_module, "usable_files", usable)
     return made
 
 

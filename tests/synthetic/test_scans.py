@@ -15,6 +15,7 @@ from opensapiens.synthetic import scan_files
 from opensapiens.synthetic.scan_files import ScanError, find_scans, read_scan
 from opensapiens.synthetic.scan_studio import ScanStudio
 from opensapiens.synthetic.style import Style
+from opensapiens.synthetic.synthesize import _problem_of as problem_of
 
 STYLE = Style(size=(128, 96), framing=(1.0, 0.0, 0.0, 0.0), height=(0.6, 0.8), off_center=0.0, occluders=0.0)
 
@@ -164,3 +165,11 @@ def test_a_seam_of_the_texture_does_not_show_in_the_normals(folder: Path) -> Non
         np.minimum.at(low, place.ravel(), piece.normals[:, axis])
         np.maximum.at(high, place.ravel(), piece.normals[:, axis])
         assert (high - low).max() < 1e-4
+
+
+def test_what_cannot_be_read_is_told_apart_before_rendering(folder: Path) -> None:
+    (folder / "bad.glb").write_bytes(b"glTF")
+    (folder / "bad.hdr").write_bytes(b"#?RADIANCE")
+    assert problem_of(folder / "a.glb") is None
+    for name in ("bad.glb", "bad.hdr"):
+        assert name in (problem_of(folder / name) or "")

@@ -69,22 +69,23 @@ def _make(
     backgrounds: Path | None,
     parameters: bool,
 ) -> list[str]:
-    """Writes the shards; returns the scans that could not be used."""
+    """Writes the shards; returns what is wrong with the scans and panoramas that could not be used."""
     from opensapiens.data.images import ImageCollection
     from opensapiens.synthetic.environment import Surroundings, find_panoramas
     from opensapiens.synthetic.scan_files import find_scans
     from opensapiens.synthetic.style import Style
     from opensapiens.synthetic.synthesize import synthesize as make
-    from opensapiens.synthetic.synthesize import usable_scans
+    from opensapiens.synthetic.synthesize import usable_files
 
     if min(size) < 16 or max(size) > 8192:
         raise ValueError(f"frames of {size[0]}x{size[1]} pixels: 16 to 8192 can be rendered")
-    paths, failures = usable_scans(find_scans(scans), workers) if scans else ([], [])
-    if scans and not paths:
-        raise ValueError("none of the scans can be read:\n" + "\n".join(failures))
+    paths, bad_scans = usable_files(find_scans(scans), workers) if scans else ([], [])
+    panoramas, bad_panoramas = usable_files(find_panoramas(environment), workers) if environment else ([], [])
+    for folder, usable, bad in ((scans, paths, bad_scans), (environment, panoramas, bad_panoramas)):
+        if folder and not usable:
+            raise ValueError(f"none of the files of {folder} can be read:\n" + "\n".join(bad))
     surroundings = None
     if environment or backgrounds:
-        panoramas = find_panoramas(environment) if environment else ()
-        surroundings = Surroundings(panoramas, ImageCollection(backgrounds) if backgrounds else None)
+        surroundings = Surroundings(tuple(panoramas), ImageCollection(backgrounds) if backgrounds else None)
     make(count, out, seed, workers, Style(size=size), surroundings, paths, parameters)
-    return failures
+    return bad_scans + bad_panoramas

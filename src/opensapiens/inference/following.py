@@ -13,7 +13,7 @@ from opensapiens.inference.pipeline import Frame
 
 SAME_PERSON = 0.3  # intersection over union from which two boxes are taken for one person on the move
 THUMBNAIL = (32, 18)  # width and height at which frames are compared
-CUT = 45.0  # mean difference of thumbnails, of 255, from which a frame is the first of another scene
+CUT = 30.0  # mean difference of thumbnails, of 255, from which a frame begins another scene
 
 
 class CutFinder:

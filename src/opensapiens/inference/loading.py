@@ -102,6 +102,7 @@ def _read(
 
 
 def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """A type by its name; None is float32. Raises LoadError for another name."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype is not None and dtype not in DTYPES:

@@ -49,7 +49,7 @@ def _noise(rng: np.random.Generator, size: tuple[int, int], roughness: float, ch
     cells = 2
     while cells < max(size):
         coarse = rng.random((cells, max(2, round(cells * size[1] / size[0])), channels), np.float32)
-        octave = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC).reshape(*size, channels)
+        octave: np.ndarray = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC).reshape(*size, channels)
         octave *= np.float32(cells ** (-roughness))
         total += octave
         cells *= 2

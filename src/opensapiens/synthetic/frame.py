@@ -84,11 +84,12 @@ def _develop(
         return cv2.pow(np.minimum(shown / (1 + shoulder * shown), 1), 1 / 2.2)
 
     shown = show(color)
+    behind: np.ndarray
     if backdrop is None:
         behind = draw_backdrop(rng, size)
     else:
         behind = show(backdrop.picture) if backdrop.linear else backdrop.picture
-    picture = shown * cover + behind * (1 - cover)
+    picture: np.ndarray = shown * cover + behind * (1 - cover)
     if rng.random() < 0.4:
         picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.9) * size[0] / 320)
     if rng.random() < 0.4:

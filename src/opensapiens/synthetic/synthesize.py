@@ -94,12 +94,12 @@ def _check_identity(out: Path, identity: dict[str, Any]) -> None:
     path.write_text(json.dumps(identity, indent=1))
 
 
-def usable_scans(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], list[str]]:
-    """The scans that can be read, and a message for each of those that cannot. Reads them all once."""
+def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], list[str]]:
+    """The scans or panoramas that can be read, and a message for each of those that cannot. Reads them all once."""
     good, bad = [], []
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         problems = pool.imap(_problem_of, paths)
-        for path, problem in zip(paths, tqdm(problems, "checking scans", len(paths), unit="scan"), strict=True):
+        for path, problem in zip(paths, tqdm(problems, "checking", len(paths), unit="file"), strict=True):
             if problem is None:
                 good.append(path)
             else:
@@ -108,11 +108,13 @@ def usable_scans(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], l
 
 
 def _problem_of(path: Path) -> str | None:
+    from opensapiens.data.reading import ImageError
+    from opensapiens.synthetic.environment import read_panorama
     from opensapiens.synthetic.scan_files import ScanError, read_scan
 
     try:
-        read_scan(path)
-    except ScanError as error:
+        read_panorama(path) if path.suffix.lower() == ".hdr" else read_scan(path)
+    except (ImageError, ScanError) as error:
         return str(error)
     return None
 
