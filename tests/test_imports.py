@@ -194,7 +194,9 @@ def test_every_module_imports_without_extras() -> None:
     assert files >= KERNELS
     paths = [path.relative_to(PACKAGE.parent) for path in sorted(files - KERNELS) if path.name != "__main__.py"]
     modules = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
-    code = BLOCK_EXTRAS + """
+    code = (
+        BLOCK_EXTRAS
+        + """
 import importlib
 failed = []
 for name in sys.argv[1:]:
@@ -204,15 +206,19 @@ for name in sys.argv[1:]:
         failed.append(f"{name}: {error}")
 print("\\n".join(failed))
 """
+    )
     assert run_python(code, *modules).strip() == ""
 
 
 def test_the_core_alone_predicts() -> None:
-    code = BLOCK_EXTRAS + """
+    code = (
+        BLOCK_EXTRAS
+        + """
 import opensapiens
 result = opensapiens.load("nano", device="cpu")(sys.argv[1])
 print(len(result.persons), *result.parts.labels.shape)
 """
+    )
     persons, height, width = map(int, run_python(code, PHOTO).split())
     assert persons >= 1
     assert (height, width) == (600, 512)

@@ -31,7 +31,9 @@ def test_a_label_stride_keeps_every_nth_pixel() -> None:
 
 def test_parts_of_another_set_are_an_error() -> None:
     with pytest.raises(ValueError, match="lip_20"):
-        SegmentationTask(SAPIENS_28).prepare_targets([Sample(IMAGE, parts=IMAGE[..., 0], part_set=replace(SAPIENS_28, name="lip_20"))])
+        SegmentationTask(SAPIENS_28).prepare_targets(
+            [Sample(IMAGE, parts=IMAGE[..., 0], part_set=replace(SAPIENS_28, name="lip_20"))]
+        )
 
 
 def test_ignored_pixels_count_in_the_mean_and_class_weights_do_not() -> None:

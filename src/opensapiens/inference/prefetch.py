@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 WAKE_UP = 0.1  # seconds between looks at whether the consumer is still there
 
 
-def prefetch(items: Iterable[Item], ahead: int) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
     """The same items, computed by a thread that is at most `ahead` of them ahead of the consumer.
 
     What the thread raises is raised here, after the items before it. When the consumer stops early, so does the thread.

@@ -163,7 +163,11 @@ class _Recording:
             self._open_segment(frame)
         self._encode(frame.result)
         height, width = frame.result.image.shape[:2]
-        image = {"id": frame.number + 1, "file_name": f"{self.path.name}/{frame.number:06d}", "frame": frame.number}
+        image: dict[str, Any] = {
+            "id": frame.number + 1,
+            "file_name": f"{self.path.name}/{frame.number:06d}",
+            "frame": frame.number,
+        }
         image |= {"seconds": round(frame.seconds, 6), "width": width, "height": height}
         self.content["images"].append(image)
         for person in frame.result.persons:
