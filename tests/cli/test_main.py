@@ -44,14 +44,13 @@ def test_evaluate_says_what_is_wrong(tiny_model: Path, tmp_path: Path, capsys: p
     assert main(["evaluate", "hair", "--images", str(tmp_path)]) == 2
 
 
-def test_models_lists_what_can_be_named(
-    tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("opensapiens.inference.loading._embedded_folders", lambda: {"tiny": tiny_model})
+def test_models_lists_what_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
-    header, row = capsys.readouterr().out.splitlines()
+    header, *rows = capsys.readouterr().out.splitlines()
     assert header.split()[:3] == ["NAME", "TASKS", "PARAMETERS"]
-    assert row.split()[:2] == ["tiny", "pose,segmentation,depth,normals"] and "64x48" in row
+    assert rows[0].split()[:2] == ["nano", "pose,segmentation,depth,normals"] and rows[0].endswith("yes")
+    published = {row.split()[0]: row for row in rows if row.startswith("sapiens-")}
+    assert len(published) == 28 and "1024x768" in published["sapiens-1b-pose308"]
 
 
 def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

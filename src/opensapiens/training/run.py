@@ -38,7 +38,7 @@ class OptimizerSettings:
     weight_decay: float = 0.1
     layer_decay: float = 1.0  # the learning rate of each block is this times that of the block above it
     clip_norm: float = 1.0
-    muon: bool = False  # matrices of the blocks and heads by Muon: about half the steps for small models from scratch
+    muon: bool = False  # the matrices of blocks and heads by Muon, the rest by AdamW; not in the published code
 
 
 @dataclass(frozen=True)
