@@ -31,10 +31,10 @@ demo: $(STAMP)
 	$(BIN)/opensapiens predict examples/photos --output demo
 	@echo && echo "written:" && find demo -type f | sort
 
+# In three processes: with the native runtimes of Warp, Ray and OpenVINO in one, the suite crashed in the renderer once.
 test: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	# Apart, since the native runtimes of Warp, Ray and OpenVINO in one process have crashed.
 	$(BIN)/python -m pytest tests/synthetic
 	$(BIN)/python -m pytest tests/curation
 	$(BIN)/python -m pytest --ignore=tests/synthetic --ignore=tests/curation
