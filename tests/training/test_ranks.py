@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from opensapiens.recipes.nano import nano_smoke
 from opensapiens.recipes.pretrain import pretrain
@@ -24,6 +26,15 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 MEASURED = ("images_per_second", "tokens_per_second", "mfu", "waiting_for_data", "memory_gb")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Here as in the processes that are started: with more threads, sums are taken in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def load_script() -> ModuleType:

@@ -59,7 +59,8 @@ class ScheduleSettings:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run. Two equal runs on one machine give the same weights, whether or not they were interrupted.
+    """One training run. Two equal runs on one machine, with as many threads, give the same weights, interrupted
+    or not.
 
     `tasks` makes the tasks for an input size and a label stride. `stages` are (until_step, (height, width)) in rising
     order; after the last one, crops have the size of the model's preprocessing. The weights start at random, or from
