@@ -52,13 +52,13 @@ def normals(
         input_size,
         pretrained,
         PUBLISHED_NORMALS if framing == "scene" else PUBLISHED_POSE,
-        backgrounds_from(backgrounds, BACKGROUND_CHANCE),
-        schedule,
-        epochs,
-        steps,
-        batch_size,
-        workers,
-        seed,
+        backgrounds=backgrounds_from(backgrounds, BACKGROUND_CHANCE),
+        schedule=schedule,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
     )
 
 
