@@ -4,9 +4,11 @@
     python benchmarks/claims.py --folder /tmp/claims --toy      # that everything runs, in minutes; says nothing
 
 Frames of synthetic people are made, and the same frames with composed objects where the people were, of equal area.
-Small backbones are pretrained on either; then pose and body parts are fine-tuned from them and from random weights,
-on 1, 10 and 100 % of the labels, with the same steps, batches and rate. Every run leaves a result.json in its folder
-and is not run again. At the end `claims.md` holds the table: means over the seeds, and their spread.
+Small backbones are pretrained on either; then body parts (`--plan.tasks pose segmentation`: points too) are fine-tuned
+from them and from random weights, on 1, 10 and 100 % of the labels, with the same steps, batches and rate. Backbones
+after the first of `--plan.sizes` show what more parameters do: with all labels, from people and at random.
+Every run leaves a result.json in its folder and is not run again. At the end `claims.md` holds the table: means over
+the seeds, and their spread.
 
 What this shows: whether masked pretraining on people helps small models on people of the same making. It does not show
 what pretraining on photos does, nor how any of it grows to a billion parameters.
@@ -18,18 +20,21 @@ import json
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
 from opensapiens.recipes.claims import claims_finetuning, claims_pretraining
 from opensapiens.recipes.objects_for_people import only_images, replace_people
+from opensapiens.recipes.sizes import SizeName
 from opensapiens.recipes.synthetic_people import training_people
 from opensapiens.synthetic.style import Style
 from opensapiens.synthetic.synthesize import synthesize
 from opensapiens.training.loop import train
 
+TaskName = Literal["pose", "segmentation"]
 STARTS = ("random", "objects", "people")
 FIGURES = {"pose": "pose/oks", "segmentation": "segmentation/mIoU"}
 VALIDATION_SEED = 2_000_003
@@ -37,28 +42,35 @@ VALIDATION_SEED = 2_000_003
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """How much is measured. The defaults are what two CPU cores can do; ten times the steps suit a GPU.
 
-    frames: int = 16_000  # 1.27 people each: about 20,000
-    validation_frames: int = 800
-    pretraining_steps: int = 20_000
-    finetuning_steps: int = 3_000
-    sizes: tuple[str, ...] = ("nano", "small")
+    Args:
+        frames: of people, 1.27 in each: 16,000 have about 20,000.
+        validation_frames: other people's, for the figures.
+        batch_size: None for the recipes' own.
+    """
+
+    frames: int = 16_000
+    validation_frames: int = 300
+    pretraining_steps: int = 500
+    finetuning_steps: int = 100
+    tasks: tuple[TaskName, ...] = ("segmentation",)
+    sizes: tuple[SizeName, ...] = ("tiny", "nano")
     labels: tuple[float, ...] = (0.01, 0.1, 1.0)
     seeds: tuple[int, ...] = (0, 1, 2)
     input_size: tuple[int, int] = (192, 144)
-    batch_size: int | None = None  # None: the recipes'
+    batch_size: int | None = None
 
 
-TOY = Plan(8, 4, 2, 2, ("toy",), (0.5, 1.0), (0, 1), (64, 48), 2)
+TOY = Plan(8, 4, 2, 2, ("pose", "segmentation"), ("toy",), (0.5, 1.0), (0, 1), (64, 48), 2)
 
 
 @dataclass(frozen=True)
 class Cell:
     """One fine-tuning run."""
 
-    task: str
-    size: str
+    task: TaskName
+    size: SizeName
     start: str
     labels: float
     seed: int
@@ -71,13 +83,16 @@ class Cell:
 
 def cells(plan: Plan) -> Iterator[Cell]:
     """All fine-tuning runs, a whole seed before the next."""
-    for seed, size, labels, task, start in product(plan.seeds, plan.sizes, plan.labels, FIGURES, STARTS):
-        yield Cell(task, size, start, labels, seed)
+    for seed, size in product(plan.seeds, plan.sizes):
+        first = size == plan.sizes[0]
+        labels, starts = (plan.labels, STARTS) if first else ((max(plan.labels),), ("random", "people"))
+        for share, task, start in product(labels, plan.tasks, starts):
+            yield Cell(task, size, start, share, seed)
 
 
 def make_data(folder: Path, plan: Plan, workers: int) -> None:
     """Frames of people, the same as images alone, the same with objects, and other people to judge on."""
-    training_people(folder / "people", plan.frames, seed=11, workers=workers)
+    training_people(folder / "people", plan.frames, workers=workers)
     synthesize(plan.validation_frames, folder / "validation", VALIDATION_SEED, workers, Style())
     only_images(folder / "people", folder / "frames" / "people")
     replace_people(folder / "people", folder / "frames" / "objects")
@@ -116,62 +131,66 @@ def measure(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) -> 
 def table(plan: Plan, found: dict[Cell, float]) -> str:
     """Markdown: mean and spread over the seeds, then what became of each claim."""
     rows = ["| task | model | labels | random | objects | people |", "|---|---|---|---|---|---|"]
-    for task, size, labels in product(FIGURES, plan.sizes, plan.labels):
-        figures = [_spread([found[Cell(task, size, start, labels, seed)] for seed in plan.seeds]) for start in STARTS]
+    for task, size, labels in dict.fromkeys((cell.task, cell.size, cell.labels) for cell in found):
+        runs = [[Cell(task, size, start, labels, seed) for seed in plan.seeds] for start in STARTS]
+        figures = [_spread([found[cell] for cell in cells if cell in found]) for cells in runs]
         rows.append(f"| {task} | {size} | {100 * labels:g} % | " + " | ".join(figures) + " |")
     return "\n".join([*rows, "", *verdicts(plan, found)]) + "\n"
 
 
 def verdicts(plan: Plan, found: dict[Cell, float]) -> list[str]:
-    """Each claim, and in how many of its comparisons (of seed means, or of one seed each) it held."""
-
-    def mean(task: str, size: str, start: str, labels: float) -> float:
-        return statistics.mean(found[Cell(task, size, start, labels, seed)] for seed in plan.seeds)
+    """Each claim, and in how many of its comparisons of two runs of the same seed it held."""
 
     def held(claim: str, outcomes: list[bool]) -> str:
         return f"- {claim}: in {sum(outcomes)} of {len(outcomes)} comparisons."
 
-    grid = list(product(FIGURES, plan.sizes, plan.labels))
+    def gain(task: TaskName, labels: float, seed: int) -> float:
+        pretrained, random = (Cell(task, plan.sizes[0], start, labels, seed) for start in ("people", "random"))
+        return found[pretrained] - found[random]
+
     few, many = min(plan.labels), max(plan.labels)
-    gain = {(t, s, n): mean(t, s, "people", n) - mean(t, s, "random", n) for t, s, n in grid}
     lines = [
         held(f"pretraining on people beats {other}", [
-            found[Cell(task, size, "people", labels, seed)] > found[Cell(task, size, other, labels, seed)]
-            for (task, size, labels), seed in product(grid, plan.seeds)
+            found[cell] > found[opponent]
+            for cell in found
+            if cell.start == "people" and (opponent := replace(cell, start=other)) in found
         ])
         for other in ("random", "objects")
     ]  # fmt: skip
     lines.append(
         held(
             f"the gain over random is larger with {100 * few:g} % of the labels than with {100 * many:g} %",
-            [gain[t, s, few] > gain[t, s, many] for t, s in product(FIGURES, plan.sizes)],
+            [gain(task, few, seed) > gain(task, many, seed) for task, seed in product(plan.tasks, plan.seeds)],
         )
     )
-    if len(plan.sizes) > 1:
-        smaller, larger = plan.sizes[0], plan.sizes[-1]
+    for smaller, larger in pairwise(plan.sizes):
         outcomes = [
-            mean(t, larger, start, n) > mean(t, smaller, start, n)
-            for t, n, start in product(FIGURES, plan.labels, STARTS)
+            found[cell] > found[opponent]
+            for cell in found
+            if cell.size == larger and (opponent := replace(cell, size=smaller)) in found
         ]
         lines.append(held(f"{larger} does better than {smaller}", outcomes))
     return lines
 
 
 def _spread(figures: list[float]) -> str:
+    if not figures:
+        return "–"
     spread = statistics.stdev(figures) if len(figures) > 1 else float("nan")
     return f"{statistics.mean(figures):.3f} ± {spread:.3f}"
 
 
-def main(folder: Path, toy: bool = False, device: str = "auto", workers: int = 2) -> None:
+def main(folder: Path, plan: Plan = Plan(), toy: bool = False, device: str = "auto", workers: int = 2) -> None:
     """Measure the paper's claims in miniature.
 
     Args:
         folder: for data, runs and the table; a second call goes on where the first stopped.
+        plan: how much is measured.
         toy: at toy size, to see that everything runs.
         device: "auto", "cpu", "cuda".
         workers: loader and renderer processes.
     """
-    plan = TOY if toy else Plan()
+    plan = TOY if toy else plan
     make_data(folder, plan, workers)
     found = {}
     for cell in cells(plan):

@@ -4,7 +4,7 @@ import torch
 
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.tasks.depth.loss import silog
-from opensapiens.tasks.pose.loss import location_divergence
+from opensapiens.tasks.pose.loss import location_cross_entropy
 from opensapiens.tasks.pose.targets import gaussian_heatmaps
 from opensapiens.tasks.pose.task import PoseTask
 
@@ -12,21 +12,21 @@ POINTS = torch.tensor([[[40.0, 50.0], [60.0, 80.0]]])
 TARGET = gaussian_heatmaps(POINTS, torch.ones(1, 2), (128, 96), (32, 24), 2.0)
 
 
-def test_location_divergence_pulls_up_the_right_pixel_of_an_empty_map() -> None:
+def test_location_cross_entropy_pulls_up_the_right_pixel_of_an_empty_map() -> None:
     maps = torch.zeros_like(TARGET, requires_grad=True)
-    location_divergence(maps, TARGET, torch.ones(1, 2)).sum().backward()
+    location_cross_entropy(maps, TARGET, torch.ones(1, 2)).sum().backward()
     assert maps.grad is not None
     assert torch.equal(maps.grad.flatten(2).argmin(2), TARGET.flatten(2).argmax(2))
 
 
-def test_location_divergence_is_least_for_the_right_place_and_nothing_without_weight() -> None:
+def test_location_cross_entropy_is_least_for_the_right_place_and_nothing_without_weight() -> None:
     weights = torch.ones(1, 2)
     right, empty, wrong = (
-        float(location_divergence(maps, TARGET, weights)) for maps in (TARGET, 0 * TARGET, TARGET.flip(-1))
+        float(location_cross_entropy(maps, TARGET, weights)) for maps in (TARGET, 0 * TARGET, TARGET.flip(-1))
     )
     assert 0 < right < empty < wrong
-    assert float(location_divergence(TARGET.flip(-1), TARGET, torch.zeros(1, 2))) == 0
-    assert float(location_divergence(TARGET, torch.zeros_like(TARGET), weights)) == 0
+    assert float(location_cross_entropy(TARGET.flip(-1), TARGET, torch.zeros(1, 2))) == 0
+    assert float(location_cross_entropy(TARGET, torch.zeros_like(TARGET), weights)) == 0
 
 
 def test_points_count_by_their_weight() -> None:

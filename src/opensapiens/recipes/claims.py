@@ -107,7 +107,7 @@ def claims_finetuning(
     if task == "pose":
         run = pose(data, output, keypoints="coco_17", **shared)
     else:
-        run = segmentation(data, output, framing="person", **shared)
+        run = replace(segmentation(data, output, framing="person", **shared), label_stride=2)
     decay = 1.0 if pretrained is None else run.optimizer.layer_decay
     optimizer = OptimizerSettings(FINETUNING_LR, weight_decay=run.optimizer.weight_decay, layer_decay=decay)
     return replace(run, data=Share(run.data, labels, seed), optimizer=optimizer, validation_steps=steps)

@@ -1,7 +1,6 @@
 """Heatmap losses of the published pose code, and one that finds peaks sooner; one number per sample."""
 
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, linalg
 
 SHARPNESS = 6.0
 
@@ -25,16 +24,15 @@ def hardest_keypoints_mse(prediction_BKhw: Tensor, target_BKhw: Tensor, weights_
     return error_BK.topk(hardest, dim=1, sorted=False).values.mean(dim=1)
 
 
-def location_divergence(prediction_BKhw: Tensor, target_BKhw: Tensor, weights_BK: Tensor) -> Tensor:
-    """(B,) mean over K of weight * KL(target as a distribution over pixels || softmax of SHARPNESS * prediction).
+def location_cross_entropy(prediction_BKhw: Tensor, target_BKhw: Tensor, weights_BK: Tensor) -> Tensor:
+    """(B,) mean over K of weight * cross entropy of softmax(SHARPNESS * prediction) against the target's distribution
+    over the pixels.
 
     Not in the published training. The squared error of a small peak in an empty map hardly differs from that of no peak
     at all, so a network that starts from random weights learns to say nothing first; this term asks only where. At the
     sharpness chosen, maps that fit the squared error nearly fit this too. A target without a peak counts as 0.
     """
-    target = target_BKhw.flatten(2)
+    target, logits = target_BKhw.flatten(2), SHARPNESS * prediction_BKhw.flatten(2)
     total = target.sum(dim=2)
-    share = target / total.clamp(min=1e-6)[..., None]
-    logarithm = functional.log_softmax(SHARPNESS * prediction_BKhw.flatten(2), dim=2)
-    divergence = (share * (share.clamp(min=1e-12).log() - logarithm)).sum(dim=2)
-    return (divergence * weights_BK * (total > 1e-6)).mean(dim=1)
+    expected = linalg.vecdot(target, logits) / total.clamp(min=1e-6)
+    return ((logits.logsumexp(dim=2) - expected) * weights_BK * (total > 1e-6)).mean(dim=1)

@@ -9,7 +9,7 @@ from opensapiens.data.sample import Sample
 from opensapiens.geometry.heatmaps import decode_heatmaps
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.tasks.forward import flip_rule
-from opensapiens.tasks.pose.loss import hardest_keypoints_mse, heatmap_mse, location_divergence
+from opensapiens.tasks.pose.loss import hardest_keypoints_mse, heatmap_mse, location_cross_entropy
 from opensapiens.tasks.pose.metrics import PoseMetric, PosePrediction
 from opensapiens.tasks.pose.targets import gaussian_heatmaps, pose_targets
 from opensapiens.tasks.task import Targets, mean_over
@@ -24,7 +24,7 @@ class PoseTask:
         heatmap_stride: crop pixels per heatmap pixel.
         sigma: of the Gaussian, in heatmap pixels. Published: 6 at 256 x 192; scale it with the heatmap.
         hardest: train only this many points of each sample, the worst ones; published: 128 of 308 for 0.3b and 1b.
-        location_weight: weight of `location_divergence`; published: 0.
+        location_weight: weight of `location_cross_entropy`; published: 0.
         point_weights: (K,) how much each point weighs in the loss; published: all 1.
     """
 
@@ -75,7 +75,7 @@ class PoseTask:
         count = self.count(targets) if count is None else count
         terms = {"heatmap_mse": mean_over(count, loss)}
         if self.location_weight:
-            location = location_divergence(maps_BKhw.float(), heatmaps, weights)
+            location = location_cross_entropy(maps_BKhw.float(), heatmaps, weights)
             terms["location"] = self.location_weight * mean_over(count, location)
         return terms
 
