@@ -27,7 +27,8 @@ from tqdm import tqdm
 from opensapiens.data.reading import read_image
 
 WORDS = ["summer", "sale", "photo", "stock", "sample", "preview", "copyright", "agency", "www", "new", "best", "news"]
-SIDE = 640
+SIDE = 512  # pixels of the longer side of every image
+SMALL, LONG = 65, 4  # what counts as small, in pixels of the shorter side, and as long, in shorter sides
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ class Writer:
         self.rows: list[Truth] = []
 
     def add(self, image: np.ndarray, truth: Truth, quality: int = 92) -> Truth:
-        """Write an H×W×3 RGB image as JPEG."""
+        """Write an H×W×3 RGB image as JPEG. Whether it is small or long, its size says."""
+        short, longer = sorted(image.shape[:2])
+        truth = replace(truth, small=int(short < SMALL), long=int(longer > LONG * short))
         return self.add_bytes(jpeg(image, quality), ".jpg", truth)
 
     def add_bytes(self, data: bytes, ending: str, truth: Truth) -> Truth:
@@ -138,7 +141,7 @@ def rendered_objects(random: np.random.Generator) -> np.ndarray:
 
 def drawing(random: np.random.Generator) -> np.ndarray:
     """Flat shapes with outlines: a figure, a house or a chart, as children and slides have them."""
-    height, width = int(random.integers(320, 513)), int(random.integers(320, 641))
+    height, width = int(random.integers(320, 513)), int(random.integers(320, 513))
     paper = tuple(int(c) for c in random.integers(200, 256, 3))
     image = Image.new("RGB", (width, height), paper)
     pen = ImageDraw.Draw(image)
@@ -260,15 +263,15 @@ def add_made(writer: Writer, sources: list[tuple[np.ndarray, Truth]], random: np
         for image, truth in pick(1.5):
             writer.add(cropped(image, random, share), replace(truth, how=f"cropped to {share:.0%}"))
     for image, truth in pick(0.5):
-        writer.add(fitted(image, int(random.integers(16, 64))), replace(truth, how="small", small=1))
+        writer.add(fitted(image, int(random.integers(16, 64))), replace(truth, how="small"))
     for image, truth in pick(0.5):
         strip = image[: max(8, image.shape[0] // 12)]
-        writer.add(strip, Truth(base=truth.base, how="strip", long=1, render=truth.render))
+        writer.add(strip, Truth(base=truth.base, how="strip", render=truth.render))
     for image, truth in pick(0.3):
         frames = [Image.fromarray(fitted(np.roll(image, 9 * i, 1), 160)) for i in range(3)]
         data = io.BytesIO()
         frames[0].save(data, "GIF", save_all=True, append_images=frames[1:])
-        writer.add_bytes(data.getvalue(), ".gif", replace(truth, how="animated", animated=1, small=1))
+        writer.add_bytes(data.getvalue(), ".gif", replace(truth, how="animated", animated=1))
 
 
 def make(photos: Path, people: Path, out: Path, unit: int, seed: int) -> list[Truth]:

@@ -48,7 +48,7 @@ def batch(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     """Images in a batch: seconds of the network per image."""
     network, description = load_model(model_folder(options.model))
     size = tuple(description.preprocessing["input_size"])
-    runtime = start_runtime(options.runtime, network, size)  # type: ignore[arg-type]
+    runtime = start_runtime(options.runtime, network, description.preprocessing)
     for count in (1, 2, 4, 8, 16, 32):
         images = torch.randn(count, 3, *size)
         yield {"images": count, "ms per image": least(lambda images=images: runtime(images)) / count * 1e3}
@@ -57,10 +57,10 @@ def batch(options: argparse.Namespace) -> Iterator[dict[str, float]]:
 def resolution(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     """Height of the input: seconds of the network, and per counted operation, which shows what attention adds."""
     network, description = load_model(model_folder(options.model))
-    own = description.preprocessing["input_size"]
-    for factor in (0.5, 1, 2, 4):
-        size = tuple(max(round(side * factor / 16), 1) * 16 for side in own)
-        runtime = start_runtime(options.runtime, network, size)  # type: ignore[arg-type]
+    for height in options.heights:
+        size = (height, height * 3 // 64 * 16)
+        preprocessing: Any = {**description.preprocessing, "input_size": size}
+        runtime = start_runtime(options.runtime, network, preprocessing)
         images = torch.randn(1, 3, *size)
         seconds = least(lambda runtime=runtime, images=images: runtime(images))
         counted = full_flops(description.vit.__class__(**{**vars(description.vit), "image_size": size}), heads(network))
@@ -159,6 +159,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--only", nargs="+", choices=["batch", "resolution", "people", "video"])
+    parser.add_argument("--heights", nargs="+", type=int, default=[256, 512, 1024, 2048], help="multiples of 64")
     parser.add_argument("--frames", nargs="+", type=int, default=[50, 200, 800])
     parser.add_argument("--json", type=Path)
     return parser.parse_args()

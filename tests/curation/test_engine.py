@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -54,3 +55,22 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, monkeypatch: Any) -> None:
     assert by_ray.equals(alone)
     assert not ray.is_initialized()
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+class FullDisk:
+    """A step that cannot write one of its pieces."""
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch, but for piece 3."""
+        if batch["id"][0] == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", "part 3")
+        return batch
+
+
+def test_a_full_disk_is_the_workers_own_error() -> None:
+    for module in (sys.modules[__name__], conftest):
+        ray.cloudpickle.register_pickle_by_value(module)
+    # The second pool as on a machine with a GPU: it must not hold the CPU that the first needs to begin.
+    with engine.ray_running(1) as workers, pytest.raises(OSError, match="No space left") as caught:
+        list(engine.run_pieces(5, [engine.Pool(FullDisk), engine.Pool(FullDisk, gpu=True)], workers))
+    assert type(caught.value) is OSError and caught.value.errno == errno.ENOSPC and caught.value.filename == "part 3"

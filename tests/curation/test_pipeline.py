@@ -13,6 +13,7 @@ import pytest
 
 pq = pytest.importorskip("pyarrow.parquet")
 
+from opensapiens.cli import main  # noqa: E402
 from opensapiens.curation import score as score_module  # noqa: E402
 from opensapiens.curation.manifest import PART, ManifestError  # noqa: E402
 from opensapiens.curation.pack import PackError, Packing, pack  # noqa: E402
@@ -195,7 +196,8 @@ def test_shards_are_shuffled_and_the_same_each_time(scored: Path, packed: Path, 
 
 
 def test_shards_are_read_by_webdataset(packed: Path) -> None:
-    wds = pytest.importorskip("webdataset")
+    import webdataset as wds
+
     samples = list(
         wds.WebDataset([str(path) for path in sorted(packed.glob("*.tar"))], shardshuffle=False).decode("rgb8")
     )
@@ -208,6 +210,22 @@ def test_pretraining_reads_the_shards(packed: Path) -> None:
     assert len(images) == 71
     heights = sorted(images[index].image.shape[0] for index in range(len(images)))
     assert heights == [48] * 70 + [96]
+
+
+def test_curating_then_pretraining(tmp_path: Path) -> None:
+    """The whole way by its commands: folder -> scores -> selection -> shards -> steps of pretraining on those."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for seed in range(12):
+        (images / f"{seed:02d}.jpg").write_bytes(encoded(noise_image(seed, 96, 80)))
+    (images / "cut.jpg").write_bytes(encoded(noise_image(12))[:150])
+    out, selected, shards = (str(tmp_path / name) for name in ("scored", "selected", "shards"))
+    assert main(["curate", "score", str(images), "--out", out, "--skip", "text", "person", "embedding"]) == 0
+    assert main(["curate", "select", out, "--out", selected, "--where", "status == 'ok'"]) == 0
+    assert main(["curate", "pack", selected, "--out", shards, "--shard-size", "5"]) == 0
+    size = ["--size", "toy", "--input-size", "32", "32", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
+    assert main(["train", "pretrain", "--data", shards, "--output", str(tmp_path / "run"), "--steps", "3", *size]) == 0
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
 def test_the_card_counts(packed: Path) -> None:
@@ -260,6 +278,20 @@ def test_the_report_shows_both_sides_and_no_foreign_html(scored: Path, tmp_path:
     assert page.count('<figure class="kept">') == 9 and page.count('<figure class="dropped">') == 8
     assert page.count("data:image/jpeg;base64,") == 15  # two of the dropped cannot be read
     assert "mean &gt; 120" in page and "<svg" in page
+
+
+def test_a_manifest_can_be_read_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.jpg").write_bytes(encoded(noise_image(0)))
+    monkeypatch.chdir(tmp_path)
+    score(["images"], "out", stages())
+    monkeypatch.chdir("/")
+    assert score([tmp_path / "images"], tmp_path / "out", stages()).images == 0, "it is the same run"
+    assert "data:image/jpeg" in report(tmp_path / "out", tmp_path / "r.html", "mean > 0").read_text()
+    assert pack(tmp_path / "out", tmp_path / "shards") == {"packed": 1}
+    (tmp_path / "images" / "x.jpg").unlink()
+    page = report(tmp_path / "out", tmp_path / "r.html", "mean > 0").read_text()
+    assert "No such file" in page and "data:image" not in page
 
 
 def test_a_source_is_opened_where_the_row_says(scored: Path) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from opensapiens.geometry import heatmaps as heatmap_module
 from opensapiens.geometry.heatmaps import decode_heatmaps, encode_heatmaps
 
 INPUT, HEATMAP = (256, 192), (64, 48)
@@ -78,3 +79,17 @@ def test_input_is_left_alone() -> None:
     before = heatmaps.copy()
     decode_heatmaps(heatmaps, INPUT)
     np.testing.assert_array_equal(heatmaps, before)
+
+
+@pytest.mark.parametrize("pixels", [1, 5000, 1 << 19])
+def test_keypoints_do_not_spill_into_each_other(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps are blurred several at a time; heat at the edge of one must not reach its neighbour."""
+    monkeypatch.setattr(heatmap_module, "BLURRED_PIXELS", pixels)
+    heatmaps = np.random.default_rng(0).random((2, 5, *HEATMAP), dtype=np.float32) ** 8
+    heatmaps[:, ::2, -3:] += 5
+    heatmaps[:, 1::2, :3] += 5
+    together = decode_heatmaps(heatmaps, INPUT)
+    for keypoint in range(5):
+        alone = decode_heatmaps(heatmaps[:, keypoint : keypoint + 1], INPUT)
+        for all_of_them, one in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(all_of_them[:, keypoint : keypoint + 1], one)

@@ -9,24 +9,34 @@ import pytest
 import torch
 
 import opensapiens
+from opensapiens.checkpoints.model_description import Preprocessing
 from opensapiens.checkpoints.model_folder import load_model
+from opensapiens.data.reading import read_image
+from opensapiens.export.export import portrait
+from opensapiens.export.parity import check_images
 from opensapiens.inference import runtimes
-from opensapiens.inference.runtimes import RuntimeUnavailable, choose_runtime, start_runtime
+from opensapiens.inference.runtimes import RuntimeUnavailable, choose_runtime, runtime_of, start_runtime
+from opensapiens.models.human_model import HumanModel
+
+
+def fed(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[HumanModel, Preprocessing]:
+    network, description = load_model(folder, dtype=dtype)
+    return network, description.preprocessing
 
 
 def test_the_plain_runtime_is_the_network(tiny_model: Path) -> None:
-    network, _ = load_model(tiny_model)
-    assert start_runtime("torch", network, (64, 48)) is network
+    network, description = load_model(tiny_model)
+    assert start_runtime("torch", network, description.preprocessing) is network
 
 
 def test_an_unknown_runtime_names_those_there_are(tiny_model: Path) -> None:
-    with pytest.raises(RuntimeUnavailable, match="there are torch, compiled, openvino, onnx"):
-        start_runtime("tensorrt", load_model(tiny_model)[0], (64, 48))
+    with pytest.raises(RuntimeUnavailable, match="there are torch, compiled, openvino, openvino-int8, onnx"):
+        start_runtime("tensorrt", *fed(tiny_model))
 
 
 def test_a_runtime_for_float32_refuses_other_types(tiny_model: Path) -> None:
     with pytest.raises(RuntimeUnavailable, match="float32 networks on the CPU"):
-        start_runtime("openvino", load_model(tiny_model, dtype=torch.bfloat16)[0], (64, 48))
+        start_runtime("openvino", *fed(tiny_model, torch.bfloat16))
 
 
 @pytest.mark.parametrize(
@@ -66,12 +76,35 @@ def test_a_pipeline_in_another_runtime_says_the_same(
         np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
 
 
+def test_8_bits_stay_near_and_are_not_exact(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("OPENSAPIENS_CACHE", str(tmp_path))
+    network, preprocessing = fed(tiny_model)
+    with torch.no_grad():
+        for parameter in network.parameters():  # a fresh head answers with nothing but small numbers
+            torch.nn.init.normal_(parameter, std=0.2)
+    images = check_images(read_image(portrait()), preprocessing)
+    exact = start_runtime("openvino", network, preprocessing)
+    coarse = start_runtime("openvino-int8", network, preprocessing)
+    assert runtime_of(exact) == "openvino" and runtime_of(coarse) == "openvino-int8"
+    assert len(list(tmp_path.iterdir())) == 2, "each has a conversion of its own"
+    for head, expected in exact(images).items():  # type: ignore[operator]
+        error = (coarse(images)[head] - expected).norm() / expected.norm()  # type: ignore[operator]
+        assert 1e-4 < error < 0.1, head
+
+
 def test_blocks_and_heads_are_compiled_one_by_one(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(type(self).__name__))
     network, description = load_model(tiny_model)
-    runtime = start_runtime("compiled", network, (64, 48))
+    runtime = start_runtime("compiled", network, description.preprocessing)
     assert compiled == ["Block"] * description.vit.layers + ["UpsamplingHead"] * len(description.heads)
-    images = torch.zeros(1, 3, 64, 48)
+    images = torch.randn(3, 3, 64, 48)
+    sizes: list[int] = []
+    network.backbone.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
     with torch.no_grad():
-        assert list(runtime(images, ["depth"])) == ["depth"]  # type: ignore[operator]
+        found = runtime(images, ["depth"])  # type: ignore[operator]
+        assert list(found) == ["depth"]
+        torch.testing.assert_close(found["depth"], network(images)["depth"])
+        runtime(images[:1])  # type: ignore[operator]
+    assert sizes == [4, 3, 1], "filled up to a power of two, and cut again"

@@ -1,6 +1,7 @@
 """What several files of tests render with."""
 
 import pytest
+import torch
 
 from opensapiens.synthetic.frame import Frame
 from opensapiens.synthetic.studio import Studio
@@ -10,7 +11,12 @@ from opensapiens.synthetic.style import Style
 @pytest.fixture(scope="session")
 def studio() -> Studio:
     """Body model and wardrobe; its records say all there is. The first load on a machine takes minutes."""
-    return Studio(parameters=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums over several threads have other last bits
+    try:
+        return Studio(parameters=True)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -46,3 +46,15 @@ def test_scans_that_cannot_be_read_are_left_out_and_named(
     assert main(command) == 1
     assert calls[0][6] == [tmp_path / "good.glb"]
     assert "left out" in capsys.readouterr().err
+
+
+def test_photos_that_cannot_be_read_are_left_out_and_named(
+    calls: list[tuple], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "bad.png"), np.zeros((8, 16, 3), np.uint8))
+    command = ["synthesize", "--out", str(tmp_path / "out"), "--backgrounds", str(tmp_path)]
+    assert main(command) == 2 and not calls
+    cv2.imwrite(str(tmp_path / "good.png"), np.zeros((8, 16, 3), np.uint8))
+    assert main(command) == 1
+    assert calls[0][5].photos.paths == [tmp_path / "good.png"]
+    assert "left out" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from opensapiens.cli.annotate import annotate
 from opensapiens.cli.bench import bench
 from opensapiens.cli.convert import convert
 from opensapiens.cli.curate import curate
@@ -29,6 +30,7 @@ $ opensapiens predict --help"""
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "predict": predict,
+    "annotate": annotate,
     "evaluate": evaluate,
     "models": models,
     "convert": convert,

@@ -28,7 +28,7 @@ def predict(
     device: str | None = None,
     devices: tuple[str, ...] = (),
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-    runtime: Literal["auto", "torch", "compiled", "openvino", "onnx"] = "auto",
+    runtime: Literal["auto", "torch", "compiled", "openvino", "openvino-int8", "onnx"] = "auto",
     batch_size: int = 8,
     table: Literal["csv", "parquet"] | None = None,
     point_cloud: tuple[float, float, float] | None = None,
@@ -88,6 +88,7 @@ def predict(
         dtype: float32 as published; the others take half the memory and are faster on most GPUs.
         runtime: what runs the networks. auto: OpenVINO on a CPU (extra "export") and compiled PyTorch on an NVIDIA GPU
             where they are installed, else plain PyTorch. A conversion takes seconds, once, and is kept.
+            openvino-int8 multiplies 8-bit integers: faster, less exact (see opensapiens bench).
         batch_size: views (people, or whole images) per forward pass, filled across photos and frames.
         table: also the keypoints as a table, one row per point; parquet needs pyarrow.
         point_cloud: photos' depth as NAME_points.ply, under the assumption of a focal length in pixels and of the

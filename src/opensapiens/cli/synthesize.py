@@ -29,7 +29,7 @@ def synthesize(
 
     Args:
         out: the folder for the shards.
-        count: how many frames; each has one to three people, or one scan.
+        count: how many frames; each has one to eight people, or one scan.
         seed: another seed, other frames.
         workers: processes; one per core.
         size: height and width of the frames in pixels.
@@ -69,7 +69,7 @@ def _make(
     backgrounds: Path | None,
     parameters: bool,
 ) -> list[str]:
-    """Writes the shards; returns what is wrong with the scans and panoramas that could not be used."""
+    """Writes the shards; returns what is wrong with the scans, panoramas and photos that could not be used."""
     from opensapiens.data.images import ImageCollection
     from opensapiens.synthetic.environment import Surroundings, find_panoramas
     from opensapiens.synthetic.scan_files import find_scans
@@ -81,11 +81,27 @@ def _make(
         raise ValueError(f"frames of {size[0]}x{size[1]} pixels: 16 to 8192 can be rendered")
     paths, bad_scans = usable_files(find_scans(scans), workers) if scans else ([], [])
     panoramas, bad_panoramas = usable_files(find_panoramas(environment), workers) if environment else ([], [])
-    for folder, usable, bad in ((scans, paths, bad_scans), (environment, panoramas, bad_panoramas)):
+    photos, bad_photos = _usable_photos(backgrounds, workers) if backgrounds else ([], [])
+    for folder, usable, bad in (
+        (scans, paths, bad_scans),
+        (environment, panoramas, bad_panoramas),
+        (backgrounds, photos, bad_photos),
+    ):
         if folder and not usable:
             raise ValueError(f"none of the files of {folder} can be read:\n" + "\n".join(bad))
     surroundings = None
     if environment or backgrounds:
-        surroundings = Surroundings(tuple(panoramas), ImageCollection(backgrounds) if backgrounds else None)
+        surroundings = Surroundings(tuple(panoramas), ImageCollection(*photos) if backgrounds else None)
     make(count, out, seed, workers, Style(size=size), surroundings, paths, parameters)
-    return bad_scans + bad_panoramas
+    return bad_scans + bad_panoramas + bad_photos
+
+
+def _usable_photos(backgrounds: Path, workers: int) -> tuple[list[Path], list[str]]:
+    """The photos, and shards of photos, of a folder; what is wrong with the photos that cannot be read."""
+    from opensapiens.data.images import ImageCollection
+    from opensapiens.synthetic.synthesize import usable_files
+
+    files = ImageCollection(backgrounds).paths
+    shards = [path for path in files if path.suffix == ".tar"]
+    photos, bad = usable_files([path for path in files if path.suffix != ".tar"], workers)
+    return photos + shards, bad

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 OBJECT_STORE_BYTES = 500_000_000  # what is on its way between pools; pieces of work are small
 
@@ -74,6 +77,7 @@ def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict
     """Sends the pieces 0 … count - 1 through the pools, and gives what the last returns for each, in any order.
 
     Ray repeats a piece whose worker died and stops when a worker raises. Only pieces on their way are in memory.
+    Raises OSError when a worker did, for instance because the disk is full: the worker's own, not Ray's account of it.
     """
     import ray
     import ray.data
@@ -91,10 +95,14 @@ def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict
             fn_constructor_args=(pool.make,),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(size, count)),
-            num_cpus=1,
+            # A worker on a GPU must not take the CPU that reading the list of pieces needs: the run would never begin.
+            num_cpus=0 if pool.gpu else 1,
             num_gpus=1 if pool.gpu and gpus else 0,
         )
-    yield from pieces.iter_rows()
+    for row in pieces.iter_rows():
+        if row.get("failure"):
+            raise pickle.loads(row["failure"])
+        yield row
 
 
 def gpus_available() -> bool:
@@ -114,4 +122,9 @@ class _Step:
         self._call = make()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return self._call(batch)
+        if "failure" in batch:  # of the pool before
+            return batch
+        try:
+            return self._call(batch)
+        except OSError as error:
+            return {"id": batch["id"], "failure": np.array([pickle.dumps(error)], object)}

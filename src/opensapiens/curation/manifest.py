@@ -58,7 +58,7 @@ def columns_of(stages: Sequence[Stage]) -> dict[str, str]:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file that appears under its name only when complete."""
+    """Write a Parquet file that appears under its name only when complete. Raises OSError that names it."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +66,8 @@ def write_table(path: Path, table: pa.Table) -> None:
     try:
         pq.write_table(table, temporary, compression="zstd")
         os.replace(temporary, path)
+    except OSError as error:  # Arrow's own has no file name
+        raise OSError(error.errno, os.strerror(error.errno) if error.errno else str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

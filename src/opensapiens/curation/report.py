@@ -24,9 +24,10 @@ THUMBNAIL = 160  # pixels
 BARS = 40
 FACTS = ["file", "member", "offset", "size", "url", "licence"]
 
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:86rem;padding:0 1rem;color:#222}
 h2{margin-top:3rem;border-top:1px solid #ccc;padding-top:1rem}figure{display:inline-block;margin:4px;vertical-align:top}
-img{max-width:160px;max-height:160px;display:block}figcaption{font-size:12px;max-width:160px;overflow-wrap:anywhere}
+img{max-width:160px;max-height:160px;display:block}figcaption,figure p{font-size:12px;max-width:160px;
+overflow-wrap:anywhere}
 .kept img{outline:3px solid #2a9d5c}.dropped img{outline:3px solid #c8402f}table{border-collapse:collapse}
 td,th{padding:2px 10px;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
 svg{background:#f5f5f5}"""
@@ -77,6 +78,9 @@ def _section(rows: Any, term: str, examples: int, seed: int) -> str:
         return title + "<p>No row has a value in this column.</p>"
     good = _passes(table, term)
     order = np.argsort(np.abs(values - threshold), kind="stable")
+    missing = rows.count_rows() - len(table)
+    if missing:
+        title += f"<p>{missing} of the dropped have no value here: they could not be read, or the stage failed.</p>"
     parts = [title, _histogram(values, threshold, column), _ladder(rows, term, column, values)]
     generator = np.random.default_rng(seed)
     for name, mask in (("kept", good), ("dropped", ~good)):
@@ -130,14 +134,17 @@ def _histogram(values: np.ndarray, threshold: float, column: str) -> str:
     low, high = min(float(values.min()), threshold), max(float(values.max()), threshold)
     counts, _ = np.histogram(values, BARS, (low, high if high > low else low + 1))
     width, height = 15 * BARS, 120
-    tops = height - height * counts / counts.max()
+    tops = height - height * np.sqrt(counts / counts.max())  # or a few among thousands would not be seen
     bars = "".join(
         f'<rect x="{15 * i}" y="{top:.1f}" width="14" height="{height - top:.1f}" fill="#7a8fa6"/>'
         for i, top in enumerate(tops)
     )
     x = width * (threshold - low) / (high - low) if high > low else 0
     line = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}" stroke="#c8402f" stroke-width="2"/>'
-    label = f"<p>{_text(column)} from {low:.4g} to {high:.4g}; the line is the threshold {threshold:.4g}.</p>"
+    label = (
+        f"<p>{_text(column)} from {low:.4g} to {high:.4g}; the line is the threshold {threshold:.4g}. "
+        "Heights are square roots of the numbers of images.</p>"
+    )
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}">{bars}{line}</svg>{label}'
 
 
@@ -147,8 +154,8 @@ def _figures(table: pa.Table, label: str, name: str, column: str | None) -> str:
         item = item_of_row(row)
         try:
             picture = f'<img alt="" src="data:image/jpeg;base64,{_thumbnail(read_image(read_item(item)))}">'
-        except ImageError:
-            picture = "<p>cannot be read</p>"
+        except ImageError as error:
+            picture = f"<p>{_text(error)}</p>"
         value = f"{row[column]:.4g}<br>" if column else ""
         caption = _text(Path(item.member or item.file).name)
         figures.append(f'<figure class="{name}">{picture}<figcaption>{value}{caption}</figcaption></figure>')

@@ -75,6 +75,8 @@ def score(
     Raises SourceError for a source without images, OtherRun if `out` belongs to another run.
     """
     out = Path(out)
+    # The manifest is read from other folders, and on a cluster the workers are in one of their own.
+    sources, evaluation = [Path(path).absolute() for path in sources], [Path(path).absolute() for path in evaluation]
     stages = list(default_stages() if stages is None else stages)
     identity = _identity(sources, stages, block, opt_out, evaluation)
     run = _prepared(out, sources, identity)
@@ -97,7 +99,9 @@ def _identity(
     opt_out: Sequence[Path],
     evaluation: Sequence[Path],
 ) -> dict[str, Any]:
-    lists = {str(path): hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (*block, *opt_out)}
+    lists = {
+        str(Path(path).absolute()): hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (*block, *opt_out)
+    }
     return {
         "sources": [str(source) for source in sources],
         "stages": {stage.name: stage.version for stage in stages},

@@ -14,12 +14,13 @@ from opensapiens.curation.stages import Scores
 
 SIDE = 640  # pixels of the longer side: what is too small to be seen there covers no area worth a filter
 SURE = 0.7  # of the detector's scores: below, it also takes faces and plain surfaces for words
+TALLEST = 1 / 3  # of the image's shorter side: what is higher is no line of writing; plain pictures are found whole
 
 
 class TextArea:
     """The text detector that the library rapidocr carries in its package (PP-OCR, run by onnxruntime)."""
 
-    name, version, full_size, gpu = "text", "1", False, False
+    name, version, full_size, gpu = "text", "2", False, False
     columns: ClassVar = {
         "text_area": "float32",
         "text_score": "float32",
@@ -51,18 +52,26 @@ class TextArea:
     def _scores(self, picture: Picture) -> Scores:
         image = shrink(picture.image, SIDE)
         found: Any = self._engine(image[..., ::-1], use_det=True, use_cls=False, use_rec=False)
-        if found.boxes is None or len(found.boxes) == 0:
+        boxes = np.asarray([] if found.boxes is None else found.boxes, np.float32).reshape(-1, 4, 2)
+        lines = np.array([is_line(box, image.shape[:2]) for box in boxes], bool)
+        if not lines.any():
             return {"text_area": 0.0, "text_score": 0.0, "text_boxes": [], "watermark": 0.0}
-        boxes = np.asarray(found.boxes, np.float32).reshape(-1, 4, 2)
+        boxes, scores = boxes[lines], np.asarray(found.scores)[lines]
         mask = np.zeros(image.shape[:2], np.uint8)
         for box in boxes:
             cv2.fillConvexPoly(mask, np.rint(box).astype(np.int32), 1)
         return {
             "text_area": float(mask.mean()),
-            "text_score": float(np.max(found.scores)),
+            "text_score": float(scores.max()),
             "text_boxes": (boxes * (picture.size[0] / image.shape[0])).ravel().tolist(),
             "watermark": max(watermark_likelihood(image, box) for box in boxes),
         }
+
+
+def is_line(box: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether a found box can be a line of writing, by its height. box: 4×2 corners; size: of the image, in pixels."""
+    (_, sides, _) = cv2.minAreaRect(box)
+    return min(sides) <= TALLEST * min(size)
 
 
 def watermark_likelihood(image: np.ndarray, box: np.ndarray) -> float:

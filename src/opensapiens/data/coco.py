@@ -80,10 +80,20 @@ def read_coco_persons(
     """
     try:
         content = json.loads(Path(annotations).read_bytes())
+    except (OSError, ValueError) as error:
+        raise AnnotationError(f"{annotations}: not a COCO annotation file ({error!r})") from error
+    return coco_persons(content, annotations, images, keypoint_set)
+
+
+def coco_persons(
+    content: Any, annotations: Path | str, images: Path | str, keypoint_set: KeypointSet = COCO_17
+) -> list[CocoPerson]:
+    """`read_coco_persons` of a content that has been read; `annotations` names its origin in errors."""
+    try:
         image_records = {record["id"]: record for record in content["images"]}
         annotation_records = content["annotations"]
         names = _point_names(content.get("categories", ()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(f"{annotations}: not a COCO annotation file ({error!r})") from error
     if names and keypoint_set is not WHOLEBODY_133 and not set(names) & set(keypoint_set.names):
         raise AnnotationError(f"{annotations}: its categories name none of the points of {keypoint_set.name}")

@@ -19,9 +19,11 @@ def draw_parts(image: np.ndarray, labels: np.ndarray, part_set: PartSet, opacity
         raise ValueError(
             f"label {int(labels[known].max())} is not one of the {len(part_set.names)} parts of {part_set.name}"
         )
-    colors = part_set.colors.astype(np.uint8)[np.where(known, labels, 0)]
-    blended = cv2.addWeighted(np.ascontiguousarray(image), 1 - opacity, colors, opacity, 0)
-    canvas = np.where(known[..., None], blended, image)
+    colors = np.zeros((256, 1, 3), np.uint8)
+    colors[: len(part_set.colors), 0] = part_set.colors
+    canvas = np.array(image, order="C")
+    blended = cv2.addWeighted(canvas, 1 - opacity, _looked_up(labels, colors), opacity, 0)
+    cv2.copyTo(blended, known.view(np.uint8), canvas)
     edges = np.zeros(labels.shape, bool)
     edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edges[1:] |= labels[1:] != labels[:-1]
@@ -37,24 +39,23 @@ def depth_colors(values: np.ndarray) -> np.ndarray:
     """
     valid = np.isfinite(values)
     colors = np.full((*values.shape, 3), BACKGROUND_GREY, np.uint8)
-    if not valid.any():
+    there = values[valid]
+    if not len(there):
         return colors
-    near, far = np.percentile(values[valid], [1, 99])
-    span = max(float(far - near), 1e-12)
-    nearness = np.zeros(values.shape, np.float32)
-    nearness[valid] = np.clip((far - values[valid]) / span, 0, 1)
+    near, far = np.percentile(there, [1, 99])
+    nearness = np.clip((far - np.where(valid, values, far)) / max(float(far - near), 1e-12), 0, 1)
     # Start above inferno's black so that the farthest part of a person does not look like a hole.
     scaled = np.round(35 + nearness * 220).astype(np.uint8)
-    colors[valid] = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[..., ::-1][valid]
-    return colors
+    inferno = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[..., ::-1]
+    return cv2.copyTo(_looked_up(scaled, np.ascontiguousarray(inferno)), valid.view(np.uint8), colors)
 
 
 def normal_colors(values: np.ndarray) -> np.ndarray:
     """Unit normals H×W×3 (NaN = nothing there) as (n + 1) / 2; the background is dark grey."""
-    valid = _all_finite(values)
-    colors = cv2.convertScaleAbs(np.where(valid[..., None], values, 0), alpha=127.5, beta=127.5)  # rounds, ends at 255
-    np.copyto(colors, np.uint8(BACKGROUND_GREY), where=~valid[..., None])
-    return colors
+    valid = _all_finite(values).view(np.uint8)
+    there = cv2.copyTo(values, valid, np.zeros(values.shape, values.dtype))  # a NaN has no colour
+    colors = cv2.convertScaleAbs(there, alpha=127.5, beta=127.5)  # rounds, ends at 255
+    return cv2.copyTo(colors, valid, np.full(values.shape, BACKGROUND_GREY, np.uint8))
 
 
 def draw_depth(image: np.ndarray, values: np.ndarray, background: float = 0.25) -> np.ndarray:
@@ -73,5 +74,10 @@ def _all_finite(values: np.ndarray) -> np.ndarray:
 
 
 def _over_darkened(image: np.ndarray, colors: np.ndarray, valid: np.ndarray, background: float) -> np.ndarray:
-    darker = (np.arange(256) * background).astype(np.uint8)
-    return np.where(valid[..., None], colors, darker[image])
+    darker = cv2.LUT(np.ascontiguousarray(image), (np.arange(256) * background).astype(np.uint8))
+    return cv2.copyTo(colors, valid.view(np.uint8), darker)
+
+
+def _looked_up(indices: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """The colour (256×1×3 uint8) of each index (H×W uint8): H×W×3."""
+    return cv2.LUT(cv2.merge([indices] * 3), colors)

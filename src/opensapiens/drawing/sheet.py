@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -57,6 +58,6 @@ def legend(part_set: PartSet, present: Sequence[int], height: int = 640) -> np.n
 
 
 def _scaled(image: np.ndarray, height: int) -> Image.Image:
-    picture = Image.fromarray(image)
-    width = max(1, round(picture.width * height / picture.height))
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
+    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    way = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LANCZOS4
+    return Image.fromarray(cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=way))

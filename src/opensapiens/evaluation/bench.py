@@ -113,7 +113,7 @@ def bench(
             "matrix GFLOP/s": rates[row.dtype] / 1e9,
             "x float32": rows[0].network / row.network,
             **_times(by_setting.get(("torch", "bfloat16")), row),
-            **_difference(expected, _answers(row.people, image)),
+            **difference(expected, _answers(row.people, image)),
         }
         if data is not None:
             row.figures["quality"] = quality(row.people, data, limit)
@@ -199,7 +199,7 @@ def _answers(people: People, image: np.ndarray) -> Any:
     return people(image, [[0, 0, image.shape[1], image.shape[0]]])
 
 
-def _difference(expected: Any, found: Any) -> dict[str, float]:
+def difference(expected: Any, found: Any) -> dict[str, float]:
     """Share of pixels with the same part, mean distance of the keypoints in pixels of the photo."""
     figures: dict[str, float] = {}
     if expected.parts is not None:

@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from opensapiens.export.formats import ENDINGS, Format, write_graph
 from opensapiens.export.graph import network_graph
 from opensapiens.models.human_model import HumanModel
 
-CONVERSION = 1
+CONVERSION = 2
 """Raised when the graph that is made of the same network changes."""
 
 
@@ -26,32 +27,43 @@ def cache_folder() -> Path:
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opensapiens"
 
 
-def cached_conversion(network: HumanModel, input_size: tuple[int, int], file_format: Format) -> Path:
+def cached_conversion(
+    network: HumanModel, input_size: tuple[int, int], file_format: Format, calibration_B3HW: Tensor | None = None
+) -> Path:
     """The file of a network in a format, for images of one (height, width); converted now if it is not there yet.
 
+    calibration_B3HW: as write_graph takes it.
     It takes as much room as the weights. Any change of a weight, of the size or of the libraries makes another file.
     Raises OSError if the folder cannot be written.
     """
     heads = list(network.heads)
-    path = cache_folder() / fingerprint(network, input_size, file_format) / f"network{ENDINGS[file_format]}"
+    path = (
+        cache_folder()
+        / fingerprint(network, input_size, file_format, calibration_B3HW)
+        / f"network{ENDINGS[file_format]}"
+    )
     if not path.is_file():
         path.parent.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix="part-", dir=path.parent.parent))
         try:
-            write_graph(network_graph(network, input_size), heads, part / path.name)
+            write_graph(network_graph(network, input_size), heads, part / path.name, calibration_B3HW)
             _move(part, path.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return path
 
 
-def fingerprint(network: HumanModel, input_size: tuple[int, int], file_format: Format) -> str:
-    """32 hexadecimal digits that stand for the weights, the shape, the input size, the format and the libraries."""
+def fingerprint(
+    network: HumanModel, input_size: tuple[int, int], file_format: Format, calibration_B3HW: Tensor | None = None
+) -> str:
+    """32 hexadecimal digits that stand for the weights, the shape, the input size, the format, the images that it is
+    made with, and the libraries."""
     libraries: Sequence[str] = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",), "torch": ()}[file_format]
     about: list[object] = [CONVERSION, file_format, input_size, network.backbone.config, list(network.heads)]
     about += [f"{name} {version(name)}" for name in ("torch", *libraries)]
     digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
-    for name, tensor in network.state_dict().items():
+    made_with = {} if calibration_B3HW is None else {"calibration": calibration_B3HW}
+    for name, tensor in {**network.state_dict(), **made_with}.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

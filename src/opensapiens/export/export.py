@@ -52,7 +52,7 @@ def export_network(
     write_graph(network_graph(network, size, any_size), list(network.heads), path)
     seconds = time.perf_counter() - started
 
-    images = check_images(read_image(photo if photo is not None else portrait()), description)
+    images = check_images(read_image(photo if photo is not None else portrait()), description.preprocessing)
     errors = compare(network, open_session(path, list(network.heads)), images)
     worst = max(error["relative"] for error in errors.values())
     report = {

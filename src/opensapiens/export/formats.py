@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+
+from opensapiens.export.libraries import installed
+from opensapiens.export.openvino_passes import use_8_bits, use_instance_norm
 
 Format = Literal["onnx", "openvino", "torch"]
 Session = Callable[[Tensor], dict[str, Tensor]]
@@ -30,12 +31,18 @@ class ExportError(ValueError):
     """A model that cannot be exported, or an exported file that does not answer as the model does."""
 
 
-def write_graph(graph: ExportedProgram, heads: Sequence[str], path: Path) -> None:
+def write_graph(
+    graph: ExportedProgram, heads: Sequence[str], path: Path, calibration_B3HW: Tensor | None = None
+) -> None:
     """Write a graph to a file in the format of its ending, outputs named after the heads in their order.
 
+    calibration_B3HW: for OpenVINO only; with these images the products are computed in 8 bits, see openvino_passes.
     Raises ModuleNotFoundError, with what to install, where the format's library is missing.
     """
-    {".onnx": _write_onnx, ".xml": _write_openvino, ".pt2": _write_torch}[path.suffix](graph, list(heads), path)
+    if path.suffix == ENDINGS["openvino"]:
+        _write_openvino(graph, list(heads), path, calibration_B3HW)
+    else:
+        {".onnx": _write_onnx, ".pt2": _write_torch}[path.suffix](graph, list(heads), path)
 
 
 def open_session(path: Path, heads: Sequence[str]) -> Session:
@@ -87,7 +94,7 @@ def onnx_session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _write_openvino(graph: ExportedProgram, heads: list[str], path: Path) -> None:
+def _write_openvino(graph: ExportedProgram, heads: list[str], path: Path, calibration: Tensor | None) -> None:
     openvino = installed("openvino")
     with _quiet():
         model = openvino.convert_model(graph)
@@ -96,6 +103,9 @@ def _write_openvino(graph: ExportedProgram, heads: list[str], path: Path) -> Non
     shape = graph.graph_module.graph.find_nodes(op="placeholder")[-1].meta["val"].shape
     # The reader of PyTorch's graphs forgets which sides are fixed, and fixed ones run faster.
     model.reshape({"images": [-1, 3, *(side if isinstance(side, int) else -1 for side in shape[2:])]})
+    use_instance_norm(model)
+    if calibration is not None:
+        use_8_bits(model, calibration)
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
@@ -117,17 +127,6 @@ def openvino_model(path: Path, heads: Sequence[str]) -> Any:
     wanted = openvino.Model([model.output(head) for head in heads], model.get_parameters())
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     return core.compile_model(wanted, "CPU", options)
-
-
-def installed(library: str) -> Any:
-    """The library of the extra "export", imported. Raises ModuleNotFoundError with what to install."""
-    # OpenVINO reports what it converts, unless this package of its cannot be imported.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        return importlib.import_module(library)
-    except ModuleNotFoundError as error:
-        message = f"this runtime or format needs {library}: pip install 'opensapiens[export]'"
-        raise ModuleNotFoundError(message, name=library) from error
 
 
 @contextlib.contextmanager

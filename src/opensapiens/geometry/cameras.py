@@ -1,10 +1,14 @@
-"""A pinhole camera. Camera coordinates are x right, y down, z forward; depth is z."""
+"""Cameras. Camera coordinates are x right, y down, z forward, as in OpenCV; depth is z."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+
+DISTORTION_COUNTS = (0, 4, 5, 8, 12, 14)  # of OpenCV's coefficients: k1, k2, p1, p2, k3, …
+UNDISTORTION = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
 
 
 @dataclass(frozen=True)
@@ -26,3 +30,82 @@ class PinholeCamera:
         """Pixels (..., 2) at `depth` (...) -> camera coordinates (..., 3)."""
         rays = (pixels - np.array([self.cx, self.cy])) / np.array([self.fx, self.fy])
         return np.concatenate([rays * depth[..., None], depth[..., None]], axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedCamera:
+    """One camera of a calibrated rig, as OpenCV describes it.
+
+    matrix (3, 3): focal lengths and principal point in pixels, integer coordinates being pixel centres. A point of the
+    world is at `rotation @ point + translation` in camera coordinates: rotation (3, 3), translation (3,) in the world's
+    unit. distortion: OpenCV's 0, 4, 5, 8, 12 or 14 coefficients (k1, k2, p1, p2, k3, …). size: (height, width) of its
+    images in pixels, None where it is not known.
+    """
+
+    name: str
+    matrix: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+    distortion: np.ndarray
+    size: tuple[int, int] | None = None
+
+    @property
+    def extrinsics(self) -> np.ndarray:
+        """[rotation | translation] (3, 4)."""
+        return np.concatenate([self.rotation, self.translation[:, None]], axis=1)
+
+    @property
+    def position(self) -> np.ndarray:
+        """Where the camera stands in the world (3,)."""
+        return -self.rotation.T @ self.translation
+
+    @property
+    def focal(self) -> float:
+        """The geometric mean of both focal lengths, pixels."""
+        return float(np.sqrt(self.matrix[0, 0] * self.matrix[1, 1]))
+
+    def to_camera(self, points: np.ndarray) -> np.ndarray:
+        """World (..., 3) -> camera coordinates (..., 3)."""
+        return points @ self.rotation.T + self.translation
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """World (..., 3) -> distorted pixels (..., 2).
+
+        NaN for points that are not in front of the camera, or so far outside its view that the distortion, a
+        polynomial, folds them back into the picture.
+        """
+        local = self.to_camera(np.asarray(points, np.float64))
+        flat = local.reshape(-1, 3)
+        pixels = np.full((len(flat), 2), np.nan)
+        seen = np.flatnonzero(flat[:, 2] > 0)
+        if len(seen):
+            rays = flat[seen] / flat[seen, 2:]
+            there = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), self.matrix, self._coefficients())[0][:, 0]
+            if self.distortion.any():
+                error = np.abs(self.rays(there) - rays[:, :2]).max(-1)
+                there[~(error < 1e-3 * (1 + np.abs(rays[:, :2]).max(-1)))] = np.nan
+            pixels[seen] = there
+        return pixels.reshape(*local.shape[:-1], 2)
+
+    def rays(self, pixels: np.ndarray) -> np.ndarray:
+        """Distorted pixels (..., 2) -> x / z and y / z in camera coordinates (..., 2); NaN stays NaN."""
+        flat = np.asarray(pixels, np.float64).reshape(-1, 2)
+        rays = np.full_like(flat, np.nan)
+        known = np.flatnonzero(np.isfinite(flat).all(-1))
+        if len(known):
+            matrix, coefficients = self.matrix, self._coefficients()
+            made = cv2.undistortPointsIter(flat[known, None], matrix, coefficients, np.eye(3), np.eye(3), UNDISTORTION)
+            rays[known] = made[:, 0]
+        return rays.reshape(np.shape(pixels))
+
+    def in_picture(self, pixels: np.ndarray) -> np.ndarray:
+        """Which pixels (..., 2) lie inside the image (...); all that are finite where its size is not known."""
+        finite = np.isfinite(pixels).all(-1)
+        if self.size is None:
+            return finite
+        height, width = self.size
+        with np.errstate(invalid="ignore"):
+            return finite & (pixels >= -0.5).all(-1) & (pixels < np.array([width, height]) - 0.5).all(-1)
+
+    def _coefficients(self) -> np.ndarray:
+        return np.zeros(5) if len(self.distortion) == 0 else self.distortion.astype(np.float64)

@@ -13,6 +13,7 @@ import numpy as np
 
 MIN_VISIBILITY = 0.5  # below it a point has no heatmap
 LOG_RANGE = (1e-3, 50.0)  # heat outside it is clipped before the logarithm
+BLURRED_PIXELS = 1 << 19  # at a time: 2 MB, which stay in a cache
 EPSILON = float(np.finfo(np.float32).eps)
 
 
@@ -120,13 +121,19 @@ def refine_peaks(
 def _blur_and_pad(heatmaps_BKHW: np.ndarray, scores_BK: np.ndarray, blur_kernel: int) -> tuple[np.ndarray, int]:
     """Heatmaps blurred, rescaled to their former maximum, the border repeated: (B, K, H + 2, W + 2), and W + 2."""
     batch, keypoints, height, width = heatmaps_BKHW.shape
-    padded = np.empty((batch, keypoints, height + 2, width + 2), dtype=np.float32)
+    padded = np.empty((batch * keypoints, height + 2, width + 2), dtype=np.float32)
+    # Some maps at a time are one tall picture with as many empty rows between them as the kernel reaches: outside a
+    # map there is no heat. Sigma 0 lets cv2 derive it from the kernel (2.0 for 11).
+    maps = heatmaps_BKHW.reshape(-1, height, width)
+    at_once = max(BLURRED_PIXELS // (height * width), 1)
+    tall = np.zeros((min(at_once, len(maps)), height + blur_kernel // 2, width), dtype=np.float32)
+    for start in range(0, len(maps), at_once):
+        some = tall[: len(maps[start : start + at_once])]
+        some[:, :height] = maps[start : start + at_once]
+        blurred = cv2.GaussianBlur(some.reshape(-1, width), (blur_kernel,) * 2, 0, borderType=cv2.BORDER_CONSTANT)
+        padded[start : start + len(some), 1:-1, 1:-1] = blurred.reshape(some.shape)[:, :height]
+    padded = padded.reshape(batch, keypoints, height + 2, width + 2)
     inner = padded[..., 1:-1, 1:-1]
-    for b, k in np.ndindex(batch, keypoints):
-        # Sigma 0 lets cv2 derive it from the kernel (2.0 for 11); outside the map there is no heat.
-        inner[b, k] = cv2.GaussianBlur(
-            heatmaps_BKHW[b, k], (blur_kernel, blur_kernel), 0, borderType=cv2.BORDER_CONSTANT
-        )
     blurred_maxima = inner.max(axis=(-2, -1))
     # A map of zeros stays one.
     factors = np.divide(scores_BK, blurred_maxima, out=np.ones_like(scores_BK), where=blurred_maxima != 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from opensapiens.inference.forward import LoadedModel, Prediction
@@ -95,10 +96,12 @@ def _everybody(result: Result, segmenter: LoadedModel | None) -> np.ndarray:
 
 def _draw_on(result: Result, task: str, prediction: Prediction, mask: np.ndarray) -> None:
     x1, y1, x2, y2 = prediction.view.window
-    here = mask[y1:y2, x1:x2]
+    here = mask[y1:y2, x1:x2].view(np.uint8)
+    if here.size == 0:
+        return
     if task == "segmentation" and result.parts is not None and prediction.parts is not None:
-        np.copyto(result.parts.labels[y1:y2, x1:x2], prediction.parts, where=here)
+        cv2.copyTo(prediction.parts, here, result.parts.labels[y1:y2, x1:x2])
     if task == "depth" and result.depth is not None and prediction.depth is not None:
-        np.copyto(result.depth.values[y1:y2, x1:x2], prediction.depth, where=here)
+        cv2.copyTo(prediction.depth, here, result.depth.values[y1:y2, x1:x2])
     if task == "normals" and result.normals is not None and prediction.normals is not None:
-        np.copyto(result.normals.values[y1:y2, x1:x2], prediction.normals, where=here[..., None])
+        cv2.copyTo(prediction.normals, here, result.normals.values[y1:y2, x1:x2])

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from opensapiens.checkpoints.catalogue import model_folder
-from opensapiens.checkpoints.model_description import ModelDescription
+from opensapiens.checkpoints.model_description import ModelDescription, Preprocessing
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description
 from opensapiens.inference.detection import Detector
 from opensapiens.inference.forward import LoadedModel
@@ -56,8 +56,8 @@ def load(
             image, as the published ones do), "letterbox" (the same with its aspect kept), "person_crop".
         input_size: (height, width) other than the weights' own, multiples of the patch size; positions are resized
             bicubically. Far from the size of training the results are worse.
-        runtime: what runs the networks: "torch" (the reference), "compiled", "openvino", "onnx", or "auto" for the
-            fastest that is installed for the device; see inference.runtimes.
+        runtime: what runs the networks: "torch" (the reference), "compiled", "openvino", "openvino-int8", "onnx", or
+            "auto" for the fastest exact one that is installed for the device; see inference.runtimes.
 
     Raises:
         ModelNotFound: an unknown name.
@@ -74,8 +74,7 @@ def load(
     together = len(folders) == 1 or _fit_together(descriptions, device, dtype)
     loaded = []
     for folder, description in zip(folders, descriptions, strict=True):
-        height, width = description.preprocessing["input_size"]
-        read = functools.partial(_read, folder, device, dtype, runtime, (int(height), int(width)))
+        read = functools.partial(_read, folder, device, dtype, runtime, description.preprocessing)
         loaded.append(LoadedModel(read() if together else None, description, read))
     return People(loaded, detector, batch_size)
 
@@ -96,9 +95,9 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def _read(
-    folder: Path, device: torch.device, dtype: torch.dtype, runtime: str, input_size: tuple[int, int]
+    folder: Path, device: torch.device, dtype: torch.dtype, runtime: str, preprocessing: Preprocessing
 ) -> HumanModel | Runtime:
-    return start_runtime(runtime, load_model(folder, device=device, dtype=dtype)[0].eval(), input_size)
+    return start_runtime(runtime, load_model(folder, device=device, dtype=dtype)[0].eval(), preprocessing)
 
 
 def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:

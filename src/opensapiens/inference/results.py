@@ -202,7 +202,7 @@ class Result:
         for task, picture in pictures.items():
             titled.append((_TITLES[task], picture))
             if task == "segmentation" and self.parts is not None and self.parts.labels.any():
-                present = np.unique(self.parts.labels).tolist()
+                present = np.bincount(self.parts.labels.ravel(), minlength=256).nonzero()[0].tolist()
                 titled.append(("", drawing.legend(self.parts.part_set, present)))
         titles, images = zip(*titled, strict=True)
         height, width = self.image.shape[:2]

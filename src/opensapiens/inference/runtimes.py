@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -11,13 +11,17 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
+from opensapiens.checkpoints.model_description import Preprocessing
+from opensapiens.data.reading import read_image
 from opensapiens.export.cache import cached_conversion
+from opensapiens.export.export import portrait
 from opensapiens.export.formats import onnx_session, openvino_model
+from opensapiens.export.parity import check_images
+from opensapiens.inference.compiled import CompiledRuntime
 from opensapiens.models.human_model import HumanModel
 
-RuntimeName = Literal["torch", "compiled", "openvino", "onnx"]
+RuntimeName = Literal["torch", "compiled", "openvino", "openvino-int8", "onnx"]
 RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
-Size = tuple[int, int]
 
 
 class RuntimeUnavailable(ValueError):
@@ -51,14 +55,14 @@ def available_settings(device: torch.device) -> list[tuple[str, str]]:
     if device.type == "cuda" and _is_installed("triton"):
         settings += [("compiled", "float32"), ("compiled", "bfloat16")]
     if device.type == "cpu" and _is_installed("openvino"):
-        settings.append(("openvino", "float32"))
+        settings += [("openvino", "float32"), ("openvino-int8", "float32")]
     if device.type == "cpu" and _is_installed("onnxruntime") and _is_installed("onnxscript"):
         settings.append(("onnx", "float32"))
     return settings
 
 
-def start_runtime(name: str, network: HumanModel, input_size: Size) -> HumanModel | Runtime:
-    """A network in the runtime of that name, for images of the (height, width); "torch" is the network itself.
+def start_runtime(name: str, network: HumanModel, preprocessing: Preprocessing) -> HumanModel | Runtime:
+    """A network in the runtime of that name, for images prepared like this; "torch" is the network itself.
 
     "auto" is the one of choose_runtime, or plain PyTorch where its conversion cannot be kept. OpenVINO and ONNX Runtime
     convert the network the first time, which takes seconds, and keep the conversion; see export.cache. Raises
@@ -68,7 +72,7 @@ def start_runtime(name: str, network: HumanModel, input_size: Size) -> HumanMode
     if name == "auto":
         place = next(network.parameters())
         try:
-            return start_runtime(choose_runtime(place.device, place.dtype), network, input_size)
+            return start_runtime(choose_runtime(place.device, place.dtype), network, preprocessing)
         except OSError as error:
             warnings.warn(
                 f"the network runs in plain PyTorch, since its conversion cannot be kept: {error}", stacklevel=2
@@ -86,8 +90,13 @@ def start_runtime(name: str, network: HumanModel, input_size: Size) -> HumanMode
             f"the runtime {name} is for float32 networks on the CPU, not {parameter.dtype} on {parameter.device}; "
             "leave the device and the type to their defaults, or use the runtime compiled or torch"
         )
+    height, width = preprocessing["input_size"]
+    input_size = (int(height), int(width))
     if name == "openvino":
         return OpenVINORuntime(cached_conversion(network, input_size, "openvino"), list(network.heads))
+    if name == "openvino-int8":
+        photo = check_images(read_image(portrait()), preprocessing)[:1]
+        return OpenVINORuntime(cached_conversion(network, input_size, "openvino", photo), list(network.heads), name)
     return ONNXRuntime(cached_conversion(network, input_size, "onnx"), list(network.heads))
 
 
@@ -96,9 +105,9 @@ class OpenVINORuntime:
 
     device, dtype = torch.device("cpu"), torch.float32
 
-    def __init__(self, path: Path, heads: Sequence[str]) -> None:
-        """path: an OpenVINO file that export wrote; heads: the names of its outputs."""
-        self.path, self.heads = path, tuple(heads)
+    def __init__(self, path: Path, heads: Sequence[str], name: str = "openvino") -> None:
+        """path: an OpenVINO file that export wrote; heads: the names of its outputs; name: of the runtime."""
+        self.path, self.heads, self.name = path, tuple(heads), name
         self._requests: dict[tuple[str, ...], Any] = {}
 
     def __call__(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -132,63 +141,11 @@ class ONNXRuntime:
         return {name: torch.from_numpy(values) for name, values in zip(names, maps, strict=True)}
 
 
-class CompiledRuntime:
-    """A network through torch.compile, on a CUDA GPU with channels-last heads and recorded CUDA graphs.
-
-    Blocks are compiled one by one: they are alike, so that one compilation serves them all. A head is compiled whole,
-    which makes one pass of statistics and one of normalisation and SiLU over each of its large maps. On a GPU the
-    kernels of each batch shape are recorded once and replayed, as launching them one by one takes longer than a small
-    batch takes to compute. Changes the network it is given.
-    """
-
-    def __init__(self, network: HumanModel, cuda_graphs: bool = True, channels_last: bool = True) -> None:
-        """cuda_graphs, channels_last: have no effect on other devices than CUDA."""
-        parameter = next(network.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
-        on_gpu = self.device.type == "cuda"
-        if on_gpu and channels_last:
-            network.heads.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for part in (*network.backbone.blocks, *network.heads.values()):
-            part.compile(dynamic=False)
-        self.network = network
-        self._graphs: dict[tuple[Any, ...], CUDAGraph] | None = {} if on_gpu and cuda_graphs else None
-
-    def __call__(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """As Runtime. The first call of each batch size compiles for a while."""
-        if self._graphs is None:
-            return self.network(images_B3HW, heads)
-        key = (tuple(images_B3HW.shape), tuple(heads or self.network.heads))
-        if key not in self._graphs:
-            self._graphs[key] = CUDAGraph(lambda images: self.network(images, heads), images_B3HW)
-        return self._graphs[key](images_B3HW)
-
-
-class CUDAGraph:
-    """A function of images whose kernels are recorded once, for one shape, and replayed."""
-
-    def __init__(self, function: Callable[[Tensor], dict[str, Tensor]], images_B3HW: Tensor) -> None:
-        self._images = images_B3HW.clone()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.no_grad(), torch.cuda.stream(stream):
-            for _ in range(3):  # what compiles or tunes itself on first use must have done so before the recording
-                function(self._images)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self._graph):
-            self._maps = function(self._images)
-
-    def __call__(self, images_B3HW: Tensor) -> dict[str, Tensor]:
-        """The maps, copied: the next call writes into the same memory."""
-        self._images.copy_(images_B3HW)
-        self._graph.replay()
-        return {head: maps.clone() for head, maps in self._maps.items()}
-
-
 def runtime_of(network: nn.Module | Runtime) -> str:
     """The name of the runtime that a network is in, as start_runtime takes it."""
-    names = {OpenVINORuntime: "openvino", ONNXRuntime: "onnx", CompiledRuntime: "compiled"}
-    return names.get(type(network), "torch")
+    if isinstance(network, OpenVINORuntime):
+        return network.name
+    return {ONNXRuntime: "onnx", CompiledRuntime: "compiled"}.get(type(network), "torch")
 
 
 def place_of(network: nn.Module | Runtime) -> tuple[torch.device, torch.dtype]:

@@ -67,9 +67,9 @@ class View:
         the view.
         """
         maps_hwC = self._at_input_size(maps_Chw)
-        values = self._sample(maps_hwC)
-        values[~self._inside()] = torch.nan
-        return values.cpu().numpy()
+        values = self._sample(maps_hwC).cpu().numpy()
+        self._fill_outside(values, np.nan)
+        return values
 
     def classes(self, logits_Chw: Tensor) -> np.ndarray:
         """The channel with the largest of the values that to_window would give, (H, W) uint8; 0 outside the view.
@@ -85,16 +85,17 @@ class View:
         alike &= torch.cat([alike[1:], alike[-1:]]) & (here == torch.cat([here[1:], here[-1:]]))
         low_x, high_x, weight_x = _neighbours(self._positions(0), logits_hwC.shape[1], logits_hwC.device)
         low_y, high_y, weight_y = _neighbours(self._positions(1), logits_hwC.shape[0], logits_hwC.device)
-        labels = here.to(torch.uint8)[low_y][:, low_x]
-        outline = (~alike)[low_y][:, low_x].nonzero()
+        labels = here.to(torch.uint8)[:, low_x][low_y]
+        outline = (~alike)[:, low_x][low_y].nonzero()
         for y, x in (some.unbind(dim=1) for some in outline.split(OUTLINE_PIXELS)):
             left, right_hand = (
                 torch.lerp(logits_hwC[low_y[y], columns], logits_hwC[high_y[y], columns], weight_y[y, None])
                 for columns in (low_x[x], high_x[x])
             )
             labels[y, x] = torch.lerp(left, right_hand, weight_x[x, None]).argmax(dim=-1).to(torch.uint8)
-        labels *= self._inside().to(labels.device)
-        return labels.cpu().numpy()
+        found = labels.cpu().numpy()
+        self._fill_outside(found, 0)
+        return found
 
     def _at_input_size(self, maps_Chw: Tensor) -> Tensor:
         """Maps at the size of the input, of which only what shows the image is kept: (h, w, C)."""
@@ -110,24 +111,26 @@ class View:
         origin = self.placed[axis] if self.placed is not None else 0
         return np.arange(first, last) * float(self.matrix[axis, axis]) + float(self.matrix[axis, 2]) - origin
 
-    def _inside(self) -> Tensor:
-        """(H, W) bool: pixels of the window whose centre falls on a pixel of the view; of a whole image all."""
-        x, y = self._positions(0), self._positions(1)
+    def _fill_outside(self, values: np.ndarray, value: float) -> None:
+        """Set, in place, the pixels (H, W, …) of the window whose centre falls on no pixel of the view.
+
+        The view is not rotated, so that these are whole rows and columns; of a whole image there are none.
+        """
         if self.placed is None:
             height, width = self.input_size
-            columns, rows = (x >= -0.5) & (x < width - 0.5), (y >= -0.5) & (y < height - 0.5)
-        else:
-            columns, rows = np.ones(len(x), bool), np.ones(len(y), bool)
-        return torch.from_numpy(rows[:, None] & columns)
+            x, y = self._positions(0), self._positions(1)
+            values[(y < -0.5) | (y >= height - 0.5)] = value
+            values[:, (x < -0.5) | (x >= width - 0.5)] = value
 
     def _sample(self, maps_hwC: Tensor) -> Tensor:
         """Bilinear values over the window, (H, W, C); beyond the map's edge its edge.
 
-        Views are not rotated, so rows and columns can be interpolated one after the other. For a whole image this is
-        what resizing with align_corners=False gives. cv2's warps would round positions to 1/32 of a pixel.
+        Views are not rotated, so columns and rows can be interpolated one after the other; columns first, since picking
+        single pixels costs little as long as there are few rows. For a whole image this is what resizing with
+        align_corners=False gives. cv2's warps would round positions to 1/32 of a pixel.
         """
-        rows = _between(maps_hwC, self._positions(1), dim=0)
-        return _between(rows, self._positions(0), dim=1)
+        columns = _between(maps_hwC, self._positions(0), dim=1)
+        return _between(columns, self._positions(1), dim=0)
 
 
 def _between(maps: Tensor, positions: np.ndarray, dim: int) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from opensapiens.synthetic.poses import PoseSampler, rotation_about
+from opensapiens.synthetic.postures import PostureSampler
 
 BATCH = 16
 """Bodies evaluated at once. Fixed, since the last bits of a batched product depend on the batch."""
@@ -19,13 +20,15 @@ HAIR: Span = (18722, 19150)
 
 @dataclass(frozen=True)
 class Person:
-    """What makes one body: phenotype and facial actions by name, bone rotations (J, 3, 3), turn about the vertical."""
+    """What makes one body: phenotype and facial actions by name, bone rotations (J, 3, 3), turn about the vertical;
+    attitude: see PostureSampler.draw_posture."""
 
     phenotype: dict[str, float]
     expression: dict[str, float]
     activity: str
     pose: np.ndarray
     yaw: float
+    attitude: str = "up"
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,22 @@ class BodyModel:
         self.rest = at_rest["vertices"][0].numpy()
         self.joints = at_rest["rest_bone_heads"][0].numpy()
         self._sampler = PoseSampler(self.bones, self.joints)
+        self._postures = PostureSampler(self.bones, [int(parent) for parent in self._model.bone_parents], self.joints)
 
     def draw(self, rng: np.random.Generator) -> Person:
         """A person: adults mostly, some children and elders, all builds; a pose; a face that does something."""
+        phenotype = self._phenotype(rng)
+        activity, pose = self._sampler.draw(rng)
+        return Person(phenotype, self._expression(rng), activity, pose, float(rng.uniform(-180, 180)))
+
+    def draw_posed(self, rng: np.random.Generator) -> Person:
+        """As draw, in a pose of generator version 2; people turn to the camera more often than away from it."""
+        phenotype, expression = self._phenotype(rng), self._expression(rng)
+        activity, attitude, pose = self._postures.draw_posture(rng)
+        yaw = float(rng.uniform(-180, 180) if rng.random() < 0.5 else rng.normal(0, 40))
+        return Person(phenotype, expression, activity, pose, yaw, attitude)
+
+    def _phenotype(self, rng: np.random.Generator) -> dict[str, float]:
         ages = ((0.58, 0.85), (0.3, 0.6), (0.85, 1.0), (0.0, 0.3))
         low, high = ages[rng.choice(4, p=[0.72, 0.14, 0.1, 0.04])]
         ancestry = rng.dirichlet([0.5, 0.5, 0.5])
@@ -78,9 +94,7 @@ class BodyModel:
             "asian": ancestry[1],
             "caucasian": ancestry[2],
         }
-        activity, pose = self._sampler.draw(rng)
-        phenotype = {name: float(value) for name, value in phenotype.items()}
-        return Person(phenotype, self._expression(rng), activity, pose, float(rng.uniform(-180, 180)))
+        return {name: float(value) for name, value in phenotype.items()}
 
     def _expression(self, rng: np.random.Generator) -> dict[str, float]:
         """A few facial actions, the same on both sides most of the time."""
@@ -125,7 +139,15 @@ class BodyModel:
     @functools.cached_property
     def measures(self) -> Measures:
         """Coordinates along limbs and trunk of the model at rest."""
-        joint = {name: self.joints[i] for i, name in enumerate(self.bones)}
+        return self._measures(self.joints - self.joints[self.bones.index("root")])
+
+    @functools.cached_property
+    def measures_of_version_1(self) -> Measures:
+        """As measures, of joints 17 cm too high, as generator version 1 had them; its lengths are fitted to that."""
+        return self._measures(self.joints)
+
+    def _measures(self, joints: np.ndarray) -> Measures:
+        joint = {name: joints[i] for i, name in enumerate(self.bones)}
         weights, indices = self._model.vertex_bone_weights.numpy(), self._model.vertex_bone_indices.numpy()
 
         def share(*starts: str) -> np.ndarray:

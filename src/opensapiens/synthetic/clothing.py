@@ -8,6 +8,7 @@ apparel; what is bare keeps its body part.
 
 import functools
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from opensapiens.synthetic.rasterizer import BLOBS, EYE, KNIT, SOLID, STRIPES, v
 
 APPAREL, FACE, HAIR_PART, LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER = 1, 2, 3, 8, 9, 12, 17, 18, 22
 FAR = 9.0
+COVER = 0.03
 EYEBALLS: tuple[Span, Span] = ((14598, 14670), (14670, 14742))
 
 
@@ -68,11 +70,21 @@ class Surface:
     normals: np.ndarray | None = None
 
 
+def top_cut(m: Measures, sleeve: float, hem: float, collar: float, scoop: float) -> np.ndarray:
+    """Distance inside a top: sleeve length (m from the shoulder), hem and collar height, depth of the neckline."""
+    arm = np.clip(m.arm_share, 0, 1)
+    cut_sleeve = np.where(m.arm_share > 0.05, sleeve - m.arm + 0.15 * (1 - arm), FAR)
+    above_hem = m.rest[:, 2] - hem + 2.0 * arm
+    front = np.where(m.rest[:, 1] < 0.0, np.exp(-((m.rest[:, 0] / 0.075) ** 2)), 0.0)
+    below_collar = collar - scoop * front - m.rest[:, 2]
+    return np.minimum(np.minimum(cut_sleeve, above_hem), below_collar)
+
+
 class Wardrobe:
     """Draws outfits and puts them on posed bodies."""
 
     def __init__(self, model: BodyModel):
-        self.measures: Measures = model.measures
+        self.measures: Measures = model.measures_of_version_1
         self.anatomy: Anatomy = load_anatomy()
         self.helper_triangles = _helper_triangles()
         self._all_triangles = np.concatenate([self.anatomy.faces, *self.helper_triangles.values()])
@@ -86,6 +98,10 @@ class Wardrobe:
         self._texture = rest.copy()
         for first, last in EYEBALLS:
             self._texture[first:last] -= rest[first:last].mean(0)
+
+    def cover(self, outfit: Any) -> np.ndarray | float:
+        """Metres of cloth or hair that may lie over a point that counts as visible, for all or each of the 308."""
+        return COVER
 
     def draw(self, rng: np.random.Generator, age: float, gender: float) -> Outfit:
         """An outfit for a person of an age and gender (Anny's scales, 0..1; gender 0 male)."""
@@ -163,14 +179,7 @@ class Wardrobe:
         return [shirt, jacket]
 
     def _top_cut(self, sleeve: float, hem: float, collar: float, scoop: float) -> np.ndarray:
-        """Distance inside a top: sleeve length (m from the shoulder), hem and collar height, depth of the neckline."""
-        m = self.measures
-        arm = np.clip(m.arm_share, 0, 1)
-        cut_sleeve = np.where(m.arm_share > 0.05, sleeve - m.arm + 0.15 * (1 - arm), FAR)
-        above_hem = m.rest[:, 2] - hem + 2.0 * arm
-        front = np.where(m.rest[:, 1] < 0.0, np.exp(-((m.rest[:, 0] / 0.075) ** 2)), 0.0)
-        below_collar = collar - scoop * front - m.rest[:, 2]
-        return np.minimum(np.minimum(cut_sleeve, above_hem), below_collar)
+        return top_cut(self.measures, sleeve, hem, collar, scoop)
 
     def _lower(self, rng: np.random.Generator, gender: float) -> list[Garment]:
         m = self.measures
@@ -307,16 +316,23 @@ class Wardrobe:
         keep, rest = keep[used], self.measures.rest[first:last][used]
         ease = garment.ease[1] + (garment.ease[0] - garment.ease[1]) * np.clip(keep / 0.35, 0, 1)
         lift = ease + garment.fold * _folds(rest, phase)
-        points = vertices[first:last][used] + normals[first:last][used] * lift[:, None]
+        points = self._off_body(vertices[first:last][used], normals[first:last][used], used, lift, garment)
         left = rest[triangles].mean(1)[:, 0] > 0
         parts = np.where(left, garment.parts[0], garment.parts[1]).astype(np.uint8)
         return Surface(points, rest, np.zeros((len(points), 4)), keep, triangles, parts, garment.material)
 
+    def _off_body(
+        self, base: np.ndarray, normals: np.ndarray, used: np.ndarray, lift: np.ndarray, garment: Garment
+    ) -> np.ndarray:
+        """Where a garment's vertices are, `lift` off those of its helper surface (`used` of its span)."""
+        return base + normals * lift[:, None]
+
 
 def _compact(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The vertices that triangles (T, 3) use, and the triangles in terms of them."""
-    used, renamed = np.unique(triangles, return_inverse=True)
-    return used, renamed.reshape(-1, 3)
+    mask = np.zeros(triangles.max(initial=-1) + 1, bool)
+    mask[triangles.ravel()] = True
+    return np.flatnonzero(mask), (np.cumsum(mask) - 1)[triangles]
 
 
 def _folds(rest: np.ndarray, phase: np.ndarray) -> np.ndarray:

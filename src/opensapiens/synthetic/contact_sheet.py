@@ -12,13 +12,14 @@ from opensapiens.drawing.skeleton import draw_keypoints
 from opensapiens.labels.keypoints import SAPIENS_308
 from opensapiens.labels.parts import SAPIENS_28
 
-COLUMNS = 8
+COLUMNS, FRAMES = 8, 64
 ENLARGED = 2
 """Factor on the pictures, so that points on a face can be told apart."""
 
 
 def contact_sheet(folder: Path | str) -> np.ndarray:
-    """The first frames of a folder of shards (H, W, 3) uint8: image, points in sight, parts, depth, normals."""
+    """The first frames of a folder of shards (H, W, 3) uint8: of eight the image, points in sight, parts, depth and
+    normals, of the others the image."""
     dataset = ShardDataset(folder)
     rows: list[list[np.ndarray]] = [[], [], [], [], []]
     for number in range(min(COLUMNS, len(dataset.keys))):
@@ -41,4 +42,8 @@ def contact_sheet(folder: Path | str) -> np.ndarray:
     if "parts.png" not in dataset.read_bytes(0):  # of scans, points and parts are not known
         titled = [(title, row) for title, row in titled if title not in ("points", "parts")]
     titles = [title for title, row in titled for _ in row]
-    return sheet([picture for _, row in titled for picture in row], titles, height=320, columns=len(rows[0]))
+    pictures = [picture for _, row in titled for picture in row]
+    for number in range(COLUMNS, min(FRAMES, len(dataset.keys))):
+        pictures.append(dataset.read_frame(number)["jpg"])
+        titles.append("image")
+    return sheet(pictures, titles, height=320, columns=len(rows[0]))

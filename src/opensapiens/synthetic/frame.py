@@ -14,8 +14,6 @@ from opensapiens.synthetic.environment import Backdrop
 from opensapiens.synthetic.rasterizer import Camera, Rendering, render, silhouette
 from opensapiens.synthetic.scene import Scene, ScenePlan
 
-COVER = 0.03
-"""Metres of cloth or hair that may lie over a point that counts as visible."""
 LEAST_PIXELS = 200
 LEAST_VISIBLE = 0.25
 """A person with fewer visible pixels, or a smaller visible share, is in the picture but not listed."""
@@ -35,6 +33,9 @@ class Frame:
     record: dict[str, Any]
 
 
+Develop = Callable[[np.random.Generator, Rendering, np.ndarray, Backdrop | None], np.ndarray]
+"""A picture (H, W, 3) uint8 from light, given where people are (H, W) and what stands behind."""
+
 Describe = Callable[[np.ndarray, np.ndarray], list[dict[str, Any]]]
 """The persons of a record, from instances (H, W) and the depth (H, W) of all that was rendered."""
 
@@ -45,16 +46,21 @@ def photograph(
     describe: Describe,
     backdrop: Backdrop | None = None,
     parts_known: bool = True,
+    develop: Develop | None = None,
 ) -> Frame:
-    """Renders a scene before a backdrop, procedural if none is given, with a camera's faults, and reads the labels."""
-    rendering = render(scene.mesh, scene.materials, scene.camera, scene.light, scene.ground)
+    """Renders a scene before a backdrop, procedural if none is given, with a camera's faults (those of version 1 if
+    `develop` is not given), and reads the labels."""
+    rendering = render(
+        scene.mesh, scene.materials, scene.camera, scene.light, scene.ground, scene.casters, scene.screen
+    )
     hit = rendering.triangle >= 0
     instances = np.where(hit, scene.mesh.instance[rendering.triangle], 0).astype(np.uint8)
     people = instances > 0
     parts = np.where(people, scene.mesh.part[rendering.triangle], 0).astype(np.uint8) if parts_known else None
     depth = np.where(people, rendering.depth, np.nan).astype(np.float32)
-    normals = np.where(people[..., None], rendering.normals, np.nan).astype(np.float32)
-    image = _develop(rng, rendering, people, backdrop)
+    normals = rendering.normals
+    normals[~people] = np.nan
+    image = (develop or _develop)(rng, rendering, people, backdrop)
     camera = scene.camera
     record = {
         "width": camera.size[1],
@@ -115,7 +121,7 @@ def describe_people(
         record = {
             "id": i + 1,
             "box": box,
-            "keypoints": _keypoints(scene.camera, points, wardrobe, mask, depth),
+            "keypoints": _keypoints(scene.camera, points, wardrobe, wardrobe.cover(plan.outfits[i]), mask, depth),
             "height_fraction": round((box[3] - box[1]) / mask.shape[0], 4),
             "yaw_degrees": round(person.yaw, 1),
             "occluded_fraction": occluded,
@@ -143,7 +149,7 @@ def describe_visible(
     outline: points of the person in the world (N, 3).
     """
     visible = int(mask.sum())
-    alone = int(silhouette(scene.mesh, scene.camera, instance).sum())
+    alone = int(silhouette(scene.mesh, scene.camera, instance, scene.screen).sum())
     if visible < LEAST_PIXELS or visible < LEAST_VISIBLE * alone:
         return None
     height, width = mask.shape
@@ -155,7 +161,12 @@ def describe_visible(
 
 
 def _keypoints(
-    camera: Camera, points: np.ndarray, wardrobe: Wardrobe, mask: np.ndarray, depth: np.ndarray
+    camera: Camera,
+    points: np.ndarray,
+    wardrobe: Wardrobe,
+    cover: np.ndarray | float,
+    mask: np.ndarray,
+    depth: np.ndarray,
 ) -> list[list[float]]:
     """The 308 points as [x, y, visibility]: 2 in sight, 1 hidden, 0 outside the frame."""
     height, width = mask.shape
@@ -164,6 +175,6 @@ def _keypoints(
     column, row = np.rint(seen[:, 0]).astype(int), np.rint(seen[:, 1]).astype(int)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (seen[:, 2] > 0.05)
     column, row = column.clip(0, width - 1), row.clip(0, height - 1)
-    in_sight = inside & mask[row, column] & (seen[:, 2] - depth[row, column] < anatomy.keypoint_radius + COVER)
+    in_sight = inside & mask[row, column] & (seen[:, 2] - depth[row, column] < anatomy.keypoint_radius + cover)
     visibility = np.where(in_sight, 2, np.where(inside, 1, 0))
     return np.column_stack([np.round(seen[:, :2].astype(float), 2), visibility]).tolist()

@@ -2,6 +2,8 @@
 
 import warp as wp
 
+from opensapiens.synthetic.patterns import decal, fine_pattern, plain_pattern, relief_slope, texel, value_noise
+
 wp.config.log_level = wp.LOG_ERROR
 
 
@@ -16,10 +18,11 @@ def fill(
     keep: wp.array(dtype=wp.float32),
     triangles: wp.array2d(dtype=wp.int32),
     key: wp.array2d(dtype=wp.float32),
-    index: wp.array2d(dtype=wp.int32),
-    write_index: int,
+    winner: wp.array2d(dtype=wp.uint64),
+    with_index: int,
 ):
-    """Largest third coordinate wins. First pass writes it, the second the index of the triangle that has it."""
+    """Largest third coordinate wins. Writes it to key, or, with_index, its bits to the upper half of winner and 1 + the
+    triangle's index to the lower; of equals, the last triangle wins."""
     t = wp.tid()
     i = triangles[t, 0]
     j = triangles[t, 1]
@@ -43,77 +46,11 @@ def fill(
             w = 1.0 - u - v
             if u >= 0.0 and v >= 0.0 and w >= 0.0 and u * keep[i] + v * keep[j] + w * keep[k] >= 0.0:
                 value = u * a[2] + v * b[2] + w * c[2]
-                if write_index == 0:
+                if with_index == 0:
                     wp.atomic_max(key, y, x, value)
-                elif value == key[y, x]:
-                    wp.atomic_max(index, y, x, t)
-
-
-@wp.func
-def _hash(x: int, y: int, z: int) -> float:
-    h = wp.uint32(x) * wp.uint32(73856093) ^ wp.uint32(y) * wp.uint32(19349663) ^ wp.uint32(z) * wp.uint32(83492791)
-    h = (h ^ (h >> wp.uint32(13))) * wp.uint32(1274126177)
-    return float((h ^ (h >> wp.uint32(16))) & wp.uint32(65535)) / 65535.0
-
-
-@wp.func
-def _value_noise(p: wp.vec3) -> float:
-    x = int(wp.floor(p[0]))
-    y = int(wp.floor(p[1]))
-    z = int(wp.floor(p[2]))
-    fx = p[0] - wp.floor(p[0])
-    fy = p[1] - wp.floor(p[1])
-    fz = p[2] - wp.floor(p[2])
-    fx = fx * fx * (3.0 - 2.0 * fx)
-    fy = fy * fy * (3.0 - 2.0 * fy)
-    fz = fz * fz * (3.0 - 2.0 * fz)
-    low = wp.lerp(
-        wp.lerp(_hash(x, y, z), _hash(x + 1, y, z), fx), wp.lerp(_hash(x, y + 1, z), _hash(x + 1, y + 1, z), fx), fy
-    )
-    high = wp.lerp(
-        wp.lerp(_hash(x, y, z + 1), _hash(x + 1, y, z + 1), fx),
-        wp.lerp(_hash(x, y + 1, z + 1), _hash(x + 1, y + 1, z + 1), fx),
-        fy,
-    )
-    return wp.lerp(low, high, fz)
-
-
-@wp.func
-def _pattern(kind: int, p: wp.vec3) -> float:
-    """How much of the second colour at a surface point."""
-    if kind == 1:
-        return wp.smoothstep(-0.15, 0.15, wp.sin(6.2832 * (p[2] + 0.15 * _value_noise(p))))
-    if kind == 2:
-        return 0.5 + 0.5 * wp.sign(wp.sin(6.2832 * p[0]) * wp.sin(6.2832 * p[2]))
-    if kind == 3:
-        return wp.smoothstep(0.45, 0.6, 0.65 * _value_noise(p) + 0.35 * _value_noise(2.3 * p))
-    if kind == 4:
-        return 0.35 * _value_noise(p) + 0.3 * _value_noise(3.1 * p)
-    if kind == 5:
-        x = p[0] - wp.floor(p[0]) - 0.5
-        z = p[2] - wp.floor(p[2]) - 0.5
-        return wp.smoothstep(0.1, 0.06, x * x + z * z)
-    if kind == 6:  # p is a direction from the middle of the eyeball; the iris looks along -y
-        return wp.smoothstep(0.925, 0.935, -p[1] / wp.length(p))
-    return 0.25 * _value_noise(p)
-
-
-@wp.func
-def _texel(atlas: wp.array2d(dtype=wp.vec3ub), page: wp.vec4, u: float, v: float) -> wp.vec3:
-    """Linear colour of a page of the atlas (left, top, width, height) at (u, v), which repeats outside 0..1."""
-    x = (u - wp.floor(u)) * page[2] - 0.5
-    y = (1.0 - (v - wp.floor(v))) * page[3] - 0.5
-    total = wp.vec3(0.0, 0.0, 0.0)
-    for i in range(0, 2):
-        for j in range(0, 2):
-            column = int(wp.floor(x)) + j
-            row = int(wp.floor(y)) + i
-            share = (1.0 - wp.abs(x - float(column))) * (1.0 - wp.abs(y - float(row)))
-            column = (column + int(page[2])) % int(page[2]) + int(page[0])
-            row = (row + int(page[3])) % int(page[3]) + int(page[1])
-            c = atlas[row, column]
-            total += share / 255.0 * wp.vec3(float(c[0]), float(c[1]), float(c[2]))
-    return wp.vec3(wp.pow(total[0], 2.2), wp.pow(total[1], 2.2), wp.pow(total[2], 2.2))
+                else:
+                    bits = wp.uint64(wp.cast(value, wp.uint32))
+                    wp.atomic_max(winner, y, x, (bits << wp.uint64(32)) | wp.uint64(t + 1))
 
 
 @wp.func
@@ -125,7 +62,7 @@ def _ambient(h: wp.array(dtype=wp.vec3), n: wp.vec3) -> wp.vec3:
 
 
 @wp.func
-def _lit(
+def _open_taps(
     position: wp.vec3,
     normal: wp.vec3,
     toward_light: wp.vec3,
@@ -136,14 +73,18 @@ def _lit(
     shadow: wp.array2d(dtype=wp.float32),
     softness: float,
 ) -> float:
-    """Share of the key light that arrives: cosine times a filtered shadow-map test."""
-    cosine = wp.dot(normal, toward_light)
-    if cosine <= 0.0:
-        return 0.0
+    """How many of nine places around a point the key light reaches."""
     offset = position + 0.012 * normal - light_origin
     u = wp.dot(offset, light_u) * light_scale + 0.5 * float(shadow.shape[1])
     v = wp.dot(offset, light_v) * light_scale + 0.5 * float(shadow.shape[0])
     height = wp.dot(offset, toward_light) + 100.0
+    if (
+        u < -softness - 1.0
+        or v < -softness - 1.0
+        or u > float(shadow.shape[1]) + softness
+        or v > float(shadow.shape[0]) + softness
+    ):
+        return 9.0
     open_share = float(0.0)
     for i in range(-1, 2):
         for j in range(-1, 2):
@@ -153,7 +94,39 @@ def _lit(
                 open_share += 1.0
             elif height + 0.02 >= shadow[y, x]:
                 open_share += 1.0
-    return cosine * open_share / 9.0
+    return open_share
+
+
+@wp.func
+def _free(u: float, v: float, height: float, fade: float, above: wp.array2d(dtype=wp.float32)) -> float:
+    """1 where nothing in a map of heights is above a height, less the more there is."""
+    x = int(u)
+    y = int(v)
+    if x < 0 or y < 0 or x >= above.shape[1] or y >= above.shape[0]:
+        return 1.0
+    return 1.0 - wp.clamp((above[y, x] - 100.02 - height) / fade, 0.0, 1.0)
+
+
+@wp.func
+def _sky_share(
+    position: wp.vec3, normal: wp.vec3, origin: wp.vec3, scale: float, above: wp.array2d(dtype=wp.float32)
+) -> float:
+    """Share of the sky above a point that nothing hides, from a map of heights seen from straight above."""
+    offset = position + 0.04 * normal - origin
+    u = -offset[1] * scale + 0.5 * float(above.shape[1])
+    v = offset[0] * scale + 0.5 * float(above.shape[0])
+    reach = 0.63 * scale
+    if u < -reach or v < -reach or u > float(above.shape[1]) + reach or v > float(above.shape[0]) + reach:
+        return 1.0
+    near = 0.07 * scale
+    far = 0.28 * scale
+    free = _free(u + near, v, offset[2], 0.2, above) + _free(u - near, v, offset[2], 0.2, above)
+    free += _free(u, v + near, offset[2], 0.2, above) + _free(u, v - near, offset[2], 0.2, above)
+    free += _free(u + far, v + far, offset[2], 0.4, above) + _free(u - far, v - far, offset[2], 0.4, above)
+    free += _free(u + far, v - far, offset[2], 0.4, above) + _free(u - far, v + far, offset[2], 0.4, above)
+    free += _free(u + reach, v, offset[2], 0.5, above) + _free(u - reach, v, offset[2], 0.5, above)
+    free += _free(u, v + reach, offset[2], 0.5, above) + _free(u, v - reach, offset[2], 0.5, above)
+    return free / 12.0
 
 
 @wp.kernel
@@ -172,6 +145,9 @@ def shade(
     frequency: wp.array(dtype=wp.float32),
     gloss: wp.array(dtype=wp.float32),
     page: wp.array(dtype=wp.vec4),
+    relief: wp.array(dtype=wp.vec3),
+    scatter: wp.array(dtype=wp.float32),
+    glow: wp.array(dtype=wp.float32),
     atlas: wp.array2d(dtype=wp.vec3ub),
     rotation: wp.mat33,
     position: wp.vec3,
@@ -184,6 +160,9 @@ def shade(
     light_scale: float,
     shadow: wp.array2d(dtype=wp.float32),
     softness: float,
+    above_origin: wp.vec3,
+    above_scale: float,
+    above: wp.array2d(dtype=wp.float32),
     light_color: wp.vec3,
     sky: wp.vec3,
     earth: wp.vec3,
@@ -232,6 +211,24 @@ def shade(
         coordinate = u * texture[i] + v * texture[j] + w * texture[k]
         over = u * paint[i] + v * paint[j] + w * paint[k]
         kind = material[t]
+        shape = relief[kind]
+        if shape[1] > 0.0:
+            first_edge = vertices[j] - vertices[i]
+            second_edge = vertices[k] - vertices[i]
+            steep = relief_slope(coordinate, shape)
+            slope = wp.vec3(steep[0], steep[1], steep[2])
+            along_first = wp.dot(slope, texture[j] - texture[i])
+            along_second = wp.dot(slope, texture[k] - texture[i])
+            size = wp.dot(normal, wp.cross(first_edge, second_edge))
+            if wp.abs(size) > 1.0e-10:
+                tilt = along_first * wp.cross(second_edge, normal) + along_second * wp.cross(normal, first_edge)
+                tilt = tilt / size
+                tilt = tilt / wp.max(1.0, wp.length(tilt))
+                bumped = wp.normalize(normal - tilt)
+                if wp.dot(rotation * bumped, ray) < 0.0:
+                    normal = bumped
+                    depth[y, x] = depth[y, x] - steep[3] * wp.max(view[2], 0.0)
+                    normal_out[y, x] = rotation * normal
     else:
         direction = wp.transpose(rotation) * ray
         if ground_material < 0 or direction[2] > -1.0e-3:
@@ -242,20 +239,61 @@ def shade(
         cover = 1.0 - wp.smoothstep(0.6, 1.0, distance / ground_reach)
         surface = position + distance * direction
         coordinate = wp.vec3(surface[0], 0.0, surface[1])
-    albedo = wp.lerp(first[kind], second[kind], _pattern(pattern[kind], frequency[kind] * coordinate))
+    lines = float(0.0)
+    if pattern[kind] < 8:
+        lines = plain_pattern(pattern[kind], frequency[kind] * coordinate)
+    elif pattern[kind] < 30:
+        blur = frequency[kind] * wp.length(surface - position) / focal
+        lines = fine_pattern(pattern[kind], frequency[kind] * coordinate, blur)
+    albedo = wp.lerp(first[kind], second[kind], lines)
     if pattern[kind] == 6 and coordinate[1] < -0.99 * wp.length(coordinate):
         albedo = wp.vec3(0.01, 0.01, 0.01)  # the pupil
     if pattern[kind] == 7:
-        albedo = wp.cw_mul(first[kind], _texel(atlas, page[kind], coordinate[0], coordinate[1]))
+        albedo = wp.cw_mul(first[kind], texel(atlas, page[kind], coordinate[0], coordinate[1]))
+    polish = float(20.0)
+    if pattern[kind] == 30:  # PRINT: an image on the breast or back
+        at = decal(coordinate, second[kind])
+        albedo = first[kind] * (1.0 - 0.1 * value_noise(30.0 * coordinate))
+        front = coordinate[1] * second[kind][1] > 0.0
+        if front and at[0] > 0.0 and at[0] < 1.0 and at[1] > 0.0 and at[1] < 1.0:
+            ink = texel(atlas, page[kind], at[0], at[1])
+            albedo = wp.lerp(albedo, ink, wp.smoothstep(0.0, 0.03, wp.length(ink - wp.vec3(1.0, 0.0, 1.0)) - 0.35))
+    if pattern[kind] == 31:  # GAZE: an eye, the iris with streaks and a dark rim
+        polish = 200.0
+        away = -coordinate[1] / wp.length(coordinate)
+        streaks = 0.55 + 0.9 * value_noise(26.0 * coordinate / wp.length(coordinate))
+        rim = 1.0 - 0.8 * wp.smoothstep(0.952, 0.933, away)
+        iris = wp.smoothstep(0.922, 0.934, away)
+        veins = wp.vec3(1.0, 0.93 - 0.1 * (1.0 - iris), 0.9 - 0.1 * (1.0 - iris))
+        albedo = wp.lerp(wp.cw_mul(first[kind], veins), streaks * rim * second[kind], iris)
+        albedo = albedo * (1.0 - 0.97 * wp.smoothstep(0.986, 0.990, away))
     albedo = wp.lerp(albedo, wp.vec3(over[0], over[1], over[2]), over[3])
-    arriving = _lit(surface, normal, toward_light, light_u, light_v, light_origin, light_scale, shadow, softness)
+    cosine = wp.dot(normal, toward_light)
+    arriving = float(0.0)
+    taps = float(0.0)
+    if cosine > -scatter[kind]:
+        taps = _open_taps(surface, normal, toward_light, light_u, light_v, light_origin, light_scale, shadow, softness)
+    if cosine > 0.0:
+        arriving = cosine * taps / 9.0
     ambient = wp.lerp(earth, sky, 0.5 + 0.5 * normal[2])
     if harmonics.shape[0] == 9:
         ambient = _ambient(harmonics, normal)
-    world_ray = wp.normalize(wp.transpose(rotation) * ray)
-    half_way = wp.normalize(toward_light - world_ray)
-    shine = gloss[kind] * wp.pow(wp.max(wp.dot(normal, half_way), 0.0), 20.0) * arriving
-    color[y, x] = wp.cw_mul(albedo, ambient + arriving * light_color) + shine * light_color
+    if above.shape[0] > 1:
+        share = _sky_share(surface, normal, above_origin, above_scale, above)
+        ambient = ambient * wp.lerp(0.55 + 0.45 * share, 0.2 + 0.8 * share, wp.clamp(0.5 + 0.5 * normal[2], 0.0, 1.0))
+    shine = float(0.0)
+    if gloss[kind] > 0.0 and arriving > 0.0:
+        world_ray = wp.normalize(wp.transpose(rotation) * ray)
+        half_way = wp.normalize(toward_light - world_ray)
+        shine = gloss[kind] * wp.pow(wp.max(wp.dot(normal, half_way), 0.0), polish) * arriving
+    reaching = arriving * light_color
+    if scatter[kind] > 0.0:  # light that comes out of the skin again, red the farthest
+        wrap = scatter[kind]
+        spread = wp.max((cosine + wrap) / (1.0 + wrap), 0.0) * taps / 9.0
+        reaching = wp.cw_mul(
+            wp.vec3(spread, wp.lerp(arriving, spread, 0.45), wp.lerp(arriving, spread, 0.3)), light_color
+        )
+    color[y, x] = wp.cw_mul(albedo, ambient + reaching) + shine * light_color + glow[kind] * albedo
     covered[y, x] = cover
 
 

@@ -9,7 +9,7 @@ from opensapiens.synthetic.rasterizer import BLOBS, CHECKS, DOTS, KNIT, SOLID, S
 
 @dataclass(frozen=True)
 class Material:
-    """Two linear colours and a pattern of the second on the first; page: of an IMAGE, its place in the atlas."""
+    """Two linear colours and a pattern of the second on the first; the rest: see rasterizer.Materials."""
 
     first: np.ndarray
     second: np.ndarray
@@ -17,6 +17,9 @@ class Material:
     frequency: float = 20.0
     gloss: float = 0.05
     page: tuple[float, float, float, float] = (0, 0, 0, 0)
+    relief: tuple[float, float, float] = (0, 0, 0)
+    scatter: float = 0.0
+    glow: float = 0.0
 
 
 def draw_color(rng: np.random.Generator) -> np.ndarray:

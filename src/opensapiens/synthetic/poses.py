@@ -40,6 +40,15 @@ def rotation_about(axis: np.ndarray, degrees: float) -> np.ndarray:
     )
 
 
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cross product of vectors (..., 3): numpy's takes several times as long for few of them."""
+    if a.ndim == b.ndim == 1:
+        (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+        return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    x, y, z = (a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1)))
+    return np.stack([x, y, z], -1)
+
+
 def rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Smallest rotation (3, 3) that turns one direction (3,) into another."""
     source, target = source / np.linalg.norm(source), target / np.linalg.norm(target)
@@ -178,16 +187,21 @@ class PoseSampler:
         return u(0, 160), u(-35, 115), u(0, 135), u(-50, 50)
 
     def _hand(self, pose: np.ndarray, side: str, rng: np.random.Generator) -> None:
-        across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
         curl_all = rng.choice([rng.uniform(0, 15), rng.uniform(10, 45), rng.uniform(45, 85)])
         spread = rng.uniform(-3, 9)
-        palm = np.cross(self._direction(f"wrist.{side}", f"finger3-1.{side}"), across)
+        curls = []
         for finger in _FINGERS:
             curl = np.clip(curl_all + rng.normal(0, 10), -8, 95)
             if rng.random() < 0.1:
                 curl = rng.uniform(0, 10)
-            if finger == 1:
-                curl *= 0.45
+            curls.append(curl * 0.45 if finger == 1 else curl)
+        self.close_hand(pose, side, curls, spread)
+
+    def close_hand(self, pose: np.ndarray, side: str, curls: Sequence[float], spread: float) -> None:
+        """Bends the joints of the five fingers, thumb first, and spreads the four; degrees."""
+        across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
+        palm = np.cross(self._direction(f"wrist.{side}", f"finger3-1.{side}"), across)
+        for finger, curl in zip(_FINGERS, curls, strict=True):
             if finger > 1:
                 self._turn(pose, f"finger{finger}-1.{side}", rotation_about(palm, spread * (finger - 3)))
             for joint in (1, 2, 3):

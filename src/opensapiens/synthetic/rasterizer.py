@@ -15,6 +15,8 @@ import warp as wp
 from opensapiens.synthetic.kernels import add_normals, fill, shade
 
 SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, EYE, IMAGE = range(8)
+FABRIC, DENIM, PLAID, BANDS, SKIN, STRANDS, BRICK, TILES, PLANKS, GROUND, LEAVES, FACADE, PLACKET = range(8, 21)
+PRINT, GAZE = 30, 31
 SHADOW_SIZE = 256
 
 
@@ -43,7 +45,10 @@ class Mesh:
 class Materials:
     """Surface looks, M of them: two linear colours (M, 3), pattern (M,), frequency (M,) per metre, gloss (M,).
 
-    The colour of an IMAGE is `first` times a page (M, 4: left, top, width, height) of the atlas (H, W, 3) uint8 sRGB.
+    The colour of an IMAGE is `first` times a page (M, 4: left, top, width, height) of the atlas (H, W, 3) uint8 sRGB;
+    a PRINT lays a page on the front or back of cloth of the colour `first`, where `second` says (patterns.decal), all
+    but its magenta. relief (M, 3): height of folds (metres), folds per metre, height of the fine grain; scatter (M,):
+    how far light wraps around (skin); glow (M,): light of its own, in units of its colour. None is none of it.
     """
 
     first: np.ndarray
@@ -53,6 +58,9 @@ class Materials:
     gloss: np.ndarray
     page: np.ndarray | None = None
     atlas: np.ndarray | None = None
+    relief: np.ndarray | None = None
+    scatter: np.ndarray | None = None
+    glow: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,17 @@ class Light:
 
 
 @dataclass(frozen=True)
+class Casters:
+    """The first `count` triangles of a mesh throw shadows, also of the sky, on what lies between two corners of the
+    world (3,); the maps of these shadows have so many pixels a side. Without, all triangles do, and none of the sky."""
+
+    count: int
+    low: np.ndarray
+    high: np.ndarray
+    size: int = 256
+
+
+@dataclass(frozen=True)
 class Ground:
     """A floor at a height (metres) with a material index; it receives shadow and fades into the backdrop."""
 
@@ -125,16 +144,23 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return result / np.maximum(np.sqrt(np.einsum("vd,vd->v", result, result))[:, None], 1e-12)
 
 
-def silhouette(mesh: Mesh, camera: Camera, instance: int) -> np.ndarray:
-    """Pixels (H, W) that one person would cover if nothing else were there, bool."""
+def silhouette(mesh: Mesh, camera: Camera, instance: int, screen: wp.array | None = None) -> np.ndarray:
+    """Pixels (H, W) that one person would cover if nothing else were there, bool; screen: screen_points, if known."""
     key = wp.zeros(camera.size, dtype=wp.float32)
     triangles = _indices(mesh.triangles[mesh.instance == instance])
-    inputs = [_screen_points(mesh, camera), _floats(mesh.keep, wp.float32), triangles, key, _NO_INDEX, 0]
+    inputs = [
+        screen_points(mesh, camera) if screen is None else screen,
+        _floats(mesh.keep, wp.float32),
+        triangles,
+        key,
+        _NO_INDEX,
+        0,
+    ]
     wp.launch(fill, dim=triangles.shape[0], inputs=inputs)
     return key.numpy() > 0
 
 
-def _screen_points(mesh: Mesh, camera: Camera) -> wp.array:
+def screen_points(mesh: Mesh, camera: Camera) -> wp.array:
     """Pixel x, y and 1/depth, which is linear on the screen; 0 marks what is too near or behind the camera."""
     screen = camera.project(mesh.vertices)
     depth = screen[:, 2]
@@ -150,24 +176,38 @@ def _indices(array: np.ndarray) -> wp.array:
     return wp.array(np.ascontiguousarray(array, np.int32), dtype=wp.int32, copy=False)
 
 
-_NO_INDEX = wp.empty((1, 1), dtype=wp.int32)
+_NO_INDEX = wp.empty((1, 1), dtype=wp.uint64)
 _NO_PAGES = wp.empty(1, dtype=wp.vec4)
 _NO_ATLAS = wp.empty((1, 1), dtype=wp.vec3ub)
+_NO_MAP = wp.empty((1, 1), dtype=wp.float32)
+_ZENITH = np.array([0.0, 0.0, 1.0])
 _NO_HARMONICS = wp.empty(0, dtype=wp.vec3)
 
 
-def render(mesh: Mesh, materials: Materials, camera: Camera, light: Light, ground: Ground | None) -> Rendering:
-    """Draw a scene once.
+def render(
+    mesh: Mesh,
+    materials: Materials,
+    camera: Camera,
+    light: Light,
+    ground: Ground | None,
+    casters: Casters | None = None,
+    screen: wp.array | None = None,
+) -> Rendering:
+    """Draw a scene once. screen: its screen_points, if they are known already.
 
     Returns colours before exposure and backdrop, and for every pixel the triangle at its centre.
     """
     height, width = camera.size
     triangles = _indices(mesh.triangles)
-    screen_points = _screen_points(mesh, camera)
+    screen = screen_points(mesh, camera) if screen is None else screen
     keep = _floats(mesh.keep, wp.float32)
-    index = _z_buffer(screen_points, keep, triangles, (height, width))
+    index = _z_buffer(screen, keep, triangles, (height, width))
 
-    toward, light_u, light_v, origin, scale, shadow = _shadow_map(mesh, light, keep, triangles)
+    toward, light_u, light_v, origin, scale, shadow = _shadow_map(mesh, light.direction, keep, triangles, casters)
+    above_origin, above_scale, above = np.zeros(3), 1.0, _NO_MAP
+    if casters is not None:
+        *_, above_origin, above_scale, above = _shadow_map(mesh, _ZENITH, keep, triangles, casters)
+    looks = len(materials.pattern)
     color = wp.zeros((height, width), dtype=wp.vec3)
     covered = wp.zeros((height, width), dtype=wp.float32)
     depth = wp.zeros((height, width), dtype=wp.float32)
@@ -177,7 +217,7 @@ def render(mesh: Mesh, materials: Materials, camera: Camera, light: Light, groun
         dim=(height, width),
         inputs=[
             index,
-            screen_points,
+            screen,
             triangles,
             _floats(mesh.vertices, wp.vec3),
             _floats(mesh.normals, wp.vec3),
@@ -190,6 +230,9 @@ def render(mesh: Mesh, materials: Materials, camera: Camera, light: Light, groun
             _floats(materials.frequency, wp.float32),
             _floats(materials.gloss, wp.float32),
             _NO_PAGES if materials.page is None else _floats(materials.page, wp.vec4),
+            _floats(np.zeros((looks, 3)) if materials.relief is None else materials.relief, wp.vec3),
+            _floats(np.zeros(looks) if materials.scatter is None else materials.scatter, wp.float32),
+            _floats(np.zeros(looks) if materials.glow is None else materials.glow, wp.float32),
             _NO_ATLAS if materials.atlas is None else wp.array(materials.atlas, dtype=wp.vec3ub, copy=False),
             wp.mat33(*camera.rotation.astype(np.float32).ravel()),
             wp.vec3(*camera.position),
@@ -202,6 +245,9 @@ def render(mesh: Mesh, materials: Materials, camera: Camera, light: Light, groun
             scale,
             shadow,
             light.softness,
+            wp.vec3(*above_origin),
+            above_scale,
+            above,
             wp.vec3(*light.color),
             wp.vec3(*light.sky),
             wp.vec3(*light.ground),
@@ -216,26 +262,38 @@ def render(mesh: Mesh, materials: Materials, camera: Camera, light: Light, groun
 
 
 def _z_buffer(points: wp.array, keep: wp.array, triangles: wp.array, size: tuple[int, int]) -> wp.array:
-    key = wp.zeros(size, dtype=wp.float32)
-    index = wp.full(size, -1, dtype=wp.int32)
-    for write_index in (0, 1):
-        wp.launch(fill, dim=triangles.shape[0], inputs=[points, keep, triangles, key, index, write_index])
-    return index
+    """The triangle (H, W) int32 that is nearest at each pixel, or -1."""
+    winner = wp.zeros(size, dtype=wp.uint64)
+    wp.launch(
+        fill, dim=triangles.shape[0], inputs=[points, keep, triangles, wp.empty(size, dtype=wp.float32), winner, 1]
+    )
+    return _indices((winner.numpy() & 0xFFFFFFFF).astype(np.int32) - 1)
 
 
-def _shadow_map(mesh: Mesh, light: Light, keep: wp.array, triangles: wp.array) -> tuple:
-    """Heights of the mesh seen from the light, in an orthographic frame that holds all of it."""
-    toward = light.direction / np.linalg.norm(light.direction)
+def _shadow_map(
+    mesh: Mesh, direction: np.ndarray, keep: wp.array, triangles: wp.array, casters: Casters | None
+) -> tuple:
+    """Heights of the mesh seen from a direction, in an orthographic frame that holds what shadows fall on."""
+    toward = direction / np.linalg.norm(direction)
     up = np.array([0.0, 0.0, 1.0]) if abs(toward[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
     light_u = np.cross(up, toward)
     light_u /= np.linalg.norm(light_u)
     light_v = np.cross(toward, light_u)
-    low, high = (np.array([extreme(axis) for axis in mesh.vertices.T]) for extreme in (np.min, np.max))
+    if casters is None:
+        low, high = (np.array([extreme(axis) for axis in mesh.vertices.T]) for extreme in (np.min, np.max))
+        size, count = SHADOW_SIZE, triangles.shape[0]
+    else:
+        low, high, size, count = casters.low, casters.high, casters.size, casters.count
     origin = 0.5 * (low + high)
-    offset = mesh.vertices - origin
+    if casters is None:
+        offset = mesh.vertices - origin
+    else:
+        light_u, light_v, toward = (axis.astype(np.float32) for axis in (light_u, light_v, toward))
+        offset = mesh.vertices - origin.astype(np.float32)
     plane = np.stack([offset @ light_u, offset @ light_v], 1)
-    scale = 0.48 * SHADOW_SIZE / max(float(np.abs(plane).max()), 1e-3)
-    points = np.concatenate([plane * scale + 0.5 * SHADOW_SIZE, (offset @ toward + 100.0)[:, None]], 1)
-    shadow = wp.zeros((SHADOW_SIZE, SHADOW_SIZE), dtype=wp.float32)
-    wp.launch(fill, dim=triangles.shape[0], inputs=[_floats(points, wp.vec3), keep, triangles, shadow, _NO_INDEX, 0])
+    reach = float(np.abs(plane).max()) if casters is None else 0.5 * float(np.linalg.norm(high - low))
+    scale = 0.48 * size / max(reach, 1e-3)
+    points = np.concatenate([plane * scale + 0.5 * size, (offset @ toward + 100.0)[:, None]], 1)
+    shadow = wp.zeros((size, size), dtype=wp.float32)
+    wp.launch(fill, dim=count, inputs=[_floats(points, wp.vec3), keep, triangles, shadow, _NO_INDEX, 0])
     return toward, light_u, light_v, origin, float(scale), shadow

@@ -1,11 +1,14 @@
 """Scenes: people together with things, a floor, light and a camera, drawn at random and put in one mesh."""
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import warp as wp
 
 from opensapiens.synthetic.body import TIGHTS, BodyModel, Person
-from opensapiens.synthetic.clothing import FAR, Outfit, Surface, Wardrobe, unit_sphere
+from opensapiens.synthetic.clothing import FAR, Surface, Wardrobe, unit_sphere
 from opensapiens.synthetic.materials import Material, draw_cloth, draw_color
 from opensapiens.synthetic.poses import rotation_about
 from opensapiens.synthetic.rasterizer import (
@@ -15,10 +18,12 @@ from opensapiens.synthetic.rasterizer import (
     SOLID,
     STRIPES,
     Camera,
+    Casters,
     Ground,
     Light,
     Materials,
     Mesh,
+    screen_points,
     vertex_normals,
 )
 from opensapiens.synthetic.style import Style
@@ -29,10 +34,11 @@ VIEWS = ("whole", "upper", "face", "part")
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """All random choices about people; positions (N, 2) metres on the floor."""
+    """All random choices about people; outfits: Outfit in version 1, Attire in version 2; positions (N, 2) metres on
+    the floor."""
 
     people: list[Person]
-    outfits: list[Outfit]
+    outfits: list[Any]
     positions: np.ndarray
 
 
@@ -46,6 +52,12 @@ class Scene:
     light: Light
     ground: Ground | None
     bodies: np.ndarray
+    casters: Casters | None = None
+
+    @functools.cached_property
+    def screen(self) -> wp.array:
+        """Where the camera sees the mesh's vertices."""
+        return screen_points(self.mesh, self.camera)
 
 
 def plan_scene(rng: np.random.Generator, style: Style, model: BodyModel, wardrobe: Wardrobe) -> ScenePlan:
@@ -94,8 +106,10 @@ def draw_floor(rng: np.random.Generator) -> Material:
     )
 
 
-def merge(surfaces: list[tuple[Surface, int]], floor: Material) -> tuple[Mesh, Materials]:
-    """One mesh of all surfaces; material 0 is the floor's."""
+def merge(
+    surfaces: list[tuple[Surface, int]], floor: Material, atlas: np.ndarray | None = None
+) -> tuple[Mesh, Materials]:
+    """One mesh of all surfaces; material 0 is the floor's; atlas: that of pages the materials name."""
     looks = [floor] + [surface.material for surface, _ in surfaces]
     offsets = np.cumsum([0] + [len(surface.vertices) for surface, _ in surfaces])
     counts = [len(surface.triangles) for surface, _ in surfaces]
@@ -123,6 +137,10 @@ def merge(surfaces: list[tuple[Surface, int]], floor: Material) -> tuple[Mesh, M
         np.array([look.frequency for look in looks]),
         np.array([look.gloss for look in looks]),
         np.array([look.page for look in looks]),
+        atlas,
+        np.array([look.relief for look in looks]),
+        np.array([look.scatter for look in looks]),
+        np.array([look.glow for look in looks]),
     )
     return mesh, materials
 

@@ -8,14 +8,17 @@ import numpy as np
 
 from opensapiens.synthetic.body import BATCH, BodyModel
 from opensapiens.synthetic.clothing import Wardrobe
+from opensapiens.synthetic.develop import develop as develop_photo
 from opensapiens.synthetic.environment import Surroundings
-from opensapiens.synthetic.frame import Frame, describe_people, photograph
+from opensapiens.synthetic.frame import Develop, Frame, describe_people, photograph
 from opensapiens.synthetic.scene import build_scene, plan_scene
+from opensapiens.synthetic.stage import build_stage, plan_party
 from opensapiens.synthetic.style import Style
+from opensapiens.synthetic.tailor import Tailor
 
 
 class Studio:
-    """The body model and the wardrobe, loaded once per process.
+    """The body model, and the wardrobes of both versions of the generator, loaded once per process.
 
     surroundings: light and backdrops in place of the procedural ones; the people are the same with and without.
     parameters: the records also say where the camera stands, what bodies the people have and where their points are.
@@ -24,6 +27,7 @@ class Studio:
     def __init__(self, surroundings: Surroundings | None = None, parameters: bool = False) -> None:
         self.model = BodyModel()
         self.wardrobe = Wardrobe(self.model)
+        self.tailor = Tailor(self.model)
         self.surroundings = surroundings
         self.parameters = parameters
 
@@ -37,22 +41,32 @@ class Studio:
     def frames_of(self, seeds: Sequence[tuple[int, ...]], style: Style, batch: int = BATCH) -> Iterator[Frame]:
         """One frame for each seed; their bodies are evaluated `batch` at a time, of which their last bits depend."""
         plans = []
+        second = style.version > 1
+        wardrobe = self.tailor if second else self.wardrobe
         for numbers in seeds:
             rng = np.random.default_rng(list(numbers))
-            plans.append((rng, plan_scene(rng, style, self.model, self.wardrobe)))
+            if second:
+                plans.append((rng, plan_party(rng, style, self.model, self.tailor)))
+            else:
+                plans.append((rng, plan_scene(rng, style, self.model, self.wardrobe)))
         vertices = self.model.vertices([person for _, plan in plans for person in plan.people], batch)
         start = 0
         for numbers, (rng, plan) in zip(seeds, plans, strict=True):
             bodies = vertices[start : start + len(plan.people)]
             start += len(plan.people)
-            scene = build_scene(rng, style, plan, bodies, self.wardrobe)
+            develop: Develop | None = None
+            if second:
+                scene, setting = build_stage(rng, style, plan, bodies, self.tailor, self.surroundings is not None)
+                develop = functools.partial(develop_photo, setting, scene.camera)
+            else:
+                scene = build_scene(rng, style, plan, bodies, wardrobe)
             backdrop = None
             if self.surroundings is not None:  # its own generator, so that it does not change who is drawn
                 own = np.random.default_rng([*numbers, 1])
                 light, backdrop = self.surroundings.draw(own, scene.camera)
                 scene = replace(scene, light=light or scene.light)
-            describe = functools.partial(describe_people, scene, plan, self.wardrobe, self.parameters)
-            frame = photograph(rng, scene, describe, backdrop)
+            describe = functools.partial(describe_people, scene, plan, wardrobe, self.parameters)
+            frame = photograph(rng, scene, describe, backdrop, develop=develop)
             if self.parameters:
                 frame.record["camera"] |= scene.camera.pose()
             yield frame

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from opensapiens.synthetic.scan_studio import ScanStudio
     from opensapiens.synthetic.studio import Studio
 
-VERSION = 1
-"""Raised whenever the same seed gives other frames."""
 FRAMES_PER_SHARD = 256
 
 
@@ -53,9 +51,10 @@ def synthesize(
     identity = {
         "count": count,
         "seed": seed,
-        "generator_version": VERSION,
+        "generator_version": style.version,
         "style": json.loads(json.dumps(asdict(style))),
     }
+    del identity["style"]["version"]
     identity |= {} if surroundings is None else {"surroundings": surroundings.names()}
     identity |= {"scans": [f"{path.parent.name}/{path.name}" for path in scans]} if scans else {}
     identity |= {"parameters": True} if parameters else {}
@@ -95,7 +94,7 @@ def _check_identity(out: Path, identity: dict[str, Any]) -> None:
 
 
 def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], list[str]]:
-    """The scans or panoramas that can be read, and a message for each of those that cannot. Reads them all once."""
+    """The scans, panoramas or photos that can be read, and a message for each of those that cannot. Reads all once."""
     good, bad = [], []
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         problems = pool.imap(_problem_of, paths)
@@ -108,12 +107,14 @@ def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], l
 
 
 def _problem_of(path: Path) -> str | None:
-    from opensapiens.data.reading import ImageError
+    from opensapiens.data.images import ENDINGS
+    from opensapiens.data.reading import ImageError, read_image
     from opensapiens.synthetic.environment import read_panorama
     from opensapiens.synthetic.scan_files import ScanError, read_scan
 
+    ending = path.suffix.lower()
     try:
-        read_panorama(path) if path.suffix.lower() == ".hdr" else read_scan(path)
+        (read_panorama if ending == ".hdr" else read_image if ending in ENDINGS else read_scan)(path)
     except (ImageError, ScanError) as error:
         return str(error)
     return None

@@ -1,0 +1,1 @@
+"""Labels before and after a person has seen them: pre-labels, agreement between calibrated views, review lists."""

@@ -1,0 +1,240 @@
+"""What calibrated views of the same people agree on: points in space, who is wrong, and what a person should look at.
+
+Axes: I instances (a person in a frame), V views, K keypoints. Points are pixels, NaN where a view has none.
+
+Errors are judged in spreads: a spread is how far apart human annotators place a point (the set's sigmas times the
+person's size, Ronchi and Perona, ICCV 2017). How many spreads a network is off is measured on the data itself, per
+point (of those seen a few times only, per group: body, hands, face, …), so there is no tolerance to choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.geometry.triangulation import ABSENT, refine, robust_triangulation
+from opensapiens.labels.keypoints import KeypointSet
+
+SURE = 0.3  # a point of a lower score counts as missed, as in drawings
+SHARE_OF_BOX = 0.53  # of a box is the person, as in COCO's common box-to-area conversion
+WIDE, NARROW = 2.0, 3.5  # threshold in spreads at first, and in measured errors then
+LEAST_FACTOR, LARGEST_FACTOR = 0.05, 1.5  # of the errors in spreads
+PRIOR = 8  # measurements of a point for which the error of its group stands
+RAYLEIGH_MEDIAN = 1.1774  # of the length of a 2D error of unit deviation
+BAD_CAMERA = 2.5  # times the usual error of the cameras
+LEAST_INSTANCES = 3  # by which a camera is judged: in one a network may take somebody's back for the front
+QUARTER = 25  # per cent: of a bad camera all errors are large, of a view from behind only those of hidden points
+LEAST_VIEWS = 3  # two views can agree by chance: an outlier along the epipolar line is not seen
+LEAST_SHARE = 0.5  # of the confidence in a point must be that of views that agree
+REASONS = ("", "unseen", "few views", "views disagree", "uncertain")
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """points (I, V, K, 2), scores (I, V, K), boxes (I, V, 4) xyxy, all NaN (scores 0) where a view has no such person;
+    person (I,): whose instance it is."""
+
+    points: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    person: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """points (I, K, 3) in the world's unit, NaN where there are none; deviation (I, K): of their worst direction;
+    scores (I, K): mean confidence of the agreeing views times their share; projected (I, V, K, 2): back in each view;
+    errors (I, V, K): pixels between the two, NaN where nothing was measured; relative (I, V, K): the same over the
+    person's size in the view; agreeing, swapped (I, V, K) bool: measurements that agree, and those that do so as
+    their mirrored point; reason (I, K): index into REASONS, 0 where nobody needs to look; camera_error (V,): lower
+    quartile of each in expected errors; left_out (V,) bool: cameras whose calibration does not fit the others; size
+    (I,): the person's size in the world's unit."""
+
+    points: np.ndarray
+    deviation: np.ndarray
+    scores: np.ndarray
+    projected: np.ndarray
+    errors: np.ndarray
+    relative: np.ndarray
+    agreeing: np.ndarray
+    swapped: np.ndarray
+    reason: np.ndarray
+    camera_error: np.ndarray
+    left_out: np.ndarray
+    size: np.ndarray
+
+
+def agree(
+    cameras: Sequence[CalibratedCamera],
+    measured: Measured,
+    keypoint_set: KeypointSet,
+    seed: int = 0,
+    progress: Callable[[Sequence[int]], Iterable[int]] = lambda items: items,
+) -> Agreement:
+    """Triangulates every point robustly and says what agrees.
+
+    First with the spread of human annotators as the expected error; from that the size of each person, the error of
+    each point, and cameras that do not fit (which are then left out) are measured. Then again with these;
+    where a view has left and right exchanged, it is put right and counts. progress: wraps the loop over the instances.
+    """
+    instances, _, count = measured.scores.shape
+    rays = np.stack([camera.rays(measured.points[:, v]) for v, camera in enumerate(cameras)], 1)
+    confidence = np.where(measured.scores >= SURE, measured.scores, 0.0)
+    extrinsics = np.stack([camera.extrinsics for camera in cameras])
+    focal = np.array([camera.focal for camera in cameras])
+    side = np.sqrt(SHARE_OF_BOX * np.prod(measured.boxes[..., 2:] - measured.boxes[..., :2], axis=-1))  # (I, V) pixels
+    spread = np.einsum("iv,k->ivk", side / focal, keypoint_set.sigmas)
+    first = [
+        robust_triangulation(rays[i], extrinsics, spread[i], confidence[i], WIDE, seed)
+        for i in progress(range(instances))
+    ]
+    points = np.stack([found.points for found in first]) if first else np.empty((0, count, 3))
+    size, depth = _sizes(points, side / focal, extrinsics, measured.person)
+    spread = np.einsum("iv,k->ivk", size[:, None] / depth, keypoint_set.sigmas)
+    factors, left_out = _factors(points, first, rays, extrinsics, spread, confidence, keypoint_set)
+    expected = spread * factors
+    confidence = np.where(left_out[:, None], 0.0, confidence)
+    swapped = np.zeros(confidence.shape, bool)
+    found = []
+    for i in progress(range(instances)):
+        made = robust_triangulation(rays[i], extrinsics, expected[i], confidence[i], NARROW, seed)
+        swapped[i] = _swapped(made.points, rays[i], extrinsics, expected[i], confidence[i], keypoint_set.flip_indices)
+        if swapped[i].any():
+            rays[i], confidence[i] = (
+                _swap(values, swapped[i], keypoint_set.flip_indices) for values in (rays[i], confidence[i])
+            )
+            made = refine(made.points, rays[i], extrinsics, expected[i], confidence[i], NARROW)
+        found.append(made)
+    return _judged(cameras, measured, found, confidence, swapped, expected, size, depth, left_out, keypoint_set)
+
+
+def _sizes(
+    points: np.ndarray, side: np.ndarray, extrinsics: np.ndarray, person: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The size of each instance's person in the world (I,), the median over all its boxes, and depths (I, V).
+
+    side: the size of the boxes in rays. Boxes of people whom the frame cuts are too small, hence the median.
+    """
+    centre = np.array([[_median(one[:, axis]) for axis in range(3)] for one in points]).reshape(-1, 3)
+    depth = np.einsum("vj,ij->iv", extrinsics[:, 2, :3], centre) + extrinsics[:, 2, 3]
+    depth = np.where(depth > 0, depth, np.nan)
+    size = np.full(len(points), np.nan)
+    for one in np.unique(person):
+        size[person == one] = _median((side * depth)[person == one])
+    return size, depth
+
+
+def _factors(
+    points: np.ndarray,
+    first: Sequence,
+    rays: np.ndarray,
+    extrinsics: np.ndarray,
+    spread: np.ndarray,
+    confidence: np.ndarray,
+    keypoint_set: KeypointSet,
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many spreads measurements are off, per point (K,), and which cameras (V,) are off by far more than the rest.
+
+    Only points on which three views or more agree tell; a camera is bad if it is so in nearly all instances."""
+    supported = np.array([one.agreeing.sum(0) >= LEAST_VIEWS for one in first], bool).reshape(points.shape[:2])
+    errors = _errors(points, rays, extrinsics, spread)
+    errors = np.where((confidence > 0) & supported[:, None] & (errors < ABSENT), errors, np.nan)
+    within = np.where(errors <= WIDE, errors, np.nan)
+    groups = np.array(keypoint_set.groups)
+    factors = np.ones(len(groups))
+    for group in dict.fromkeys(keypoint_set.groups):
+        usual = _median(within[..., groups == group])
+        for k in np.flatnonzero(groups == group) if np.isfinite(usual) else ():
+            count = int(np.isfinite(within[..., k]).sum())
+            own = _median(within[..., k]) if count else usual
+            factors[k] = np.exp((count * np.log(own) + PRIOR * np.log(usual)) / (count + PRIOR)) / RAYLEIGH_MEDIAN
+    factors = factors.clip(LEAST_FACTOR, LARGEST_FACTOR)
+    each = np.array([[_median(view / factors, QUARTER) for view in instance] for instance in errors])
+    each = each.reshape(-1, rays.shape[1])
+    per_camera = np.array([_median(here, QUARTER) for here in each.T])
+    bad = (per_camera > BAD_CAMERA * _median(per_camera)) & (np.isfinite(each).sum(0) >= LEAST_INSTANCES)
+    if (~bad).sum() < LEAST_VIEWS:
+        bad[:] = False
+    return factors, bad
+
+
+def _errors(points: np.ndarray, rays: np.ndarray, extrinsics: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Distances (I, V, K) between rays and projected points in units of `expected`."""
+    local = np.einsum("vab,ikb->ivka", extrinsics[..., :3], points) + extrinsics[None, :, None, :, 3]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        errors = np.linalg.norm(local[..., :2] / local[..., 2:] - rays, axis=-1) / expected
+    return np.where(np.isfinite(errors) & (local[..., 2] <= 0), ABSENT, errors)
+
+
+def _swapped(
+    points: np.ndarray,
+    rays: np.ndarray,
+    extrinsics: np.ndarray,
+    expected: np.ndarray,
+    confidence: np.ndarray,
+    mirror: np.ndarray,
+) -> np.ndarray:
+    """Which measurements (V, K) of one instance are their mirrored points: exchanged both agree, as they are not."""
+    there = np.where((confidence > 0)[..., None], rays, np.nan)
+    as_is, exchanged = (
+        np.nan_to_num(_errors(points[None], one[None], extrinsics, expected[None])[0], nan=ABSENT)
+        for one in (there, there[:, mirror])
+    )
+    better = np.maximum(exchanged, exchanged[:, mirror]) <= NARROW
+    worse = np.maximum(as_is, as_is[:, mirror]) > NARROW
+    return better & worse & (mirror != np.arange(len(mirror)))
+
+
+def _swap(values: np.ndarray, swapped: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """(V, K) or (V, K, 2) with those of the mirrored points where swapped (V, K)."""
+    return np.where(swapped[..., None] if values.ndim == 3 else swapped, values[:, mirror], values)
+
+
+def _judged(
+    cameras: Sequence[CalibratedCamera],
+    measured: Measured,
+    found: Sequence,
+    confidence: np.ndarray,
+    swapped: np.ndarray,
+    expected: np.ndarray,
+    size: np.ndarray,
+    depth: np.ndarray,
+    left_out: np.ndarray,
+    keypoint_set: KeypointSet,
+) -> Agreement:
+    """Everything that is said about the points, once they are found."""
+    _, views, count = confidence.shape
+    points = np.stack([one.points for one in found]) if found else np.empty((0, count, 3))
+    agreeing = np.stack([one.agreeing for one in found]) if found else np.empty((0, views, count), bool)
+    covariance = np.stack([one.covariance for one in found]) if found else np.empty((0, count, 3, 3))
+    known = np.asarray(np.isfinite(covariance).all((-1, -2)))
+    largest = np.linalg.eigvalsh(np.where(known[..., None, None], covariance, 0))[..., 2]
+    deviation = np.where(known, np.sqrt(largest.clip(0)), np.nan)
+    projected = np.stack([camera.project(points) for camera in cameras], 1)
+    shown = np.where(swapped[..., None], measured.points[:, :, keypoint_set.flip_indices], measured.points)
+    errors = np.where(measured.scores >= SURE, np.linalg.norm(projected - shown, axis=-1), np.nan)
+    focal = np.array([camera.focal for camera in cameras])
+    pixels = focal[:, None] / depth[..., None] * size[:, None, None]  # of the person in each view
+    seen, agree_count = (confidence > 0).sum(1), agreeing.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(seen > 0, (confidence * agreeing).sum(1) / confidence.sum(1), 0)
+        mean = np.where(agree_count > 0, (confidence * agreeing).sum(1) / agree_count, 0)
+        relative = errors / (expected * focal[:, None])
+        camera_error = np.array([_median(relative[:, v], QUARTER) for v in range(views)])
+        uncertain = ~(deviation <= keypoint_set.sigmas * size[:, None])
+    reason = np.select(
+        [seen == 0, agree_count < LEAST_VIEWS, share < LEAST_SHARE, uncertain], [1, 2, 3, 4], default=0
+    ).astype(np.uint8)
+    return Agreement(
+        points, deviation, mean * share, projected, errors, errors / pixels, agreeing, swapped, reason, camera_error,
+        left_out, size,
+    )  # fmt: skip
+
+
+def _median(values: np.ndarray, percent: int = 50) -> np.float64:
+    """The median (or another percentile) of what is finite, NaN of nothing."""
+    values = values[np.isfinite(values)]
+    return np.percentile(values, percent) if len(values) else np.float64(np.nan)

@@ -1,0 +1,323 @@
+"""From a folder of pictures to a folder of labels that a person can correct, and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from opensapiens.annotation.calibration import read_cameras, write_cameras
+from opensapiens.annotation.map_files import write_agreed_maps, write_maps, write_parts_of
+from opensapiens.annotation.multiview import Progress, Views, agreed_annotations, compare, converted, fitted, lay_out
+from opensapiens.annotation.records import (
+    Record,
+    find_images,
+    is_saved,
+    load_record,
+    people_map,
+    record_of,
+    save_record,
+    stem_of,
+)
+from opensapiens.annotation.review import write_review_page, write_review_table
+from opensapiens.annotation.tables import Up, write_points_json, write_trc
+from opensapiens.annotation.tool_files import (
+    MaskKind,
+    person_annotation,
+    prelabelled,
+    read_corrected,
+    read_corrected_parts,
+    write_cvat_labels,
+    write_keypoints,
+)
+from opensapiens.data.coco import AnnotationError
+from opensapiens.data.reading import ImageError, read_image
+from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.inference.pipeline import People
+from opensapiens.inference.prefetch import prefetch
+from opensapiens.inference.results import Result
+from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.labels.parts import SAPIENS_28, PartSet
+
+RESULTS_AHEAD = 2
+ABOUT = "about.json"
+BOX_SHARE = 0.53  # of a box that a person covers, where no map of the person says it
+
+
+class AnnotateError(ValueError):
+    """Something that cannot be annotated as asked; the message says why."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How labels are made and written. keypoints: the set (by default the model's own); masks: of parts.json; seed: of
+    the triangulation; up, unit and rate: of the TRC files; workers: processes for the parts (the labels stay)."""
+
+    keypoints: KeypointSet | None = None
+    masks: MaskKind = "polygons"
+    seed: int = 0
+    up: Up = "z"
+    unit: Literal["m", "mm"] = "m"
+    rate: float = 30.0
+    workers: int = 1
+
+
+@dataclass
+class Outcome:
+    """What came of it: pictures done, people in them, sentences to tell, and one for each thing that went wrong."""
+
+    images: int = 0
+    people: int = 0
+    told: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is known of the pictures before anything is written: records by name, whose maps lie in `folder`, and
+    visibilities of the points of those that a person has corrected."""
+
+    images: Path
+    output: Path
+    folder: Path
+    records: Mapping[str, Record]
+    keypoint_set: KeypointSet | None
+    part_set: PartSet | None
+    visible: Mapping[str, list[np.ndarray]] = field(default_factory=dict)
+
+
+def prelabel(
+    people: People, images: Path, output: Path, settings: Settings, cameras: Path | None = None, resume: bool = False
+) -> Outcome:
+    """Labels of a model for the pictures of a folder (and of folders in it), as files for labelling tools; with
+    cameras, those that the views agree on and a list of what a person should look at.
+
+    What each picture says is kept in output/predictions, so that a stopped run can `resume`. Raises FileNotFoundError
+    without pictures, CalibrationError, RigError, and AnnotateError for models that have no fitting head, or that are
+    not those of the run to be resumed.
+    """
+    pose, segmenter = people.model_of_task.get("pose"), people.model_of_task.get("segmentation")
+    if pose is None and (segmenter is None or cameras is not None):
+        raise AnnotateError("pre-labels need a model with a pose head" + ("" if cameras else ", or one for body parts"))
+    rig = None if cameras is None else read_cameras(cameras)  # before the long part: it may be wrong
+    keypoint_set = None if pose is None else pose.keypoint_set
+    part_set = None if segmenter is None else segmenter.part_set
+    names, failures = find_images(images)
+    folder = output / "predictions"
+    described = [loaded.description for loaded in people.models]
+    about = {"models": [one.name for one in described], "preprocessing": [dict(one.preprocessing) for one in described]}
+    _begin(folder, about, resume)
+    todo = [name for name in names if not is_saved(folder, name)]
+    results = prefetch(people.each([images / name for name in todo]), RESULTS_AHEAD)
+    for name, (_, result) in zip(todo, _bar("pictures")(results, len(todo)), strict=True):
+        if isinstance(result, Result):
+            parts = None if result.parts is None else result.parts.labels
+            drawn = None if parts is None else people_map(result)
+            save_record(folder, record_of(name, result), parts, drawn, part_set)
+        else:
+            failures.append(_named(name, result))
+    records = {name: load_record(folder, name) for name in names if is_saved(folder, name)}
+    known = _Known(images, output, folder, records, keypoint_set, part_set)
+    return _finish(known, settings, rig, Outcome(failures=failures))
+
+
+def _begin(folder: Path, about: Mapping[str, Any], resume: bool) -> None:
+    """An empty folder for the records, or with `resume` that of the run before, if it was the same."""
+    noted = folder / ABOUT
+    if resume and noted.is_file():
+        if json.loads(noted.read_text(encoding="utf-8")) != json.loads(json.dumps(about)):
+            raise AnnotateError(f"{noted}: the run to be resumed was of other models; use another output folder")
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    noted.write_text(json.dumps(about) + "\n", encoding="utf-8")
+
+
+def take_corrections(
+    files: Sequence[Path],
+    images: Path,
+    output: Path,
+    keypoint_set: KeypointSet,
+    settings: Settings,
+    cameras: Path | None = None,
+) -> Outcome:
+    """Labels that a person has corrected, as training reads them; with cameras the views are compared again, points
+    that are marked as seen being what each view says.
+
+    files: COCO keypoints and COCO instances of parts, as tools export them. Raises FileNotFoundError, CalibrationError,
+    RigError, AnnotationError for files that are none.
+    """
+    rig = None if cameras is None else read_cameras(cameras)
+    names, failures = find_images(images)
+    stems = {stem_of(name): name for name in names}
+    people: dict[str, list] = {}
+    maps: dict[str, np.ndarray] = {}
+    for file in files:
+        try:
+            if _has_points(file):
+                found, wrong = read_corrected(file, images, stems, keypoint_set)
+                people |= found
+            else:
+                drawn_maps, wrong = read_corrected_parts(file, stems, SAPIENS_28)
+                maps |= drawn_maps
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, AnnotationError):
+                raise
+            raise AnnotationError(f"{file}: not what a labelling tool exports ({error!r})") from error
+        failures += wrong
+    folder = output / "corrected"
+    _begin(folder, {"corrected": [file.name for file in files]}, resume=False)
+    records: dict[str, Record] = {}
+    visible: dict[str, list[np.ndarray]] = {}
+    listed = sorted(people.keys() | maps.keys())
+    for name in _bar("pictures")(listed):
+        try:
+            height, width = read_image(images / name).shape[:2]
+            if name in maps and maps[name].shape != (height, width):
+                raise ImageError(f"{name}: {width}×{height} pixels, other than in the file of parts")
+        except ImageError as error:
+            failures.append(_named(name, error))
+            continue
+        own = people.get(name, [])
+        visible[name] = [visibility for _, visibility in own]
+        records[name] = Record(name, (height, width), [one for one, _ in own])
+        save_record(folder, records[name], maps.get(name), _whose(maps.get(name), records[name]), SAPIENS_28)
+    known = _Known(
+        images, output, folder, records, keypoint_set if people else None, SAPIENS_28 if maps else None, visible
+    )
+    return _finish(known, settings, rig if people else None, Outcome(failures=failures))
+
+
+def _has_points(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_bytes())
+        return any(row.get("keypoints") for key in ("categories", "annotations") for row in content.get(key, []))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return True  # and let the reader of points say what is wrong
+
+
+def _whose(parts: np.ndarray | None, record: Record) -> np.ndarray | None:
+    """The person at each pixel that is a part: the one in whose box it lies, of several the smallest box; 1 without."""
+    if parts is None or not record.people:
+        return None if parts is None else (parts > 0).astype(np.uint8)
+    numbers = np.zeros(parts.shape, np.uint8)
+    for one in sorted(record.people, key=lambda one: -float(np.prod(one.box[2:] - one.box[:2]))):
+        x1, y1 = np.floor(one.box[:2]).astype(int).clip(0)
+        x2, y2 = np.ceil(one.box[2:]).astype(int).clip(0)
+        numbers[y1:y2, x1:x2] = one.number
+    return np.where(parts > 0, numbers, 0).astype(np.uint8)
+
+
+def _named(name: str, error: Exception) -> str:
+    return str(error) if name in str(error) else f"{name}: {error}"
+
+
+def _bar(what: str) -> Any:
+    """A progress bar with the time that is left, for a loop of any length; silent where nobody watches."""
+    return lambda items, total=None: tqdm(items, what, total, unit="", disable=None)
+
+
+def _finish(known: _Known, settings: Settings, rig: list[CalibratedCamera] | None, outcome: Outcome) -> Outcome:
+    """Everything that is written once the pictures' own labels are known."""
+    outcome.images = len(known.records)
+    outcome.people = sum(len(record.people) for record in known.records.values())
+    if not known.records:
+        return outcome
+    source = known.keypoint_set
+    target = settings.keypoints or source
+    views = None
+    if source is not None and target is not None:
+        if rig is None:
+            listed = {
+                name: _own(record, source, target, known.visible.get(name)) for name, record in known.records.items()
+            }
+        else:
+            views = _agreed(known, source, settings, rig, outcome)
+            listed = agreed_annotations(views, target, source)
+        rows = [(record, listed.get(name, [])) for name, record in known.records.items()]
+        write_keypoints(known.output / "keypoints.json", rows, target, {"description": "opensapiens annotate"})
+    if known.part_set is not None:
+        if views is None:
+            write_maps(known.folder, known.output, known.records, known.part_set, _bar("part maps"))
+        else:
+            outcome.told += write_agreed_maps(
+                views, known.folder, known.output, known.records, known.part_set, settings.workers, _bar("part maps")
+            )
+        write_parts_of(known.output, known.records, known.part_set, settings.masks, _bar("parts.json"))
+    write_cvat_labels(known.output / "cvat_labels.json", target if source else None, known.part_set)
+    return outcome
+
+
+def _own(
+    record: Record, source: KeypointSet, target: KeypointSet, visible: list[np.ndarray] | None
+) -> list[dict[str, Any]]:
+    """A picture's own people as annotations; corrected ones with the visibilities that a person gave them."""
+    made = []
+    for index, one in enumerate(record.people):
+        area = BOX_SHARE * float(np.prod(one.box[2:] - one.box[:2]))
+        if visible is None:
+            made.append(prelabelled(converted(one, source, target), area))
+            continue
+        kept = converted(replace(one, scores=visible[index].astype(float)), source, target)
+        seen = kept.scores.astype(int)
+        made.append(
+            person_annotation(kept.points, seen, np.minimum(kept.scores, 1), one.box, area, one.number, one.score)
+        )
+    return made
+
+
+def _agreed(
+    known: _Known, keypoint_set: KeypointSet, settings: Settings, cameras: list[CalibratedCamera], outcome: Outcome
+) -> Views:
+    """Compares the views and writes what is known in space, and what a person should look at."""
+    rig, wrong = lay_out(list(known.records), cameras)
+    outcome.failures += wrong
+    rig, wrong = fitted(rig, known.records)
+    outcome.failures += wrong
+    progress: Progress = _bar("views")
+    views = compare(rig, known.records, keypoint_set, settings.seed, progress)
+    found, output = views.found, known.output
+    write_cameras(output / "cameras.json", rig.cameras)
+    write_points_json(output / "points_3d.json", rig.frames, views.instances, found, keypoint_set, settings.unit)
+    for person in sorted({instance.person for instance in views.instances}):
+        points = np.full((len(rig.frames), len(keypoint_set), 3), np.nan)
+        for i, instance in enumerate(views.instances):
+            if instance.person == person:
+                points[instance.frame] = np.where((found.reason[i] == 0)[:, None], found.points[i], np.nan)
+        write_trc(
+            output / f"person_{person}.trc", range(1, len(rig.frames) + 1), points, keypoint_set.names, settings.rate,
+            settings.unit, settings.up,
+        )  # fmt: skip
+    about = (rig.frames, views.instances, rig.cameras, views.measured, found, keypoint_set)
+    asked = write_review_table(output / "review.csv", *about)
+    write_review_page(output / "review.html", known.images, rig.names, *about, progress=_bar("review page"))
+    total = found.reason.size
+    outcome.told.append(
+        f"{len(views.instances)} people in {len(rig.frames)} frames; {asked} of {total} points "
+        f"({asked / max(total, 1):.1%}) are for a person to look at: {output / 'review.html'}, review.csv"
+    )
+    alone = sum(map(len, views.alone.values()))
+    if alone:
+        outcome.told.append(
+            f"{alone} people in single views, whom no other view confirms, are labelled by the model alone"
+        )
+    outcome.told += _about_cameras(views)
+    return views
+
+
+def _about_cameras(views: Views) -> list[str]:
+    """A sentence for each camera that does not fit the others."""
+    usual = np.nanmedian(views.found.camera_error) if np.isfinite(views.found.camera_error).any() else np.nan
+    return [
+        f"camera {camera.name} does not fit the others ({views.found.camera_error[v]:.1f} times the expected error, "
+        f"where {usual:.1f} is usual): it was left out. Check its calibration, and whether its pictures are of the "
+        "same moments"
+        for v, camera in enumerate(views.rig.cameras)
+        if views.found.left_out[v]
+    ]

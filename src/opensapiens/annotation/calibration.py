@@ -1,0 +1,226 @@
+"""Calibrations of camera rigs in files: our JSON, and what other tools write.
+
+Our JSON, axes as in CalibratedCamera (a point of the world is at rotation @ point + translation, x right, y down, z
+forward; integer pixel coordinates are pixel centres):
+
+    {"cameras": [{"name": "cam_01", "size": [width, height],
+                  "matrix": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]],
+                  "distortion": [k1, k2, p1, p2, k3],
+                  "rotation": [[…], […], […]],        (or a rotation vector of three)
+                  "translation": [x, y, z]}, …]}
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from opensapiens.geometry.cameras import DISTORTION_COUNTS, CalibratedCamera
+
+LARGEST_FILE = 16_000_000  # bytes; a calibration of a thousand cameras is a tenth of it
+
+
+class CalibrationError(ValueError):
+    """A calibration that cannot be used; the message names the file and the camera."""
+
+
+def read_cameras(path: str | Path) -> list[CalibratedCamera]:
+    """The cameras of a calibration, sorted by name.
+
+    .json: ours, see above. .toml: as Aniposelib and Pose2Sim write it (Anipose, Pose2Sim, FreeMoCap, Lightning Pose).
+    .yml, .yaml, .xml, and .json with OpenCV's matrices: cv2.FileStorage, either one camera per file (camera_matrix,
+    distortion_coefficients, rotation R, translation T) in a folder of such files, or EasyMocap's pair intri.yml and
+    extri.yml in a folder. Raises CalibrationError.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            cameras = _of_folder(path)
+        elif path.stat().st_size > LARGEST_FILE:
+            raise CalibrationError(f"{path}: too large for a calibration")
+        elif path.suffix.lower() == ".toml":
+            cameras = _of_toml(tomllib.loads(path.read_text(encoding="utf-8")), path)
+        elif path.suffix.lower() == ".json":
+            cameras = _of_json(json.loads(path.read_text(encoding="utf-8")), path)
+        else:
+            raise CalibrationError(
+                f"{path}: neither .json nor .toml, nor a folder of OpenCV's .yml files (docs/annotation.md shows each)"
+            )
+    except (OSError, UnicodeDecodeError, ValueError, cv2.error) as error:
+        raise (
+            error
+            if isinstance(error, CalibrationError)
+            else CalibrationError(f"{path}: not a calibration that can be read ({error})")
+        ) from error
+    names = [camera.name for camera in cameras]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise CalibrationError(f"{path}: {', '.join(repeated)}: more than one camera of this name")
+    if len(cameras) < 2:
+        raise CalibrationError(f"{path}: {len(cameras)} camera; agreement needs at least two")
+    return sorted(cameras, key=lambda camera: camera.name)
+
+
+def write_cameras(path: str | Path, cameras: Sequence[CalibratedCamera]) -> None:
+    """Our JSON."""
+    rows = [
+        {
+            "name": camera.name,
+            "size": None if camera.size is None else [camera.size[1], camera.size[0]],
+            "matrix": camera.matrix.tolist(),
+            "distortion": camera.distortion.tolist(),
+            "rotation": camera.rotation.tolist(),
+            "translation": camera.translation.tolist(),
+        }
+        for camera in cameras
+    ]
+    Path(path).write_text(json.dumps({"cameras": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def camera_of(
+    where: str, name: Any, matrix: Any, distortion: Any, rotation: Any, translation: Any, size: Any = None
+) -> CalibratedCamera:
+    """A camera from whatever numbers a file has, checked. rotation: 3×3, or a vector of 3. size: (width, height).
+
+    Raises CalibrationError, with `where`, for numbers that are not finite, a matrix that is none of a camera, and a
+    rotation that is none.
+    """
+    where = f"{where}: camera {name}"
+    if not isinstance(name, str) or not name or Path(name).name != name or name in (".", ".."):
+        raise CalibrationError(f"{where}: a camera's name must be that of a folder")
+    made = {
+        label: _numbers(where, label, values)
+        for label, values in (
+            ("matrix", matrix), ("distortion", distortion if distortion is not None else []),
+            ("rotation", rotation), ("translation", translation),
+        )
+    }  # fmt: skip
+    if made["matrix"].size != 9 or made["rotation"].size not in (3, 9) or made["translation"].size != 3:
+        raise CalibrationError(f"{where}: needs a 3×3 matrix, a rotation (3×3 or 3) and a translation of 3 numbers")
+    intrinsics, turn = made["matrix"].reshape(3, 3), made["rotation"]
+    if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
+        raise CalibrationError(f"{where}: focal lengths must be above 0")
+    turn = cv2.Rodrigues(turn.ravel())[0] if turn.size == 3 else turn.reshape(3, 3)
+    if np.abs(turn @ turn.T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn) < 0:
+        raise CalibrationError(f"{where}: its rotation is none (rows of length 1 at right angles, no mirror)")
+    if made["distortion"].size not in DISTORTION_COUNTS:
+        raise CalibrationError(
+            f"{where}: {made['distortion'].size} distortion coefficients; OpenCV has {DISTORTION_COUNTS}"
+        )
+    shape = None if size is None else _numbers(where, "size", size).ravel()
+    if shape is not None and (shape.size != 2 or (shape < 1).any()):
+        raise CalibrationError(f"{where}: its size must be [width, height]")
+    return CalibratedCamera(
+        name,
+        np.array([[intrinsics[0, 0], 0, intrinsics[0, 2]], [0, intrinsics[1, 1], intrinsics[1, 2]], [0, 0, 1]]),
+        turn,
+        made["translation"].ravel(),
+        made["distortion"].ravel(),
+        None if shape is None else (int(shape[1]), int(shape[0])),
+    )
+
+
+def _numbers(where: str, label: str, values: Any) -> np.ndarray:
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise CalibrationError(f"{where}: its {label} is not made of numbers") from error
+    if not np.isfinite(array).all():
+        raise CalibrationError(f"{where}: its {label} is missing, or holds what is not finite")
+    return array
+
+
+def _of_json(content: Any, path: Path) -> list[CalibratedCamera]:
+    rows = content.get("cameras") if isinstance(content, Mapping) else content
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        fields = '{"name", "matrix", "distortion", "rotation", "translation"}'
+        raise CalibrationError(f'{path}: expected {{"cameras": [{fields}, …]}}')
+    return [
+        camera_of(
+            str(path), row.get("name"), row.get("matrix"), row.get("distortion", []), row.get("rotation"),
+            row.get("translation"), row.get("size"),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _of_toml(content: Mapping[str, Any], path: Path) -> list[CalibratedCamera]:
+    """Aniposelib's: a table per camera, beside one of metadata; the rotation is a vector, the size (width, height)."""
+    cameras = []
+    for key, row in content.items():
+        if not isinstance(row, Mapping) or "matrix" not in row:
+            continue
+        if row.get("fisheye"):
+            raise CalibrationError(f"{path}: camera {key} is a fisheye, whose lens model is not known here")
+        cameras.append(
+            camera_of(
+                str(path), row.get("name", key), row["matrix"], row.get("distortions", []), row.get("rotation"),
+                row.get("translation"), row.get("size"),
+            )
+        )  # fmt: skip
+    if not cameras:
+        raise CalibrationError(f"{path}: no table with a camera's matrix")
+    return cameras
+
+
+def _of_folder(folder: Path) -> list[CalibratedCamera]:
+    """EasyMocap's two files, or OpenCV's of one camera each, named after it."""
+    both = [folder / "intri.yml", folder / "extri.yml"]
+    if all(file.is_file() for file in both):
+        inside, outside = (_storage(file) for file in both)
+        names = outside.getNode("names")
+        listed = [names.at(i).string() for i in range(names.size())]
+        return [
+            camera_of(
+                str(folder), name, _matrix(inside, f"K_{name}"), _matrix(inside, f"dist_{name}"),
+                _matrix(outside, f"Rot_{name}", f"R_{name}"), _matrix(outside, f"T_{name}"),
+            )
+            for name in listed
+        ]  # fmt: skip
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".yml", ".yaml", ".xml", ".json"))
+    if not files:
+        raise CalibrationError(f"{folder}: neither intri.yml and extri.yml nor one OpenCV file per camera in it")
+    return [_of_storage(file) for file in files]
+
+
+def _of_storage(file: Path) -> CalibratedCamera:
+    storage = _storage(file)
+    width, height = (_number(storage, name) for name in ("image_width", "image_height"))
+    return camera_of(
+        str(file),
+        file.stem,
+        _matrix(storage, "camera_matrix", "cameraMatrix", "K", "M"),
+        _matrix(storage, "distortion_coefficients", "distCoeffs", "dist_coeffs", "D"),
+        _matrix(storage, "rotation", "R", "rotation_vector", "rvec"),
+        _matrix(storage, "translation", "T", "translation_vector", "tvec", "t"),
+        None if not width or not height else (width, height),
+    )
+
+
+def _storage(file: Path) -> cv2.FileStorage:
+    if file.stat().st_size > LARGEST_FILE:
+        raise CalibrationError(f"{file}: too large for a calibration")
+    storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_READ)
+    if not storage.isOpened():
+        raise CalibrationError(f"{file}: not a file that OpenCV's FileStorage can read")
+    return storage
+
+
+def _matrix(storage: cv2.FileStorage, *names: str) -> np.ndarray | None:
+    """The first of some matrices that is there. A number that is missing is refused by camera_of."""
+    for name in names:
+        node = storage.getNode(name)
+        if not node.empty():
+            return node.mat()
+    return None
+
+
+def _number(storage: cv2.FileStorage, name: str) -> float:
+    node = storage.getNode(name)
+    return 0.0 if node.empty() else node.real()

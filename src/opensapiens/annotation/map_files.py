@@ -1,0 +1,162 @@
+"""Part maps of all pictures as files: the model's own, or those that the views agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from opensapiens.annotation.multiview import Views
+from opensapiens.annotation.parts import PartView, agree_on_parts
+from opensapiens.annotation.records import Record, load_maps, save_people, stem_of
+from opensapiens.annotation.tool_files import MaskKind, part_annotations, write_parts
+from opensapiens.data.label_maps import read_array, read_parts
+from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.inference.saving import save_parts
+from opensapiens.labels.parts import PartSet
+
+MARGIN = 0.12  # of a person's extent, around the points, for what lies beyond them
+
+
+def write_maps(folder: Path, output: Path, records: Mapping[str, Record], part_set: PartSet, progress: Any) -> None:
+    """output/parts/NAME.png and output/people/NAME.png as each picture's own record has them."""
+    for name in progress(list(records)):
+        maps = load_maps(folder, name, part_set)
+        if maps is not None:
+            _save(output, name, *maps, part_set)
+
+
+def _save(output: Path, name: str, parts: np.ndarray, people: np.ndarray, part_set: PartSet) -> None:
+    stem = stem_of(name)
+    path = output / "parts" / f"{stem}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_parts(path, parts, part_set.colors)
+    save_people(output / "people" / f"{stem}.png", people)
+
+
+def write_parts_of(
+    output: Path, records: Mapping[str, Record], part_set: PartSet, masks: MaskKind, progress: Any
+) -> None:
+    """parts.json of the maps in output/parts and output/people."""
+
+    def rows() -> Iterator[tuple[Record, list[dict[str, Any]]]]:
+        for name in progress(list(records)):
+            stem = stem_of(name)
+            parts, people = output / "parts" / f"{stem}.png", output / "people" / f"{stem}.png"
+            if parts.is_file():
+                yield records[name], part_annotations(read_parts(parts, part_set), read_array(people), masks)
+
+    write_parts(output / "parts.json", rows(), part_set, {"description": "opensapiens annotate"})
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """One frame for a worker. persons: number, numbers of that person in the views' own maps (0: not seen there), and
+    the box in the world. names and cameras: of the views with a picture."""
+
+    folder: Path
+    output: Path
+    names: list[str]
+    cameras: list[CalibratedCamera]
+    fits: list[bool]
+    persons: list[tuple[int, list[int], np.ndarray, np.ndarray]]
+    part_set: PartSet
+
+
+def write_agreed_maps(
+    views: Views,
+    folder: Path,
+    output: Path,
+    records: Mapping[str, Record],
+    part_set: PartSet,
+    workers: int,
+    progress: Any,
+) -> list[str]:
+    """Part maps that the views agree on, people under the numbers that they keep; output/parts_review/NAME.png is white
+    where the views do not agree and a person should look. Pictures outside the rig keep their own. Returns sentences.
+    """
+    frames = [_frame(views, f, folder, output, part_set) for f in range(len(views.rig.frames))]
+    inside = {name for frame in frames for name in frame.names}
+    write_maps(folder, output, {name: record for name, record in records.items() if name not in inside}, part_set, list)
+    total = np.zeros(5, int)
+    if workers > 1:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            for counts in progress(pool.map(_agree_frame, frames), len(frames)):
+                total += counts
+    else:
+        for frame in progress(frames):
+            total += _agree_frame(frame)
+    seen, changed, doubtful, before, after = total.tolist()
+    if not seen:
+        return ["no part was seen by three views: part maps are the model's own"]
+    return [
+        f"body parts: of the pixels that three views or more see, {before / seen:.1%} agreed with the vote before and "
+        f"{after / seen:.1%} after; {changed / seen:.1%} were changed; on {doubtful / seen:.1%} the views do not agree "
+        f"({output / 'parts_review'})"
+    ]
+
+
+def _frame(views: Views, f: int, folder: Path, output: Path, part_set: PartSet) -> _Frame:
+    there = [v for v, name in enumerate(views.rig.names[f]) if name is not None]
+    persons = []
+    for i, instance in enumerate(views.instances):
+        points = views.found.points[i][views.found.reason[i] == 0]
+        if instance.frame == f and len(points) >= 2:
+            margin = MARGIN * float(np.ptp(points, axis=0).max())
+            own = [views.detection[i][v] for v in there]
+            numbers = [0 if one is None else one.number for one in own]
+            persons.append((instance.person, numbers, points.min(0) - margin, points.max(0) + margin))
+    return _Frame(
+        folder, output, [str(views.rig.names[f][v]) for v in there], [views.rig.cameras[v] for v in there],
+        [not views.found.left_out[v] for v in there], persons, part_set,
+    )  # fmt: skip
+
+
+def _agree_frame(frame: _Frame) -> np.ndarray:
+    """Writes the maps of one frame; counts of pixels: seen, changed, doubtful, agreed before and after."""
+    read = {k: load_maps(frame.folder, name, frame.part_set) for k, name in enumerate(frame.names)}
+    loaded = {k: maps for k, maps in read.items() if maps is not None}
+    made = {k: maps[0].copy() for k, maps in loaded.items()}
+    doubtful = {k: np.zeros(maps[0].shape, bool) for k, maps in loaded.items()}
+    counts = np.zeros(5, int)
+    for _, numbers, low, high in frame.persons:
+        used, views = [], []
+        for k, (parts, people) in loaded.items():
+            if frame.fits[k] and numbers[k]:
+                person = people == numbers[k]
+                views.append(PartView(frame.cameras[k], parts, person, (people > 0) & ~person))
+                used.append(k)
+        if len(views) < 3:
+            continue
+        agreed = agree_on_parts(views, low, high, len(frame.part_set))
+        for k, view, parts, doubt in zip(used, views, agreed.parts, agreed.doubtful, strict=True):
+            np.copyto(made[k], parts, where=view.person)
+            doubtful[k] |= doubt
+        counts += [agreed.seen, agreed.changed, agreed.disagreed, agreed.agreed_before, agreed.agreed_after]
+    for k, parts in made.items():
+        name = frame.names[k]
+        _save(frame.output, name, parts, _renumbered(loaded[k][1], k, frame), frame.part_set)
+        path = frame.output / "parts_review" / f"{stem_of(name)}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(doubtful[k]).save(path)
+    return counts
+
+
+def _renumbered(people: np.ndarray, k: int, frame: _Frame) -> np.ndarray:
+    """A view's map of people under the numbers that they keep; those whom no other view confirms come after all."""
+    table = np.zeros(256, np.uint8)
+    kept: Sequence[tuple[int, int]] = [(numbers[k], person) for person, numbers, _, _ in frame.persons if numbers[k]]
+    last = max((person for person, *_ in frame.persons), default=0)
+    for own, person in kept:
+        table[own] = min(person, 255)
+    for own in np.unique(people).tolist():
+        if own and not table[own]:
+            last += 1
+            table[own] = min(last, 255)
+    return table[people]

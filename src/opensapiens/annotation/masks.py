@@ -1,0 +1,86 @@
+"""Masks as COCO has them: polygons, and run lengths in plain or in compressed form.
+
+COCO's polygons are in coordinates whose pixel centres lie at halves; ours lie at whole numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+SHIFT = 4  # cv2 fills polygons at 1/16 pixel
+SMALLEST = 4  # pixels: specks of a part map are no polygons
+RUN_BITS = 5  # of each character of compressed run lengths
+
+
+def polygons_of(mask: np.ndarray) -> list[list[float]]:
+    """The outlines of a mask (H, W), each x, y, x, y, …; pieces of fewer than 4 pixels are left out, holes not told.
+
+    Filled by `mask_of` they give the mask again, but for its holes and specks.
+    """
+    outlines = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    outlines = [outline[:, 0] for outline in outlines if len(outline) >= 3]
+    return [(outline + 0.5).ravel().tolist() for outline in outlines if cv2.contourArea(outline) >= SMALLEST / 2]
+
+
+def run_lengths_of(mask: np.ndarray) -> dict[str, Any]:
+    """COCO's plain run lengths: {"size": [height, width], "counts": lengths down the columns, the first of zeros}."""
+    flat = mask.astype(bool).ravel(order="F")
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    edges = np.concatenate([[0], changes, [flat.size]])
+    counts = np.diff(edges).tolist()
+    return {"size": list(mask.shape), "counts": [0, *counts] if flat.size and flat[0] else counts}
+
+
+def mask_of(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """The mask (H, W) bool of a COCO segmentation: polygons, or run lengths as a list or a compressed string.
+
+    Raises ValueError for anything else, and for run lengths of another size.
+    """
+    if isinstance(segmentation, dict):
+        if list(segmentation.get("size", [])) != list(size):
+            raise ValueError(f"run lengths of size {segmentation.get('size')} in an image of {list(size)}")
+        counts = segmentation.get("counts")
+        return _filled(counts if isinstance(counts, list) else _decompressed(counts), size)
+    if not isinstance(segmentation, list) or not all(isinstance(outline, list) for outline in segmentation):
+        raise ValueError("a segmentation must be a list of polygons, or run lengths")
+    mask = np.zeros(size, np.uint8)
+    for outline in segmentation:
+        points = np.array(outline, np.float64)
+        if points.size < 6 or points.size % 2 or not np.isfinite(points).all():
+            raise ValueError(f"a polygon of {points.size} numbers")
+        points = np.clip(points.reshape(-1, 2) - 0.5, -1e5, 1e5)
+        cv2.fillPoly(mask, [np.rint(points * (1 << SHIFT)).astype(np.int32)], 1, cv2.LINE_8, SHIFT)
+    return mask.astype(bool)
+
+
+def _filled(counts: Any, size: tuple[int, int]) -> np.ndarray:
+    lengths = np.array(counts, np.int64)
+    total = size[0] * size[1]
+    if lengths.ndim != 1 or (lengths < 0).any() or lengths.max(initial=0) > total or lengths.sum() != total:
+        raise ValueError(f"run lengths do not add up to the {total} pixels of the image")
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(size, order="F")
+
+
+def _decompressed(text: Any) -> list[int]:
+    """COCO's compressed run lengths: characters of six bits from "0" on, five bits of a number each, the sixth says
+    that it goes on; from the fourth number on, differences to the one two before."""
+    if isinstance(text, bytes):
+        text = text.decode("ascii", "replace")
+    if not isinstance(text, str) or not all(48 <= ord(letter) < 112 for letter in text):
+        raise ValueError("run lengths must be a list or COCO's compressed text")
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        value |= (bits & 31) << shift
+        shift += RUN_BITS
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    return counts

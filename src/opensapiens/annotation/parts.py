@@ -1,0 +1,240 @@
+"""Body parts by agreement between calibrated views: each place on the body gets the part that the views see there.
+
+The person's shape is the visual hull (Laurentini, PAMI 1994): the voxels that fall into the person's mask in all views
+but a few. What each view sees first of the hull's surface votes with its part for that voxel; next to a border between
+parts a view counts less, since borders are where maps are wrong by a pixel or two. A pixel whose own part has hardly
+any of the votes at its voxel gets the part that has most.
+
+Limits. A hull has no hollows and bridges what no camera looks through (between arm and trunk, legs close together),
+so votes there come from neighbouring places; with few cameras it is thick. Parts smaller than a few voxels (lips,
+teeth) are settled by the views' own maps: pixels whose part does have some of the votes are left alone. Things in front
+of a person cut the hull in that view; other people do not, since their pixels say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.labels.parts import IGNORED
+
+VOXELS = 128  # along the longest side of the person
+VOXEL_PIXELS = 2.0  # of the rasters that votes are taken from
+SPLAT = 1  # raster pixels around a voxel's centre that it covers
+STEEPEST = 2.0  # slope of a surface that still counts as in sight, where a nearer voxel covers the same pixel
+FORGIVEN = 12  # one view in so many may have cut off what is there
+SURE_OF_BORDER = 3.0  # raster pixels from a border between parts from which on a view counts in full
+LEAST_WEIGHT = 0.1
+NEIGHBOURS = 0.5  # weight of the six voxels around
+KEPT = 0.25  # share of the others' votes, at a pixel's voxel or close by, from which its own part stays
+REACH = 2  # raster pixels that are close: by so much the hull may put a border beside its place
+DECIDED = 0.6  # share of the votes below which views disagree, and a person should look
+LEAST_VOTERS = 3  # views that must see a voxel, or one beside it, for it to change a pixel
+
+
+@dataclass(frozen=True, eq=False)
+class PartView:
+    """One view of a person: parts (H, W) uint8; person (H, W) bool where the person is; unknown (H, W) bool where it
+    cannot be told, for example behind somebody else."""
+
+    camera: CalibratedCamera
+    parts: np.ndarray
+    person: np.ndarray
+    unknown: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PartAgreement:
+    """Per view: parts (H, W) uint8 with what was changed; doubtful (H, W) bool: pixels on whose part the views do not
+    agree. seen: pixels with votes of three views or more; changed, disagreed, agreed_before, agreed_after: of those."""
+
+    parts: list[np.ndarray]
+    doubtful: list[np.ndarray]
+    seen: int
+    changed: int
+    disagreed: int
+    agreed_before: int
+    agreed_after: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Raster:
+    """A view without its lens, so large that a voxel covers about two pixels: parts (h, w), 0 nobody, 255 unknown, and
+    weights (h, w). A ray is at ray * focal + offset."""
+
+    parts: np.ndarray
+    weights: np.ndarray
+    focal: np.ndarray
+    offset: np.ndarray
+    extrinsics: np.ndarray
+
+    def place(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Row, column, depth of world points (N, 3), and which lie on the raster; others are at row and column 0."""
+        local = points @ self.extrinsics[:, :3].T + self.extrinsics[:, 3]
+        depth = local[:, 2]
+        pixels = np.rint(local[:, :2] / np.where(depth > 0, depth, 1)[:, None] * self.focal + self.offset).astype(int)
+        height, width = self.parts.shape
+        inside = (depth > 0) & (pixels >= 0).all(1) & (pixels < [width, height]).all(1)
+        pixels[~inside] = 0
+        return pixels[:, 1], pixels[:, 0], depth, inside
+
+
+def agree_on_parts(views: Sequence[PartView], low: np.ndarray, high: np.ndarray, classes: int) -> PartAgreement:
+    """Parts of one person from all views. low, high (3,): a box in the world that holds the person."""
+    voxel = float((high - low).max()) / VOXELS
+    corners = np.stack(np.meshgrid(*np.stack([low, high], 1), indexing="ij"), -1).reshape(-1, 3)
+    rasters = [_rastered(view, corners, voxel) for view in views]
+    surface, around = _surface(rasters, low, high, voxel)
+    cast = [_cast(raster, surface, around, voxel, classes) for raster in rasters]
+    votes = np.sum([one.votes for one in cast], 0)
+    voters = np.sum([one.votes.any(1) for one in cast], 0)
+    doubt = (voters >= LEAST_VOTERS) & (_shares(votes).max(1) < DECIDED)
+    parts, doubtful, counts = [], [], np.zeros(5, int)
+    for view, raster, own in zip(views, rasters, cast, strict=True):
+        made, doubted, counted = _decided(view, raster, own, votes, voters, doubt)
+        parts.append(made)
+        doubtful.append(doubted)
+        counts += counted
+    return PartAgreement(parts, doubtful, *counts.tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class _Cast:
+    """What a view sees first at each pixel of its raster, ids (h, w), n where no voxel; and the weights of its votes on
+    the parts of the voxels, and of those beside them, (n + 1, classes)."""
+
+    ids: np.ndarray
+    votes: np.ndarray
+
+
+def _cast(raster: _Raster, surface: np.ndarray, around: np.ndarray, voxel: float, classes: int) -> _Cast:
+    ids, visible = _seen_first(raster, surface, voxel)
+    row, column, _, _ = raster.place(surface[visible])
+    label, weight = raster.parts[row, column], raster.weights[row, column]
+    counted = (label > 0) & (label < classes)
+    votes = np.zeros((len(surface) + 1, classes), np.float32)
+    votes[visible[counted], label[counted]] = weight[counted]
+    smooth = votes.copy()
+    for k in range(around.shape[1]):
+        smooth[:-1] += NEIGHBOURS * votes[around[:, k]]
+    return _Cast(ids, smooth)
+
+
+def _shares(votes: np.ndarray) -> np.ndarray:
+    return votes / np.maximum(votes.sum(1, keepdims=True), 1e-9)
+
+
+def _rastered(view: PartView, corners: np.ndarray, voxel: float) -> _Raster:
+    local = view.camera.to_camera(corners)
+    depth = np.maximum(local[:, 2], voxel)
+    matrix = view.camera.matrix
+    focal = np.array([matrix[0, 0], matrix[1, 1]])
+    scale = min(1.0, VOXEL_PIXELS * float(np.median(depth)) / (voxel * view.camera.focal))
+    focal = focal * scale
+    rays = local[:, :2] / depth[:, None]
+    limit = np.array(view.parts.shape[::-1]) * scale / focal  # no raster beyond twice the picture
+    start, end = np.maximum(rays.min(0), -limit) * focal, np.minimum(rays.max(0), limit) * focal
+    width, height = np.maximum(np.ceil(end - start).astype(int) + 5, 1)
+    offset = 2 - np.floor(start)
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
+    there = np.concatenate([(grid - offset) / focal, np.ones((height, width, 1))], -1)
+    pixels = view.camera.project((there - view.camera.translation) @ view.camera.rotation)
+    known = np.isfinite(pixels).all(-1)
+    column, row = np.moveaxis(np.rint(np.where(known[..., None], pixels, -1)).astype(int), -1, 0)
+    known &= (row >= 0) & (column >= 0) & (row < view.parts.shape[0]) & (column < view.parts.shape[1])
+    row, column = np.where(known, row, 0), np.where(known, column, 0)
+    own = np.where(view.person, view.parts, 0)
+    own[view.unknown] = IGNORED
+    parts = np.where(known, own[row, column], IGNORED).astype(np.uint8)
+    return _Raster(parts, _border_weights(parts), focal, offset, view.camera.extrinsics)
+
+
+def _border_weights(parts: np.ndarray) -> np.ndarray:
+    """From 0.1 on a border between parts to 1 three pixels away from it; the person's outline is no such border, but
+    the hull is wrong there by as much, so it counts as one."""
+    border = np.zeros(parts.shape, bool)
+    border[:, 1:] |= parts[:, 1:] != parts[:, :-1]
+    border[1:] |= parts[1:] != parts[:-1]
+    away = cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, 3)
+    return np.clip(away / SURE_OF_BORDER, LEAST_WEIGHT, 1).astype(np.float32)
+
+
+def _surface(
+    rasters: Sequence[_Raster], low: np.ndarray, high: np.ndarray, voxel: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The centres (n, 3) of the hull's outer voxels, and for each its six neighbours' indices (n, 6), n where none."""
+    shape = np.maximum(np.ceil((high - low) / voxel).astype(int), 1)
+    alive = np.arange(int(np.prod(shape)))
+    misses = np.zeros(len(alive), np.uint8)
+    for raster in rasters:
+        centres = low + (np.stack(np.unravel_index(alive, shape), -1) + 0.5) * voxel
+        row, column, _, inside = raster.place(centres)
+        misses[alive] += inside & (raster.parts[row, column] == 0)
+        alive = alive[misses[alive] <= len(rasters) // FORGIVEN]
+    solid = np.zeros(shape + 2, bool)
+    solid[1:-1, 1:-1, 1:-1].flat[alive] = True
+    inner = solid[1:-1, 1:-1, 1:-1].copy()
+    steps = [(axis, step) for axis in range(3) for step in (-1, 1)]
+    for axis, step in steps:
+        inner &= np.roll(solid, step, axis)[1:-1, 1:-1, 1:-1]
+    outer = solid[1:-1, 1:-1, 1:-1] & ~inner
+    cells = np.argwhere(outer)
+    number = np.full(shape + 2, len(cells))
+    number[1:-1, 1:-1, 1:-1][outer] = np.arange(len(cells))
+    around = np.stack([np.roll(number, step, axis)[1:-1, 1:-1, 1:-1][outer] for axis, step in steps], -1)
+    return low + (cells + 0.5) * voxel, around.reshape(-1, 6)
+
+
+def _seen_first(raster: _Raster, surface: np.ndarray, voxel: float) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest voxel at each pixel of the raster (h, w), n where none, and the voxels that are in sight."""
+    height, width = raster.parts.shape
+    ids = np.full((height, width), len(surface))
+    row, column, depth, inside = raster.place(surface)
+    there = np.flatnonzero(inside)
+    far_first = there[np.argsort(-depth[there], kind="stable")]
+    offsets = [(dy, dx) for dy in range(-SPLAT, SPLAT + 1) for dx in range(-SPLAT, SPLAT + 1)]
+    rows = np.concatenate([row[far_first, None] + dy for dy, _ in offsets], 1).ravel()
+    columns = np.concatenate([column[far_first, None] + dx for _, dx in offsets], 1).ravel()
+    painted = np.repeat(far_first, len(offsets))
+    on = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    ids[rows[on], columns[on]] = painted[on]  # the last, which is the nearest, stays
+    front = np.append(depth, np.inf)[ids[row, column]]
+    pixel = np.median(depth[there]) / raster.focal.mean() if len(there) else 0.0
+    return ids, there[depth[there] <= front[there] + 1.5 * voxel + STEEPEST * (SPLAT + 0.5) * pixel]
+
+
+def _decided(
+    view: PartView, raster: _Raster, cast: _Cast, votes: np.ndarray, voters: np.ndarray, doubt: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A view's parts as the others see them, its doubtful pixels, and counts for PartAgreement.
+
+    A pixel is judged by the other views: it changes where hardly any of them sees its own part at its voxel, or close
+    by, and then gets what most of them see."""
+    others = _shares(votes - cast.votes)
+    made, doubtful = view.parts.copy(), np.zeros(view.parts.shape, bool)
+    rows, columns = np.nonzero(view.person & (view.parts > 0) & (view.parts < votes.shape[1]))
+    rays = view.camera.rays(np.stack([columns, rows], -1).astype(float))
+    at = np.rint(rays * raster.focal + raster.offset).astype(int)
+    height, width = raster.parts.shape
+    inside = (at >= 0).all(1) & (at < [width, height]).all(1)
+    at[~inside] = 0
+    voxel = np.where(inside, cast.ids[at[:, 1], at[:, 0]], len(votes) - 1)
+    own = view.parts[rows, columns].astype(int)
+    support = np.zeros(len(own), np.float32)
+    square = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
+    for part in np.unique(own).tolist():
+        here = own == part
+        support[here] = cv2.dilate(others[cast.ids, part], square)[at[here, 1], at[here, 0]]
+    judged = voters[voxel] >= LEAST_VOTERS
+    change = judged & (support < KEPT)
+    final = np.where(change, others.argmax(1)[voxel], own)
+    made[rows, columns] = final
+    split = doubt[voxel]
+    doubtful[rows[split], columns[split]] = True
+    winner = votes.argmax(1)[voxel]
+    counted = [judged, change, split, judged & (own == winner), judged & (final == winner)]
+    return made, doubtful, np.array([one.sum() for one in counted])

@@ -1,0 +1,149 @@
+"""What is known of one image on its way through annotation, kept on disk so that a stopped run can go on.
+
+NAME.json         size, the people's points, boxes and scores; written last
+NAME.parts.png    indexed PNG: pixel = part
+NAME.people.png   indexed PNG: pixel = number of the person, from 1, 0 nobody
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from opensapiens.annotation.association import Detection
+from opensapiens.data.folders import IMAGE_ENDINGS
+from opensapiens.data.label_maps import read_array, read_parts
+from opensapiens.inference.results import Result
+from opensapiens.inference.saving import save_parts
+from opensapiens.labels.parts import PartSet
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One image: its path below the folder of images, (height, width), and the people in it."""
+
+    name: str
+    size: tuple[int, int]
+    people: list[Detection]
+
+
+def find_images(folder: Path) -> tuple[list[str], list[str]]:
+    """Pictures below a folder, by their paths in it, sorted; and a sentence for each that cannot be told from another.
+
+    Labels are named after pictures without their endings, so of a.jpg and a.png only the first can have any.
+    Raises FileNotFoundError for a folder that does not exist or holds no picture.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
+    found = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_ENDINGS and path.is_file() and not path.name.startswith(".")
+    )
+    if not found:
+        raise FileNotFoundError(f"no picture ({', '.join(IMAGE_ENDINGS)}) in {folder}")
+    kept: dict[str, str] = {}
+    failures = []
+    for name in found:
+        first = kept.setdefault(stem_of(name), name)
+        if first != name:
+            failures.append(f"{name}: has the same name as {first}, whose labels it would overwrite; rename one")
+    return list(kept.values()), failures
+
+
+def stem_of(name: str) -> str:
+    """A picture's path without its ending."""
+    return PurePosixPath(name).with_suffix("").as_posix()
+
+
+def record_of(name: str, result: Result) -> Record:
+    """What a prediction says about the people of an image."""
+    people = [
+        Detection(
+            person.keypoints.astype(float), person.scores.astype(float), person.box.astype(float), person.score, number
+        )
+        for number, person in enumerate(result.persons[:255], start=1)
+    ]  # fmt: skip
+    return Record(name, result.image.shape[:2], people)
+
+
+def people_map(result: Result) -> np.ndarray:
+    """The number of the person at each pixel (H, W) uint8, the larger box on top, as in the part map."""
+    numbers = np.zeros(result.image.shape[:2], np.uint8)
+    areas = [float(np.prod(person.box[2:] - person.box[:2])) for person in result.persons[:255]]
+    for index in np.argsort(areas, kind="stable"):
+        numbers[result.persons[index].mask] = index + 1
+    return numbers
+
+
+def save_record(
+    folder: Path, record: Record, parts: np.ndarray | None = None, people: np.ndarray | None = None,
+    part_set: PartSet | None = None,
+) -> None:  # fmt: skip
+    """Writes the files of an image; the JSON last and whole, so that it says that all is there."""
+    stem = folder / stem_of(record.name)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    if parts is not None and part_set is not None:
+        save_parts(_sibling(stem, ".parts.png"), parts, part_set.colors)
+    if people is not None:
+        save_people(_sibling(stem, ".people.png"), people)
+    content = {
+        "name": record.name,
+        "size": list(record.size),
+        "people": [
+            {
+                "number": one.number, "score": one.score, "box": one.box.round(2).tolist(),
+                "points": one.points.round(3).tolist(), "scores": one.scores.round(4).tolist(),
+            }
+            for one in record.people
+        ],
+    }  # fmt: skip
+    part = _sibling(stem, ".json.part")
+    part.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    part.replace(_sibling(stem, ".json"))
+
+
+def save_people(path: Path, people: np.ndarray) -> None:
+    """Indexed PNG: pixel = number of the person, each in a colour of its own."""
+    shades = np.random.default_rng(1).integers(60, 256, (256, 3))
+    shades[0] = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(people)
+    picture.putpalette(shades.astype(np.uint8).tobytes())
+    picture.save(path)
+
+
+def is_saved(folder: Path, name: str) -> bool:
+    """Whether save_record has finished an image."""
+    return _sibling(folder / stem_of(name), ".json").is_file()
+
+
+def load_record(folder: Path, name: str) -> Record:
+    """Back from save_record."""
+    content = json.loads(_sibling(folder / stem_of(name), ".json").read_text(encoding="utf-8"))
+    people = [
+        Detection(
+            np.array(one["points"], float).reshape(-1, 2), np.array(one["scores"], float), np.array(one["box"], float),
+            one["score"], one["number"],
+        )
+        for one in content["people"]
+    ]  # fmt: skip
+    return Record(content["name"], (content["size"][0], content["size"][1]), people)
+
+
+def load_maps(folder: Path, name: str, part_set: PartSet) -> tuple[np.ndarray, np.ndarray] | None:
+    """Parts and people (H, W) uint8 of an image; None where they are not known."""
+    stem = folder / stem_of(name)
+    parts, people = _sibling(stem, ".parts.png"), _sibling(stem, ".people.png")
+    if not parts.is_file() or not people.is_file():
+        return None
+    return read_parts(parts, part_set), read_array(people)
+
+
+def _sibling(stem: Path, ending: str) -> Path:
+    """A name may hold dots: with_suffix would cut them."""
+    return stem.with_name(stem.name + ending)

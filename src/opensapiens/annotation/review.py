@@ -1,0 +1,175 @@
+"""What a person should look at: a table of points, and a page of crops from the views."""
+
+from __future__ import annotations
+
+import csv
+import html
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from opensapiens.annotation.agreement import REASONS, SURE, Agreement, Measured
+from opensapiens.annotation.tables import Instance
+from opensapiens.data.reading import ImageError, read_image
+from opensapiens.drawing import sheet
+from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.labels.keypoints import KeypointSet
+
+COLUMNS = (
+    "frame", "person_id", "point", "reason", "views_seen", "views_agreeing", "error_px", "error_relative", "deviation",
+    "worst_view", "score",
+)  # fmt: skip
+MOST_ITEMS = 200  # of the page: more than a person looks at in a sitting; the table has all
+MOST_CROPS = 8  # views per item
+CROP = 220  # pixels high
+LEAST_SHARE = 0.15  # of the person's size that a crop shows at least
+_Shown = tuple[Path, str, int, str, int, np.ndarray]  # the sheet; frame, person, group, instance, points
+MODEL, AGREED = (255, 60, 60), (60, 230, 90)  # red where the view's own point is, green where the others say it is
+
+
+def write_review_table(
+    path: Path, frames: Sequence[str], instances: Sequence[Instance], cameras: Sequence[CalibratedCamera],
+    measured: Measured, found: Agreement, keypoint_set: KeypointSet,
+) -> int:  # fmt: skip
+    """A row per point that a person should look at, the worst first; returns how many.
+
+    error_px: mean distance between the points of the views and where the agreed point falls in them; error_relative:
+    the same over the person's size. Points that only a left-out camera sees count as unseen.
+    """
+    rows = []
+    for i, k in zip(*np.nonzero(found.reason), strict=True):
+        errors = found.errors[i, :, k]
+        known = np.isfinite(errors) & ~found.left_out
+        relative = float(np.mean(found.relative[i, known, k])) if known.any() else np.nan
+        rows.append(
+            (
+                -np.nan_to_num(relative, nan=-1.0),
+                frames[instances[i].frame],
+                instances[i].person,
+                keypoint_set.names[k],
+                REASONS[found.reason[i, k]],
+                int(((measured.scores[i, :, k] >= SURE) & ~found.left_out).sum()),
+                int(found.agreeing[i, :, k].sum()),
+                f"{np.mean(errors[known]):.2f}" if known.any() else "",
+                f"{relative:.4f}" if known.any() else "",
+                f"{found.deviation[i, k]:.5f}" if np.isfinite(found.deviation[i, k]) else "",
+                cameras[int(np.nanargmax(np.where(known, errors, -1)))].name if known.any() else "",
+                f"{found.scores[i, k]:.3f}",
+            )
+        )
+    rows.sort()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        table.writerows(row[1:] for row in rows)
+    return len(rows)
+
+
+def write_review_page(
+    path: Path,
+    images: Path,
+    names: Sequence[Sequence[str | None]],
+    frames: Sequence[str],
+    instances: Sequence[Instance],
+    cameras: Sequence[CalibratedCamera],
+    measured: Measured,
+    found: Agreement,
+    keypoint_set: KeypointSet,
+    progress: Callable[[Sequence], Iterable] = lambda items: items,
+) -> int:
+    """review.html with a sheet of crops per person and group of points, at most 200, those with most points first.
+
+    names: per frame and view the picture below `images`, None where there is none. Returns how many items it shows.
+    """
+    groups = np.array(keypoint_set.groups)
+    items = []
+    for i in range(len(instances)):
+        for group in dict.fromkeys(keypoint_set.groups):
+            points = np.flatnonzero((found.reason[i] > 0) & (groups == group) & (measured.scores[i] >= SURE).any(0))
+            if len(points):
+                items.append((i, group, points))
+    items.sort(key=lambda item: (-len(item[2]), item[0]))
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    shown: list[_Shown] = []
+    for number, (i, group, points) in enumerate(progress(items[:MOST_ITEMS])):
+        picture = _crops(images, names[instances[i].frame], cameras, measured, found, i, points)
+        if picture is not None:
+            file = folder / f"{number:04d}.jpg"
+            Image.fromarray(picture).save(file, quality=85)
+            shown.append((file, frames[instances[i].frame], instances[i].person, group, i, points))
+    path.write_text(_page(folder, shown, len(items), found, keypoint_set), encoding="utf-8")
+    return len(shown)
+
+
+def _crops(
+    images: Path, names: Sequence[str | None], cameras: Sequence[CalibratedCamera], measured: Measured,
+    found: Agreement, i: int, points: np.ndarray,
+) -> np.ndarray | None:  # fmt: skip
+    """The views that see most of the points, side by side; None where no picture can be read."""
+    sure = (measured.scores[i][:, points] >= SURE).sum(1)
+    order = [int(v) for v in np.argsort(-sure, kind="stable") if sure[v] and names[v] is not None][:MOST_CROPS]
+    crops, titles = [], []
+    for v in sorted(order):
+        try:
+            image = read_image(images / str(names[v]))
+        except ImageError:
+            continue
+        own = measured.points[i, v, points], measured.scores[i, v, points]
+        crops.append(_crop(image, *own, found.projected[i, v, points], measured.boxes[i, v]))
+        titles.append(f"{cameras[v].name}{' (left out)' if found.left_out[v] else ''}")
+    return sheet(crops, titles, CROP, columns=4) if crops else None
+
+
+def _crop(image: np.ndarray, points: np.ndarray, scores: np.ndarray, agreed: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The surroundings of some points, marked where the view has them (red) and where others say they are (green)."""
+    marked = points[(scores >= SURE) & np.isfinite(points).all(-1)]
+    size = float(np.sqrt(np.prod(box[2:] - box[:2]))) if np.isfinite(box).all() else 100.0
+    low, high = marked.min(0), marked.max(0)
+    side = max(float((high - low).max()) * 1.4, LEAST_SHARE * size, 24.0)
+    start = np.round((low + high) / 2 - side / 2).astype(int)
+    scale = CROP * 2 / side
+    shift = np.array([[scale, 0, -start[0] * scale], [0, scale, -start[1] * scale]])
+    canvas = cv2.warpAffine(image, shift, (CROP * 2, CROP * 2), flags=cv2.INTER_LINEAR)
+    for mine, theirs, score in zip(points, agreed, scores, strict=True):
+        ends = [_at(one, start, scale) for one in (mine, theirs)]
+        if all(ends) and score >= SURE:
+            cv2.line(canvas, ends[0], ends[1], (255, 255, 255), 1, cv2.LINE_AA)  # type: ignore[arg-type]
+        if ends[1]:
+            cv2.circle(canvas, ends[1], 5, AGREED, 2, cv2.LINE_AA)
+        if ends[0] and score >= SURE:
+            cv2.circle(canvas, ends[0], 4, MODEL, -1, cv2.LINE_AA)
+    return canvas
+
+
+def _at(point: np.ndarray, start: np.ndarray, scale: float) -> tuple[int, int] | None:
+    if not np.isfinite(point).all():
+        return None
+    x, y = np.clip((point - start) * scale, -1e4, 1e4)
+    return round(float(x)), round(float(y))
+
+
+_STYLE = (
+    "body{background:#18181c;color:#ebebeb;font:15px sans-serif;margin:2em}img{max-width:100%}"
+    "h2{margin:1.6em 0 .2em;font-size:17px}p{margin:.2em 0 .5em;color:#bbb}"
+)
+
+
+def _page(folder: Path, shown: Sequence[_Shown], total: int, found: Agreement, keypoint_set: KeypointSet) -> str:
+    lines = [
+        f"<!doctype html><meta charset='utf-8'><title>Points to look at</title><style>{_STYLE}</style>",
+        f"<h1>{total} to look at</h1><p>Red: where the view itself has the point. Green ring: where the agreeing views "
+        f"say it is. {len(shown)} shown, those with most points first; review.csv has every point.</p>",
+    ]
+    for file, frame, person, group, i, points in shown:
+        words = [f"{keypoint_set.names[k]} ({REASONS[found.reason[i, k]]})" for k in points[:12]]
+        more = f" and {len(points) - 12} more" if len(points) > 12 else ""
+        title = f"frame {frame}, person {person}, {group}: {len(points)} points"
+        lines.append(
+            f"<h2>{html.escape(title)}</h2><p>{html.escape(', '.join(words) + more)}</p>"
+            f"<img loading='lazy' src='{html.escape(folder.name)}/{file.name}'>"
+        )
+    return "\n".join(lines) + "\n"

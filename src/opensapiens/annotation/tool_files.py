@@ -1,0 +1,304 @@
+"""Files for labelling tools, and what comes back from them.
+
+keypoints.json is COCO person keypoints without segmentations: CVAT takes a polygon of a category that is a skeleton for
+an error, and Label Studio's converter an empty segmentation. parts.json is COCO instances. Both are read by CVAT, by
+Label Studio's converter and by COCO Annotator. Visibility: 2 seen, 1 a place that was not seen there (unsure, hidden or
+projected from other views), 0 none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from opensapiens.annotation.agreement import SURE
+from opensapiens.annotation.association import Detection
+from opensapiens.annotation.masks import mask_of, polygons_of, run_lengths_of
+from opensapiens.annotation.records import Record
+from opensapiens.data.coco import AnnotationError, coco_persons
+from opensapiens.data.reading import MAX_PIXELS
+from opensapiens.inference.results import MINIMUM_SCORE, coco_category
+from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.labels.parts import IGNORED, PartSet
+
+MaskKind = Literal["polygons", "rle"]
+MARGIN = 0.1  # of the extent of a person's points, around them, where a tool gives no box
+
+
+def person_annotation(
+    points: np.ndarray, visibility: np.ndarray, scores: np.ndarray, box: np.ndarray, area: float, person: int,
+    score: float,
+) -> dict[str, Any]:  # fmt: skip
+    """One person as a COCO annotation, ids still missing. points (K, 2) pixels; visibility (K,) 0, 1 or 2; box xyxy."""
+    x1, y1, x2, y2 = (round(float(value), 2) for value in box)
+    placed = np.where((visibility > 0)[:, None], points, 0.0)
+    triples = np.column_stack([placed.round(2), visibility])
+    return {
+        "category_id": 1,
+        "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+        "area": round(float(area), 1),
+        "iscrowd": 0,
+        "keypoints": [int(v) if i % 3 == 2 else float(v) for i, v in enumerate(triples.ravel().tolist())],
+        "num_keypoints": int((visibility > 0).sum()),
+        "keypoint_scores": [round(float(value), 4) for value in scores],
+        "score": round(float(score), 4),
+        "attributes": {"person_id": person},  # where CVAT and Datumaro look for what is not COCO's
+    }
+
+
+def prelabelled(one: Detection, area: float) -> dict[str, Any]:
+    """A model's person: points that it is sure of are visible, others are placed but marked as not seen."""
+    visibility = np.where(one.scores >= SURE, 2, np.where(one.scores >= MINIMUM_SCORE, 1, 0))
+    return person_annotation(one.points, visibility, one.scores, one.box, area, one.number, one.score)
+
+
+def write_keypoints(
+    path: Path,
+    images: Iterable[tuple[Record, list[dict[str, Any]]]],
+    keypoint_set: KeypointSet,
+    info: Mapping[str, Any],
+) -> int:
+    """COCO keypoints of images with their annotations; returns how many there are."""
+    content: dict[str, Any] = {"info": dict(info), "licenses": [], "images": [], "annotations": []}
+    content["categories"] = [coco_category(keypoint_set)]
+    for number, (record, people) in enumerate(images, start=1):
+        content["images"].append(_image(number, record))
+        for annotation in people:
+            content["annotations"].append({"id": len(content["annotations"]) + 1, "image_id": number, **annotation})
+    _write(path, content)
+    return len(content["annotations"])
+
+
+def part_annotations(parts: np.ndarray, people: np.ndarray, kind: MaskKind) -> list[dict[str, Any]]:
+    """The parts (H, W) of the people (H, W) of an image as COCO annotations: one per piece as polygons, one per person
+    and part as run lengths."""
+    made = []
+    for person in np.unique(people[(people > 0) & (parts > 0)]).tolist():
+        rows, columns = np.nonzero(people == person)
+        top, left = rows.min(), columns.min()
+        here = np.where(people == person, parts, 0)[top : rows.max() + 1, left : columns.max() + 1]
+        for part in np.unique(here[(here > 0) & (here != IGNORED)]).tolist():
+            mask = np.zeros(parts.shape, bool)
+            mask[top : rows.max() + 1, left : columns.max() + 1] = here == part
+            shapes: list[Any] = [run_lengths_of(mask)] if kind == "rle" else [[one] for one in polygons_of(mask)]
+            for shape in shapes:
+                own = mask if kind == "rle" else None
+                made.append(_part(part, person, shape, own))
+    return made
+
+
+def _part(part: int, person: int, shape: Any, mask: np.ndarray | None) -> dict[str, Any]:
+    if mask is not None:
+        rows, columns = np.nonzero(mask)
+        box, area = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1], mask.sum()
+    else:
+        points = np.array(shape[0]).reshape(-1, 2)
+        box = [*points.min(0), *np.ptp(points, 0)]
+        area = cv2.contourArea(points.astype(np.float32))
+    return {
+        "category_id": int(part), "bbox": [float(value) for value in box], "area": float(area), "iscrowd": 0,
+        "segmentation": shape, "attributes": {"person_id": int(person)},
+    }  # fmt: skip
+
+
+def write_parts(
+    path: Path, images: Iterable[tuple[Record, list[dict[str, Any]]]], part_set: PartSet, info: Mapping[str, Any]
+) -> None:
+    """COCO instances of images with their annotations, image after image, since they may be too many for memory."""
+    head = {"info": dict(info), "licenses": [], "categories": part_categories(part_set)}
+    part, number, listed = path.with_name(path.name + ".part"), 0, []
+    with part.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, separators=(",", ":"))[:-1] + ',"annotations":[')
+        separator = ""
+        for image, (record, pieces) in enumerate(images, start=1):
+            listed.append(_image(image, record))
+            for annotation in pieces:
+                number += 1
+                row = json.dumps({"id": number, "image_id": image, **annotation}, separators=(",", ":"))
+                file.write(f"{separator}{row}")
+                separator = ",\n"
+        file.write('],"images":' + json.dumps(listed, separators=(",", ":")) + "}\n")
+    part.replace(path)
+
+
+def part_categories(part_set: PartSet) -> list[dict[str, Any]]:
+    """The parts as COCO categories, their ids the numbers in the label maps; without the background."""
+    return [
+        {"id": number, "name": name, "supercategory": "person", "color": part_set.colors[number].tolist()}
+        for number, name in enumerate(part_set.names)
+        if number > 0
+    ]
+
+
+def _image(number: int, record: Record) -> dict[str, Any]:
+    return {"id": number, "file_name": record.name, "width": record.size[1], "height": record.size[0]}
+
+
+def _write(path: Path, content: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def write_cvat_labels(path: Path, keypoint_set: KeypointSet | None, part_set: PartSet | None) -> None:
+    """The labels of a CVAT project, to be pasted into the "Raw" tab: the person as a skeleton, the parts as masks.
+
+    CVAT draws a new skeleton like its template, so the points stand in a grid there; imported ones are where they are.
+    """
+    labels: list[dict[str, Any]] = []
+    if keypoint_set is not None:
+        labels.append(_skeleton(keypoint_set))
+    if part_set is not None:
+        labels += [
+            {"name": name, "color": _hex(color), "type": "any", "attributes": []}
+            for name, color in zip(part_set.names[1:], part_set.colors[1:], strict=True)
+        ]
+    path.write_text(json.dumps(labels, indent=1) + "\n", encoding="utf-8")
+
+
+def _skeleton(keypoint_set: KeypointSet) -> dict[str, Any]:
+    columns = int(np.ceil(np.sqrt(len(keypoint_set))))
+    places = [(5 + 90 * (k % columns) / columns, 5 + 90 * (k // columns) / columns) for k in range(len(keypoint_set))]
+    lines = [
+        f'<line x1="{places[a][0]:.2f}" y1="{places[a][1]:.2f}" x2="{places[b][0]:.2f}" y2="{places[b][1]:.2f}" '
+        f'data-type="edge" data-node-from="{a + 1}" data-node-to="{b + 1}"></line>'
+        for a, b in keypoint_set.limbs.tolist()
+    ]
+    nodes = [
+        f'<circle r="0.75" cx="{x:.2f}" cy="{y:.2f}" data-type="element node" data-element-id="{k + 1}" '
+        f'data-node-id="{k + 1}" data-label-name="{keypoint_set.names[k]}"></circle>'
+        for k, (x, y) in enumerate(places)
+    ]
+    sublabels = [
+        {"name": name, "color": _hex(color), "type": "points", "attributes": []}
+        for name, color in zip(keypoint_set.names, keypoint_set.colors, strict=True)
+    ]
+    person: dict[str, Any] = {"name": "person_id", "mutable": False, "input_type": "number", "default_value": "1"}
+    person["values"] = ["1", "255", "1"]  # least, largest, step
+    return {
+        "name": "person", "color": "#ffffff", "type": "skeleton", "attributes": [person],
+        "sublabels": sublabels, "svg": "".join(lines + nodes),
+    }  # fmt: skip
+
+
+def _hex(color: np.ndarray) -> str:
+    return "#" + "".join(f"{int(value):02x}" for value in color)
+
+
+def read_corrected(
+    path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet
+) -> tuple[dict[str, list[tuple[Detection, np.ndarray]]], list[str]]:
+    """People as somebody has corrected them in a tool: by picture (as `known` names it) detections with visibilities.
+
+    A point marked as seen has score 1, any other 0: it is written as it is, but no evidence for other views. known:
+    stems of the pictures -> their paths below `images`. Where a tool leaves the box out, it is drawn around the points.
+    Also a sentence for each picture of the file that is not known. Raises AnnotationError.
+    """
+    content = _read_json(path)
+    for annotation in content["annotations"]:
+        if isinstance(annotation, dict) and "keypoints" in annotation and not any(annotation.get("bbox") or ()):
+            annotation["bbox"] = _box_around(annotation["keypoints"])
+    persons = coco_persons(content, path, images, keypoint_set)
+    found: dict[str, list[tuple[Detection, np.ndarray]]] = {}
+    by_id = {}
+    failures = []
+    for record in content["images"]:
+        name = _known(record.get("file_name", ""), known)
+        if name is None:
+            failures.append(f"{path}: {record.get('file_name')} is not among the pictures")
+        else:
+            by_id[record["id"]] = name
+            found.setdefault(name, [])
+    for person in persons:
+        name = by_id.get(person.image_id)
+        if name is None or person.keypoints is None or person.is_crowd:
+            continue
+        visibility = person.keypoints[:, 2].astype(int)
+        number = len(found[name]) + 1
+        points = person.keypoints[:, :2].astype(float)
+        seen = (visibility == 2).astype(float)
+        found[name].append((Detection(points, seen, person.box.astype(float), 1.0, number), visibility))
+    return found, failures
+
+
+def read_corrected_parts(
+    path: Path, known: Mapping[str, str], part_set: PartSet
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Part maps (H, W) uint8 of a COCO file of instances, by picture; large parts are drawn first, so that what lies in
+    the hole of another stays. Categories are told by their names. Also sentences as `read_corrected`."""
+    content = _read_json(path)
+    lowered = [name.lower() for name in part_set.names]
+    numbers, failures = {}, []
+    for category in content.get("categories", []):
+        name = str(category.get("name", "")).lower()
+        if name in lowered:
+            numbers[category.get("id")] = lowered.index(name)
+    maps: dict[str, np.ndarray] = {}
+    of_image: dict[Any, tuple[str, tuple[int, int]]] = {}
+    for record in content["images"]:
+        picture = _known(record.get("file_name", ""), known)
+        height, width = int(record.get("height", 0)), int(record.get("width", 0))
+        if picture is None or not 0 < height * width <= MAX_PIXELS:
+            failures.append(f"{path}: {record.get('file_name')} is not among the pictures, or its size is not known")
+            continue
+        of_image[record["id"]] = picture, (height, width)
+        maps[picture] = np.zeros((height, width), np.uint8)
+    masks: dict[str, list[tuple[int, int, np.ndarray]]] = {}
+    for annotation in content["annotations"]:
+        drawn_on, size = of_image.get(annotation.get("image_id"), ("", (0, 0)))
+        if drawn_on and annotation.get("category_id") in numbers and annotation.get("segmentation"):
+            try:
+                mask = mask_of(annotation["segmentation"], size)
+            except ValueError as error:
+                failures.append(f"{path}: annotation {annotation.get('id')} of {drawn_on}: {error}")
+                continue
+            packed = np.packbits(mask)
+            masks.setdefault(drawn_on, []).append((int(mask.sum()), numbers[annotation["category_id"]], packed))
+    for name, drawn in masks.items():
+        size = maps[name].shape
+        for _, number, packed in sorted(drawn, key=lambda one: -one[0]):
+            maps[name][np.unpackbits(packed, count=size[0] * size[1]).reshape(size).astype(bool)] = number
+    return {name: parts for name, parts in maps.items() if name in masks}, failures
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(key), list) for key in ("images", "annotations")
+        ):
+            raise ValueError('no lists "images" and "annotations"')
+        if not all(
+            isinstance(row, dict) for key in ("images", "annotations", "categories") for row in content.get(key, [])
+        ):
+            raise ValueError("its rows are not objects")
+    except (OSError, ValueError) as error:
+        raise AnnotationError(f"{path}: not a COCO file that a labelling tool exports ({error})") from error
+    return content
+
+
+def _known(file_name: Any, known: Mapping[str, str]) -> str | None:
+    """The picture that a tool means: some lose folders before the path, or put their own before it."""
+    stem = str(file_name).replace("\\", "/").rpartition(".")[0] or str(file_name)
+    if stem in known:
+        return known[stem]
+    ends = [name for own, name in known.items() if own.endswith("/" + stem) or stem.endswith("/" + own)]
+    return ends[0] if len(ends) == 1 else None
+
+
+def _box_around(keypoints: Any) -> list[float]:
+    try:
+        points = np.array(keypoints, np.float64).reshape(-1, 3)
+    except (TypeError, ValueError):
+        return [0.0, 0.0, 0.0, 0.0]
+    placed = points[points[:, 2] > 0, :2]
+    if not len(placed):
+        return [0.0, 0.0, 0.0, 0.0]
+    low, high = placed.min(0), placed.max(0)
+    margin = MARGIN * float((high - low).max())
+    return [*(low - margin).tolist(), *(high - low + 2 * margin).tolist()]

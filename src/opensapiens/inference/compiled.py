@@ -1,0 +1,81 @@
+"""A network compiled by PyTorch. Needs nothing else, so that it can be measured on a machine without the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opensapiens.models.human_model import HumanModel
+
+COMPILATIONS = 64  # of one function: blocks, or heads, times batch sizes
+
+
+class CompiledRuntime:
+    """A network through torch.compile, on a CUDA GPU with channels-last heads and recorded CUDA graphs.
+
+    Blocks are compiled one by one: they are alike, so that one compilation serves them all. A head is compiled whole,
+    which makes one pass of statistics and one of normalisation and SiLU over each of its large maps. On a GPU the
+    kernels of each batch shape are recorded once and replayed, as launching them one by one takes longer than a small
+    batch takes to compute. Changes the network it is given.
+    """
+
+    def __init__(self, network: HumanModel, cuda_graphs: bool = True, channels_last: bool = True) -> None:
+        """cuda_graphs, channels_last: have no effect on other devices than CUDA."""
+        import torch._dynamo  # takes long, and only this runtime needs it
+
+        parameter = next(network.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        on_gpu = self.device.type == "cuda"
+        if on_gpu and channels_last:
+            network.heads.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # PyTorch counts compilations by function, and after 8 it silently goes on uncompiled: too few for several heads
+        # and batch sizes.
+        torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, COMPILATIONS)
+        for part in (*network.backbone.blocks, *network.heads.values()):
+            part.compile(dynamic=False)
+        self.network = network
+        self._graphs: dict[tuple[Any, ...], CUDAGraph] | None = {} if on_gpu and cuda_graphs else None
+
+    def __call__(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """As runtimes.Runtime. The first call of each batch size compiles for a while.
+
+        Batches are filled up to a power of two with copies of the last image, so that few sizes are compiled.
+        """
+        count = len(images_B3HW)
+        spare = (1 << (count - 1).bit_length()) - count
+        if spare:
+            images_B3HW = torch.cat([images_B3HW, images_B3HW[-1:].expand(spare, -1, -1, -1)])
+        return {head: maps[:count] for head, maps in self._maps(images_B3HW, heads).items()}
+
+    def _maps(self, images_B3HW: Tensor, heads: Sequence[str] | None) -> dict[str, Tensor]:
+        if self._graphs is None:
+            return self.network(images_B3HW, heads)
+        key = (tuple(images_B3HW.shape), tuple(heads or self.network.heads))
+        if key not in self._graphs:
+            self._graphs[key] = CUDAGraph(lambda images: self.network(images, heads), images_B3HW)
+        return self._graphs[key](images_B3HW)
+
+
+class CUDAGraph:
+    """A function of images whose kernels are recorded once, for one shape, and replayed."""
+
+    def __init__(self, function: Callable[[Tensor], dict[str, Tensor]], images_B3HW: Tensor) -> None:
+        self._images = images_B3HW.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.no_grad(), torch.cuda.stream(stream):
+            for _ in range(3):  # what compiles or tunes itself on first use must have done so before the recording
+                function(self._images)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(self._graph):
+            self._maps = function(self._images)
+
+    def __call__(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """The maps, copied: the next call writes into the same memory."""
+        self._images.copy_(images_B3HW)
+        self._graph.replay()
+        return {head: maps.clone() for head, maps in self._maps.items()}

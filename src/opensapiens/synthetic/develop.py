@@ -1,0 +1,179 @@
+"""From light to a photograph, in generator version 2: what lies behind everything, depth of field, exposure, colour,
+the faults of lenses, sensors and files."""
+
+import functools
+
+import cv2
+import numpy as np
+
+from opensapiens.synthetic.environment import Backdrop
+from opensapiens.synthetic.rasterizer import Camera, Rendering
+from opensapiens.synthetic.stage import Setting
+
+TILE = 512
+"""Pixels a side of the noise that is drawn once per process."""
+
+
+@functools.cache
+def _noise_tiles() -> tuple[np.ndarray, np.ndarray]:
+    """Sensor noise (TILE, TILE, 3), unit variance, and clouds (TILE, TILE) 0..1; both repeat seamlessly."""
+    rng = np.random.default_rng(7)
+    grain = rng.standard_normal((TILE, TILE, 3), np.float32)
+    clouds = np.zeros((TILE, TILE), np.float32)
+    for octave in range(2, 8):
+        cells = 2**octave
+        coarse = rng.random((cells, cells), np.float32)
+        wrapped = cv2.copyMakeBorder(coarse, 2, 2, 2, 2, cv2.BORDER_WRAP)
+        scale = TILE // cells
+        fine = cv2.resize(wrapped, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        clouds += fine[2 * scale : -2 * scale, 2 * scale : -2 * scale] * 0.55**octave
+    clouds -= clouds.min()
+    return grain, clouds / clouds.max()
+
+
+def develop(
+    setting: Setting,
+    camera: Camera,
+    rng: np.random.Generator,
+    rendering: Rendering,
+    people: np.ndarray,
+    backdrop: Backdrop | None,
+) -> np.ndarray:
+    """An 8-bit picture (H, W, 3) of a rendering; people: where they are (H, W)."""
+    size = people.shape
+    cover = cv2.merge([rendering.covered] * 3)
+    light = rendering.color
+    if backdrop is None or backdrop.linear:
+        far = sky(rng, setting, camera) if backdrop is None else backdrop.picture
+        light = light * cover + far * (1 - cover)
+    light = _expose(rng, light, rendering, people)
+    picture = _tone(rng, light)
+    if backdrop is not None and not backdrop.linear:
+        picture = picture * cover + _tint(rng, backdrop.picture) * (1 - cover)
+    picture = _focus(rng, picture, rendering, people)
+    picture = _lens(rng, picture, size)
+    return _sensor(rng, picture, size)
+
+
+def sky(rng: np.random.Generator, setting: Setting, camera: Camera) -> np.ndarray:
+    """Linear light (H, W, 3) from beyond everything: sky with clouds, hills on the horizon, haze below it."""
+    if setting.kind in ("room", "studio"):
+        return np.broadcast_to(setting.horizon.astype(np.float32), (*camera.size, 3))
+    coarse = 4
+    y, x = np.mgrid[0 : camera.size[0] : coarse, 0 : camera.size[1] : coarse].astype(np.float32)
+    ray = np.stack([(x - camera.center[0]) / camera.focal, (camera.center[1] - y) / camera.focal, -np.ones_like(x)], -1)
+    ray = ray @ camera.rotation.astype(np.float32)
+    rise = ray[..., 2] / np.sqrt((ray**2).sum(-1))
+    around = np.arctan2(ray[..., 0], ray[..., 1])
+    zenith, horizon = setting.zenith.astype(np.float32), setting.horizon.astype(np.float32)
+    level = np.clip(rise * 1.6, 0, 1)[..., None] ** np.float32(0.6)
+    picture = horizon + (zenith - horizon) * level
+    clouds = _noise_tiles()[1]
+    spread = TILE / (0.25 + np.clip(rise, 0, 1))
+    shift = rng.uniform(0, TILE, 2).astype(np.float32)
+    u = (around * spread * 0.25 + shift[0]) % (TILE - 1)
+    v = (spread * 0.6 + shift[1]) % (TILE - 1)
+    amount = cv2.remap(clouds, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR)
+    amount = np.clip((amount - rng.uniform(0.35, 0.75)) * 4, 0, 1)[..., None] * np.clip(rise * 6, 0, 1)[..., None]
+    picture = picture + (np.float32(1.05) * horizon.max() - picture) * amount * np.float32(rng.uniform(0.3, 0.9))
+    for ridge in range(int(rng.integers(0, 4))):
+        waves = rng.uniform(2, 30, 5) * (1 + ridge)
+        line = sum(np.sin(around * w + rng.uniform(0, 6)) / (1 + 0.2 * w) for w in waves)
+        edge = (rng.uniform(0.0, 0.09) / (1 + ridge)) * (1 + 0.5 * line)
+        color = (np.array([0.1, 0.13, 0.07]) * rng.uniform(0.5, 2, 3)) * (0.4 + 0.2 * ridge) + horizon * (
+            0.5 - 0.15 * ridge
+        )
+        picture = np.where((rise < edge)[..., None], color.astype(np.float32), picture)
+    below = (rise < 0)[..., None]
+    picture = np.where(below, horizon * np.float32(0.6), picture)
+    return cv2.resize(picture.astype(np.float32), camera.size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _expose(rng: np.random.Generator, light: np.ndarray, rendering: Rendering, people: np.ndarray) -> np.ndarray:
+    """Scales light so that people, or the whole picture, are about as bright as cameras make them."""
+    whole = light[::4, ::4].reshape(-1, 3)
+    level = float(np.exp(np.log(whole.mean(1) + 1e-2).mean()))
+    if people.any():
+        subject = float(np.exp(np.log(light[people].mean(1) + 3e-3).mean()))
+        share = rng.uniform(0.2, 0.8)
+        level = level ** (1 - share) * subject**share
+    exposure = np.clip(rng.lognormal(np.log(0.17), 0.45) / max(level, 0.01), 0.02, 8.0)
+    balance = (exposure * rng.normal(1, 0.06, 3)).astype(np.float32)
+    haze = rng.uniform(0, 0.04) if rng.random() < 0.3 else 0.0
+    matrix = np.concatenate([np.diag(balance), np.full((3, 1), haze)], 1)
+    return cv2.transform(np.ascontiguousarray(light, np.float32), matrix)
+
+
+def _tone(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
+    """A camera's curve: a shoulder, gamma, some contrast and colourfulness; 0..1."""
+    shoulder, contrast = rng.uniform(0.1, 0.5), rng.uniform(-0.1, 0.35)
+    x = np.linspace(0, 1, 4096) ** 2 * 4  # the table is denser in the dark
+    curve = np.minimum(x * (1 + shoulder) / (1 + shoulder * x), 1) ** (1 / 2.2)
+    curve = (curve + 2 * contrast * curve * (1 - curve) * (2 * curve - 1)).astype(np.float32)
+    place = cv2.sqrt(np.clip(light, 0, 4)) * np.float32(4095 / 2)
+    return _tint(rng, np.take(curve, place.astype(np.uint16)))
+
+
+def _tint(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+    """More or less colourful; a few without colour."""
+    color = 0.0 if rng.random() < 0.02 else rng.normal(1.0, 0.15)
+    return cv2.transform(picture, color * np.eye(3) + (1 - color) * np.array([0.3, 0.59, 0.11]))
+
+
+def _focus(rng: np.random.Generator, picture: np.ndarray, rendering: Rendering, people: np.ndarray) -> np.ndarray:
+    """Depth of field: what is well behind the people is blurred, at times."""
+    if rng.random() > 0.45 or not people.any():
+        return picture
+    strength = rng.uniform(0.003, 0.025) * picture.shape[0]
+    depth = rendering.depth
+    limit = float(depth[people].max()) + 0.3
+    sharp = ((depth > 0) & (depth < limit)).astype(np.float32)
+    coarse = max(1, int(strength / 2))
+    size = (max(picture.shape[1] // coarse, 8), max(picture.shape[0] // coarse, 8))
+    far = cv2.resize(picture * cv2.merge([1 - sharp] * 3), size, interpolation=cv2.INTER_AREA)
+    weight = cv2.resize(1 - sharp, size, interpolation=cv2.INTER_AREA)
+    sigma = strength / coarse
+    far, weight = cv2.GaussianBlur(far, (0, 0), sigma), cv2.GaussianBlur(weight, (0, 0), sigma)
+    far = far / np.maximum(weight, 1e-3)[..., None]
+    far = cv2.resize(far, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    edge = cv2.merge([cv2.GaussianBlur(sharp, (0, 0), 0.7)] * 3)
+    return picture * edge + far * (1 - edge)
+
+
+def _lens(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The blur every lens has, now and then that of a moving hand or subject, and dark corners."""
+    blur = rng.uniform(0.35, 0.75) * (1 + (rng.random() < 0.15) * rng.uniform(0.3, 2.0)) * max(1.0, size[0] / 500)
+    picture = cv2.GaussianBlur(picture, (0, 0), blur)
+    if rng.random() < 0.08:
+        length = int(rng.uniform(3, 9) * size[0] / 384) | 1
+        kernel = np.zeros((length, length), np.float32)
+        angle = rng.uniform(0, np.pi)
+        reach = length / 2 * np.array([np.cos(angle), np.sin(angle)])
+        middle = np.array([length // 2] * 2)
+        cv2.line(
+            kernel, np.rint(middle - reach).astype(int).tolist(), np.rint(middle + reach).astype(int).tolist(), 1.0
+        )
+        picture = cv2.filter2D(picture, -1, kernel / kernel.sum())
+    if rng.random() < 0.4:
+        y, x = np.linspace(-1, 1, size[0], dtype=np.float32), np.linspace(-1, 1, size[1], dtype=np.float32)
+        shade = 1 - np.float32(rng.uniform(0, 0.22)) * (x**2 + y[:, None] ** 2)
+        picture = picture * cv2.merge([shade] * 3)
+    return picture
+
+
+def _sensor(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Noise, stronger in the dark, and for some the traces of strong compression."""
+    if rng.random() < 0.75:
+        grain = _noise_tiles()[0]
+        top, left = rng.integers(0, TILE, 2)
+        rows, columns = (np.arange(size[0]) + top) % TILE, (np.arange(size[1]) + left) % TILE
+        noise = np.take(grain[rows], columns, axis=1)
+        if rng.random() < 0.4:
+            noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * np.float32(2.2)
+        strength = np.float32(rng.exponential(0.011))
+        picture = picture + noise * strength * (np.float32(1.3) - picture)
+    shown = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    if rng.random() < 0.35:
+        _, data = cv2.imencode(".jpg", shown[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
+        shown = np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1])
+    return shown

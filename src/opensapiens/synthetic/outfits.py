@@ -1,0 +1,306 @@
+"""What people of generator version 2 wear and how their faces look: everything about it that is drawn.
+
+Garments are cut from the same helper surfaces as in version 1 (clothing.py), but loose ones are smoothed over the
+hollows of the body, hang farther off it towards their hems, and have wrinkles in relief; hair is that of hair.py. Hats,
+glasses and scarves are apparel; brows and beards belong to the face. tailor.py puts it on.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from opensapiens.synthetic.atlas import PRINTS, page_of
+from opensapiens.synthetic.body import SKIRT, TIGHTS, Measures
+from opensapiens.synthetic.clothing import (
+    FAR,
+    LEFT_SHOE,
+    LEFT_SOCK,
+    LOWER,
+    RIGHT_SHOE,
+    RIGHT_SOCK,
+    UPPER,
+    Garment,
+    top_cut,
+)
+from opensapiens.synthetic.hair import Hair, draw_hair
+from opensapiens.synthetic.materials import Material, draw_color, draw_skin_tone
+from opensapiens.synthetic.rasterizer import (
+    BANDS,
+    BLOBS,
+    DENIM,
+    DOTS,
+    FABRIC,
+    GAZE,
+    KNIT,
+    PLACKET,
+    PLAID,
+    PRINT,
+    SKIN,
+    SOLID,
+    STRIPES,
+)
+
+
+@dataclass(frozen=True)
+class Loose(Garment):
+    """A garment that is smoothed so many times, with so much slack (V,) metres more off the body."""
+
+    smooth: int = 0
+    slack: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Attire:
+    """All that is drawn at random about a person's looks. Colours linear; beard, blush: opacity."""
+
+    garments: list[Garment]
+    skin: Material
+    eyes: Material
+    hair: Hair
+    hat: str
+    hat_look: Material
+    glasses: Material | None
+    lens: Material | None
+    scarf: Material | None
+    lips: np.ndarray
+    brows: np.ndarray
+    brow_size: float
+    beard: float
+    blush: float
+    liner: float
+    fold_phase: np.ndarray = field(repr=False)
+
+    @property
+    def looseness(self) -> float:
+        """Metres that the loosest garment is off the body."""
+        slack = [float(g.slack.max()) for g in self.garments if isinstance(g, Loose) and g.slack is not None]
+        return max([0.0, *slack])
+
+
+def draw_fabric(rng: np.random.Generator, top: bool = False, plain: bool = False) -> Material:
+    """A cloth with its weave and wrinkles; on tops also prints."""
+    kinds = [FABRIC, PLAID, BANDS, STRIPES, BLOBS, DOTS, KNIT, PRINT]
+    chances = [0.46, 0.1, 0.1, 0.05, 0.07, 0.04, 0.08, 0.1 if top else 0.0]
+    kind = FABRIC if plain else int(rng.choice(kinds, p=np.array(chances) / sum(chances)))
+    first, second = draw_color(rng), draw_color(rng)
+    relief = (float(rng.uniform(0.004, 0.016)), float(rng.uniform(7, 16)), float(rng.choice([0.0, 0.0002])))
+    frequency = {
+        FABRIC: rng.uniform(60, 300), PLAID: rng.uniform(5, 25), BANDS: rng.uniform(4, 30), STRIPES: rng.uniform(6, 40),
+        BLOBS: rng.uniform(6, 25), DOTS: rng.uniform(8, 30), KNIT: rng.uniform(80, 250), PRINT: 1.0,
+    }[kind]  # fmt: skip
+    page = (0.0, 0.0, 0.0, 0.0)
+    if kind in (FABRIC, KNIT):
+        second = first * rng.uniform(0.5, 0.9)
+    elif kind == PLAID and rng.random() < 0.6:
+        second = first * rng.uniform(0.1, 0.5) + draw_color(rng) * 0.2
+    elif kind == PRINT:
+        second = np.array([rng.uniform(0.06, 0.13), -1.0, rng.uniform(0.26, 0.36)])
+        page = page_of(int(rng.integers(PRINTS.start, PRINTS.stop)))
+    gloss = float(rng.choice([0.0, 0.03, rng.uniform(0.05, 0.25)], p=[0.5, 0.35, 0.15]))
+    return Material(first, second, kind, float(frequency), gloss, page, relief)
+
+
+def draw_denim(rng: np.random.Generator) -> Material:
+    """Jeans: blue, black or grey, worn in places."""
+    ramp = np.array([[0.03, 0.06, 0.14], [0.1, 0.17, 0.3], [0.015, 0.016, 0.02], [0.18, 0.19, 0.2], [0.35, 0.42, 0.5]])
+    color = ramp[rng.integers(5)] * rng.uniform(0.7, 1.3)
+    relief = (float(rng.uniform(0.006, 0.014)), float(rng.uniform(9, 16)), 0.0002)
+    return Material(color, color * rng.uniform(1.3, 2.4) + 0.01, DENIM, rng.uniform(200, 400), 0.0, relief=relief)
+
+
+def draw_attire(rng: np.random.Generator, m: Measures, age: float, gender: float) -> Attire:
+    """Looks for a person of an age and gender (Anny's scales, 0..1; gender 0 male)."""
+    garments = _draw_garments(rng, m, age, gender)
+    hair = draw_hair(rng, age, gender)
+    hat = str(rng.choice(["", "beanie", "cap", "brim", "helmet"], p=[0.87, 0.045, 0.05, 0.02, 0.015]))
+    tone = draw_skin_tone(rng)
+    glasses = draw_color(rng) * 0.3 if rng.random() < (0.3 if age > 0.85 else 0.13) else None
+    lens = None
+    if glasses is not None and rng.random() < 0.35:
+        dark = draw_color(rng) * 0.05 + 0.004
+        lens = Material(dark, dark, SOLID, 1.0, 0.9)
+    bearded = gender < 0.5 and age > 0.62 and rng.random() < 0.42
+    redness = np.array([1.0, rng.uniform(0.45, 0.75), rng.uniform(0.5, 0.8)])
+    lips = tone * redness if gender < 0.5 or rng.random() < 0.6 else draw_color(rng) * [0.8, 0.2, 0.3]
+    iris = [[0.05, 0.025, 0.012], [0.1, 0.05, 0.02], [0.1, 0.16, 0.25], [0.08, 0.12, 0.05], [0.14, 0.15, 0.16]]
+    color = np.array(iris[rng.choice(5, p=[0.45, 0.25, 0.14, 0.09, 0.07])]) * rng.uniform(0.7, 1.6)
+    return Attire(
+        garments,
+        Material(
+            tone * 1.06, tone * [0.86, 0.74, 0.7], SKIN, rng.uniform(60, 150), float(rng.uniform(0.02, 0.16)),
+            relief=(0.0, 60.0, float(rng.choice([0.0, 0.0001, 0.0002]) * (1 + (age > 0.85)))),
+            scatter=0.35,
+        ),
+        Material(np.full(3, rng.uniform(0.6, 0.8)), color, GAZE, 1.0, 0.9),
+        hair,
+        hat,
+        draw_fabric(rng, plain=rng.random() < 0.6),
+        None if glasses is None else Material(glasses, glasses, SOLID, 1.0, 0.5),
+        lens,
+        draw_fabric(rng) if rng.random() < 0.05 else None,
+        np.clip(lips, 0.01, 1),
+        hair.material.first * rng.uniform(0.8, 1.4),
+        float(rng.uniform(0.7, 1.3) if gender < 0.5 else rng.uniform(0.5, 0.9)),
+        float(rng.uniform(0.25, 0.95)) if bearded else 0.0,
+        float(rng.uniform(0.0, 0.35)),
+        float(rng.uniform(0.1, 0.5) if gender < 0.5 else rng.uniform(0.3, 0.95)),
+        rng.uniform(0, 2 * np.pi, (6, 4)),
+    )  # fmt: skip
+
+
+def _draw_garments(rng: np.random.Generator, m: Measures, age: float, gender: float) -> list[Garment]:
+    female = gender > 0.5
+    if female and rng.random() < 0.13:
+        garments = _dress(rng, m)
+    else:
+        garments = _top(rng, m, female)
+        garments += _skirt(rng, m) if female and rng.random() < 0.13 else _trousers(rng, m)
+    return garments + _shoes(rng, m)
+
+
+def _top(rng: np.random.Generator, m: Measures, female: bool) -> list[Garment]:
+    if not female and rng.random() < 0.025:
+        return []
+    sleeves = [rng.uniform(-0.03, 0.03), rng.uniform(0.12, 0.24), rng.uniform(0.26, 0.42), rng.uniform(0.5, 0.56)]
+    sleeve = float(rng.choice(sleeves, p=[0.13, 0.42, 0.07, 0.38]))
+    hems = [rng.uniform(0.08, 0.16), rng.uniform(-0.1, 0.04), rng.uniform(-0.2, -0.1)]
+    hem = float(rng.choice(hems, p=[0.06 if female else 0.0, 0.74 if female else 0.8, 0.2]))
+    collar = float(rng.choice([rng.uniform(0.062, 0.08), rng.uniform(0.08, 0.12)], p=[0.75, 0.25]))
+    scoop = float(rng.choice([0.0, rng.uniform(0.0, 0.11)]))
+    slack = float(
+        rng.choice([rng.uniform(0.0, 0.006), rng.uniform(0.006, 0.022), rng.uniform(0.02, 0.045)], p=[0.3, 0.45, 0.25])
+    )
+    cloth = draw_fabric(rng, top=True)
+    if sleeve > 0.3 and rng.random() < 0.35 and cloth.pattern == FABRIC:
+        cloth = replace(cloth, pattern=PLACKET, frequency=6.0, second=draw_color(rng))
+    garments = [_worn_top(rng, m, _top_cut(m, sleeve, hem, collar, scoop), cloth, slack, hem)]
+    if collar < 0.08 and scoop < 0.05 and rng.random() < 0.5:
+        garments.append(_band(rng, m, cloth, collar))
+    if rng.random() < 0.25:
+        garments.append(_jacket(rng, m, hem, slack))
+    return garments
+
+
+def _worn_top(
+    rng: np.random.Generator, m: Measures, keep: np.ndarray, cloth: Material, slack: float, hem: float
+) -> Garment:
+    down = np.clip((0.5 - m.rest[:, 2]) / max(0.5 - hem, 0.2), 0.1, 1.0)
+    along_arm = np.clip(m.arm / 0.5, 0.15, 1.0) * 0.75
+    share = m.arm_share * along_arm + (1 - m.arm_share) * down
+    ease = 0.004 + 0.15 * slack
+    tight = cloth.relief[0] * float(np.clip(slack / 0.02, 0.25, 1.0))
+    cloth = replace(cloth, relief=(tight, *cloth.relief[1:]))
+    smooth = 2 if slack < 0.006 else 4 if slack < 0.03 else 8
+    return Loose(TIGHTS, keep, (UPPER, UPPER), cloth, (ease, ease), 0.12 * slack, True, smooth, slack * share)
+
+
+def _top_cut(m: Measures, sleeve: float, hem: float, collar: float, scoop: float) -> np.ndarray:
+    """As in version 1, but the neckline goes around the neck: collar is how far off its middle (m), scoop how much
+    deeper it is at the front."""
+    above = top_cut(m, sleeve, hem, FAR, 0.0)
+    front = np.where(m.rest[:, 1] < -0.02, np.exp(-((m.rest[:, 0] / 0.08) ** 2)), 0.0)
+    around = np.hypot(m.rest[:, 0], 1.1 * (m.rest[:, 1] + 0.01)) - collar
+    below = 0.475 - scoop * front - m.rest[:, 2]
+    neckline = np.minimum(np.maximum(around, below), 0.57 - m.rest[:, 2])
+    return np.minimum(above, np.where(m.rest[:, 2] > 0.3, neckline, FAR))
+
+
+def _band(rng: np.random.Generator, m: Measures, cloth: Material, collar: float) -> Garment:
+    """A collar: a strip around the neck."""
+    around = np.hypot(m.rest[:, 0], 1.1 * (m.rest[:, 1] + 0.01))
+    low = 0.535 - 0.035 * np.clip((0.02 - m.rest[:, 1]) / 0.1, 0, 1)
+    keep = np.minimum(m.rest[:, 2] - low, low + rng.uniform(0.025, 0.055) - m.rest[:, 2])
+    keep = np.minimum(keep, collar + 0.02 - around)
+    color = cloth.first if cloth.pattern != PRINT and rng.random() < 0.6 else draw_color(rng)
+    look = Material(color, color * 0.8, FABRIC, 150.0, 0.0)
+    off = float(rng.uniform(0.006, 0.014))
+    return Loose(TIGHTS, keep, (UPPER, UPPER), look, (off, off), 0.0, False, 2, None)
+
+
+def _jacket(rng: np.random.Generator, m: Measures, hem: float, slack: float) -> Garment:
+    lowest = hem - rng.uniform(0, 0.14)
+    cut = _top_cut(m, float(rng.uniform(0.52, 0.57)), lowest, float(rng.uniform(0.06, 0.085)), 0.0)
+    rest = m.rest
+    cloth = draw_denim(rng) if rng.random() < 0.2 else draw_fabric(rng, plain=rng.random() < 0.7)
+    cloth = replace(cloth, relief=(float(rng.uniform(0.006, 0.014)), float(rng.uniform(6, 12)), cloth.relief[2]))
+    if rng.random() < 0.35:  # closed, with a zip or buttons
+        cloth = replace(cloth, pattern=PLACKET, frequency=6.0, second=draw_color(rng))
+    else:
+        gap = rng.uniform(0.01, 0.09) * np.clip((0.62 - rest[:, 2]) / 0.3, 0.4, 1.6)
+        cut = np.minimum(cut, np.where(rest[:, 1] < 0, np.abs(rest[:, 0]) - gap, FAR))
+    return _worn_top(rng, m, cut, cloth, slack + float(rng.uniform(0.012, 0.03)), lowest)
+
+
+def _trousers(rng: np.random.Generator, m: Measures) -> list[Garment]:
+    waist = float(rng.uniform(0.02, 0.12))
+    lengths = [rng.uniform(0.14, 0.25), rng.uniform(0.28, 0.48), rng.uniform(0.6, 0.75), rng.uniform(0.84, 0.93)]
+    length = float(rng.choice(lengths, p=[0.07, 0.18, 0.06, 0.69]))
+    along = np.where(m.leg_share > 0.05, length - m.leg, FAR)
+    keep = np.minimum(np.minimum(waist - m.rest[:, 2], along), np.where(m.arm_share > 0.3, -FAR, FAR))
+    slack = float(
+        rng.choice([rng.uniform(0.0, 0.005), rng.uniform(0.006, 0.02), rng.uniform(0.018, 0.045)], p=[0.35, 0.42, 0.23])
+    )
+    cloth = draw_denim(rng) if rng.random() < 0.42 else draw_fabric(rng, plain=rng.random() < 0.75)
+    share = np.clip(m.leg / max(length, 0.2), 0.12, 1.0) * np.clip(m.leg_share, 0.2, 1)
+    tight = cloth.relief[0] * float(np.clip(slack / 0.02, 0.2, 1.0))
+    cloth = replace(cloth, relief=(tight, *cloth.relief[1:]))
+    smooth = 1 if slack < 0.006 else int(rng.integers(2, 5))
+    ease = 0.003 + 0.1 * slack
+    trousers = Loose(TIGHTS, keep, (LOWER, LOWER), cloth, (ease, ease), 0.1 * slack, True, smooth, slack * share)
+    if rng.random() > 0.35:
+        return [trousers]
+    belt = np.minimum(waist - m.rest[:, 2], m.rest[:, 2] - waist + 0.035)
+    belt = np.where(m.arm_share > 0.3, -FAR, belt)
+    color = draw_color(rng) * 0.3
+    look = Material(color, color * 0.7, FABRIC, 80.0, 0.2)
+    return [trousers, Loose(TIGHTS, belt, (LOWER, LOWER), look, (ease + 0.004, ease + 0.004), 0.0, False, 2, None)]
+
+
+def _skirt(rng: np.random.Generator, m: Measures, cloth: Material | None = None, part: int = LOWER) -> list[Garment]:
+    hem = float(-rng.choice([rng.uniform(0.2, 0.35), rng.uniform(0.35, 0.55), rng.uniform(0.55, 0.85)]))
+    cloth = cloth or (draw_denim(rng) if rng.random() < 0.15 else draw_fabric(rng))
+    flare = float(rng.choice([0.0, rng.uniform(0.0, 0.05)]))
+    skirt = Garment(SKIRT, m.rest[:, 2] - hem, (part, part), cloth, (0.004, 0.004 + flare), 0.012 * flare, False)
+    waist = np.minimum(0.1 - m.rest[:, 2], m.rest[:, 2] + 0.12)
+    waist = np.where((m.arm_share > 0.3) | (m.leg_share > 0.97), -FAR, waist)
+    return [skirt, Loose(TIGHTS, waist, (part, part), cloth, (0.006, 0.006), 0.0, True, 3, None)]
+
+
+def _dress(rng: np.random.Generator, m: Measures) -> list[Garment]:
+    cloth = draw_fabric(rng)
+    sleeve = float(
+        rng.choice([rng.uniform(-0.04, 0.03), rng.uniform(0.12, 0.26), rng.uniform(0.48, 0.55)], p=[0.5, 0.35, 0.15])
+    )
+    cut = _top_cut(m, sleeve, 0.02, float(rng.uniform(0.065, 0.12)), float(rng.uniform(0, 0.11)))
+    top = _worn_top(rng, m, cut, cloth, float(rng.uniform(0.0, 0.015)), 0.02)
+    return [*_skirt(rng, m, cloth, UPPER), top]
+
+
+def _shoes(rng: np.random.Generator, m: Measures) -> list[Garment]:
+    ankle, only_leg = m.leg_length, np.where(m.leg_share > 0.3, FAR, -FAR)
+    garments: list[Garment] = []
+    if rng.random() < 0.5:
+        top = ankle - rng.uniform(0.03, 0.12 if rng.random() < 0.7 else 0.35)
+        look = draw_fabric(rng, plain=rng.random() < 0.8)
+        keep = np.minimum(m.leg - top, only_leg)
+        garments.append(Loose(TIGHTS, keep, (LEFT_SOCK, RIGHT_SOCK), look, (0.002, 0.002), 0.0, True, 1, None))
+    if rng.random() < 0.86:
+        top = ankle + (rng.uniform(-0.03, 0.03) if rng.random() < 0.75 else -rng.uniform(0.06, 0.35))
+        color, ease = draw_color(rng), float(rng.uniform(0.006, 0.012))
+        look = Material(
+            color,
+            draw_color(rng),
+            int(rng.choice([SOLID, BLOBS, STRIPES, FABRIC])),
+            rng.uniform(8, 30),
+            float(rng.uniform(0, 0.4)),
+            relief=(0.003, 25.0, 0.0),
+        )
+        keep = np.minimum(m.leg - top, only_leg)
+        parts = (LEFT_SHOE, RIGHT_SHOE)
+        garments.append(Loose(TIGHTS, keep, parts, look, (ease, ease), 0.0, True, 3, None))
+        rubber = np.full(3, rng.uniform(0.5, 0.85)) if rng.random() < 0.5 else draw_color(rng) * 0.3
+        low = float(m.rest[TIGHTS[0] : TIGHTS[1], 2].min()) + rng.uniform(0.02, 0.035)
+        sole = np.minimum(low - m.rest[:, 2], only_leg)
+        look = Material(rubber, rubber * 0.8, SOLID, 1.0, 0.05)
+        garments.append(Loose(TIGHTS, sole, parts, look, (ease + 0.005, ease + 0.005), 0.0, False, 3, None))
+    return garments

@@ -1,0 +1,339 @@
+"""Poses of generator version 2: legs and trunk from a table of postures, arms led to where hands go, and no limb inside
+another.
+
+The tables are ours: `postures.csv` has ranges of joint angles (degrees, see PoseSampler), `gestures.csv` where a wrist
+goes (metres beside a bone of the average adult at rest, x outward from the person's middle), where the elbow points and
+where the palm looks (axes of the breast bone, of a leg for gestures on it), `hands.csv` how far the fingers bend.
+"""
+
+import csv
+import functools
+import importlib.resources
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from opensapiens.synthetic.poses import PoseSampler, cross, rotation_about, rotation_between
+
+ATTEMPTS = 12
+"""Poses drawn before one is taken whose limbs still touch."""
+LEVEL = {"up", "seat"}
+"""Attitudes with the soles on the ground, as far as ankles bend."""
+FLOOR = {"floor", "back", "front", "side"}
+DEPTH = 0.03
+"""Metres that limbs may sink into each other, as flesh gives way."""
+CAPSULES: dict[str, tuple[str, str, float, float]] = {
+    "belly": ("spine05", "spine02", 0.0, 0.12),
+    "breast": ("shoulder01.R", "shoulder01.L", 0.0, 0.1),
+    "head": ("neck03", "head", 1.6, 0.095),
+    "upper_arm": ("upperarm01", "lowerarm01", 0.0, 0.045),
+    "forearm": ("lowerarm01", "wrist", 0.0, 0.036),
+    "hand": ("wrist", "finger3-1", 0.5, 0.035),
+    "thigh": ("upperleg01", "lowerleg01", 0.0, 0.075),
+    "shin": ("lowerleg01", "foot", 0.0, 0.05),
+}
+"""Name: from bone, to bone, how much farther (share of the length), radius in metres; limbs have both sides."""
+ARM_PAIRS = (
+    ("hand", "belly"), ("forearm", "belly"), ("hand", "breast"), ("forearm", "breast"), ("hand", "head"),
+    ("forearm", "head"), ("hand", "thigh"), ("forearm", "thigh"), ("hand", "shin"), ("forearm", "shin"),
+)  # fmt: skip
+ACROSS_PAIRS = (
+    ("forearm", "forearm"), ("hand", "hand"), ("hand", "forearm"), ("forearm", "upper_arm"), ("hand", "upper_arm"),
+    ("thigh", "thigh"), ("shin", "shin"), ("shin", "thigh"),
+)  # fmt: skip
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    text = importlib.resources.files(__package__).joinpath("tables", name).read_text("utf-8")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@functools.cache
+def _tables() -> tuple[list[dict[str, str]], np.ndarray, dict[str, dict[str, str]], dict[str, list[float]]]:
+    """Postures, their chances, gestures by name, hands by name."""
+    postures, gestures = _rows("postures.csv"), _rows("gestures.csv")
+    weights = np.array([float(row["weight"]) for row in postures])
+    hands = {row.pop("hand"): [float(angle) for angle in row.values()] for row in _rows("hands.csv")}
+    return postures, weights / weights.sum(), {row["gesture"]: row for row in gestures}, hands
+
+
+def activities() -> set[str]:
+    """The names of what people do."""
+    return {row["activity"] for row in _tables()[0]}
+
+
+class PostureSampler(PoseSampler):
+    """Draws poses for a skeleton: bone names, parents (J,) and joints at rest (J, 3) metres."""
+
+    def __init__(self, bones: Sequence[str], parents: Sequence[int], joints: np.ndarray):
+        joints = np.asarray(joints, float)
+        super().__init__(bones, joints)
+        self.parents = list(parents)
+        self._offsets = np.array([joints[b] - joints[max(p, 0)] for b, p in enumerate(self.parents)])
+        needed = {self.index[b] for b in self.index if not b.startswith(("toe", "metacarpal", "eye", "finger"))}
+        needed |= {self.index[f"finger3-1.{side}"] for side in "LR"}
+        for bone in sorted(needed):  # and all that they hang on
+            while (bone := self.parents[bone]) >= 0:
+                needed.add(bone)
+        self._order = sorted(needed)  # parents come before their children
+        self._arm_order = {side: self._below(f"clavicle.{side}") for side in "LR"}
+        self._pairs = self._capsule_pairs()
+
+    def _below(self, bone: str) -> list[int]:
+        """The bones that move with one, itself first."""
+        chain = [self.index[bone]]
+        for other in self._order:
+            if self.parents[other] in chain:
+                chain.append(other)
+        return chain
+
+    def draw_posture(self, rng: np.random.Generator) -> tuple[str, str, np.ndarray]:
+        """The activity, the attitude (up, seat, floor, back, front, side), and rotations (J, 3, 3) as in draw()."""
+        postures, weights, _, _ = _tables()
+        best: tuple[float, str, str, np.ndarray] | None = None
+        row = postures[rng.choice(len(postures), p=weights)]
+        for attempt in range(ATTEMPTS):
+            pose = np.repeat(np.eye(3)[None], len(self.index), 0)
+            self._lower_body(pose, row, rng)
+            self._look(pose, rng)
+            _, places = self._gesture_arms(pose, row["gestures"].split(), rng)
+            depth = self._overlap(places)
+            if best is None or depth < best[0]:
+                best = depth, row["activity"], row["attitude"], pose
+            if depth < DEPTH:
+                break
+            if attempt == ATTEMPTS // 2:
+                row = {**row, "gestures": "hang side"}
+        assert best is not None
+        return best[1:]
+
+    # --- legs, trunk, head
+
+    def _lower_body(self, pose: np.ndarray, row: dict[str, str], rng: np.random.Generator) -> None:
+        def among(name: str) -> float:
+            low, high = row[name].split(":")
+            return float(rng.uniform(float(low), float(high)))
+
+        hinge = among("hinge")  # the hips bend while the legs stay where they are
+        one, other = rng.permutation(["L", "R"])
+        angles = [among(name) for name in ("flexion", "abduction", "twist", "knee")]
+        if row["other_flexion"]:
+            others = [among(f"other_{name}") for name in ("flexion", "abduction", "twist", "knee")]
+        else:
+            others = [angle + rng.normal(0, 4) for angle in angles]
+        seated = row["attitude"] in ("seat", "floor")
+        for side, (flexion, abduction, twist, knee) in ((one, angles), (other, others)):
+            self._leg(pose, side, flexion + (0.0 if seated else hinge), abduction, twist, float(np.clip(knee, 0, 150)))
+        self._trunk(pose, among("forward"), among("sideways"), among("turn"))
+        lean = rotation_about(np.array([1.0, 0, 0]), hinge)
+        if row["attitude"] in ("back", "front", "side"):
+            around = {"back": 0.0, "front": 180.0, "side": float(rng.choice([-90.0, 90.0]))}[row["attitude"]]
+            roll = rotation_about(np.array([0, 0, 1.0]), around + rng.normal(0, 8))
+            lean = rotation_about(np.array([1.0, 0, 0]), -90 + rng.normal(0, 4)) @ roll
+        self._turn(pose, "root", lean)
+        if row["attitude"] in LEVEL:
+            self._level_feet(pose, rng)
+        else:
+            for side in "LR":
+                self._turn(pose, f"foot.{side}", rotation_about(np.array([1.0, 0, 0]), rng.uniform(-5, 32)))
+
+    def _level_feet(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        turns, _ = self.forward(pose)
+        for side in "LR":
+            toes = turns[self.index[f"lowerleg02.{side}"]] @ np.array([0.0, -1.0, 0.0])
+            pitch = np.rad2deg(np.arcsin(np.clip(toes[2], -1, 1)))
+            angle = float(np.clip(pitch, -28, 40)) + rng.normal(0, 2)
+            self._turn(pose, f"foot.{side}", rotation_about(np.array([1.0, 0, 0]), angle))
+
+    def _look(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        """Neck and head; who leans or lies still looks about ahead, more or less."""
+        turns, _ = self.forward(pose)
+        ahead = turns[self.index["spine01"]].T @ np.array([0.0, -1.0, 0.0])
+        back_up = 0.6 * np.rad2deg(np.arcsin(np.clip(ahead[2], -0.8, 0.8)))
+        nod = np.clip(rng.normal(4, 11) - back_up, -40, 38)
+        tilt, turn = np.clip(rng.normal(0, 7), -22, 22), np.clip(rng.normal(0, 22), -62, 62)
+        for bone in ("neck01", "neck02", "head"):
+            rotation = rotation_about(np.array([1.0, 0, 0]), nod / 3) @ rotation_about(np.array([0, 1.0, 0]), tilt / 3)
+            self._turn(pose, bone, rotation @ rotation_about(np.array([0, 0, 1.0]), turn / 3))
+
+    # --- arms
+
+    def _gesture_arms(
+        self, pose: np.ndarray, choices: list[str], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Poses both arms; returns where all bones then are, as forward does."""
+        _, _, gestures, _ = _tables()
+        first = str(rng.choice(choices))
+        second = first if rng.random() < float(gestures[first]["both"]) else str(rng.choice(choices))
+        if second != first and float(gestures[second]["both"]) > 0.95:
+            second = "hang" if "hang" in choices else first
+        names = [first, second]
+        if first in ("swing", "run"):
+            names = [first, f"{first}_back"]
+        turns, places = self.forward(pose)
+        for side, name in zip(rng.permutation(["L", "R"]), names, strict=True):
+            self._reach_for(pose, side, turns, places, gestures[name], rng)
+        return turns, places
+
+    def _reach_for(
+        self,
+        pose: np.ndarray,
+        side: str,
+        turns: np.ndarray,
+        places: np.ndarray,
+        gesture: dict[str, Any],
+        rng: np.random.Generator,
+    ) -> None:
+        """Bends an arm so that its wrist is where a gesture wants it, and turns the palm; keeps up turns and places."""
+        sign = 1.0 if side == "L" else -1.0
+        bone = gesture["bone"] if gesture["bone"] in self.index else f"{gesture['bone']}.{side}"
+        offset = np.array([float(gesture[axis]) for axis in "xyz"]) + rng.normal(0, float(gesture["spread"]), 3)
+        on_leg = "leg" in gesture["bone"]
+        axes = turns[self.index[bone if on_leg else "spine01"]]
+        goal = places[self.index[bone]] + turns[self.index[bone]] @ (offset * [sign, 1, 1])
+        pole = turns[self.index["spine01"]] @ (_vector(gesture, "pole", sign) + rng.normal(0, 0.12, 3))
+        self._lift_shoulder(pose, side, turns, places, goal)
+        self._follow(pose, turns, places, self._arm_order[side])
+        forearm_turn = self._two_bones(pose, side, turns, places, goal, pole)
+        palm = axes @ (_vector(gesture, "palm", sign) + rng.normal(0, 0.15, 3))
+        self._turn_palm(pose, side, forearm_turn, palm, rng)
+        self._shape_hand(pose, side, gesture["hand"], rng)
+        self._follow(pose, turns, places, self._arm_order[side])
+
+    def _lift_shoulder(
+        self, pose: np.ndarray, side: str, turns: np.ndarray, places: np.ndarray, goal: np.ndarray
+    ) -> None:
+        sign = 1.0 if side == "L" else -1.0
+        toward = turns[self.index["spine01"]].T @ (goal - places[self.index[f"upperarm01.{side}"]])
+        raised = np.rad2deg(np.arctan2(np.hypot(toward[0], toward[1]), -toward[2]))
+        lift = rotation_about(np.array([0, 1.0, 0]), -sign * float(np.clip(0.12 * (raised - 40), -4, 15)))
+        forward = rotation_about(np.array([0, 0, 1.0]), -sign * float(np.clip(-25 * toward[1], -6, 14)))
+        self._turn(pose, f"clavicle.{side}", lift @ forward)
+        self._turn(pose, f"shoulder01.{side}", lift)
+
+    def _two_bones(
+        self, pose: np.ndarray, side: str, turns: np.ndarray, places: np.ndarray, goal: np.ndarray, pole: np.ndarray
+    ) -> np.ndarray:
+        """Sets shoulder and elbow; returns the world rotation of the forearm."""
+        shoulder = self.index[f"upperarm01.{side}"]
+        elbow, wrist = self.index[f"lowerarm01.{side}"], self.index[f"wrist.{side}"]
+        upper, lower = self.joints[elbow] - self.joints[shoulder], self.joints[wrist] - self.joints[elbow]
+        a, b = float(np.linalg.norm(upper)), float(np.linalg.norm(lower))
+        toward = goal - places[shoulder]
+        distance = float(np.clip(np.linalg.norm(toward), 0.42 * (a + b), 0.985 * (a + b)))
+        toward /= max(float(np.linalg.norm(toward)), 1e-6)
+        aside = pole - (pole @ toward) * toward
+        aside /= max(float(np.linalg.norm(aside)), 1e-6)
+        cosine = np.clip((a * a + distance * distance - b * b) / (2 * a * distance), -1, 1)
+        bend = a * (cosine * toward + np.sqrt(1 - cosine * cosine) * aside)
+        straight = distance * toward - bend
+        hinge_at_rest, hinge = cross(upper, lower), cross(bend, straight)
+        upper_turn = _axes(bend, hinge) @ _axes(upper, hinge_at_rest).T
+        lower_turn = _axes(straight, hinge) @ _axes(lower, hinge_at_rest).T
+        pose[shoulder] = turns[self.parents[shoulder]].T @ upper_turn
+        pose[elbow] = upper_turn.T @ lower_turn
+        return lower_turn
+
+    def _turn_palm(
+        self, pose: np.ndarray, side: str, forearm_turn: np.ndarray, palm: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        """Rolls the forearm, as far as it goes, until the palm looks where it should; the wrist bends a little."""
+        axis = self._direction(f"lowerarm01.{side}", f"wrist.{side}")
+        across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
+        along = self._direction(f"wrist.{side}", f"finger3-1.{side}")
+        at_rest = cross(along, across) * (1.0 if side == "L" else -1.0)
+        want = forearm_turn.T @ palm
+        flat_rest, flat_want = at_rest - (at_rest @ axis) * axis, want - (want @ axis) * axis
+        angle = np.rad2deg(np.arctan2(cross(flat_rest, flat_want) @ axis, flat_rest @ flat_want))
+        angle = float(np.clip(angle, -95, 80) if side == "L" else np.clip(angle, -80, 95))
+        self._turn(pose, f"lowerarm02.{side}", rotation_about(axis, 0.6 * angle))
+        rolled = rotation_about(axis, 0.4 * angle)
+        bend = rotation_about(across, float(np.clip(rng.normal(0, 14), -40, 40)))
+        self._turn(pose, f"wrist.{side}", rolled @ bend @ rotation_about(at_rest, float(rng.normal(0, 6))))
+
+    def _shape_hand(self, pose: np.ndarray, side: str, name: str, rng: np.random.Generator) -> None:
+        hands = _tables()[3]
+        if name == "any" or rng.random() < 0.2:
+            name = str(rng.choice(list(hands)))
+        *curls, spread = hands[name]
+        share = rng.uniform(0.75, 1.15)
+        bent = [float(np.clip(curl * share + rng.normal(0, 5), -8, 95)) for curl in curls]
+        self.close_hand(pose, side, bent, spread + rng.normal(0, 1.5))
+
+    # --- where bones are, and whether they are inside each other
+
+    def forward(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World rotations (J, 3, 3) and places (J, 3) of the bones that matter here; the root stays where it is."""
+        turns, places = np.empty_like(pose), np.empty((len(pose), 3))
+        turns[self._order[0]], places[self._order[0]] = pose[self._order[0]], self.joints[self._order[0]]
+        self._follow(pose, turns, places, self._order[1:])
+        return turns, places
+
+    def _follow(self, pose: np.ndarray, turns: np.ndarray, places: np.ndarray, order: list[int]) -> None:
+        """Updates turns and places of some bones, parents before children."""
+        for bone in order:
+            parent = self.parents[bone]
+            turns[bone] = turns[parent] @ pose[bone]
+            places[bone] = places[parent] + turns[parent] @ self._offsets[bone]
+
+    def _capsule_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Capsules as (from, to) bones (C, 2), lengthening (C,), radius (C,), and pairs of capsules (P, 2)."""
+        names, ends, stretch, radius = [], [], [], []
+        for name, (start, end, more, size) in CAPSULES.items():
+            limb = f"{start}.L" in self.index
+            for side in "LR" if limb else ("",):
+                names.append(f"{name}.{side}" if limb else name)
+                ends.append([self.index[f"{bone}.{side}" if limb else bone] for bone in (start, end)])
+                stretch.append(more)
+                radius.append(size)
+        pairs = []
+        for one, other in ARM_PAIRS:
+            for side in "LR":
+                for target in (other, f"{other}.L", f"{other}.R"):
+                    if target in names:
+                        pairs.append((names.index(f"{one}.{side}"), names.index(target)))
+        for one, other in ACROSS_PAIRS:
+            pairs.append((names.index(f"{one}.L"), names.index(f"{other}.R")))
+            if one != other:
+                pairs.append((names.index(f"{one}.R"), names.index(f"{other}.L")))
+        return np.array(ends), np.array(stretch), np.array(radius), np.array(pairs)
+
+    def overlap(self, pose: np.ndarray) -> float:
+        """Metres that the deepest pair of limbs, trunk and head is inside each other, on the average adult."""
+        return self._overlap(self.forward(pose)[1])
+
+    def _overlap(self, places: np.ndarray) -> float:
+        ends, stretch, radius, pairs = self._pairs
+        start, end = places[ends[:, 0]], places[ends[:, 1]]
+        end = end + stretch[:, None] * (end - start)
+        first, second = pairs.T
+        gap = segment_distance(start[first], end[first], start[second], end[second])
+        return float(np.max(radius[first] + radius[second] - gap))
+
+
+def _vector(row: dict[str, Any], name: str, sign: float) -> np.ndarray:
+    return np.array([float(row[f"{name}_{axis}"]) for axis in "xyz"]) * [sign, 1, 1]
+
+
+def _axes(along: np.ndarray, hinge: np.ndarray) -> np.ndarray:
+    """An orthonormal frame (3, 3) with its first column along a bone and its third along the hinge."""
+    first = along / np.linalg.norm(along)
+    third = hinge - (hinge @ first) * first
+    length = np.linalg.norm(third)
+    if length < 1e-9:
+        return rotation_between(np.array([1.0, 0, 0]), first)
+    third = third / length
+    return np.stack([first, cross(third, first), third], 1)
+
+
+def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Distances (P,) between segments a-b and c-d, all (P, 3)."""
+    u, v, w = b - a, d - c, a - c
+    uu, uv, vv = (u * u).sum(1) + 1e-12, (u * v).sum(1), (v * v).sum(1) + 1e-12
+    uw, vw = (u * w).sum(1), (v * w).sum(1)
+    s = np.clip((uv * vw - vv * uw) / np.maximum(uu * vv - uv * uv, 1e-9), 0, 1)
+    t = np.clip((uv * s + vw) / vv, 0, 1)
+    s = np.clip((uv * t - uw) / uu, 0, 1)
+    return np.linalg.norm(w + s[:, None] * u - t[:, None] * v, axis=1)

@@ -1,0 +1,228 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opensapiens.annotation.association import Detection
+from opensapiens.annotation.masks import mask_of, polygons_of, run_lengths_of
+from opensapiens.annotation.records import Record, find_images, load_maps, load_record, save_record
+from opensapiens.annotation.tables import write_trc
+from opensapiens.annotation.tool_files import (
+    part_annotations,
+    person_annotation,
+    prelabelled,
+    read_corrected,
+    read_corrected_parts,
+    write_cvat_labels,
+    write_keypoints,
+    write_parts,
+)
+from opensapiens.data.coco import AnnotationError, read_coco_persons
+from opensapiens.labels.keypoints import COCO_17, KEYPOINT_SETS, KeypointSet
+from opensapiens.labels.parts import SAPIENS_28
+
+
+def blobs(seed: int = 0, shape: tuple[int, int] = (60, 40)) -> np.ndarray:
+    """A mask with holes, and pieces at the borders of the picture."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    phase = np.random.default_rng(seed).uniform(0, 6, 2)
+    return np.sin(rows / 5 + phase[0]) + np.cos(columns / 4 + phase[1]) > 0.2
+
+
+def test_run_lengths_round_trip() -> None:
+    for mask in (blobs(), ~blobs(), np.zeros((3, 4), bool), np.ones((3, 4), bool)):
+        assert (mask_of(run_lengths_of(mask), mask.shape) == mask).all()
+    lengths = run_lengths_of(np.array([[0, 1], [1, 1]], bool))
+    assert lengths == {"size": [2, 2], "counts": [1, 3]}, "down the columns, zeros first"
+
+
+def test_polygons_round_trip() -> None:
+    mask = np.zeros((60, 40), bool)
+    mask[5:30, 3:20] = True
+    mask[40:, 25:] = True
+    mask[45:50, 0:9] = np.tri(5, 9, 3, dtype=bool)
+    outlines = polygons_of(mask)
+    assert len(outlines) == 3 and (mask_of(outlines, mask.shape) == mask).all()
+    assert min(outlines[-1][::2] + outlines[0][::2]) >= 0.5, "the centre of the first pixel lies at a half"
+
+
+def test_compressed_run_lengths_are_those_of_coco() -> None:
+    coco = pytest.importorskip("faster_coco_eval.core.mask")
+    for seed in range(3):
+        mask = blobs(seed)
+        encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        text = encoded["counts"].decode()
+        assert (mask_of({"size": [60, 40], "counts": text}, (60, 40)) == mask).all()
+        plain = coco.decode(coco.frPyObjects(run_lengths_of(mask), 60, 40))
+        assert (plain.astype(bool) == mask).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": [60, 40], "counts": [5, 5]},
+        {"size": [60, 40], "counts": [10**15]},
+        {"size": [60, 40], "counts": [-3, 2403]},
+        {"size": [40, 60], "counts": [2400]},
+        {"size": [60, 40], "counts": "~~"},
+        {"size": [60, 40]},
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, float("nan")]],
+        "polygon",
+    ],
+)
+def test_a_segmentation_that_is_none(wrong: object) -> None:
+    with pytest.raises(ValueError):
+        mask_of(wrong, (60, 40))
+
+
+def detection(keypoint_set: KeypointSet, seed: int = 0) -> Detection:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(20, 80, (len(keypoint_set), 2)).round(2)
+    return Detection(points, rng.choice([0.02, 0.2, 0.8], len(points)), np.array([10.0, 15, 90, 85]), 0.9, 3)
+
+
+@pytest.mark.parametrize("keypoint_set", KEYPOINT_SETS.values(), ids=KEYPOINT_SETS)
+def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSet, tmp_path: Path) -> None:
+    one, record = detection(keypoint_set), Record("cam_01/a.jpg", (100, 120), [])
+    path = tmp_path / "keypoints.json"
+    assert write_keypoints(path, [(record, [prelabelled(one, 500)]), (record, [])], keypoint_set, {}) == 1
+    (person,) = read_coco_persons(path, tmp_path, keypoint_set)
+    visibility = np.select([one.scores >= 0.3, one.scores >= 0.05], [2, 1], 0)
+    assert person.keypoints is not None
+    np.testing.assert_array_equal(person.keypoints[:, 2], visibility)
+    np.testing.assert_allclose(person.keypoints[:, :2], one.points * (visibility > 0)[:, None], atol=1e-4)
+    np.testing.assert_allclose(person.box, one.box)
+    assert person.image_path == tmp_path / "cam_01/a.jpg"
+
+
+def test_the_fields_that_tools_ask_for(tmp_path: Path) -> None:
+    path = tmp_path / "keypoints.json"
+    write_keypoints(path, [(Record("a.jpg", (100, 120), []), [prelabelled(detection(COCO_17), 500)])], COCO_17, {})
+    content = json.loads(path.read_text())
+    (annotation,), (category,) = content["annotations"], content["categories"]
+    assert {"id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd"} <= set(annotation)
+    assert "segmentation" not in annotation, "CVAT takes a polygon of a skeleton for an error"
+    assert annotation["num_keypoints"] == sum(v > 0 for v in annotation["keypoints"][2::3])
+    assert all(isinstance(v, int) for v in annotation["keypoints"][2::3])
+    assert annotation["attributes"] == {"person_id": 3} and annotation["score"] == 0.9
+    assert category["keypoints"] == list(COCO_17.names)
+    assert np.array(category["skeleton"]).min() >= 1 and np.array(category["skeleton"]).max() <= 17
+
+
+def test_cvat_labels_name_every_point_and_part(tmp_path: Path) -> None:
+    write_cvat_labels(tmp_path / "labels.json", COCO_17, SAPIENS_28)
+    person, *parts = json.loads((tmp_path / "labels.json").read_text())
+    assert [one["name"] for one in person["sublabels"]] == list(COCO_17.names)
+    assert all(f'data-label-name="{name}"' in person["svg"] for name in COCO_17.names)
+    assert person["svg"].count("<line") == len(COCO_17.limbs) and person["type"] == "skeleton"
+    assert [one["name"] for one in parts] == list(SAPIENS_28.names[1:])
+
+
+def test_corrected_points_come_back(tmp_path: Path) -> None:
+    """As COCO Annotator and CVAT export: no boxes, other file names, a category of their own."""
+    points = np.column_stack([np.arange(34.0).reshape(17, 2) + 20, np.resize([2, 1, 0], 17)])
+    content = {
+        "images": [{"id": 9, "file_name": "project/cam_01/a.png", "width": 120, "height": 100},
+                   {"id": 10, "file_name": "b.jpg", "width": 120, "height": 100}],
+        "annotations": [{"id": 1, "image_id": 9, "category_id": 1, "keypoints": points.ravel().tolist(), "bbox": []}],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.names)}],
+    }  # fmt: skip
+    (tmp_path / "from_tool.json").write_text(json.dumps(content))
+    found, failures = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17)
+    ((one, visibility),) = found["cam_01/a.jpg"]
+    np.testing.assert_array_equal(visibility, points[:, 2])
+    np.testing.assert_array_equal(one.scores, points[:, 2] == 2)
+    placed = points[points[:, 2] > 0, :2]
+    assert (one.box[:2] < placed.min(0)).all() and (one.box[2:] > placed.max(0)).all()
+    assert len(failures) == 1 and "b.jpg" in failures[0]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"images": []}', '{"images": [3], "annotations": []}'])
+def test_a_file_of_no_tool(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(AnnotationError, match=r"a\.json"):
+        read_corrected(tmp_path / "a.json", tmp_path, {}, COCO_17)
+
+
+def part_maps() -> tuple[np.ndarray, np.ndarray]:
+    """Two people, the one with a part inside another; no hole of background."""
+    parts, people = np.zeros((60, 40), np.uint8), np.zeros((60, 40), np.uint8)
+    parts[5:50, 2:18], parts[12:20, 6:12], people[5:50, 2:18] = 21, 3, 1
+    parts[20:55, 22:38], parts[40:55, 22:38], people[20:55, 22:38] = 5, 2, 2
+    return parts, people
+
+
+@pytest.mark.parametrize("kind", ["polygons", "rle"])
+def test_parts_round_trip(tmp_path: Path, kind: str) -> None:
+    parts, people = part_maps()
+    annotations = part_annotations(parts, people, kind)  # type: ignore[arg-type]
+    assert {(row["category_id"], row["attributes"]["person_id"]) for row in annotations} == {
+        (21, 1),
+        (3, 1),
+        (5, 2),
+        (2, 2),
+    }
+    write_parts(tmp_path / "parts.json", [(Record("a.jpg", (60, 40), []), annotations)], SAPIENS_28, {})
+    found, failures = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    assert not failures
+    np.testing.assert_array_equal(found["a.jpg"], parts)
+
+
+def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
+    parts, people = part_maps()
+    annotations = part_annotations(parts, people, "rle")
+    annotations[0]["segmentation"]["counts"][0] += 1
+    write_parts(tmp_path / "parts.json", [(Record("a.jpg", (60, 40), []), annotations)], SAPIENS_28, {})
+    found, failures = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    assert len(failures) == 1 and "annotation 1 of a.jpg" in failures[0]
+    assert set(np.unique(found["a.jpg"])) == set(np.unique(parts)) - {annotations[0]["category_id"]}
+
+
+def test_records_round_trip(tmp_path: Path) -> None:
+    one, (parts, people) = detection(COCO_17), part_maps()
+    save_record(tmp_path, Record("cam.1/a.b.jpg", (60, 40), [one]), parts, people, SAPIENS_28)
+    back = load_record(tmp_path, "cam.1/a.b.jpg")
+    assert (tmp_path / "cam.1" / "a.b.json").is_file(), "a dot in a name is no ending"
+    assert back.name == "cam.1/a.b.jpg" and back.size == (60, 40) and back.people[0].number == 3
+    np.testing.assert_allclose(back.people[0].points, one.points)
+    maps = load_maps(tmp_path, "cam.1/a.b.jpg", SAPIENS_28)
+    assert maps is not None and (maps[0] == parts).all() and (maps[1] == people).all()
+
+
+def test_two_pictures_of_one_name(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "sub/a.jpg", ".hidden.jpg", "note.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    names, failures = find_images(tmp_path)
+    assert names == ["a.jpg", "sub/a.jpg"] and len(failures) == 1 and failures[0].startswith("a.png")
+
+
+def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:
+    points = np.array([[[1.0, 2, 3], [4, 5, 6]], [[np.nan] * 3, [7, 8, 9]]])
+    write_trc(tmp_path / "p.trc", [1, 2], points, ("nose", "left_eye"), 50, "m", "z")
+    lines = (tmp_path / "p.trc").read_text().split("\n")
+    assert lines[0] == "PathFileType\t4\t(X/Y/Z)\tp.trc"
+    header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=True))
+    assert header["NumFrames"] == "2" and header["NumMarkers"] == "2" and header["Units"] == "m"
+    assert header["DataRate"] == "50" and header["OrigDataStartFrame"] == "1"
+    assert lines[3].split("\t") == ["Frame#", "Time", "nose", "", "", "left_eye", "", ""]
+    assert lines[4].split("\t") == ["", "", "X1", "Y1", "Z1", "X2", "Y2", "Z2"] and lines[5] == ""
+    assert [float(cell) for cell in lines[6].split("\t")] == [1, 0, 2, 3, 1, 5, 6, 4], "y is up: x, y, z -> y, z, x"
+    assert lines[7].split("\t")[:5] == ["2", "0.020000", "", "", ""] and len(lines) == 9
+
+
+@pytest.mark.parametrize("up", ["y", "z", "-y"])
+def test_turned_axes_stay_right_handed(tmp_path: Path, up: str) -> None:
+    axis = {"y": [0.0, 1, 0], "z": [0.0, 0, 1], "-y": [0.0, -1, 0]}[up]
+    points = np.array([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1], axis]])
+    write_trc(tmp_path / "p.trc", [1], points, tuple("xyzu"), 30, "m", up)  # type: ignore[arg-type]
+    numbers = [float(cell) for cell in (tmp_path / "p.trc").read_text().split("\n")[6].split("\t")[2:]]
+    turned = np.array(numbers).reshape(4, 3)
+    assert np.linalg.det(turned[:3]) == pytest.approx(1) and turned[3].tolist() == [0, 1, 0]
+
+
+def test_points_that_are_not_there_are_zero() -> None:
+    row = person_annotation(np.full((3, 2), 5.5), np.array([2, 0, 1]), np.ones(3), np.array([0, 0, 9, 9]), 10, 1, 1)
+    assert row["keypoints"] == [5.5, 5.5, 2, 0, 0, 0, 5.5, 5.5, 1] and row["num_keypoints"] == 2
