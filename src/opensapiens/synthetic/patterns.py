@@ -12,6 +12,7 @@ def _hash(x: int, y: int, z: int) -> float:
 
 @wp.func
 def value_noise(p: wp.vec3) -> float:
+    """Smooth noise in 0 to 1 with one random value at each whole coordinate."""
     x = int(wp.floor(p[0]))
     y = int(wp.floor(p[1]))
     z = int(wp.floor(p[2]))
