@@ -75,7 +75,9 @@ def test_the_command_writes_all_figures(
         + ["--data", str(people_shards), "--limit", "1", "--json", str(path)]
     )
     assert code == 0
-    assert "network ms" in capsys.readouterr().out
+    names, figures = capsys.readouterr().out.splitlines()[1:3]
+    assert "network ms" in names and names.endswith("normals deg") and "x bfloat16" not in names
     (row,) = json.loads(path.read_text())
     assert set(row["quality"]) == {"pose", "segmentation", "depth", "normals"}
     assert row["quality"]["normals"]["task"] == "normals"
+    assert figures.endswith(f"{row['quality']['normals']['mean']:.2f}")

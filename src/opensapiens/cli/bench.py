@@ -26,7 +26,8 @@ def bench(
 
     Each row gives, per image, the time to decode the photo, to prepare it, of the network and to read its maps; images
     per second end to end; peak memory; the share that the network reaches of a matrix product's rate, measured in the
-    same run; how many times faster its network is than plain PyTorch; and what it predicts otherwise than float32.
+    same run; how many times faster its network is than plain PyTorch; and what it predicts otherwise than float32. With
+    --data one figure of each task's scores stands beside, and all of them are in the JSON file.
     All settings take turns, and the least of each time counts. On a CPU times are processor time of all threads, except
     images per second, so that other programs disturb them little.
 
@@ -57,10 +58,6 @@ def bench(
     rows = measure(model, photo or portrait(), str(place), chosen, batch_size, rounds, data, limit)
     print(f"{model} on {place}, {rows[0]['threads']} threads, batch {batch_size}")
     print("\n".join(table(rows)))
-    for row in rows:
-        for task, figures in row.get("quality", {}).items():
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float))
-            print(f"{row['runtime']}:{row['type']} {task}: {shown}")
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_text(json_format.dumps(rows, indent=1) + "\n")

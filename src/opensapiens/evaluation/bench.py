@@ -37,7 +37,18 @@ COLUMNS = (
     ("x bfloat16", "{:.2f}"),
     ("same labels", "{:.2%}"),
     ("points off px", "{:.3f}"),
+    ("mean OKS", "{:.4f}"),
+    ("mIoU", "{:.4f}"),
+    ("depth R2", "{:.4f}"),
+    ("normals deg", "{:.2f}"),
 )
+SHOWN_QUALITY = {
+    "pose": ("mean OKS", "mean_OKS"),
+    "segmentation": ("mIoU", "mIoU"),
+    "depth": ("depth R2", "r2"),
+    "normals": ("normals deg", "mean"),
+}
+"""Task -> column and the figure of `evaluate` that stands in it; all figures are under "quality"."""
 
 
 @dataclass(eq=False)
@@ -116,7 +127,10 @@ def bench(
             **difference(expected, _answers(row.people, image)),
         }
         if data is not None:
-            row.figures["quality"] = quality(row.people, data, limit)
+            found = row.figures["quality"] = quality(row.people, data, limit)
+            row.figures |= {
+                column: found[task][figure] for task, (column, figure) in SHOWN_QUALITY.items() if task in found
+            }
     return [row.figures for row in rows]
 
 
@@ -137,10 +151,11 @@ def matrix_rate(device: torch.device, dtype: str, rounds: int = 3) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The rows for reading, one line each, under a line of names; what a row does not have is a dash."""
-    cells = [[name for name, _ in COLUMNS]]
-    cells += [[form.format(row[name]) if name in row else "-" for name, form in COLUMNS] for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    """The rows for reading, one line each, under a line of names; what one row alone does not have is a dash."""
+    columns = [(name, form) for name, form in COLUMNS if any(name in row for row in rows)]
+    cells = [[name for name, _ in columns]]
+    cells += [[form.format(row[name]) if name in row else "-" for name, form in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
 
 
