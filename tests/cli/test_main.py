@@ -10,12 +10,27 @@ from opensapiens.cli import main
 from opensapiens.cli.main import COMMANDS
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
-def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*command, "--help"]) == 0
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
     assert "usage: opensapiens" in out
-    assert command == ["models"] or "$ opensapiens " in out, "with an example"
+    assert command == "models" or "$ opensapiens " in out, "with an example"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_the_overview_has_a_sentence_for_each_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == (0 if arguments else 2)
+    lines = capsys.readouterr().out.splitlines()
+    for command in (*COMMANDS, "train", "curate"):
+        (line,) = (line for line in lines if line.split()[:1] == [command])
+        assert line.endswith(".") and len(line) < 130
+
+
+@pytest.mark.parametrize(("word", "answer"), [("predic", "did you mean predict?"), ("xyz", "See opensapiens --help")])
+def test_a_command_that_does_not_exist(word: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 2
+    assert answer in capsys.readouterr().err
 
 
 def test_it_runs_as_a_module_and_help_does_not_wait_for_torch() -> None:

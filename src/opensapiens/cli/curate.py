@@ -223,7 +223,10 @@ COMMANDS: dict[str, Callable[..., int]] = {
 
 
 def curate(arguments: Sequence[str]) -> int:
-    """Run `opensapiens curate` with its arguments; returns the exit code."""
+    """From a pile of images to pretraining shards.
+
+    Takes the arguments after `opensapiens curate`; returns the exit code.
+    """
     code = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="opensapiens curate",

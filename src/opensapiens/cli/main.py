@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 
 import tyro
 
@@ -23,10 +24,8 @@ from opensapiens.cli.train import train
 DESCRIPTION = """Human vision foundation models: 2D pose, body parts, depth and surface normals of the people in images.
 
 Start with:
-$ opensapiens predict photo.jpg --output out
-
-Each subcommand explains itself:
-$ opensapiens predict --help"""
+  opensapiens predict photo.jpg --output out
+"""
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "predict": predict,
@@ -40,6 +39,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "synthesize": synthesize,
     "reconstruct": reconstruct,
 }
+OWN_OPTIONS: dict[str, Callable[[list[str]], int]] = {"curate": curate, "train": train}
+"""Commands with subcommands or recipes of their own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,15 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given and given[0] == "train":
-            return train(given[1:])  # which options it has depends on the recipe
-        if given and given[0] == "curate":
-            return curate(given[1:])
-        commands = {**COMMANDS, "curate": _curate_placeholder, "train": _train_placeholder}
+        if given in ([], ["-h"], ["--help"]):
+            print(overview())
+            return 0 if given else 2
+        if given[0] in OWN_OPTIONS:
+            return OWN_OPTIONS[given[0]](given[1:])
+        if given[0] not in COMMANDS:
+            alike = get_close_matches(given[0], COMMANDS | OWN_OPTIONS, 1)
+            meant = f"; did you mean {alike[0]}?" if alike else "."
+            print(f"opensapiens: there is no command {given[0]!r}{meant} See opensapiens --help", file=sys.stderr)
+            return 2
         code = tyro.extras.subcommand_cli_from_dict(
-            commands,
+            COMMANDS,
             prog="opensapiens",
-            description=DESCRIPTION,
             args=given,
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
         )
@@ -75,6 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ValueError | FileNotFoundError | ModuleNotFoundError) else 1
 
 
+def overview() -> str:
+    """What there is: a line for each command."""
+    commands: dict[str, Callable[..., int]] = COMMANDS | OWN_OPTIONS
+    lines = [f"  {name:<12} {(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
+    return "\n".join([DESCRIPTION, "Commands; each explains itself, as in opensapiens predict --help:", *lines])
+
+
 def is_expected(error: Exception) -> bool:
     """Whether an error is one with a sentence for the user, ours or the disk's: anything else is a bug."""
     ours = type(error).__module__.startswith("opensapiens.")
@@ -88,13 +100,3 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
-
-
-def _train_placeholder() -> int:
-    """Train a model by a recipe: opensapiens train RECIPE --help"""
-    return 2
-
-
-def _curate_placeholder() -> int:
-    """From a pile of images to pretraining shards: opensapiens curate --help"""
-    return 2

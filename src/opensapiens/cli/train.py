@@ -23,7 +23,10 @@ OF_THE_RECIPE = {"model", "tasks", "data", "validation", "output", "augmentation
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Train a model by a recipe; the arguments are those after `opensapiens train`. Returns the exit code."""
+    """Pretrain a backbone, fine-tune one, or train nano, by a recipe.
+
+    Takes the arguments after `opensapiens train`; returns the exit code.
+    """
     recipes = find_recipes()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview(recipes))
