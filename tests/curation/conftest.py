@@ -15,8 +15,7 @@ from PIL import Image
 from opensapiens.curation import pack as pack_module
 from opensapiens.curation import score as score_module
 from opensapiens.curation.engine import Pool
-from opensapiens.curation.picture import Picture
-from opensapiens.curation.stages import Scores
+from opensapiens.curation.picture import Picture, Scores
 
 
 def noise_image(seed: int, height: int = 48, width: int = 64) -> np.ndarray:

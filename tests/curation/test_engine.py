@@ -17,9 +17,9 @@ ray = pytest.importorskip("ray")
 
 from opensapiens.curation import engine  # noqa: E402
 from opensapiens.curation import score as score_module  # noqa: E402
-from opensapiens.curation.picture import Picture  # noqa: E402
+from opensapiens.curation.picture import Picture, Scores  # noqa: E402
 from opensapiens.curation.score import score  # noqa: E402
-from opensapiens.curation.stages import FileFacts, Scores  # noqa: E402
+from opensapiens.curation.stages import FileFacts  # noqa: E402
 
 from . import conftest  # noqa: E402
 from .conftest import Mean, encoded, noise_image  # noqa: E402

@@ -17,13 +17,13 @@ from opensapiens.cli import main  # noqa: E402
 from opensapiens.curation import score as score_module  # noqa: E402
 from opensapiens.curation.manifest import PART, ManifestError  # noqa: E402
 from opensapiens.curation.pack import PackError, Packing, pack  # noqa: E402
-from opensapiens.curation.picture import Picture  # noqa: E402
+from opensapiens.curation.picture import Picture, Scores  # noqa: E402
 from opensapiens.curation.remove import remove  # noqa: E402
 from opensapiens.curation.report import report  # noqa: E402
 from opensapiens.curation.score import OtherRun, score  # noqa: E402
 from opensapiens.curation.select import preset_condition, select  # noqa: E402
 from opensapiens.curation.sources import read_item  # noqa: E402
-from opensapiens.curation.stages import FileFacts, PerceptualHash, Scores, Stage  # noqa: E402
+from opensapiens.curation.stages import FileFacts, PerceptualHash, Stage  # noqa: E402
 from opensapiens.data.images import ImageCollection  # noqa: E402
 from opensapiens.data.reading import read_image  # noqa: E402
 

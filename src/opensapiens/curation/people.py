@@ -8,8 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from opensapiens.curation.picture import Picture
-from opensapiens.curation.stages import Scores
+from opensapiens.curation.picture import Picture, Scores
 from opensapiens.inference.detection import Detector, PartMapDetector
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel

@@ -1,10 +1,11 @@
-"""What a curation stage gets to see of one image."""
+"""What a curation stage gets to see of one image, and what it answers."""
 
 from __future__ import annotations
 
 import io
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image, UnidentifiedImageError
 
 from opensapiens.data.reading import ImageError, read_image
 
+Scores = dict[str, Any]
+"""A stage's columns for one image."""
 WORKING_SIDE = 1024  # the longer side of the copy that model stages see; the cheap ones see the whole picture
 
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import cv2
 import numpy as np
 
-from opensapiens.curation.picture import Picture, shrink
-
-Scores = dict[str, Any]
+from opensapiens.curation.picture import Picture, Scores, shrink
 
 
 class Stage(Protocol):

@@ -8,8 +8,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from opensapiens.curation.picture import Picture, shrink
-from opensapiens.curation.stages import Scores
+from opensapiens.curation.picture import Picture, Scores, shrink
 
 SIDE = 512  # pixels: the structure is looked at in one size
 

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from opensapiens.curation.picture import Picture, shrink
-from opensapiens.curation.stages import Scores
+from opensapiens.curation.picture import Picture, Scores, shrink
 
 SIDE = 640  # pixels of the longer side: what is too small to be seen there covers no area worth a filter
 SURE = 0.7  # of the detector's scores: below, it also takes faces and plain surfaces for words
