@@ -26,7 +26,7 @@ import tyro
 from opensapiens.annotation.agreement import SURE, Agreement, Measured, agree
 from opensapiens.annotation.association import Detection, associate
 from opensapiens.annotation.parts import PartView, agree_on_parts
-from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.geometry.cameras import CalibratedCamera, look_at
 from opensapiens.geometry.triangulation import triangulate
 from opensapiens.labels.keypoints import SAPIENS_308
 from opensapiens.labels.parts import SAPIENS_28
@@ -81,11 +81,7 @@ def ring(
     for i in range(count):
         angle = 2 * np.pi * i / count
         position = np.array([radius * np.cos(angle), radius * np.sin(angle), (0.6, 1.5, 2.6)[i % 3]])
-        ahead = np.array([0, 0, 0.9]) - position
-        ahead /= np.linalg.norm(ahead)
-        right = np.cross(ahead, [0, 0, 1.0])
-        right /= np.linalg.norm(right)
-        rotation = np.stack([right, np.cross(ahead, right), ahead])
+        rotation = look_at(position, np.array([0, 0, 0.9]))
         lens = np.array([-0.12, 0.03, 0.0005, -0.0003, 0.0])
         made.append(CalibratedCamera(f"cam_{i:02d}", matrix, rotation, -rotation @ position, lens, size))
     return made

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.geometry.cameras import CalibratedCamera, look_at
 
 
 def make_ring(count: int, lens: bool = True, size: tuple[int, int] = (720, 1280)) -> list[CalibratedCamera]:
@@ -14,11 +14,7 @@ def make_ring(count: int, lens: bool = True, size: tuple[int, int] = (720, 1280)
     for i in range(count):
         angle = 2 * np.pi * i / count
         position = np.array([4 * np.cos(angle), 4 * np.sin(angle), 0.6 + 0.7 * (i % 3)])
-        ahead = np.array([0, 0, 0.9]) - position
-        ahead /= np.linalg.norm(ahead)
-        right = np.cross(ahead, [0, 0, 1.0])
-        right /= np.linalg.norm(right)
-        rotation = np.stack([right, np.cross(ahead, right), ahead])
+        rotation = look_at(position, np.array([0, 0, 0.9]))
         matrix = np.array([[1000.0, 0, 640], [0, 1005, 350], [0, 0, 1]])
         distortion = np.array([-0.2, 0.05, 0.001, -0.002, 0.01]) if lens else np.zeros(0)
         cameras.append(CalibratedCamera(f"cam_{i:02d}", matrix, rotation, -rotation @ position, distortion, size))

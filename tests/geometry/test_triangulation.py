@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.geometry.cameras import CalibratedCamera, look_at
 from opensapiens.geometry.triangulation import refine, robust_triangulation, triangulate
 
 LENS = np.array([-0.25, 0.08, 0.001, -0.002, 0.01])
@@ -16,11 +16,7 @@ def ring(count: int) -> list[CalibratedCamera]:
     for i in range(count):
         angle = 2 * np.pi * i / count + 0.3
         position = np.array([3 * np.cos(angle), 3 * np.sin(angle), 1 + 0.5 * (i % 2)])
-        ahead = np.array([0, 0, 1.0]) - position
-        ahead /= np.linalg.norm(ahead)
-        right = np.cross(ahead, [0, 0, 1.0])
-        right /= np.linalg.norm(right)
-        rotation = np.stack([right, np.cross(ahead, right), ahead])
+        rotation = look_at(position, np.array([0, 0, 1.0]))
         matrix = np.array([[900.0, 0, 640], [0, 910, 360], [0, 0, 1]])
         cameras.append(CalibratedCamera(str(i), matrix, rotation, -rotation @ position, LENS, (720, 1280)))
     return cameras

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
-from opensapiens.geometry.triangulation import ABSENT, refine, robust_triangulation
+from opensapiens.geometry.triangulation import ABSENT, ray_errors, refine, robust_triangulation
 from opensapiens.labels.keypoints import KeypointSet
 
 SURE = 0.3  # a point of a lower score counts as missed, as in drawings
-SHARE_OF_BOX = 0.53  # of a box is the person, as in COCO's common box-to-area conversion
 WIDE, NARROW = 2.0, 3.5  # threshold in spreads at first, and in measured errors then
 LEAST_FACTOR, LARGEST_FACTOR = 0.05, 1.5  # of the errors in spreads
 PRIOR = 8  # measurements of a point for which the error of its group stands
@@ -85,7 +85,7 @@ def agree(
     confidence = np.where(measured.scores >= SURE, measured.scores, 0.0)
     extrinsics = np.stack([camera.extrinsics for camera in cameras])
     focal = np.array([camera.focal for camera in cameras])
-    side = np.sqrt(SHARE_OF_BOX * np.prod(measured.boxes[..., 2:] - measured.boxes[..., :2], axis=-1))  # (I, V) pixels
+    side = np.sqrt(person_area(measured.boxes))  # (I, V) pixels
     spread = np.einsum("iv,k->ivk", side / focal, keypoint_set.sigmas)
     first = [
         robust_triangulation(rays[i], extrinsics, spread[i], confidence[i], WIDE, seed)
@@ -140,7 +140,9 @@ def _factors(
 
     Only points on which three views or more agree tell; a camera is bad if it is so in nearly all instances."""
     supported = np.array([one.agreeing.sum(0) >= LEAST_VIEWS for one in first], bool).reshape(points.shape[:2])
-    errors = _errors(points, rays, extrinsics, spread)
+    errors = np.empty(spread.shape)
+    for i, place in enumerate(points):
+        errors[i] = ray_errors(place, rays[i], extrinsics, spread[i])
     errors = np.where((confidence > 0) & supported[:, None] & (errors < ABSENT), errors, np.nan)
     within = np.where(errors <= WIDE, errors, np.nan)
     groups = np.array(keypoint_set.groups)
@@ -161,14 +163,6 @@ def _factors(
     return factors, bad
 
 
-def _errors(points: np.ndarray, rays: np.ndarray, extrinsics: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Distances (I, V, K) between rays and projected points in units of `expected`."""
-    local = np.einsum("vab,ikb->ivka", extrinsics[..., :3], points) + extrinsics[None, :, None, :, 3]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        errors = np.linalg.norm(local[..., :2] / local[..., 2:] - rays, axis=-1) / expected
-    return np.where(np.isfinite(errors) & (local[..., 2] <= 0), ABSENT, errors)
-
-
 def _swapped(
     points: np.ndarray,
     rays: np.ndarray,
@@ -180,8 +174,7 @@ def _swapped(
     """Which measurements (V, K) of one instance are their mirrored points: exchanged both agree, as they are not."""
     there = np.where((confidence > 0)[..., None], rays, np.nan)
     as_is, exchanged = (
-        np.nan_to_num(_errors(points[None], one[None], extrinsics, expected[None])[0], nan=ABSENT)
-        for one in (there, there[:, mirror])
+        np.nan_to_num(ray_errors(points, one, extrinsics, expected), nan=ABSENT) for one in (there, there[:, mirror])
     )
     better = np.maximum(exchanged, exchanged[:, mirror]) <= NARROW
     worse = np.maximum(as_is, as_is[:, mirror]) > NARROW

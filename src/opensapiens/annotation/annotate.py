@@ -38,6 +38,7 @@ from opensapiens.annotation.tool_files import (
 )
 from opensapiens.data.coco import AnnotationError
 from opensapiens.data.reading import ImageError, read_image
+from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.prefetch import prefetch
@@ -47,7 +48,6 @@ from opensapiens.labels.parts import SAPIENS_28, PartSet
 
 RESULTS_AHEAD = 2
 ABOUT = "about.json"
-BOX_SHARE = 0.53  # of a box that a person covers, where no map of the person says it
 
 
 class AnnotateError(ValueError):
@@ -260,7 +260,7 @@ def _own(
     """A picture's own people as annotations; corrected ones with the visibilities that a person gave them."""
     made = []
     for index, one in enumerate(record.people):
-        area = BOX_SHARE * float(np.prod(one.box[2:] - one.box[:2]))
+        area = float(person_area(one.box))
         if visible is None:
             made.append(prelabelled(converted(one, source, target), area))
             continue

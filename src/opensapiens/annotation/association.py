@@ -13,7 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
-from opensapiens.annotation.agreement import SHARE_OF_BOX, SURE, WIDE
+from opensapiens.annotation.agreement import SURE, WIDE
+from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.geometry.triangulation import ABSENT, ray_errors, robust_triangulation, triangulate
 from opensapiens.labels.keypoints import KeypointSet
@@ -83,7 +84,7 @@ class _Seen:
 
     @staticmethod
     def of(camera: CalibratedCamera, one: Detection, chosen: np.ndarray, sigmas: np.ndarray) -> _Seen:
-        side = float(np.sqrt(SHARE_OF_BOX * np.prod(one.box[2:] - one.box[:2])))
+        side = float(np.sqrt(person_area(one.box)))
         scores = one.scores[chosen]
         return _Seen(camera.rays(one.points[chosen]), sigmas * side / camera.focal, np.where(scores >= SURE, scores, 0))
 

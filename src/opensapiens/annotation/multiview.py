@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from opensapiens.annotation.agreement import SHARE_OF_BOX, SURE, Agreement, Measured, agree
+from opensapiens.annotation.agreement import SURE, Agreement, Measured, agree
 from opensapiens.annotation.association import Detection, Following, associate
 from opensapiens.annotation.records import Record, stem_of
 from opensapiens.annotation.tables import Instance
 from opensapiens.annotation.tool_files import person_annotation, prelabelled
+from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.geometry.triangulation import triangulate
 from opensapiens.labels.keypoint_maps import convert_keypoints
@@ -153,7 +154,7 @@ def _place(
     rays = np.stack([cameras[v].rays(one.points[chosen]) for v, one in zip(views, own, strict=True)])
     weights = np.stack([np.where(one.scores[chosen] >= SURE, one.scores[chosen], 0) for one in own])
     points = triangulate(rays, np.stack([cameras[v].extrinsics for v in views]), weights)
-    sides = [np.sqrt(_area(one.box)) / cameras[v].focal for v, one in zip(views, own, strict=True)]
+    sides = [np.sqrt(person_area(one.box)) / cameras[v].focal for v, one in zip(views, own, strict=True)]
     depths = [np.nanmedian(cameras[v].to_camera(points)[:, 2]) if np.isfinite(points).any() else np.nan for v in views]
     return points, float(np.median(np.array(sides) * np.array(depths)))
 
@@ -203,7 +204,7 @@ def agreed_annotations(views: Views, target: KeypointSet, source: KeypointSet) -
                 points, visibility, np.where(visibility > 0, scores, 0), source, target
             )
             score = float(scores[visibility > 0].mean()) if (visibility > 0).any() else 0.0
-            row = person_annotation(points, visibility, scores, box, _area(box), instance.person, score)
+            row = person_annotation(points, visibility, scores, box, float(person_area(box)), instance.person, score)
             made.setdefault(name, []).append(row)
     known = max((instance.person for instance in views.instances), default=0)
     for name, people in views.alone.items():
@@ -213,7 +214,7 @@ def agreed_annotations(views: Views, target: KeypointSet, source: KeypointSet) -
 
 
 def _by_the_model(one: Detection, person: int, source: KeypointSet, target: KeypointSet) -> dict[str, Any]:
-    return prelabelled(converted(replace(one, number=person), source, target), _area(one.box))
+    return prelabelled(converted(replace(one, number=person), source, target), float(person_area(one.box)))
 
 
 def converted(one: Detection, source: KeypointSet, target: KeypointSet) -> Detection:
@@ -231,10 +232,6 @@ def _converted(
         return points, visibility, scores
     moved, seen = convert_keypoints(points, visibility, source, target)
     return moved, seen.astype(int), convert_keypoints(points, scores, source, target)[1]
-
-
-def _area(box: np.ndarray) -> float:
-    return float(SHARE_OF_BOX * np.prod(box[2:] - box[:2]))
 
 
 def _box(points: np.ndarray, camera: CalibratedCamera) -> np.ndarray:

@@ -56,6 +56,11 @@ def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: fl
     return order[kept].astype(np.int64)
 
 
+def person_area(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """How many pixels of boxes (..., 4) are the person's, where no mask says it: 53 %, the usual ratio in COCO."""
+    return 0.53 * np.prod(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], axis=-1)
+
+
 def box_of_mask(mask_HW: np.ndarray) -> np.ndarray | None:
     """The smallest box (4,) float32 around the non-zero pixels of a mask, or None when there are none."""
     columns = np.flatnonzero(mask_HW.any(axis=0))

@@ -32,6 +32,17 @@ class PinholeCamera:
         return np.concatenate([rays * depth[..., None], depth[..., None]], axis=-1)
 
 
+def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The rotation (3, 3), world to camera, of a level camera at `position` (3,) with `target` (3,) in its middle.
+
+    The world's z points up; a camera that looks straight up or down has no level.
+    """
+    ahead = (target - position) / np.linalg.norm(target - position)
+    right = np.cross(ahead, [0, 0, 1.0])
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(ahead, right), ahead])
+
+
 @dataclass(frozen=True, eq=False)
 class CalibratedCamera:
     """One camera of a calibrated rig, as OpenCV describes it.

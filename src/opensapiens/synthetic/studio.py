@@ -18,7 +18,7 @@ from opensapiens.synthetic.tailor import Tailor
 
 
 class Studio:
-    """The body model, and the wardrobes of both versions of the generator, loaded once per process.
+    """The body model, and the wardrobe of the generator's version, loaded once per process.
 
     surroundings: light and backdrops in place of the procedural ones; the people are the same with and without.
     parameters: the records also say where the camera stands, what bodies the people have and where their points are.
@@ -26,10 +26,18 @@ class Studio:
 
     def __init__(self, surroundings: Surroundings | None = None, parameters: bool = False) -> None:
         self.model = BodyModel()
-        self.wardrobe = Wardrobe(self.model)
-        self.tailor = Tailor(self.model)
         self.surroundings = surroundings
         self.parameters = parameters
+
+    @functools.cached_property
+    def wardrobe(self) -> Wardrobe:
+        """Version 1's."""
+        return Wardrobe(self.model)
+
+    @functools.cached_property
+    def tailor(self) -> Tailor:
+        """Version 2's."""
+        return Tailor(self.model)
 
     def frames(self, seed: int, first: int, count: int, style: Style) -> Iterator[Frame]:
         """Frames first .. first + count - 1 of a seed.
@@ -42,7 +50,7 @@ class Studio:
         """One frame for each seed; their bodies are evaluated `batch` at a time, of which their last bits depend."""
         plans = []
         second = style.version > 1
-        wardrobe = self.tailor if second else self.wardrobe
+        wardrobe: Wardrobe = self.tailor if second else self.wardrobe
         for numbers in seeds:
             rng = np.random.default_rng(list(numbers))
             if second:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from opensapiens.data.sample import Sample
+from opensapiens.geometry.boxes import person_area
 from opensapiens.tasks.task import Targets
-
-COCO_AREA_PER_BOX_AREA = 0.53  # the usual ratio when a person has a box and no mask
 
 
 def pose_targets(
@@ -108,5 +107,5 @@ def _area(sample: Sample) -> float:
     if sample.mask is not None and sample.mask.any():
         return float(sample.mask.sum())
     if sample.box is not None:
-        return float(np.prod(sample.box[2:] - sample.box[:2])) * COCO_AREA_PER_BOX_AREA
+        return float(person_area(sample.box))
     return float("nan")
