@@ -6,7 +6,7 @@
 Frames of synthetic people are made, and the same frames with composed objects where the people were, of equal area.
 Small backbones are pretrained on either; then body parts (`--plan.tasks pose segmentation`: points too) are fine-tuned
 from them and from random weights, on 1, 10 and 100 % of the labels, with the same steps, batches and rate. Backbones
-after the first of `--plan.sizes` show what more parameters do: with all labels, from people and at random.
+after the first of `--plan.sizes` show what more parameters do: with all labels, from people.
 Every run leaves a result.json in its folder and is not run again. At the end `claims.md` holds the table: means over
 the seeds, and their spread.
 
@@ -85,7 +85,7 @@ def cells(plan: Plan) -> Iterator[Cell]:
     """All fine-tuning runs, a whole seed before the next."""
     for seed, size in product(plan.seeds, plan.sizes):
         first = size == plan.sizes[0]
-        labels, starts = (plan.labels, STARTS) if first else ((max(plan.labels),), ("random", "people"))
+        labels, starts = (plan.labels, STARTS) if first else ((max(plan.labels),), ("people",))
         for share, task, start in product(labels, plan.tasks, starts):
             yield Cell(task, size, start, share, seed)
 

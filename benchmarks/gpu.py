@@ -2,11 +2,13 @@
 
     python benchmarks/gpu.py --json gpu.json                          # 0.3b and 1b, four tasks, batch 1, 8, 32
     python benchmarks/gpu.py --sizes 0.3b --tasks pose --train        # also a training step
+    python benchmarks/gpu.py --sizes 0.3b --tasks pose --video 600    # also so many frames of a 1080p video, end to end
     python benchmarks/gpu.py --device cpu --sizes toy --batches 1 2   # does it run at all
 
 Weights are random: speed does not depend on them. All variants of a case take turns in one run, the least time counts,
 and the rate of a plain bfloat16 matrix product is measured in the same run. A case that does not fit is reported and
-skipped; every finished row is in the JSON file at once.
+skipped; every finished row is in the JSON file at once. A video is read from its file, people are followed, and the
+results and the video with what was found are written; beside its rate is that of the network on as many people alone.
 """
 
 from __future__ import annotations
@@ -14,15 +16,23 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from photo import random_model
+from scaling import film
 from torch import Tensor
 
+from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.inference.compiled import CompiledRuntime
+from opensapiens.inference.loading import load
+from opensapiens.inference.recording import VideoSettings, record_video
+from opensapiens.inference.runtimes import runtime_of
 from opensapiens.models.cost import full_flops, masked_autoencoder_flops
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
@@ -31,6 +41,8 @@ from opensapiens.models.vit import VisionTransformer, ViTConfig, published_confi
 from opensapiens.tasks.masked_pretraining.loss import reconstruction_error
 
 CHANNELS = {"pose": 308, "segmentation": 28, "depth": 1, "normals": 3}
+PUBLISHED = {"pose": "pose308", "segmentation": "seg28", "depth": "depth", "normals": "normals"}
+BATCH = 8  # people of a video that go through the network together
 TOY = ViTConfig((64, 48), 48, 2, 2)
 TOY_DECODER = ViTConfig((64, 64), 32, 1, 2)
 DECODER = ViTConfig((1024, 1024), 512, 8, 16)
@@ -49,6 +61,9 @@ def main() -> None:
             for batch in options.batches:
                 rows += case(size, task, batch, device, rate, options.rounds)
                 save(options.json, rate, rows)
+        if options.video:
+            rows += [video_case(size, task, options.video, device) for task in options.tasks]
+            save(options.json, rate, rows)
         if options.train:
             rows += [training_case(size, device, rate, options.rounds, compiled) for compiled in (False, True)]
             save(options.json, rate, rows)
@@ -165,6 +180,40 @@ def training_case(size: str, device: torch.device, rate: float, rounds: int, com
     return row
 
 
+def video_case(size: str, task: str, frames: int, device: torch.device) -> dict[str, Any]:
+    """A 1080p video with one person, whose box is known, from its file to files of results; the toy is nano."""
+
+    def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([[300, 40, 1500, 1080]], np.float32), np.ones(1, np.float32)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = model_folder("nano") if size == "toy" else random_model(f"sapiens-{size}-{PUBLISHED[task]}", folder)
+        people = load(model, device, torch.bfloat16, find, BATCH, runtime="auto")
+        network, inputs = people.models[0].network, people.models[0].input_size
+        images = torch.randn(BATCH, 3, *inputs, device=device, dtype=torch.bfloat16)
+        alone = min(timed(network, images, device)[0] for _ in range(5)) / BATCH
+        film(folder / "clip.mp4", frames, (1920, 1080))
+        settings = VideoSettings(flip=False)  # once a person, as the network is timed
+        record_video(people, folder / "clip.mp4", folder / "first", "clip", settings)
+        reset_peak(device)
+        started = time.perf_counter()
+        record_video(people, folder / "clip.mp4", folder / "out", "clip", settings)
+        used = time.perf_counter() - started
+    row = {
+        "size": size,
+        "task": task,
+        "batch": BATCH,
+        "variant": f"1080p video, {runtime_of(network)}",
+        "frames/s": frames / used,
+        "network alone/s": 1 / alone,
+        "share of the network's rate": alone * frames / used,
+        "peak GB": peak(device) / 1e9,
+    }
+    print("  ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+    return row
+
+
 def timed(function: Variant, images: Tensor, device: torch.device) -> tuple[float, dict[str, Tensor]]:
     """Seconds of a call, waiting for the device, and what it returned."""
     synchronize(device)
@@ -217,6 +266,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", default=list(CHANNELS), choices=list(CHANNELS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--video", type=int, default=0, metavar="FRAMES", help="also a video of so many frames")
     parser.add_argument("--train", action="store_true", help="also a step of masked pretraining")
     parser.add_argument("--json", type=Path, help="a file for all rows")
     return parser.parse_args()

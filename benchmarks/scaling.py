@@ -100,17 +100,18 @@ def crowd(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(paper), np.array([[x, y, x + 220, y + 258] for x, y in corners], np.float32)
 
 
-def film(path: Path, frames: int) -> None:
-    """A video of the portrait moving slowly from left to right."""
+def film(path: Path, frames: int, size: tuple[int, int] = (640, 400)) -> None:
+    """A video (width, height) of the portrait moving slowly from left to right."""
     import av
 
     photo = Image.open(portrait()).convert("RGB")
+    photo = photo.resize((photo.width * size[1] // 400, photo.height * size[1] // 400))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("h264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 640, 400, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for number in range(frames):
-            picture = Image.new("RGB", (640, 400), (90, 100, 110))
-            picture.paste(photo, (round(150 + 100 * np.sin(number / 40)), 20))
+            picture = Image.new("RGB", size, (90, 100, 110))
+            picture.paste(photo, (round(size[0] * (0.23 + 0.16 * np.sin(number / 40))), size[1] // 20))
             container.mux(stream.encode(av.VideoFrame.from_image(picture)))
         container.mux(stream.encode())
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from opensapiens.data.shards import ShardDataset, ShardError, encode_frame, shard_paths, write_shard
+from opensapiens.data.shards import MAPS, ShardDataset, ShardError, encode_frame, shard_paths, write_shard
 
 
 def frame() -> dict[str, bytes]:
@@ -69,6 +69,16 @@ def test_the_order_of_people_goes_over_shards(people_shards: Path) -> None:
     assert len(ShardDataset(shard_paths(people_shards)[1:])) == 6
     with pytest.raises(IndexError):
         dataset[12]
+
+
+def test_maps_that_are_not_asked_for_are_not_there(people_shards: Path) -> None:
+    whole, pose, parts = (ShardDataset(people_shards, maps)[3] for maps in (MAPS, (), ("parts",)))
+    assert pose.parts is None and pose.depth is None and pose.normals is None
+    assert parts.depth is None and parts.normals is None and parts.parts is not None
+    np.testing.assert_array_equal(parts.parts, whole.parts)
+    for sample in (pose, parts):
+        np.testing.assert_array_equal(sample.mask, whole.mask)
+        np.testing.assert_array_equal(sample.keypoints, whole.keypoints)
 
 
 def test_same_frames_same_bytes_and_nothing_but_the_shard_remains(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from opensapiens.checkpoints.model_folder import build_model
 from opensapiens.export.formats import write_graph
 from opensapiens.export.graph import network_graph
-from opensapiens.export.openvino_passes import _with_zero_on_a_level
+from opensapiens.export.openvino_passes import _with_zero_on_a_level, split_transposed_convolutions
 from opensapiens.models.human_model import HumanModel
 from opensapiens.recipes.nano import describe
 
@@ -47,9 +48,24 @@ def test_8_bits_are_for_linear_layers_and_inner_convolutions(network: HumanModel
     for node in nodes:
         if node.get_type_name() == "FakeQuantize":
             rounded.update(target.get_node().get_type_name() for target in node.output(0).get_target_inputs())
-    inner = sum(len(head.convs) for head in network.heads.values())
+    inner = sum(4 * len(head.deconvs) + len(head.convs) for head in network.heads.values())
     # What is multiplied is rounded, and what it is multiplied with.
     assert rounded == {"MatMul": 2 * 4 * LAYERS, "Convolution": 2 * inner}
+
+
+def test_transposed_convolutions_in_four_parts_answer_the_same(network: HumanModel) -> None:
+    answers = []
+    for split in (False, True):
+        model = openvino.convert_model(network_graph(network, SIZE))
+        if split:
+            split_transposed_convolutions(model)
+        kinds = Counter(node.get_type_name() for node in model.get_ops())
+        assert kinds["ConvolutionBackpropData"] == (0 if split else 8)
+        image = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(1)).numpy()
+        answers.append(list(openvino.Core().compile_model(model, "CPU")([image]).values()))
+    for whole, parts in zip(*answers, strict=True):
+        assert np.abs(whole).max() > 0.01
+        np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.28, 7.3), (-3.0, 1.0), (0.5, 2.0), (-2.0, -1.0), (0.0, 0.0)])

@@ -18,17 +18,19 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from opensapiens.data.sample import Sample
 
+DenseLabel = Literal["parts", "depth", "normals"]
 MEMBERS = ("jpg", "instances.png", "parts.png", "depth.png", "normals.png", "json")
 OPTIONAL = ("parts.png",)
+MAPS: tuple[DenseLabel, ...] = ("parts", "depth", "normals")
 ABSENT = (-1, 0)  # in place of the offset and size of an optional member that is not there
 Frame = Mapping[str, bytes]  # member suffix -> file content
 
@@ -115,11 +117,12 @@ class ShardDataset:
 
     `source` is a folder of shards or a list of shard files. The index holds only numbers (40 bytes a frame), so that
     it is cheap to hand to loader processes; files are opened for each read, so that the dataset may be shared by
-    threads.
+    threads. `maps` are those of a sample's dense labels that are decoded: most of the time of reading goes there.
     """
 
-    def __init__(self, source: Path | str | Sequence[Path | str]) -> None:
+    def __init__(self, source: Path | str | Sequence[Path | str], maps: Sequence[DenseLabel] = MAPS) -> None:
         self.paths = shard_paths(source) if isinstance(source, str | Path) else [Path(path) for path in source]
+        self.maps = tuple(maps)
         self.keys: list[str] = []
         shards, members, persons = [], [], []
         for number, path in enumerate(self.paths):
@@ -140,7 +143,10 @@ class ShardDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         frame, person = self._persons[index]
-        return _sample(self.read_frame(int(frame)), int(person), f"{self.name_of_frame(frame)}#{person + 1}")
+        contents = self.read_frame(
+            int(frame), {"jpg", "instances.png", "json", *(f"{label}.png" for label in self.maps)}
+        )
+        return _sample(contents, int(person), f"{self.name_of_frame(frame)}#{person + 1}")
 
     def name_of_frame(self, frame: int) -> str:
         """Shard and key of a frame, for messages."""
@@ -156,13 +162,15 @@ class ShardDataset:
                     contents[suffix] = file.read(size)
         return contents
 
-    def read_frame(self, frame: int) -> dict[str, Any]:
-        """All members of frame number `frame`, decoded: member suffix -> array (three channels are RGB) or JSON.
-
-        Optional members that the frame lacks are left out.
+    def read_frame(self, frame: int, members: Collection[str] = MEMBERS) -> dict[str, Any]:
+        """Members of frame number `frame`, decoded, the image among them: suffix -> array (three channels are RGB) or
+        JSON. Optional members that the frame lacks are left out.
         """
         name = self.name_of_frame(frame)
-        contents = {s: _decode(s, data, f"{name}.{s}") for s, data in self.read_bytes(frame).items()}
+        stored = self.read_bytes(frame)
+        contents = {
+            suffix: _decode(suffix, stored[suffix], f"{name}.{suffix}") for suffix in stored if suffix in members
+        }
         height, width = contents["jpg"].shape[:2]
         for suffix in MEMBERS[1:5]:
             if suffix in contents and contents[suffix].shape[:2] != (height, width):
@@ -222,15 +230,17 @@ def _sample(frame: dict[str, Any], person: int, key: str) -> Sample:
     except (KeyError, TypeError, ValueError) as error:
         raise ShardError(f"{key}: its JSON is not as agreed ({error!r})") from error
     parts = np.zeros(mask.shape, np.uint8) if "parts.png" in frame else None
-    depth = np.full(mask.shape, np.nan, np.float32)
-    normals = np.full((*mask.shape, 3), np.nan, np.float32)
+    depth = np.full(mask.shape, np.nan, np.float32) if "depth.png" in frame else None
+    normals = np.full((*mask.shape, 3), np.nan, np.float32) if "normals.png" in frame else None
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))  # people are often a small piece of a frame
     window = np.s_[y : y + height, x : x + width]
     if mask.any():
         if parts is not None:
             parts[window] = frame["parts.png"][window] * mask[window]
-        depth[window] = _decode_depth(frame["depth.png"][window], mask[window], depth_scale)
-        normals[window] = _decode_normals(frame["normals.png"][window], mask[window])
+        if depth is not None:
+            depth[window] = _decode_depth(frame["depth.png"][window], mask[window], depth_scale)
+        if normals is not None:
+            normals[window] = _decode_normals(frame["normals.png"][window], mask[window])
     return Sample(
         image=frame["jpg"], key=key, box=box, keypoints=keypoints, parts=parts, depth=depth, normals=normals, mask=mask
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from opensapiens.export.libraries import installed
-from opensapiens.export.openvino_passes import use_8_bits, use_instance_norm
+from opensapiens.export.openvino_passes import split_transposed_convolutions, use_8_bits, use_instance_norm
 
 Format = Literal["onnx", "openvino", "torch"]
 Session = Callable[[Tensor], dict[str, Tensor]]
@@ -105,6 +105,7 @@ def _write_openvino(graph: ExportedProgram, heads: list[str], path: Path, calibr
     model.reshape({"images": [-1, 3, *(side if isinstance(side, int) else -1 for side in shape[2:])]})
     use_instance_norm(model)
     if calibration is not None:
+        split_transposed_convolutions(model)
         use_8_bits(model, calibration)
     openvino.save_model(model, path, compress_to_fp16=False)
 

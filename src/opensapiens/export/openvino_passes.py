@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,7 @@ from torch import Tensor
 from opensapiens.export.libraries import installed
 
 IN_8_BITS = ("MatMul", "Convolution")
-"""Operations that are computed in 8 bits; the first axis of their weights are the output channels.
-
-Not transposed convolutions: OpenVINO's take only ranges with zero in the middle, which after a SiLU leaves 7 of the 8
-bits, and cost as many pixels their label as all the others together.
-"""
+"""Operations that are computed in 8 bits; the first axis of their weights are the output channels."""
 
 
 def use_instance_norm(model: Any) -> None:
@@ -32,8 +29,40 @@ def use_instance_norm(model: Any) -> None:
     model.validate_nodes_and_infer_types()
 
 
+def split_transposed_convolutions(model: Any) -> None:
+    """Replace transposed convolutions of 4x4 and stride 2 by four of 2x2, one for each parity of row and column of the
+    output, in place: the same products.
+
+    OpenVINO's transposed ones take only 8-bit ranges with zero in the middle, which after a SiLU leaves 7 of 8 bits.
+    """
+    opset = installed("openvino.opset13")
+    for node in model.get_ordered_ops():
+        if not _doubles_by_4x4(node):
+            continue
+        weights = node.input_value(1).get_node().get_data()  # (in, out, 4, 4)
+        phases = []
+        for row, column in product((0, 1), repeat=2):
+            # An even row sees itself and the one before it through taps 1 and 3, an odd one itself and the next through
+            # taps 2 and 0.
+            taps = weights[:, :, ((3, 1), (2, 0))[row]][..., ((3, 1), (2, 0))[column]]
+            before, after = [1 - row, 1 - column], [row, column]
+            filters = opset.constant(np.ascontiguousarray(taps.transpose(1, 0, 2, 3)))
+            phases.append(opset.convolution(node.input_value(0), filters, [1, 1], before, after, [1, 1]))
+        _replace(node, opset.depth_to_space(opset.concat(phases, 1), "blocks_first", 2))
+    model.validate_nodes_and_infer_types()
+
+
+def _doubles_by_4x4(node: Any) -> bool:
+    if node.get_type_name() != "ConvolutionBackpropData":
+        return False
+    filters, how = node.input_value(1), node.get_attributes()
+    sides = [list(how[name]) for name in ("strides", "pads_begin", "pads_end")]
+    constant = filters.get_node().get_type_name() == "Constant"
+    return constant and [list(filters.get_shape())[2:], *sides] == [[4, 4], [2, 2], [1, 1], [1, 1]]
+
+
 def use_8_bits(model: Any, images_B3HW: Tensor) -> None:
-    """Let linear layers and 1x1 convolutions multiply 8-bit integers, in place, all but the last of a head.
+    """Let linear layers and convolutions multiply 8-bit integers, in place, all but the last of a head.
 
     Weights are rounded to 255 levels for each output channel. What the layers take is rounded to 256 levels over the
     range that it has on these images, normalised float32 (B, 3, H, W). Attention, norms and activations stay as they
@@ -41,11 +70,15 @@ def use_8_bits(model: Any, images_B3HW: Tensor) -> None:
     """
     opset = installed("openvino.opset13")
     layers = [node for node in model.get_ordered_ops() if _multiplies_constants(node)]
+    inputs: dict[tuple[str, int], Any] = {}  # the four parts of a transposed convolution share theirs
     for node, (low, high) in zip(layers, _ranges(model, layers, images_B3HW), strict=True):
-        axes = [1] * len(node.get_input_partial_shape(0))
-        limits = [opset.constant(np.full(axes, value, np.float32)) for value in _with_zero_on_a_level(low, high)]
-        rounded = opset.fake_quantize(node.input_value(0), *limits, *limits, 256)
-        node.input(0).replace_source_output(rounded.output(0))
+        source = node.input_value(0)
+        place = (source.get_node().get_friendly_name(), source.get_index())
+        if place not in inputs:
+            axes = [1] * len(node.get_input_partial_shape(0))
+            limits = [opset.constant(np.full(axes, value, np.float32)) for value in _with_zero_on_a_level(low, high)]
+            inputs[place] = opset.fake_quantize(source, *limits, *limits, 256).output(0)
+        node.input(0).replace_source_output(inputs[place])
 
         weights = node.input_value(1).get_node().get_data()
         largest = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True) + np.finfo(np.float32).tiny

@@ -5,7 +5,7 @@ from pathlib import Path
 from opensapiens.data.coco import CocoDataset, read_coco_persons
 from opensapiens.data.folders import FolderDataset, Label
 from opensapiens.data.mixture import Mixture, Source
-from opensapiens.data.shards import ShardDataset
+from opensapiens.data.shards import DenseLabel, ShardDataset
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
 
@@ -29,14 +29,14 @@ def people_with_keypoints(data: Path, images: Path | None, keypoints: KeypointSe
         ValueError: a JSON file without its images.
     """
     if data.suffix.lower() != ".json":
-        return Mixture([Source(ShardDataset(data))], keypoint_set=keypoints)
+        return Mixture([Source(ShardDataset(data, maps=()))], keypoint_set=keypoints)
     if images is None:
         raise ValueError(f"{data} needs the folder of its pictures: --images DIR")
     least = min(LEAST_POINTS.get(keypoints.name, 3), len(keypoints))
     return CocoDataset(read_coco_persons(data, images, keypoints), least)
 
 
-def people_with_maps(data: Path, label: Label, parts: PartSet = SAPIENS_28) -> FolderDataset | Mixture:
+def people_with_maps(data: Path, label: DenseLabel, parts: PartSet = SAPIENS_28) -> FolderDataset | Mixture:
     """People with a dense label: a folder of our shards, or one with the folders images and parts, depths or normals.
 
     The published names "rgb", "mask", "depth" and "normal" do as well; masks are taken where there are any.
@@ -45,9 +45,10 @@ def people_with_maps(data: Path, label: Label, parts: PartSet = SAPIENS_28) -> F
         ValueError: a folder without the one or the other.
     """
     if next(iter(data.glob("*.tar")), None) is not None:
-        return Mixture([Source(ShardDataset(data))], part_set=parts)
+        return Mixture([Source(ShardDataset(data, maps=(label,)))], part_set=parts)
     pictures = _one_of(data, IMAGE_FOLDERS)
-    found = {name: folder for name in (label, "mask") if (folder := _one_of(data, LABEL_FOLDERS[name])) is not None}
+    names: tuple[Label, ...] = (label, "mask")
+    found = {name: folder for name in names if (folder := _one_of(data, LABEL_FOLDERS[name])) is not None}
     if pictures is None or label not in found:
         wanted = " or ".join(LABEL_FOLDERS[label])
         raise ValueError(f"{data} holds neither *.tar shards nor the folders images and {wanted}")

@@ -50,7 +50,7 @@ def only_images(people: Path, out: Path) -> Path:
 
 def _frames(shard: ShardDataset) -> Iterator[tuple[str, dict[str, bytes]]]:
     for number, key in enumerate(shard.keys):
-        frame = shard.read_frame(number)
+        frame = shard.read_frame(number, ("jpg", "instances.png"))
         generator = np.random.default_rng([int(key) if key.isdigit() else number, 4])
         image = objects_in_place(frame["jpg"], frame["instances.png"], generator)
         yield key, {"jpg": _jpeg(image[..., ::-1])}
@@ -75,7 +75,7 @@ def objects_in_place(image: np.ndarray, instances: np.ndarray, generator: np.ran
     if not people.any():
         return image
     hole = cv2.dilate(people, np.ones((5, 5), np.uint8))  # with the person's outline, which would show
-    picture = cv2.inpaint(image, hole, 3, cv2.INPAINT_TELEA)
+    picture = np.where(hole[..., None] > 0, _filled_in(image, hole), image)
     for number in np.unique(instances[instances > 0]):
         mask = instances == number
         pixels = image[mask]
@@ -85,6 +85,15 @@ def objects_in_place(image: np.ndarray, instances: np.ndarray, generator: np.ran
         for piece in _scaled_to(pieces, center, int(mask.sum()), mask.shape):
             _paint(picture, piece, pixels, generator)
     return picture
+
+
+def _filled_in(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The picture with what is around the hole in it; at half the size, since what is made up is smooth."""
+    height, width = hole.shape
+    half = (max(width // 2, 1), max(height // 2, 1))
+    small = (cv2.resize(255 * hole, half, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
+    filled = cv2.inpaint(cv2.resize(image, half, interpolation=cv2.INTER_AREA), small, 3, cv2.INPAINT_TELEA)
+    return cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _pieces(generator: np.random.Generator) -> list[np.ndarray]:
@@ -104,33 +113,35 @@ def _scaled_to(
     pieces: list[np.ndarray], center: tuple[float, float], area: int, size: tuple[int, ...]
 ) -> list[np.ndarray]:
     """The pieces as masks (H, W) bool, enlarged until together they cover `area` pixels of the picture."""
-    low, high = 0.0, 4.0 * max(size)
-    masks: list[np.ndarray] = []
-    for _ in range(24):
-        scale = (low + high) / 2
-        masks = []
-        for piece in pieces:
-            mask = np.zeros(size, np.uint8)
+
+    def drawn(scale: float, chosen: list[np.ndarray]) -> np.ndarray:
+        mask = np.zeros(size, np.uint8)
+        for piece in chosen:
             points = np.round((piece * scale + center) * 16).clip(-(2**20), 2**20).astype(np.int32)
             cv2.fillPoly(mask, [points], 1, shift=4)
-            masks.append(mask > 0)
-        if np.logical_or.reduce(masks).sum() < area:
-            low = scale
-        else:
-            high = scale
-    return masks
+        return mask
+
+    low, high = 0.0, 4.0 * max(size)
+    for _ in range(16):
+        scale = (low + high) / 2
+        low, high = (scale, high) if cv2.countNonZero(drawn(scale, pieces)) < area else (low, scale)
+    return [drawn(high, [piece]) > 0 for piece in pieces]
 
 
 def _paint(picture: np.ndarray, mask: np.ndarray, pixels: np.ndarray, generator: np.random.Generator) -> None:
     """One piece: two of the person's colours in soft blotches, darker towards one side, with a little noise."""
-    height, width = mask.shape
+    if not mask.any():
+        return
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    window = np.s_[top : top + height, left : left + width]
+    mask = mask[window]
     colors = pixels[generator.integers(len(pixels), size=2)].astype(np.float32)
     cells = generator.random((int(generator.integers(2, 12)), int(generator.integers(2, 12)))).astype(np.float32)
     share = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     turn = generator.uniform(0, 2 * np.pi)
     slope = np.cos(turn) * columns / width + np.sin(turn) * rows / height
-    light = (1 + 0.8 * (slope - slope[mask].mean() if mask.any() else slope))[..., None].clip(0.4, 1.6)
-    noise = generator.normal(0, 4, (height, width, 3))
+    light = (1 + 0.8 * (slope - slope[mask].mean()))[..., None].clip(0.4, 1.6)
+    noise = 4 * generator.standard_normal((height, width, 3), np.float32)
     paint = (colors[0] * share + colors[1] * (1 - share)) * light + noise
-    picture[mask] = paint.clip(0, 255).astype(np.uint8)[mask]
+    picture[window][mask] = paint.clip(0, 255).astype(np.uint8)[mask]
