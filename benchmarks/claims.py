@@ -4,9 +4,9 @@
     python benchmarks/claims.py --folder /tmp/claims --toy      # that everything runs, in minutes; says nothing
 
 Frames of synthetic people are made, and the same frames with composed objects where the people were, of equal area.
-Small backbones are pretrained on either; then body parts (`--plan.tasks pose segmentation`: points too) are fine-tuned
-from them and from random weights, on 1, 10 and 100 % of the labels, with the same steps, batches and rate. Backbones
-after the first of `--plan.sizes` show what more parameters do: with all labels, from people.
+Small backbones are pretrained on either; then five body regions (`--plan.tasks pose segmentation`: points too) are
+fine-tuned from them and from random weights, on 1, 10 and 100 % of the labels, with the same steps, batches and rate.
+Backbones after the first of `--plan.sizes` show what more parameters do: with all labels, from people.
 Every run leaves a result.json in its folder and is not run again. At the end `claims.md` holds the table: means over
 the seeds, and their spread.
 
@@ -53,7 +53,7 @@ class Plan:
     frames: int = 16_000
     validation_frames: int = 300
     pretraining_steps: int = 500
-    finetuning_steps: int = 100
+    finetuning_steps: int = 120
     tasks: tuple[TaskName, ...] = ("segmentation",)
     sizes: tuple[SizeName, ...] = ("tiny", "nano")
     labels: tuple[float, ...] = (0.01, 0.1, 1.0)
