@@ -90,7 +90,7 @@ def test_8_bits_stay_near_and_are_not_exact(tiny_model: Path, tmp_path: Path, mo
     assert len(list(tmp_path.iterdir())) == 2, "each has a conversion of its own"
     for head, expected in exact(images).items():  # type: ignore[operator]
         error = (coarse(images)[head] - expected).norm() / expected.norm()  # type: ignore[operator]
-        assert 1e-4 < error < 0.1, head
+        assert 1e-4 < error < 0.15, head
 
 
 def test_blocks_and_heads_are_compiled_one_by_one(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
