@@ -4,22 +4,23 @@
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from opensapiens.checkpoints.model_description import label_entry
+from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.data.mixture import Mixture, Source
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.labels.parts import SAPIENS_28, part_set_of_rows
+from opensapiens.recipes.finetuning import one_task_run
 from opensapiens.recipes.pose import pose
 from opensapiens.recipes.pretrain import pretrain
-from opensapiens.recipes.segmentation import segmentation
-from opensapiens.recipes.sizes import SizeName
-from opensapiens.tasks.segmentation.task import SegmentationTask
-from opensapiens.tasks.several import SeveralTasks
+from opensapiens.recipes.segmentation import segmentation_task
+from opensapiens.recipes.sizes import SizeName, head
 from opensapiens.training.run import OptimizerSettings, Run, SampleSource, Size
 
 INPUT_SIZE = (192, 144)
@@ -69,25 +70,6 @@ class Share:
         return self.source[int(chosen[index])]
 
 
-def _of_regions(run: Run, data: Path, validation: Path | None) -> Run:
-    """The run with few classes, and a head with one upsampling less: of a small model's work that is three quarters."""
-    head = run.model.heads["segmentation"].copy()
-    head["out_channels"], head["labels"] = len(REGIONS), label_entry(REGIONS)
-    head["deconv_channels"] = head["deconv_channels"][:-1]
-    return replace(
-        run,
-        model=replace(run.model, heads={"segmentation": head}),
-        tasks=_region_tasks,
-        data=_regions_of(data),
-        validation=None if validation is None else _regions_of(validation),
-        label_stride=4,
-    )
-
-
-def _region_tasks(_input_size: Size, label_stride: int) -> SeveralTasks:
-    return SeveralTasks({"segmentation": SegmentationTask(REGIONS, label_stride=label_stride)})
-
-
 def _regions_of(shards: Path) -> Mixture:
     """The people of a folder of shards; of their labels the regions alone."""
     renamed = {
@@ -97,6 +79,25 @@ def _regions_of(shards: Path) -> Mixture:
         if any(word in part for word in words)
     }
     return Mixture([Source(ShardDataset(shards, maps=("parts",)), renamed_parts=renamed)], part_set=REGIONS)
+
+
+def _regions_run(data: Path, output: Path, size: SizeName, validation: Path | None, **settings: Any) -> Run:
+    """Segmentation of few classes, and a head with one upsampling less: of a small model's work that is three
+    quarters."""
+    description = head(size, "segmentation", len(REGIONS), label_entry(REGIONS))
+    description["deconv_channels"] = description["deconv_channels"][:-1]
+    run = one_task_run(
+        "segmentation",
+        description,
+        partial(segmentation_task, REGIONS),
+        _regions_of(data),
+        None if validation is None else _regions_of(validation),
+        output,
+        size,
+        augmentation=PUBLISHED_POSE,
+        **settings,
+    )
+    return replace(run, label_stride=4)
 
 
 def claims_pretraining(
@@ -147,7 +148,7 @@ def claims_finetuning(
 
     Command: `opensapiens train claims_finetuning --data shards/train --validation shards/validation --labels 0.01
     --pretrained runs/people/model --output runs/pose`. Hardware: any.
-    Result: the table of docs/training.md, once it has been run.
+    Result: the table of docs/training.md.
 
     The number of steps, their batches and the learning rate are the same whatever the backbone starts from. Without a
     pretrained one the layers all learn at the full rate: slowing a random start down would make it lose.
@@ -165,7 +166,7 @@ def claims_finetuning(
     if task == "pose":
         run = pose(data, output, keypoints="coco_17", **shared)
     else:
-        run = _of_regions(segmentation(data, output, framing="person", **shared), data, validation)
+        run = _regions_run(data, output, **shared)
     decay = 1.0 if pretrained is None else run.optimizer.layer_decay
     optimizer = OptimizerSettings(FINETUNING_LR, weight_decay=run.optimizer.weight_decay, layer_decay=decay)
     return replace(run, data=Share(run.data, labels, seed), optimizer=optimizer, validation_steps=steps)
