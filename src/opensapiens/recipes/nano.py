@@ -72,7 +72,7 @@ def nano(
     shards/train --output nano`. Hardware: two CPU cores; on a GPU add `--device cuda --precision bfloat16 --workers 14
     --batch-size 128`.
     `--data synthetic:SEED:COUNT` renders the people while training instead, with no disk between.
-    Result: the scores in the card of the embedded weights, which had seen about 126,000 people; far from the end
+    Result: the scores in the card of the embedded weights, which had seen about 171,000 people; far from the end
     of the curve.
 
     `start_from` is a folder with the weights of an earlier sitting (its crops may have been smaller); `stages` starts a
