@@ -95,8 +95,8 @@ def start_runtime(name: str, network: HumanModel, preprocessing: Preprocessing) 
     if name == "openvino":
         return OpenVINORuntime(cached_conversion(network, input_size, "openvino"), list(network.heads))
     if name == "openvino-int8":
-        photos = check_images(read_image(portrait()), preprocessing)
-        return OpenVINORuntime(cached_conversion(network, input_size, "openvino", photos), list(network.heads), name)
+        photo = check_images(read_image(portrait()), preprocessing)[:1]
+        return OpenVINORuntime(cached_conversion(network, input_size, "openvino", photo), list(network.heads), name)
     return ONNXRuntime(cached_conversion(network, input_size, "onnx"), list(network.heads))
 
 
