@@ -14,21 +14,18 @@ import statistics
 from pathlib import Path
 
 import opensapiens
-from opensapiens.data.images import ENDINGS
 from opensapiens.data.reading import read_image
 from opensapiens.evaluation.bench import difference
+from opensapiens.inference.files import find_inputs
 
 
 def main() -> None:
     """Print a row for each photo, its boxes and each runtime, and the means."""
     options = arguments()
-    photos = [path for place in options.photos for path in (sorted(place.rglob("*")) if place.is_dir() else [place])]
     plain = opensapiens.load(options.model, device="cpu", runtime="torch")
     others = {name: opensapiens.load(options.model, device="cpu", runtime=name) for name in options.runtimes}
     shares: dict[tuple[str, str], list[float]] = {}
-    for path in photos:
-        if path.suffix.lower() not in ENDINGS:
-            continue
+    for path in find_inputs(options.photos):
         photo = read_image(path)
         height, width = photo.shape[:2]
         found = [person.box.tolist() for person in plain(photo).persons]

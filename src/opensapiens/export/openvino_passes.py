@@ -67,7 +67,7 @@ def use_8_bits(model: Any, images_B3HW: Tensor) -> None:
 
     Weights are rounded to 255 levels for each output channel. What the layers take is rounded to 256 levels over the
     range that it has on these images, normalised float32 (B, 3, H, W). Attention, norms and activations stay as they
-    are; so does a head's last layer before its output, whose rounding alone is a third of the error of the maps.
+    are; so does a head's last layer before its output, whose rounding alone is a third of the part map's error.
     """
     opset = installed("openvino.opset13")
     taken_by: dict[tuple[str, int], list[Any]] = {}  # the four parts of a transposed convolution take the same
