@@ -17,7 +17,7 @@ from opensapiens.export.formats import ENDINGS, Format, write_graph
 from opensapiens.export.graph import network_graph
 from opensapiens.models.human_model import HumanModel
 
-CONVERSION = 4
+CONVERSION = 5
 """Raised when the graph that is made of the same network changes."""
 
 

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from opensapiens.checkpoints.model_description import Preprocessing
-from opensapiens.data.reading import read_image
 from opensapiens.export.cache import cached_conversion
-from opensapiens.export.export import portrait
+from opensapiens.export.calibration import calibration_images
 from opensapiens.export.formats import onnx_session, openvino_model
-from opensapiens.export.parity import check_images
 from opensapiens.inference.compiled import CompiledRuntime
 from opensapiens.models.human_model import HumanModel
 
@@ -95,8 +93,8 @@ def start_runtime(name: str, network: HumanModel, preprocessing: Preprocessing) 
     if name == "openvino":
         return OpenVINORuntime(cached_conversion(network, input_size, "openvino"), list(network.heads))
     if name == "openvino-int8":
-        photo = check_images(read_image(portrait()), preprocessing)[:1]
-        return OpenVINORuntime(cached_conversion(network, input_size, "openvino", photo), list(network.heads), name)
+        images = calibration_images(network, preprocessing)
+        return OpenVINORuntime(cached_conversion(network, input_size, "openvino", images), list(network.heads), name)
     return ONNXRuntime(cached_conversion(network, input_size, "onnx"), list(network.heads))
 
 
