@@ -4,8 +4,8 @@
     python benchmarks/synthetic.py --workers 2 --frames 64  # one process a core
 
 Every process renders its own frames after a warm-up; their rates are added up. Shares are of the time of one process:
-bodies (Anny), clothes and scene (garments, hair, things, places, one mesh), rendering (z-buffer, shadows, shading),
-points and silhouettes (labels), photo (sky, exposure, lens, noise), files (JPEG and PNG, which training on the fly does
+bodies (Anny), clothes and scene (garments, hair, things, places, one mesh), rendering (z-buffer, shadows, shading,
+silhouettes), points and boxes (of people in sight), photo (sky, exposure, lens, noise), files (JPEG and PNG, which training on the fly does
 not pay for), drawing (all random choices about people). The last column is the rate beside that of the first row.
 """
 
@@ -87,7 +87,7 @@ def measure(job: tuple[tuple[int, int], int, int, int]) -> tuple[float, dict[str
         ("clothes and scene", studio_module, "build_stage"),
         ("rendering", frame_module, "render"),
         ("photo", studio_module, "develop_photo"),
-        ("points and silhouettes", frame_module, "describe_visible"),
+        ("points and boxes", studio_module, "describe_people"),
     )
     originals = [(place, name, getattr(place, name)) for _, place, name in places]
     for stage, place, name in places:

@@ -2,9 +2,21 @@
 
 import numpy as np
 import pytest
+import warp as wp
 
+from opensapiens.synthetic import patterns, rasterizer
 from opensapiens.synthetic.clothing import unit_sphere
-from opensapiens.synthetic.rasterizer import IMAGE, Camera, Light, Materials, Mesh, render, silhouette, vertex_normals
+from opensapiens.synthetic.rasterizer import (
+    IMAGE,
+    Camera,
+    Casters,
+    Ground,
+    Light,
+    Materials,
+    Mesh,
+    render,
+    vertex_normals,
+)
 
 SIZE = (64, 96)
 CAMERA = Camera(np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), np.array([0.0, -4.0, 0.0]), 120.0, (47.5, 31.5), SIZE)
@@ -64,10 +76,48 @@ def test_the_nearer_of_two_balls_is_seen_and_the_other_keeps_its_silhouette() ->
     mesh = together(far, near)
     rendering = render(mesh, PLAIN, CAMERA, LIGHT, None)
     instance = np.where(rendering.triangle >= 0, mesh.instance[rendering.triangle], 0)
-    alone_near, alone_far = (silhouette(mesh, CAMERA, i) for i in (1, 2))
+    alone_near, alone_far = rendering.people & 1 > 0, rendering.people & 2 > 0
     assert (alone_near & alone_far).sum() > 100
     np.testing.assert_array_equal(instance == 1, alone_near)
     np.testing.assert_array_equal(instance == 2, alone_far & ~alone_near)
+
+
+def test_more_people_than_can_be_told_apart_are_refused() -> None:
+    with pytest.raises(ValueError, match="33 people; at most 32"):
+        render(sphere((0, 0, 0), 0.3, instance=33), PLAIN, CAMERA, LIGHT, None)
+
+
+@pytest.mark.parametrize("run", [1, 7])
+def test_how_much_a_thread_takes_changes_nothing(run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = together(sphere((0, -1.0, 0), 0.3, instance=1), sphere((0.2, 0.5, 0), 0.5, instance=2))
+    scene = (mesh, PLAIN, CAMERA, LIGHT, Ground(-0.6, 0, 20.0), Casters(len(mesh.triangles), -np.ones(3), np.ones(3)))
+    expected = render(*scene)
+    monkeypatch.setattr(rasterizer, "_run", lambda count: run)
+    found = render(*scene)
+    assert expected.covered.min() == 0 and expected.covered.max() == 1
+    for name in expected.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+
+
+@wp.kernel
+def _noises(points: wp.array(dtype=wp.vec3), step: float, found: wp.array2d(dtype=float)):
+    i = wp.tid()
+    p = points[i]
+    around = patterns._noise_around(p, step)
+    for k in range(4):
+        found[i, k] = around[k]
+    found[i, 4] = patterns.value_noise(p)
+    found[i, 5] = patterns.value_noise(p + wp.vec3(step, 0.0, 0.0))
+    found[i, 6] = patterns.value_noise(p + wp.vec3(0.0, step, 0.0))
+    found[i, 7] = patterns.value_noise(p + wp.vec3(0.0, 0.0, step))
+
+
+def test_noise_around_a_point_is_the_noise_there() -> None:
+    points = np.random.default_rng(0).uniform(-5, 5, (500, 3)).astype(np.float32)
+    found = wp.zeros((500, 8), dtype=float)
+    wp.launch(_noises, dim=500, inputs=[wp.array(points, dtype=wp.vec3), 0.2, found])
+    np.testing.assert_array_equal(found.numpy()[:, :4], found.numpy()[:, 4:])
+    assert len(np.unique(np.floor(points), axis=0)) > 300  # steps within a cell and into the next
 
 
 def test_a_cut_is_straight_whatever_the_triangles() -> None:

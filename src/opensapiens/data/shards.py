@@ -55,16 +55,18 @@ def encode_frame(
     frame; its `depth_scale` (metres per unit, 0.001 when absent) is used for the depth and stored.
     """
     scale = float(record.get("depth_scale", 0.001))
-    known = np.isfinite(depth) & (depth > 0)
-    depth_units = np.where(known, np.clip(np.rint(np.where(known, depth, 0) / scale), 1, 65535), 0).astype(np.uint16)
-    known = np.isfinite(normals).all(-1) & (np.abs(np.nan_to_num(normals)).sum(-1) > 0)
-    bytes_of_normals = np.rint((np.nan_to_num(normals) + 1) * 127.5).clip(0, 255).astype(np.uint8)
-    bytes_of_normals[~known] = 0
+    depth_units = np.zeros(depth.shape, np.uint16)
+    bytes_of_normals = np.zeros(normals.shape, np.uint8)
+    length = sum(np.abs(normals[..., axis]) for axis in range(3))
+    with_depth, with_normal = np.isfinite(depth) & (depth > 0), np.isfinite(length) & (length > 0)
+    # Both are unknown in most of a picture.
+    depth_units[with_depth] = np.clip(np.rint(depth[with_depth] / scale), 1, 65535)
+    bytes_of_normals[with_normal] = np.rint((normals[with_normal] + 1) * 127.5).clip(0, 255)
     members = {
-        "jpg": _encode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]),
+        "jpg": _encode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]),
         "instances.png": _encode(".png", instances),
         "depth.png": _encode(".png", depth_units),
-        "normals.png": _encode(".png", bytes_of_normals[..., ::-1]),
+        "normals.png": _encode(".png", cv2.cvtColor(bytes_of_normals, cv2.COLOR_RGB2BGR)),
         "json": json.dumps({**record, "depth_scale": scale}, separators=(",", ":")).encode(),
     }
     return members if parts is None else {**members, "parts.png": _encode(".png", parts)}

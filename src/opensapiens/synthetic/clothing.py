@@ -311,13 +311,12 @@ class Wardrobe:
         first, last = garment.span
         keep = garment.keep[first:last]
         triangles = self.helper_triangles[garment.span] - first
-        triangles = triangles[(keep[triangles] > 0).any(1)]
-        used, triangles = _compact(triangles)
+        used, triangles = _compact(triangles[any_corner(keep > 0, triangles)])
         keep, rest = keep[used], self.measures.rest[first:last][used]
         ease = garment.ease[1] + (garment.ease[0] - garment.ease[1]) * np.clip(keep / 0.35, 0, 1)
         lift = ease + garment.fold * _folds(rest, phase)
         points = self._off_body(vertices[first:last][used], normals[first:last][used], used, lift, garment)
-        left = rest[triangles].mean(1)[:, 0] > 0
+        left = rest[:, 0][triangles].mean(1) > 0
         parts = np.where(left, garment.parts[0], garment.parts[1]).astype(np.uint8)
         return Surface(points, rest, np.zeros((len(points), 4)), keep, triangles, parts, garment.material)
 
@@ -326,6 +325,12 @@ class Wardrobe:
     ) -> np.ndarray:
         """Where a garment's vertices are, `lift` off those of its helper surface (`used` of its span)."""
         return base + normals * lift[:, None]
+
+
+def any_corner(marked: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Which triangles (T, 3) have a marked corner; marked (V,) bool."""
+    a, b, c = triangles.T
+    return marked[a] | marked[b] | marked[c]
 
 
 def _compact(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

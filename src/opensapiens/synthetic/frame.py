@@ -11,7 +11,7 @@ from opensapiens.synthetic.anatomy import VERTEX_COUNT
 from opensapiens.synthetic.backdrop import draw_backdrop
 from opensapiens.synthetic.clothing import Wardrobe
 from opensapiens.synthetic.environment import Backdrop
-from opensapiens.synthetic.rasterizer import Camera, Rendering, render, silhouette
+from opensapiens.synthetic.rasterizer import Camera, Rendering, render
 from opensapiens.synthetic.scene import Scene, ScenePlan
 
 LEAST_PIXELS = 200
@@ -36,8 +36,8 @@ class Frame:
 Develop = Callable[[np.random.Generator, Rendering, np.ndarray, Backdrop | None], np.ndarray]
 """A picture (H, W, 3) uint8 from light, given where people are (H, W) and what stands behind."""
 
-Describe = Callable[[np.ndarray, np.ndarray], list[dict[str, Any]]]
-"""The persons of a record, from instances (H, W) and the depth (H, W) of all that was rendered."""
+Describe = Callable[[np.ndarray, Rendering], list[dict[str, Any]]]
+"""The persons of a record, from instances (H, W) and all that was rendered."""
 
 
 def photograph(
@@ -50,16 +50,14 @@ def photograph(
 ) -> Frame:
     """Renders a scene before a backdrop, procedural if none is given, with a camera's faults (those of version 1 if
     `develop` is not given), and reads the labels."""
-    rendering = render(
-        scene.mesh, scene.materials, scene.camera, scene.light, scene.ground, scene.casters, scene.screen
-    )
-    hit = rendering.triangle >= 0
-    instances = np.where(hit, scene.mesh.instance[rendering.triangle], 0).astype(np.uint8)
+    rendering = render(scene.mesh, scene.materials, scene.camera, scene.light, scene.ground, scene.casters)
+    mesh, triangle = scene.mesh, rendering.triangle
+    instances = np.append(mesh.instance, 0).astype(np.uint8)[triangle]  # -1, where no triangle is, is the last
     people = instances > 0
-    parts = np.where(people, scene.mesh.part[rendering.triangle], 0).astype(np.uint8) if parts_known else None
-    depth = np.where(people, rendering.depth, np.nan).astype(np.float32)
-    normals = rendering.normals
-    normals[~people] = np.nan
+    parts = np.append(mesh.part * (mesh.instance > 0), 0).astype(np.uint8)[triangle] if parts_known else None
+    depth, normals = np.full_like(rendering.depth, np.nan), np.full_like(rendering.normals, np.nan)
+    for known, wanted in ((rendering.depth, depth), (rendering.normals, normals)):
+        cv2.copyTo(known, people.view(np.uint8), wanted)  # numpy is slow along an axis of three
     image = (develop or _develop)(rng, rendering, people, backdrop)
     camera = scene.camera
     record = {
@@ -67,7 +65,7 @@ def photograph(
         "height": camera.size[0],
         "depth_scale": 0.001,
         "camera": {"fx": camera.focal, "fy": camera.focal, "cx": camera.center[0], "cy": camera.center[1]},
-        "persons": describe(instances, rendering.depth),
+        "persons": describe(instances, rendering),
     }
     return Frame(image, instances, parts, depth, normals, record)
 
@@ -107,13 +105,13 @@ def _develop(
 
 
 def describe_people(
-    scene: Scene, plan: ScenePlan, wardrobe: Wardrobe, parameters: bool, instances: np.ndarray, depth: np.ndarray
+    scene: Scene, plan: ScenePlan, wardrobe: Wardrobe, parameters: bool, instances: np.ndarray, rendering: Rendering
 ) -> list[dict[str, Any]]:
     """The records of people in sight; with `parameters` also their bodies and where their points are in space."""
     persons = []
     for i, person in enumerate(plan.people):
         mask = instances == i + 1
-        seen = describe_visible(scene, i + 1, mask, scene.bodies[i, :VERTEX_COUNT:5])
+        seen = describe_visible(scene, i + 1, mask, rendering.people, scene.bodies[i, :VERTEX_COUNT:5])
         if seen is None:
             continue
         box, truncated, occluded, visible = seen
@@ -121,7 +119,9 @@ def describe_people(
         record = {
             "id": i + 1,
             "box": box,
-            "keypoints": _keypoints(scene.camera, points, wardrobe, wardrobe.cover(plan.outfits[i]), mask, depth),
+            "keypoints": _keypoints(
+                scene.camera, points, wardrobe, wardrobe.cover(plan.outfits[i]), mask, rendering.depth
+            ),
             "height_fraction": round((box[3] - box[1]) / mask.shape[0], 4),
             "yaw_degrees": round(person.yaw, 1),
             "occluded_fraction": occluded,
@@ -142,14 +142,14 @@ def describe_people(
 
 
 def describe_visible(
-    scene: Scene, instance: int, mask: np.ndarray, outline: np.ndarray
+    scene: Scene, instance: int, mask: np.ndarray, people: np.ndarray, outline: np.ndarray
 ) -> tuple[list[int], bool, float, int] | None:
     """Box, whether the frame cuts the person, hidden share and pixels in sight; None for who is hardly to be seen.
 
-    outline: points of the person in the world (N, 3).
+    people: Rendering.people; outline: points of the person in the world (N, 3).
     """
     visible = int(mask.sum())
-    alone = int(silhouette(scene.mesh, scene.camera, instance, scene.screen).sum())
+    alone = int((people & (1 << (instance - 1)) > 0).sum())
     if visible < LEAST_PIXELS or visible < LEAST_VISIBLE * alone:
         return None
     height, width = mask.shape

@@ -2,6 +2,8 @@
 
 import warp as wp
 
+_vec8 = wp.types.vector(length=8, dtype=wp.float32)
+
 
 @wp.func
 def _hash(x: int, y: int, z: int) -> float:
@@ -11,26 +13,66 @@ def _hash(x: int, y: int, z: int) -> float:
 
 
 @wp.func
-def value_noise(p: wp.vec3) -> float:
-    """Smooth noise in 0 to 1 with one random value at each whole coordinate."""
-    x = int(wp.floor(p[0]))
-    y = int(wp.floor(p[1]))
-    z = int(wp.floor(p[2]))
-    fx = p[0] - wp.floor(p[0])
-    fy = p[1] - wp.floor(p[1])
-    fz = p[2] - wp.floor(p[2])
+def _corners(x: int, y: int, z: int) -> _vec8:
+    """The random values at the corners of a unit cell."""
+    return _vec8(
+        _hash(x, y, z),
+        _hash(x + 1, y, z),
+        _hash(x, y + 1, z),
+        _hash(x + 1, y + 1, z),
+        _hash(x, y, z + 1),
+        _hash(x + 1, y, z + 1),
+        _hash(x, y + 1, z + 1),
+        _hash(x + 1, y + 1, z + 1),
+    )
+
+
+@wp.func
+def _between(c: _vec8, fx: float, fy: float, fz: float) -> float:
+    """What the corners of a cell give at a place in it, 0 to 1 along each axis."""
     fx = fx * fx * (3.0 - 2.0 * fx)
     fy = fy * fy * (3.0 - 2.0 * fy)
     fz = fz * fz * (3.0 - 2.0 * fz)
-    low = wp.lerp(
-        wp.lerp(_hash(x, y, z), _hash(x + 1, y, z), fx), wp.lerp(_hash(x, y + 1, z), _hash(x + 1, y + 1, z), fx), fy
-    )
-    high = wp.lerp(
-        wp.lerp(_hash(x, y, z + 1), _hash(x + 1, y, z + 1), fx),
-        wp.lerp(_hash(x, y + 1, z + 1), _hash(x + 1, y + 1, z + 1), fx),
-        fy,
-    )
+    low = wp.lerp(wp.lerp(c[0], c[1], fx), wp.lerp(c[2], c[3], fx), fy)
+    high = wp.lerp(wp.lerp(c[4], c[5], fx), wp.lerp(c[6], c[7], fx), fy)
     return wp.lerp(low, high, fz)
+
+
+@wp.func
+def value_noise(p: wp.vec3) -> float:
+    """Smooth noise in 0 to 1 with one random value at each whole coordinate."""
+    x = wp.floor(p[0])
+    y = wp.floor(p[1])
+    z = wp.floor(p[2])
+    return _between(_corners(int(x), int(y), int(z)), p[0] - x, p[1] - y, p[2] - z)
+
+
+@wp.func
+def _noise_around(p: wp.vec3, step: float) -> wp.vec4:
+    """value_noise at p and one step further along each axis. Most often all four are in one cell, and most of the time
+    goes into its corners."""
+    x = wp.floor(p[0])
+    y = wp.floor(p[1])
+    z = wp.floor(p[2])
+    fx = p[0] - x
+    fy = p[1] - y
+    fz = p[2] - z
+    corners = _corners(int(x), int(y), int(z))
+    around = wp.vec4(_between(corners, fx, fy, fz), 0.0, 0.0, 0.0)
+    further = p + wp.vec3(step, step, step)
+    if wp.floor(further[0]) == x:
+        around[1] = _between(corners, further[0] - x, fy, fz)
+    else:
+        around[1] = value_noise(wp.vec3(further[0], p[1], p[2]))
+    if wp.floor(further[1]) == y:
+        around[2] = _between(corners, fx, further[1] - y, fz)
+    else:
+        around[2] = value_noise(wp.vec3(p[0], further[1], p[2]))
+    if wp.floor(further[2]) == z:
+        around[3] = _between(corners, fx, fy, further[2] - z)
+    else:
+        around[3] = value_noise(wp.vec3(p[0], p[1], further[2]))
+    return around
 
 
 @wp.func
@@ -117,8 +159,8 @@ def fine_pattern(kind: int, p: wp.vec3, blur: float) -> float:
 
 
 @wp.func
-def _ridge(p: wp.vec3) -> float:
-    ridge = 1.0 - wp.abs(2.0 * value_noise(p) - 1.0)
+def _ridge(noise: float) -> float:
+    ridge = 1.0 - wp.abs(2.0 * noise - 1.0)
     return ridge * ridge
 
 
@@ -132,18 +174,20 @@ def relief_slope(p: wp.vec3, relief: wp.vec3) -> wp.vec4:
         strength = relief[0] * value_noise(0.35 * q + wp.vec3(7.0, 3.0, 5.0))
         bend = 1.3 * value_noise(0.6 * q)
         q += wp.vec3(bend, bend, bend)
-        here = _ridge(q)
-        x = _ridge(q + wp.vec3(0.1, 0.0, 0.0)) - here
-        y = _ridge(q + wp.vec3(0.0, 0.1, 0.0)) - here
-        z = _ridge(q + wp.vec3(0.0, 0.0, 0.1)) - here
+        noise = _noise_around(q, 0.1)
+        here = _ridge(noise[0])
+        x = _ridge(noise[1]) - here
+        y = _ridge(noise[2]) - here
+        z = _ridge(noise[3]) - here
         slope = strength * wp.vec4(10.0 * relief[1] * x, 10.0 * relief[1] * y, 10.0 * relief[1] * z, here)
     if relief[2] > 0.0:
         fine = 6.0 * relief[1]
         q = fine * p
-        here = value_noise(q)
-        x = value_noise(q + wp.vec3(0.2, 0.0, 0.0)) - here
-        y = value_noise(q + wp.vec3(0.0, 0.2, 0.0)) - here
-        z = value_noise(q + wp.vec3(0.0, 0.0, 0.2)) - here
+        noise = _noise_around(q, 0.2)
+        here = noise[0]
+        x = noise[1] - here
+        y = noise[2] - here
+        z = noise[3] - here
         slope += relief[2] * wp.vec4(5.0 * fine * x, 5.0 * fine * y, 5.0 * fine * z, here)
     return slope
 

@@ -64,6 +64,7 @@ class PoseSampler:
     def __init__(self, bones: Sequence[str], joints: np.ndarray):
         self.index = {name: i for i, name in enumerate(bones)}
         self.joints = joints
+        self._directions: dict[tuple[str, str], np.ndarray] = {}
 
     def draw(self, rng: np.random.Generator) -> tuple[str, np.ndarray]:
         """One pose: the activity's name and rotations (J, 3, 3); the root's is the whole body's attitude."""
@@ -77,8 +78,10 @@ class PoseSampler:
         return name, pose
 
     def _direction(self, start: str, end: str) -> np.ndarray:
-        direction = self.joints[self.index[end]] - self.joints[self.index[start]]
-        return direction / np.linalg.norm(direction)
+        if (start, end) not in self._directions:
+            direction = self.joints[self.index[end]] - self.joints[self.index[start]]
+            self._directions[start, end] = direction / np.linalg.norm(direction)
+        return self._directions[start, end]
 
     def _turn(self, pose: np.ndarray, bone: str, rotation: np.ndarray) -> None:
         pose[self.index[bone]] = pose[self.index[bone]] @ rotation
@@ -201,15 +204,14 @@ class PoseSampler:
         """Bends the joints of the five fingers, thumb first, and spreads the four; degrees."""
         across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
         palm = np.cross(self._direction(f"wrist.{side}", f"finger3-1.{side}"), across)
+        across_thumb = np.cross(self._direction(f"finger1-1.{side}", f"finger1-3.{side}"), palm)
         for finger, curl in zip(_FINGERS, curls, strict=True):
             if finger > 1:
                 self._turn(pose, f"finger{finger}-1.{side}", rotation_about(palm, spread * (finger - 3)))
             for joint in (1, 2, 3):
-                bone = f"finger{finger}-{joint}.{side}"
-                towards_palm = (
-                    -across if finger > 1 else np.cross(self._direction(f"finger1-1.{side}", f"finger1-3.{side}"), palm)
-                )
-                self._turn(pose, bone, rotation_about(towards_palm, curl * (0.75 if joint == 1 else 1.0)))
+                towards_palm = -across if finger > 1 else across_thumb
+                turn = rotation_about(towards_palm, curl * (0.75 if joint == 1 else 1.0))
+                self._turn(pose, f"finger{finger}-{joint}.{side}", turn)
 
     def _standing(self, pose: np.ndarray, rng: np.random.Generator) -> None:
         for side in "LR":

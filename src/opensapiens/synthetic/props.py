@@ -17,8 +17,8 @@ _QUADS = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)[_QUADS.ravel()]
 _FLAT = np.array([[0, 1], [2, 3], [0, 1], [2, 3], [1, 0], [1, 0]])
 _BOX_TRIANGLES = np.concatenate([np.arange(24).reshape(6, 4)[:, [0, 1, 2]], np.arange(24).reshape(6, 4)[:, [0, 2, 3]]])
-_ALONG = np.array([1, 1, 0, 0, 0, 0])  # the axis that a pattern's first coordinate follows on each of the faces
-_ACROSS = np.array([2, 2, 2, 2, 1, 1])
+_ALONG = np.repeat([1, 1, 0, 0, 0, 0], 4)  # the axis that a pattern's first coordinate follows at each corner
+_ACROSS = np.repeat([2, 2, 2, 2, 1, 1], 4)
 
 
 def thing(vertices: np.ndarray, texture: np.ndarray, triangles: np.ndarray, look: Material, part: int = 0) -> Surface:
@@ -32,9 +32,8 @@ def box(look: Material, center: np.ndarray, half: np.ndarray, turn: np.ndarray |
     """A box with flat faces; turn: about the vertical in degrees, or a rotation (3, 3)."""
     points = _CORNERS * half
     rotation = turn if isinstance(turn, np.ndarray) else rotation_about(UP, turn)
-    faces, rows = np.arange(24) // 4, np.arange(24)
-    texture = np.zeros((24, 3))
-    texture[:, 0], texture[:, 2] = points[rows, _ALONG[faces]], points[rows, _ACROSS[faces]]
+    corners, texture = np.arange(24), np.zeros((24, 3))
+    texture[:, 0], texture[:, 2] = points[corners, _ALONG], points[corners, _ACROSS]
     texture += np.asarray(center)[[0, 0, 2]] * [1, 0, 1]
     return thing(np.asarray(center) + points @ rotation.T, texture, _BOX_TRIANGLES, look)
 
@@ -42,15 +41,20 @@ def box(look: Material, center: np.ndarray, half: np.ndarray, turn: np.ndarray |
 def pane(look: Material, corner: np.ndarray, across: np.ndarray, up: np.ndarray, cells: int = 1) -> Surface:
     """A rectangle; a pattern has metres on it, an IMAGE lies on it once. cells: squares a side, so that parts of it
     may be behind the camera."""
-    line = np.linspace(0, 1, cells + 1)
-    u, v = np.tile(line, cells + 1), np.repeat(line, cells + 1)
+    u, v, triangles = _grid(cells)
     points = corner + u[:, None] * across + v[:, None] * up
     wide, high = (1.0, 1.0) if look.pattern == IMAGE else (np.linalg.norm(across), np.linalg.norm(up))
     texture = np.stack([u * wide, v * high if look.pattern == IMAGE else 0 * u, v * high], 1)
-    i = np.arange(cells)
+    return thing(points, texture, triangles, look)
+
+
+@functools.cache
+def _grid(cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places (V,) along both sides of a square, 0 to 1, and triangles of a grid over it."""
+    line, i = np.linspace(0, 1, cells + 1), np.arange(cells)
     a = (i[:, None] * (cells + 1) + i).ravel()
     triangles = np.concatenate([np.stack([a, a + 1, a + cells + 2], 1), np.stack([a, a + cells + 2, a + cells + 1], 1)])
-    return thing(points, texture, triangles, look)
+    return np.tile(line, cells + 1), np.repeat(line, cells + 1), triangles
 
 
 @functools.cache

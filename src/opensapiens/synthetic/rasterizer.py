@@ -18,6 +18,7 @@ SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, EYE, IMAGE = range(8)
 FABRIC, DENIM, PLAID, BANDS, SKIN, STRANDS, BRICK, TILES, PLANKS, GROUND, LEAVES, FACADE, PLACKET = range(8, 21)
 PRINT, GAZE = 30, 31
 SHADOW_SIZE = 256
+MOST_PEOPLE = 32
 
 
 @dataclass(frozen=True)
@@ -127,40 +128,28 @@ class Ground:
 @dataclass(frozen=True)
 class Rendering:
     """What the camera sees: color (H, W, 3) linear, covered (H, W) 0..1 where mesh or floor hides the backdrop,
-    triangle (H, W) index or -1, depth (H, W) metres along the view axis, normals (H, W, 3) in the camera frame."""
+    triangle (H, W) index or -1, depth (H, W) metres along the view axis, normals (H, W, 3) in the camera frame, people
+    (H, W) uint32: bit i - 1 is set where person i would be seen if nothing else were there."""
 
     color: np.ndarray
     covered: np.ndarray
     triangle: np.ndarray
     depth: np.ndarray
     normals: np.ndarray
+    people: np.ndarray
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit normals (V, 3) float32, the mean of the faces around each vertex weighted by their area."""
     normals = wp.zeros(len(vertices), dtype=wp.vec3)
-    wp.launch(add_normals, dim=len(triangles), inputs=[_floats(vertices, wp.vec3), _indices(triangles), normals])
+    run = _run(len(triangles))
+    inputs = [run, _floats(vertices, wp.vec3), _indices(triangles), normals]
+    wp.launch(add_normals, dim=-(-len(triangles) // run), inputs=inputs)
     result = normals.numpy()
     return result / np.maximum(np.sqrt(np.einsum("vd,vd->v", result, result))[:, None], 1e-12)
 
 
-def silhouette(mesh: Mesh, camera: Camera, instance: int, screen: wp.array | None = None) -> np.ndarray:
-    """Pixels (H, W) that one person would cover if nothing else were there, bool; screen: screen_points, if known."""
-    key = wp.zeros(camera.size, dtype=wp.float32)
-    triangles = _indices(mesh.triangles[mesh.instance == instance])
-    inputs = [
-        screen_points(mesh, camera) if screen is None else screen,
-        _floats(mesh.keep, wp.float32),
-        triangles,
-        key,
-        _NO_INDEX,
-        0,
-    ]
-    wp.launch(fill, dim=triangles.shape[0], inputs=inputs)
-    return key.numpy() > 0
-
-
-def screen_points(mesh: Mesh, camera: Camera) -> wp.array:
+def _screen_points(mesh: Mesh, camera: Camera) -> wp.array:
     """Pixel x, y and 1/depth, which is linear on the screen; 0 marks what is too near or behind the camera."""
     screen = camera.project(mesh.vertices)
     depth = screen[:, 2]
@@ -177,11 +166,19 @@ def _indices(array: np.ndarray) -> wp.array:
 
 
 _NO_INDEX = wp.empty((1, 1), dtype=wp.uint64)
+_NO_PERSON = wp.empty(1, dtype=wp.int32)
+_NO_PEOPLE = wp.empty((1, 1), dtype=wp.uint32)
 _NO_PAGES = wp.empty(1, dtype=wp.vec4)
 _NO_ATLAS = wp.empty((1, 1), dtype=wp.vec3ub)
 _NO_MAP = wp.empty((1, 1), dtype=wp.float32)
 _ZENITH = np.array([0.0, 0.0, 1.0])
 _NO_HARMONICS = wp.empty(0, dtype=wp.vec3)
+
+
+def _run(count: int) -> int:
+    """How many of `count` pieces of work a thread takes. On a CPU, where threads come one after another anyhow, Warp
+    reads a kernel's arguments again for each, which here takes as long as the work."""
+    return 1 if wp.get_device().is_cuda else count
 
 
 def render(
@@ -191,31 +188,37 @@ def render(
     light: Light,
     ground: Ground | None,
     casters: Casters | None = None,
-    screen: wp.array | None = None,
 ) -> Rendering:
-    """Draw a scene once. screen: its screen_points, if they are known already.
+    """Draw a scene once.
 
     Returns colours before exposure and backdrop, and for every pixel the triangle at its centre.
+
+    Raises:
+        ValueError: more people than MOST_PEOPLE.
     """
+    if mesh.instance.max(initial=0) > MOST_PEOPLE:
+        raise ValueError(f"a picture of {mesh.instance.max()} people; at most {MOST_PEOPLE} can be told apart")
     height, width = camera.size
     triangles = _indices(mesh.triangles)
-    screen = screen_points(mesh, camera) if screen is None else screen
+    screen = _screen_points(mesh, camera)
     keep = _floats(mesh.keep, wp.float32)
-    index = _z_buffer(screen, keep, triangles, (height, width))
+    index, people = _z_buffer(screen, keep, triangles, _indices(mesh.instance), (height, width))
 
     toward, light_u, light_v, origin, scale, shadow = _shadow_map(mesh, light.direction, keep, triangles, casters)
     above_origin, above_scale, above = np.zeros(3), 1.0, _NO_MAP
     if casters is not None:
         *_, above_origin, above_scale, above = _shadow_map(mesh, _ZENITH, keep, triangles, casters)
     looks = len(materials.pattern)
+    run = _run(width)
     color = wp.zeros((height, width), dtype=wp.vec3)
     covered = wp.zeros((height, width), dtype=wp.float32)
     depth = wp.zeros((height, width), dtype=wp.float32)
     normals = wp.zeros((height, width), dtype=wp.vec3)
     wp.launch(
         shade,
-        dim=(height, width),
+        dim=(height, -(-width // run)),
         inputs=[
+            run,
             index,
             screen,
             triangles,
@@ -258,16 +261,19 @@ def render(
         ],
         outputs=[color, covered, depth, normals],
     )
-    return Rendering(color.numpy(), covered.numpy(), index.numpy(), depth.numpy(), normals.numpy())
+    return Rendering(color.numpy(), covered.numpy(), index.numpy(), depth.numpy(), normals.numpy(), people)
 
 
-def _z_buffer(points: wp.array, keep: wp.array, triangles: wp.array, size: tuple[int, int]) -> wp.array:
-    """The triangle (H, W) int32 that is nearest at each pixel, or -1."""
-    winner = wp.zeros(size, dtype=wp.uint64)
-    wp.launch(
-        fill, dim=triangles.shape[0], inputs=[points, keep, triangles, wp.empty(size, dtype=wp.float32), winner, 1]
-    )
-    return _indices((winner.numpy() & 0xFFFFFFFF).astype(np.int32) - 1)
+def _z_buffer(
+    points: wp.array, keep: wp.array, triangles: wp.array, instance: wp.array, size: tuple[int, int]
+) -> tuple[wp.array, np.ndarray]:
+    """The triangle (H, W) int32 that is nearest at each pixel, or -1; and whose there are (Rendering.people)."""
+    winner, touched = wp.zeros(size, dtype=wp.uint64), wp.zeros(size, dtype=wp.uint32)
+    count = triangles.shape[0]
+    run = _run(count)
+    inputs = [run, count, points, keep, triangles, wp.empty(size, dtype=wp.float32), winner, instance, touched, 1]
+    wp.launch(fill, dim=-(-count // run), inputs=inputs)
+    return _indices((winner.numpy() & 0xFFFFFFFF).astype(np.int32) - 1), touched.numpy()
 
 
 def _shadow_map(
@@ -290,10 +296,12 @@ def _shadow_map(
     else:
         light_u, light_v, toward = (axis.astype(np.float32) for axis in (light_u, light_v, toward))
         offset = mesh.vertices - origin.astype(np.float32)
-    plane = np.stack([offset @ light_u, offset @ light_v], 1)
-    reach = float(np.abs(plane).max()) if casters is None else 0.5 * float(np.linalg.norm(high - low))
+    u, v = offset @ light_u, offset @ light_v
+    reach = float(np.abs([u, v]).max()) if casters is None else 0.5 * float(np.linalg.norm(high - low))
     scale = 0.48 * size / max(reach, 1e-3)
-    points = np.concatenate([plane * scale + 0.5 * size, (offset @ toward + 100.0)[:, None]], 1)
+    points = np.stack([u * scale + 0.5 * size, v * scale + 0.5 * size, offset @ toward + 100.0], 1)
     shadow = wp.zeros((size, size), dtype=wp.float32)
-    wp.launch(fill, dim=count, inputs=[_floats(points, wp.vec3), keep, triangles, shadow, _NO_INDEX, 0])
+    run = _run(count)
+    inputs = [run, count, _floats(points, wp.vec3), keep, triangles, shadow, _NO_INDEX, _NO_PERSON, _NO_PEOPLE, 0]
+    wp.launch(fill, dim=-(-count // run), inputs=inputs)
     return toward, light_u, light_v, origin, float(scale), shadow

@@ -14,7 +14,7 @@ from opensapiens.synthetic.environment import Surroundings
 from opensapiens.synthetic.frame import Frame, describe_visible, photograph
 from opensapiens.synthetic.materials import Material
 from opensapiens.synthetic.poses import rotation_about
-from opensapiens.synthetic.rasterizer import IMAGE, Camera, Ground, Materials
+from opensapiens.synthetic.rasterizer import IMAGE, Camera, Ground, Materials, Rendering
 from opensapiens.synthetic.scan_files import Scan, ScanPiece, halved, read_scan
 from opensapiens.synthetic.scene import (
     VIEWS,
@@ -166,9 +166,9 @@ def _area(points: np.ndarray, triangles: np.ndarray) -> float:
     return float(0.5 * np.sqrt(np.maximum(squared, 0)).sum())
 
 
-def _describe(scene: Scene, name: str, yaw: float, instances: np.ndarray, depth: np.ndarray) -> list[dict[str, Any]]:
+def _describe(scene: Scene, name: str, yaw: float, instances: np.ndarray, rendering: Rendering) -> list[dict[str, Any]]:
     mask = instances == 1
-    seen = describe_visible(scene, 1, mask, scene.bodies[0][::5])
+    seen = describe_visible(scene, 1, mask, rendering.people, scene.bodies[0][::5])
     if seen is None:
         return []
     box, truncated, occluded, visible = seen

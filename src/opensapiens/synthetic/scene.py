@@ -1,11 +1,9 @@
 """Scenes: people together with things, a floor, light and a camera, drawn at random and put in one mesh."""
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import warp as wp
 
 from opensapiens.synthetic.body import TIGHTS, BodyModel, Person
 from opensapiens.synthetic.clothing import FAR, Surface, Wardrobe, unit_sphere
@@ -23,7 +21,6 @@ from opensapiens.synthetic.rasterizer import (
     Light,
     Materials,
     Mesh,
-    screen_points,
     vertex_normals,
 )
 from opensapiens.synthetic.style import Style
@@ -53,11 +50,6 @@ class Scene:
     ground: Ground | None
     bodies: np.ndarray
     casters: Casters | None = None
-
-    @functools.cached_property
-    def screen(self) -> wp.array:
-        """Where the camera sees the mesh's vertices."""
-        return screen_points(self.mesh, self.camera)
 
 
 def plan_scene(rng: np.random.Generator, style: Style, model: BodyModel, wardrobe: Wardrobe) -> ScenePlan:
@@ -114,7 +106,8 @@ def merge(
     offsets = np.cumsum([0] + [len(surface.vertices) for surface, _ in surfaces])
     counts = [len(surface.triangles) for surface, _ in surfaces]
     vertices = np.concatenate([s.vertices for s, _ in surfaces], dtype=np.float32)
-    triangles = np.concatenate([s.triangles + offset for (s, _), offset in zip(surfaces, offsets, strict=False)])
+    corners = [surface.triangles + offset for (surface, _), offset in zip(surfaces, offsets, strict=False)]
+    triangles = np.concatenate(corners, dtype=np.int32)
     normals = vertex_normals(vertices, triangles)
     for (surface, _), offset in zip(surfaces, offsets, strict=False):
         if surface.normals is not None:
@@ -126,9 +119,9 @@ def merge(
         np.concatenate([s.paint for s, _ in surfaces], dtype=np.float32),
         np.concatenate([s.keep for s, _ in surfaces], dtype=np.float32),
         triangles,
-        np.repeat(np.arange(1, len(surfaces) + 1), counts),
+        np.repeat(np.arange(1, len(surfaces) + 1, dtype=np.int32), counts),
         np.concatenate([s.parts for s, _ in surfaces]),
-        np.repeat([instance for _, instance in surfaces], counts),
+        np.repeat(np.array([instance for _, instance in surfaces], np.int32), counts),
     )
     materials = Materials(
         np.array([look.first for look in looks]),

@@ -62,7 +62,7 @@ def build_stage(
     count = sum(len(surface.triangles) for surface, _ in surfaces)
     surfaces += [(surface, 0) for surface in setting.shell]
     mesh, materials = merge(surfaces, setting.floor, atlas())
-    low, high = skin.min((0, 1)), skin.max((0, 1))
+    low, high = (np.array([extreme(skin[..., axis]) for axis in range(3)]) for extreme in (np.min, np.max))
     casters = Casters(count, low - [0.7, 0.7, 0.1], high + [0.7, 0.7, 0.2], 256 if style.size[0] < 700 else 512)
     return Scene(mesh, materials, camera, setting.light, setting.ground, bodies, casters), setting
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from opensapiens.synthetic.anatomy import FACE_KINDS, VERTEX_COUNT
 from opensapiens.synthetic.body import TIGHTS, BodyModel
-from opensapiens.synthetic.clothing import APPAREL, FACE, FAR, HAIR_PART, Garment, Surface, Wardrobe
+from opensapiens.synthetic.clothing import APPAREL, FACE, FAR, HAIR_PART, Garment, Surface, Wardrobe, any_corner
 from opensapiens.synthetic.hair import brows, grow, head_of, inside_hairline
 from opensapiens.synthetic.materials import Material
 from opensapiens.synthetic.outfits import Attire, Loose, draw_attire
@@ -103,9 +103,9 @@ class Tailor(Wardrobe):
             paint[grown, :3], paint[grown, 3] = hair, shade[grown]
         parts = self._parts.copy()
         if style != "bald":
-            grown = (inside[self._faces[self._scalp_faces]] > 0.003).all(1)
+            grown = ~any_corner(inside <= 0.003, self._faces[self._scalp_faces])
             parts[self._scalp_faces[grown]] = HAIR_PART
-        bare = (keep > 0)[self._faces].any(1)  # the rest is under clothes
+        bare = any_corner(keep > 0, self._faces)  # the rest is under clothes
         skin = Surface(body, self._texture, paint, keep, self._faces[bare], parts[bare], attire.skin)
         blank = np.zeros_like(paint)
         eyes = a.faces[self._eye_faces]
