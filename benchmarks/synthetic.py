@@ -5,8 +5,9 @@
 
 Every process renders its own frames after a warm-up; their rates are added up. Shares are of the time of one process:
 bodies (Anny), clothes and scene (garments, hair, things, places, one mesh), rendering (z-buffer, shadows, shading,
-silhouettes), points and boxes (of people in sight), photo (sky, exposure, lens, noise), files (JPEG and PNG, which training on the fly does
-not pay for), drawing (all random choices about people). The last column is the rate beside that of the first row.
+silhouettes), points and boxes (of people in sight), photo (sky, exposure, lens, noise), files (JPEG and PNG, which
+training on the fly does not pay for), drawing (all random choices about people). The last column is the rate beside
+that of the first row.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from opensapiens.training.averaging import WeightAverage
 from opensapiens.training.devices import Ranks, gradients_stay, join_ranks, spread, whole
 from opensapiens.training.loader import UNREADABLE, Batch, training_batches
 from opensapiens.training.log import RunLog
+from opensapiens.training.memory import keep_freed_memory
 from opensapiens.training.optimizer import build_optimizer, set_learning_rate
 from opensapiens.training.result import export, finished_model
 from opensapiens.training.run import Run
@@ -46,6 +47,8 @@ def train(run: Run) -> Path:
 
 def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
     torch.manual_seed(run.seed)
+    if ranks.device.type == "cpu":
+        keep_freed_memory()
     with ranks.first_alone():
         model = starting_model(run).to(ranks.device).train()
     flops = {size: training_flops(run, model, size) for size in (run.final_size, *(size for _, size in run.stages))}
