@@ -69,7 +69,7 @@ def nano(
     """Pose (308), body parts (28), depth and normals for laptops, from folders of synthetic shards.
 
     Commands: `opensapiens synthesize --out shards/train --count 10240 --seed 1` and `opensapiens train nano --data
-    shards/train --output nano --micro-batch 8`. Hardware: two CPU cores, where pieces of 8 are a quarter faster; on a GPU
+    shards/train --output nano --micro-batch 8`. Hardware: two CPU cores, where pieces of 8 are quicker; on a GPU
     `--device cuda --precision bfloat16 --workers 14 --batch-size 128` in place of the last option.
     `--data synthetic:SEED:COUNT` renders the people while training instead, with no disk between.
     Result: the scores in the card of the embedded weights, which had seen about 171,000 people; far from the end
