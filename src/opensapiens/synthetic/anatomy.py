@@ -91,7 +91,7 @@ class Anatomy:
 
     def keypoints(self, vertices: np.ndarray) -> np.ndarray:
         """Points (..., 308, 3) of a mesh in any shape and pose, from its vertices (..., V, 3)."""
-        return np.einsum("km,...kmd->...kd", self.keypoint_weights, vertices[..., self.keypoint_vertices, :])
+        return np.einsum("km,...kmd->...kd", self.keypoint_weights, vertices.take(self.keypoint_vertices, -2))
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from opensapiens.synthetic.poses import PoseSampler, rotation_about
+from opensapiens.synthetic.poses import AXIS_Z, PoseSampler, clipped, rotation_about
 from opensapiens.synthetic.postures import PostureSampler
 
 BATCH = 16
@@ -31,7 +31,7 @@ class Person:
     attitude: str = "up"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measures:
     """Where each vertex lies on a body at rest, the coordinates that garments are cut along. All (V,), metres.
 
@@ -47,6 +47,12 @@ class Measures:
     leg_length: float
     leg_share: np.ndarray
     foot_share: np.ndarray
+
+    @functools.cached_property
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y and z of rest, each in one piece: numpy is slow along an axis of three."""
+        x, y, z = self.rest.T.copy()
+        return x, y, z
 
 
 class BodyModel:
@@ -83,11 +89,11 @@ class BodyModel:
         ancestry = rng.dirichlet([0.5, 0.5, 0.5])
         phenotype = {
             "age": rng.uniform(low, high),
-            "gender": np.clip(rng.choice([0.08, 0.92]) + rng.normal(0, 0.1), 0, 1),
-            "muscle": np.clip(rng.normal(0.5, 0.2), 0, 1),
-            "weight": np.clip(rng.normal(0.5, 0.22), 0, 1),
-            "height": np.clip(rng.normal(0.5, 0.2), 0, 1),
-            "proportions": np.clip(rng.normal(0.55, 0.2), 0, 1),
+            "gender": clipped(rng.choice([0.08, 0.92]) + rng.normal(0, 0.1), 0, 1),
+            "muscle": clipped(rng.normal(0.5, 0.2), 0, 1),
+            "weight": clipped(rng.normal(0.5, 0.22), 0, 1),
+            "height": clipped(rng.normal(0.5, 0.2), 0, 1),
+            "proportions": clipped(rng.normal(0.55, 0.2), 0, 1),
             "cupsize": rng.uniform(0.1, 0.9),
             "firmness": rng.uniform(0.2, 0.9),
             "african": ancestry[0],
@@ -115,14 +121,17 @@ class BodyModel:
 
     def vertices(self, people: list[Person], batch: int = BATCH) -> np.ndarray:
         """Posed vertices (N, 19158, 3) float32, metres: z up, lowest point of the body at 0, middle over the origin."""
-        return np.concatenate([self._evaluate(people[i : i + batch], batch) for i in range(0, len(people), batch)])
+        vertices = np.empty((len(people), *self.rest.shape), np.float32)
+        for i in range(0, len(people), batch):
+            self._evaluate(people[i : i + batch], batch, vertices[i : i + batch])
+        return vertices
 
-    def _evaluate(self, people: list[Person], batch: int) -> np.ndarray:
+    def _evaluate(self, people: list[Person], batch: int, vertices: np.ndarray) -> None:
         padded = people + [people[-1]] * (batch - len(people))
         pose = torch.eye(4).repeat(batch, len(self.bones), 1, 1)
         for i, person in enumerate(padded):
             pose[i, :, :3, :3] = torch.from_numpy(person.pose)
-            turn = rotation_about(np.array([0, 0, 1.0]), person.yaw)
+            turn = rotation_about(AXIS_Z, person.yaw)
             pose[i, 0, :3, :3] = torch.from_numpy(turn @ person.pose[0])
         phenotype = {k: torch.tensor([p.phenotype[k] for p in padded]) for k in self._model.phenotype_labels}
         actions = {
@@ -130,11 +139,11 @@ class BodyModel:
         }
         with torch.inference_mode():
             output = self._model(pose_parameters=pose, phenotype_kwargs=phenotype, facial_actions=actions)
-        vertices = output["vertices"].numpy()[: len(people)].copy()
-        body = vertices[:, : TIGHTS[0]]
-        low, high = body.min(1), body.max(1)
-        vertices -= np.stack([(low[:, 0] + high[:, 0]) / 2, (low[:, 1] + high[:, 1]) / 2, low[:, 2]], 1)[:, None]
-        return vertices
+        posed = output["vertices"].numpy()[: len(people)]
+        body = posed[:, : TIGHTS[0]].transpose(0, 2, 1).copy()  # numpy is slow along an axis of three
+        low, high = body.min(2), body.max(2)
+        foot = np.stack([(low[:, 0] + high[:, 0]) / 2, (low[:, 1] + high[:, 1]) / 2, low[:, 2]], 1)
+        np.subtract(posed, foot[:, None], vertices)
 
     @functools.cached_property
     def measures(self) -> Measures:

@@ -72,12 +72,32 @@ class Surface:
 
 def top_cut(m: Measures, sleeve: float, hem: float, collar: float, scoop: float) -> np.ndarray:
     """Distance inside a top: sleeve length (m from the shoulder), hem and collar height, depth of the neckline."""
+    below_collar = collar - scoop * _front(m) - m.columns[2]
+    return np.minimum(sleeve_and_hem_cut(m, sleeve, hem), below_collar)
+
+
+def sleeve_and_hem_cut(m: Measures, sleeve: float, hem: float) -> np.ndarray:
+    """Distance inside a top that leaves the neck to others; see top_cut."""
+    wider, beside, off_arm = _arms(m)
+    return np.minimum(np.maximum(sleeve - m.arm + wider, off_arm), m.columns[2] - hem + beside)
+
+
+@functools.cache
+def _arms(m: Measures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the cut of all tops has in common; the last is FAR off the arms, and the least of all on them."""
     arm = np.clip(m.arm_share, 0, 1)
-    cut_sleeve = np.where(m.arm_share > 0.05, sleeve - m.arm + 0.15 * (1 - arm), FAR)
-    above_hem = m.rest[:, 2] - hem + 2.0 * arm
-    front = np.where(m.rest[:, 1] < 0.0, np.exp(-((m.rest[:, 0] / 0.075) ** 2)), 0.0)
-    below_collar = collar - scoop * front - m.rest[:, 2]
-    return np.minimum(np.minimum(cut_sleeve, above_hem), below_collar)
+    return 0.15 * (1 - arm), 2.0 * arm, far_unless(m.arm_share > 0.05)
+
+
+@functools.cache
+def _front(m: Measures) -> np.ndarray:
+    x, y, _ = m.columns
+    return np.where(y < 0.0, np.exp(-((x / 0.075) ** 2)), 0.0)
+
+
+def far_unless(concerned: np.ndarray) -> np.ndarray:
+    """Makes of a cut, as np.maximum of both, one of the concerned vertices (V,) alone: the others are FAR inside."""
+    return np.where(concerned, np.float32(-np.inf), np.float32(FAR))
 
 
 class Wardrobe:
@@ -91,13 +111,20 @@ class Wardrobe:
         rest, arm = self.measures.rest[:VERTEX_COUNT], self.measures.arm_share[:VERTEX_COUNT]
         self.torso_vertices = np.flatnonzero((rest[:, 2] > 0.3) & (rest[:, 2] < 0.45) & (arm < 0.1))
         faces, scalp = self.anatomy.faces, self.anatomy.scalp
-        self._scalp_vertices, self._scalp_triangles = _compact(faces[(scalp[faces] > -0.04).any(1)])
+        self._scalp_vertices, self._scalp_triangles = compact(faces[(scalp[faces] > -0.04).any(1)])
         self._bun_vertex = int(np.argmin(np.abs(rest - [0.0, 0.085, 0.76]).sum(1)))
         self._regions = {name: (np.flatnonzero(r > 0), r[r > 0]) for name, r in self.anatomy.regions.items()}
         self._eye_faces = self.anatomy.face_kinds == FACE_KINDS.index("eye")
+        self._sheets = {span: self._sheet(span) for span in self.helper_triangles}
         self._texture = rest.copy()
         for first, last in EYEBALLS:
             self._texture[first:last] -= rest[first:last].mean(0)
+
+    def _sheet(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
+        """Triangles (T, 3) of a helper surface in terms of its own vertices, and which are on the person's left."""
+        first, last = span
+        triangles = self.helper_triangles[span] - first
+        return triangles, self.measures.rest[first:last, 0][triangles].mean(1) > 0
 
     def cover(self, outfit: Any) -> np.ndarray | float:
         """Metres of cloth or hair that may lie over a point that counts as visible, for all or each of the 308."""
@@ -283,14 +310,16 @@ class Wardrobe:
             vertices, opacity = self._regions[region]
             paint[vertices, :3] = color
             paint[vertices, 3] = strength * opacity
-        blank = np.zeros_like(paint)
         skin = Surface(
             body, self._texture, paint, keep, a.faces[~self._eye_faces], a.face_parts[~self._eye_faces], outfit.skin
         )
-        eyes = Surface(
-            body, self._texture, blank, keep, a.faces[self._eye_faces], a.face_parts[self._eye_faces], outfit.eyes
-        )
-        return [skin, eyes]
+        return [skin, self._eyeballs(body, keep, outfit.eyes)]
+
+    def _eyeballs(self, body: np.ndarray, keep: np.ndarray, look: Material) -> Surface:
+        a, span = self.anatomy, slice(EYEBALLS[0][0], EYEBALLS[1][1])
+        eyes, parts = a.faces[self._eye_faces] - span.start, a.face_parts[self._eye_faces]
+        blank = np.zeros((span.stop - span.start, 4), np.float32)
+        return Surface(body[span], self._texture[span], blank, keep[span], eyes, parts, look)
 
     def _hair(self, vertices: np.ndarray, normals: np.ndarray, outfit: Outfit, material: Material) -> list[Surface]:
         """A cap of hair or cloth over the scalp, thicker away from the hairline, and a bun."""
@@ -310,14 +339,17 @@ class Wardrobe:
     def _wear(self, vertices: np.ndarray, normals: np.ndarray, garment: Garment, phase: np.ndarray) -> Surface:
         first, last = garment.span
         keep = garment.keep[first:last]
-        triangles = self.helper_triangles[garment.span] - first
-        used, triangles = _compact(triangles[any_corner(keep > 0, triangles)])
-        keep, rest = keep[used], self.measures.rest[first:last][used]
+        triangles, left = self._sheets[garment.span]
+        cut = any_corner(keep > 0, triangles)
+        used, triangles = compact(triangles.compress(cut, 0))
+        keep, rest = keep[used], self.measures.rest[first:last].take(used, 0)
         ease = garment.ease[1] + (garment.ease[0] - garment.ease[1]) * np.clip(keep / 0.35, 0, 1)
-        lift = ease + garment.fold * _folds(rest, phase)
-        points = self._off_body(vertices[first:last][used], normals[first:last][used], used, lift, garment)
-        left = rest[:, 0][triangles].mean(1) > 0
-        parts = np.where(left, garment.parts[0], garment.parts[1]).astype(np.uint8)
+        lift = ease.astype(float)
+        if garment.fold:
+            lift += garment.fold * _folds(rest, phase)
+        base, outward = vertices[first:last].take(used, 0), normals[first:last].take(used, 0)
+        points = self._off_body(base, outward, used, lift, garment)
+        parts = np.where(left[cut], np.uint8(garment.parts[0]), np.uint8(garment.parts[1]))
         return Surface(points, rest, np.zeros((len(points), 4)), keep, triangles, parts, garment.material)
 
     def _off_body(
@@ -329,22 +361,22 @@ class Wardrobe:
 
 def any_corner(marked: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Which triangles (T, 3) have a marked corner; marked (V,) bool."""
-    a, b, c = triangles.T
-    return marked[a] | marked[b] | marked[c]
+    a, b, c = marked.take(triangles).T
+    return a | b | c
 
 
-def _compact(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def compact(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The vertices that triangles (T, 3) use, and the triangles in terms of them."""
     mask = np.zeros(triangles.max(initial=-1) + 1, bool)
     mask[triangles.ravel()] = True
-    return np.flatnonzero(mask), (np.cumsum(mask) - 1)[triangles]
+    return np.flatnonzero(mask), (np.cumsum(mask) - 1).take(triangles)
 
 
 def _folds(rest: np.ndarray, phase: np.ndarray) -> np.ndarray:
     """Wrinkles -1..1 over rest positions (V, 3): a few waves across the cloth, (6, 4) phases draw them."""
     directions = np.stack([np.cos(phase[:, 1]), np.sin(phase[:, 1]), 0.6 * np.sin(phase[:, 2])], 1)
     frequencies = 25 + 12 * np.arange(6)[:, None] * np.abs(np.sin(phase[:, 3:]))
-    return np.sin(rest @ (directions * frequencies).T + phase[:, 0]).mean(1) * 1.6
+    return np.sin((directions * frequencies) @ rest.T + phase[:, :1]).mean(0) * 1.6
 
 
 def _ball(center: np.ndarray, radius: float, part: int, material: Material) -> Surface:

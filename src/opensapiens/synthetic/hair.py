@@ -1,5 +1,6 @@
 """Hair as geometry, in generator version 2: caps close to the scalp, shells that hang, tails, buns; brows."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from opensapiens.synthetic.anatomy import Anatomy
 from opensapiens.synthetic.clothing import Surface
 from opensapiens.synthetic.materials import Material, draw_hair_color
-from opensapiens.synthetic.poses import cross
+from opensapiens.synthetic.poses import cross, length_of, lengths_of
 from opensapiens.synthetic.props import ball, thing, tube
 from opensapiens.synthetic.rasterizer import KNIT, STRANDS
 
@@ -158,17 +159,17 @@ def _cap(
 ) -> Surface:
     used, triangles = scalp
     at = rest[used]
-    ragged = 0.005 * np.sin(at @ (90 * np.cos(hair.waves))[:3].T + hair.waves[:3, 0]).sum(1)
+    ragged = 0.005 * np.sin((90 * np.cos(hair.waves))[:3] @ at.T + hair.waves[:3, :1]).sum(0)
     rise = np.sqrt(np.clip((inside + ragged) / 0.045, 0, 1))
     frequency = 30 if hair.style in ("afro", "curly") else 55
-    lumps = np.sin(at @ (frequency * np.cos(hair.waves)).T + hair.waves[:, 0]).mean(1)
+    lumps = np.sin((frequency * np.cos(hair.waves)) @ at.T + hair.waves[:, :1]).mean(0)
     top = np.clip((at[:, 2] - 0.7) / 0.12, 0, 1)
     sides = 0.35 + 0.65 * top if hair.style == "short" else 1.0
     lift = 0.0015 + hair.thickness * rise * sides * (1 + 0.45 * lumps)
     texture = np.stack([at[:, 0], at[:, 1] * np.clip(np.abs(at[:, 0]) / 0.06, 0.1, 1), 0.5 * at[:, 1] + at[:, 2]], 1)
     if hair.style in ("afro", "curly"):
         texture = at
-    points = body[used] + normals[used] * lift[:, None]
+    points = body.take(used, 0) + normals.take(used, 0) * lift[:, None]
     parts = np.full(len(triangles), part, np.uint8)
     return Surface(points, texture, np.zeros((len(used), 4)), inside + ragged, triangles, parts, hair.material)
 
@@ -233,7 +234,7 @@ def _tail(
     path, heading = [start - 0.02 * outward, start], outward * 0.9 + head.axes[2] * 0.35
     for _ in range(9):
         heading = 0.62 * heading + 0.38 * np.array([0, 0, -1.0])
-        heading /= np.linalg.norm(heading)
+        heading /= length_of(heading)
         after = push_out((path[-1] + heading * hair.length / 9)[None], hollow, radius * 0.9)[0]
         after[2] = max(after[2], 0.02)
         path.append(after)
@@ -263,11 +264,13 @@ def push_out(
     """Points (N, 3) moved to the surface of the capsules that they are in."""
     margin = np.broadcast_to(np.asarray(margin, float).reshape(-1, 1), (len(points), 1))
     for start, end, radius in hollow:
-        axis = end - start
-        t = np.clip((points - start) @ axis / (axis @ axis + 1e-9), 0, 1)
+        axis, reach = end - start, radius + margin
+        t = np.minimum(np.maximum((points - start) @ axis / (axis @ axis + 1e-9), 0), 1)
         away = points - (start + t[:, None] * axis)
-        distance = np.linalg.norm(away, axis=1, keepdims=True) + 1e-6
-        points = np.where(distance < radius + margin, points + away / distance * (radius + margin - distance), points)
+        distance = lengths_of(away)[:, None] + 1e-6
+        inside = distance < reach
+        if inside.any():
+            points = np.where(inside, points + away / distance * (reach - distance), points)
     return points
 
 
@@ -275,25 +278,28 @@ def brows(points: dict[str, np.ndarray], color: np.ndarray, thick: float, part: 
     """Eyebrows as strips through their keypoints."""
     head = head_of(points)
     look = Material(color * 0.6, color * 1.3, STRANDS, 900.0, 0.0)
+    forward = -head.axes[1] * 0.005 * head.size
+    fine, texture, triangles = _brow_strip()
     strips = []
     for side in "lr":
         upper = [points[f"upper_{name}_of_{side}_eyebrow"] for name in _BROW] + [points[f"end_of_{side}_eyebrow"]]
         lower = [points[f"lower_{name}_of_{side}_eyebrow"] for name in _BROW] + [points[f"end_of_{side}_eyebrow"]]
         up, low = np.array(upper), np.array(lower)
-        fine = np.linspace(0, 4, 13)
         up = np.stack([np.interp(fine, np.arange(5), up[:, i]) for i in range(3)], 1)
         low = np.stack([np.interp(fine, np.arange(5), low[:, i]) for i in range(3)], 1)
         middle = 0.5 * (up + low)
         up, low = middle + thick * (up - middle), middle + thick * (low - middle)
-        forward = -head.axes[1] * 0.005 * head.size
-        strip = np.concatenate([up, low]) + forward
-        a = np.arange(12)
-        triangles = np.concatenate([np.stack([a, a + 13, a + 1], 1), np.stack([a + 1, a + 13, a + 14], 1)])
-        along = np.tile(fine * 0.015, 2)
-        across = np.repeat([0.008, 0.0], 13)
-        texture = np.stack([along + across, 0 * along, across], 1)
-        strips.append(thing(strip, texture, triangles, look, part))
+        strips.append(thing(np.concatenate([up, low]) + forward, texture, triangles, look, part))
     return strips
+
+
+@functools.cache
+def _brow_strip() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places (13,) along the five points of an eyebrow's edge, and texture and triangles of the strip between both."""
+    fine, a = np.linspace(0, 4, 13), np.arange(12)
+    triangles = np.concatenate([np.stack([a, a + 13, a + 1], 1), np.stack([a + 1, a + 13, a + 14], 1)])
+    along, across = np.tile(fine * 0.015, 2), np.repeat([0.008, 0.0], 13)
+    return fine, np.stack([along + across, 0 * along, across], 1), triangles
 
 
 _BROW = ("startpoint", "midpoint_1", "midpoint_2", "midpoint_3")

@@ -25,10 +25,11 @@ class Material:
 def draw_color(rng: np.random.Generator) -> np.ndarray:
     """A linear colour as clothes have: greys, dull and bright ones."""
     value = rng.uniform(0.01, 0.85) ** 1.4
-    saturation = rng.choice([rng.uniform(0, 0.15), rng.uniform(0.1, 0.6), rng.uniform(0.6, 0.98)], p=[0.4, 0.35, 0.25])
+    bright = rng.choice([rng.uniform(0, 0.15), rng.uniform(0.1, 0.6), rng.uniform(0.6, 0.98)], p=[0.4, 0.35, 0.25])
     hue = rng.uniform(0, 6)
-    wheel = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    return value * (1 - saturation + saturation * wheel)
+    saturation = float(bright)
+    wheel = (min(max(abs((hue + start) % 6 - 3) - 1, 0.0), 1.0) for start in (0, 4, 2))
+    return np.array([value * (1 - saturation + saturation * share) for share in wheel])
 
 
 def draw_cloth(rng: np.random.Generator, plain: bool = False) -> Material:

@@ -5,6 +5,7 @@ hollows of the body, hang farther off it towards their hems, and have wrinkles i
 glasses and scarves are apparel; brows and beards belong to the face. tailor.py puts it on.
 """
 
+import functools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,10 +21,12 @@ from opensapiens.synthetic.clothing import (
     RIGHT_SOCK,
     UPPER,
     Garment,
-    top_cut,
+    far_unless,
+    sleeve_and_hem_cut,
 )
 from opensapiens.synthetic.hair import Hair, draw_hair
 from opensapiens.synthetic.materials import Material, draw_color, draw_skin_tone
+from opensapiens.synthetic.poses import clipped
 from opensapiens.synthetic.rasterizer import (
     BANDS,
     BLOBS,
@@ -39,6 +42,32 @@ from opensapiens.synthetic.rasterizer import (
     SOLID,
     STRIPES,
 )
+
+
+class Lines:
+    """What cuts have of the body at rest alone; all (V,). not_* and only_* are what np.minimum takes out of a cut,
+    unless_* what np.maximum makes of a cut of a part."""
+
+    def __init__(self, m: Measures) -> None:
+        x, y, z = m.columns
+        self.not_arm = np.where(m.arm_share > 0.3, np.float32(-FAR), np.float32(FAR))
+        self.only_leg = np.where(m.leg_share > 0.3, FAR, -FAR)
+        self.unless_neck, self.unless_front = far_unless(z > 0.3), far_unless(y < 0)
+        self.unless_leg = far_unless(m.leg_share > 0.05)
+        self.around_neck = np.hypot(x, 1.1 * (y + 0.01))
+        self.scoop = np.where(y < -0.02, np.exp(-((x / 0.08) ** 2)), 0.0)
+        self.collar = 0.535 - 0.035 * np.clip((0.02 - y) / 0.1, 0, 1)
+        self.aside = np.abs(x)
+        self.opening = np.clip((0.62 - z) / 0.3, 0.4, 1.6)
+        self.along_arm = m.arm_share * (np.clip(m.arm / 0.5, 0.15, 1.0) * 0.75)
+        self.off_arm = 1 - m.arm_share
+        self.legs = np.clip(m.leg_share, 0.2, 1)
+        waist = np.minimum(0.1 - z, z + 0.12)
+        self.waist = np.where((m.arm_share > 0.3) | (m.leg_share > 0.97), -FAR, waist)
+        self.floor = float(z[slice(*TIGHTS)].min())
+
+
+_lines = functools.cache(Lines)
 
 
 @dataclass(frozen=True)
@@ -184,11 +213,10 @@ def _top(rng: np.random.Generator, m: Measures, female: bool) -> list[Garment]:
 def _worn_top(
     rng: np.random.Generator, m: Measures, keep: np.ndarray, cloth: Material, slack: float, hem: float
 ) -> Garment:
-    down = np.clip((0.5 - m.rest[:, 2]) / max(0.5 - hem, 0.2), 0.1, 1.0)
-    along_arm = np.clip(m.arm / 0.5, 0.15, 1.0) * 0.75
-    share = m.arm_share * along_arm + (1 - m.arm_share) * down
+    down = np.clip((0.5 - m.columns[2]) / max(0.5 - hem, 0.2), 0.1, 1.0)
+    share = _lines(m).along_arm + _lines(m).off_arm * down
     ease = 0.004 + 0.15 * slack
-    tight = cloth.relief[0] * float(np.clip(slack / 0.02, 0.25, 1.0))
+    tight = cloth.relief[0] * clipped(slack / 0.02, 0.25, 1.0)
     cloth = replace(cloth, relief=(tight, *cloth.relief[1:]))
     smooth = 2 if slack < 0.006 else 4 if slack < 0.03 else 8
     return Loose(TIGHTS, keep, (UPPER, UPPER), cloth, (ease, ease), 0.12 * slack, True, smooth, slack * share)
@@ -197,20 +225,17 @@ def _worn_top(
 def _top_cut(m: Measures, sleeve: float, hem: float, collar: float, scoop: float) -> np.ndarray:
     """As in version 1, but the neckline goes around the neck: collar is how far off its middle (m), scoop how much
     deeper it is at the front."""
-    above = top_cut(m, sleeve, hem, FAR, 0.0)
-    front = np.where(m.rest[:, 1] < -0.02, np.exp(-((m.rest[:, 0] / 0.08) ** 2)), 0.0)
-    around = np.hypot(m.rest[:, 0], 1.1 * (m.rest[:, 1] + 0.01)) - collar
-    below = 0.475 - scoop * front - m.rest[:, 2]
-    neckline = np.minimum(np.maximum(around, below), 0.57 - m.rest[:, 2])
-    return np.minimum(above, np.where(m.rest[:, 2] > 0.3, neckline, FAR))
+    lines, z = _lines(m), m.columns[2]
+    below = 0.475 - scoop * lines.scoop - z
+    neckline = np.minimum(np.maximum(lines.around_neck - collar, below), 0.57 - z)
+    return np.minimum(sleeve_and_hem_cut(m, sleeve, hem), np.maximum(neckline, lines.unless_neck))
 
 
 def _band(rng: np.random.Generator, m: Measures, cloth: Material, collar: float) -> Garment:
     """A collar: a strip around the neck."""
-    around = np.hypot(m.rest[:, 0], 1.1 * (m.rest[:, 1] + 0.01))
-    low = 0.535 - 0.035 * np.clip((0.02 - m.rest[:, 1]) / 0.1, 0, 1)
-    keep = np.minimum(m.rest[:, 2] - low, low + rng.uniform(0.025, 0.055) - m.rest[:, 2])
-    keep = np.minimum(keep, collar + 0.02 - around)
+    low, z = _lines(m).collar, m.columns[2]
+    keep = np.minimum(z - low, low + rng.uniform(0.025, 0.055) - z)
+    keep = np.minimum(keep, collar + 0.02 - _lines(m).around_neck)
     color = cloth.first if cloth.pattern != PRINT and rng.random() < 0.6 else draw_color(rng)
     look = Material(color, color * 0.8, FABRIC, 150.0, 0.0)
     off = float(rng.uniform(0.006, 0.014))
@@ -220,14 +245,14 @@ def _band(rng: np.random.Generator, m: Measures, cloth: Material, collar: float)
 def _jacket(rng: np.random.Generator, m: Measures, hem: float, slack: float) -> Garment:
     lowest = hem - rng.uniform(0, 0.14)
     cut = _top_cut(m, float(rng.uniform(0.52, 0.57)), lowest, float(rng.uniform(0.06, 0.085)), 0.0)
-    rest = m.rest
     cloth = draw_denim(rng) if rng.random() < 0.2 else draw_fabric(rng, plain=rng.random() < 0.7)
     cloth = replace(cloth, relief=(float(rng.uniform(0.006, 0.014)), float(rng.uniform(6, 12)), cloth.relief[2]))
     if rng.random() < 0.35:  # closed, with a zip or buttons
         cloth = replace(cloth, pattern=PLACKET, frequency=6.0, second=draw_color(rng))
     else:
-        gap = rng.uniform(0.01, 0.09) * np.clip((0.62 - rest[:, 2]) / 0.3, 0.4, 1.6)
-        cut = np.minimum(cut, np.where(rest[:, 1] < 0, np.abs(rest[:, 0]) - gap, FAR))
+        lines = _lines(m)
+        gap = rng.uniform(0.01, 0.09) * lines.opening
+        cut = np.minimum(cut, np.maximum(lines.aside - gap, lines.unless_front))
     return _worn_top(rng, m, cut, cloth, slack + float(rng.uniform(0.012, 0.03)), lowest)
 
 
@@ -235,22 +260,22 @@ def _trousers(rng: np.random.Generator, m: Measures) -> list[Garment]:
     waist = float(rng.uniform(0.02, 0.12))
     lengths = [rng.uniform(0.14, 0.25), rng.uniform(0.28, 0.48), rng.uniform(0.6, 0.75), rng.uniform(0.84, 0.93)]
     length = float(rng.choice(lengths, p=[0.07, 0.18, 0.06, 0.69]))
-    along = np.where(m.leg_share > 0.05, length - m.leg, FAR)
-    keep = np.minimum(np.minimum(waist - m.rest[:, 2], along), np.where(m.arm_share > 0.3, -FAR, FAR))
+    lines, z = _lines(m), m.columns[2]
+    along = np.maximum(length - m.leg, lines.unless_leg)
+    keep = np.minimum(np.minimum(waist - z, along), lines.not_arm)
     slack = float(
         rng.choice([rng.uniform(0.0, 0.005), rng.uniform(0.006, 0.02), rng.uniform(0.018, 0.045)], p=[0.35, 0.42, 0.23])
     )
     cloth = draw_denim(rng) if rng.random() < 0.42 else draw_fabric(rng, plain=rng.random() < 0.75)
-    share = np.clip(m.leg / max(length, 0.2), 0.12, 1.0) * np.clip(m.leg_share, 0.2, 1)
-    tight = cloth.relief[0] * float(np.clip(slack / 0.02, 0.2, 1.0))
+    share = np.clip(m.leg / max(length, 0.2), 0.12, 1.0) * lines.legs
+    tight = cloth.relief[0] * clipped(slack / 0.02, 0.2, 1.0)
     cloth = replace(cloth, relief=(tight, *cloth.relief[1:]))
     smooth = 1 if slack < 0.006 else int(rng.integers(2, 5))
     ease = 0.003 + 0.1 * slack
     trousers = Loose(TIGHTS, keep, (LOWER, LOWER), cloth, (ease, ease), 0.1 * slack, True, smooth, slack * share)
     if rng.random() > 0.35:
         return [trousers]
-    belt = np.minimum(waist - m.rest[:, 2], m.rest[:, 2] - waist + 0.035)
-    belt = np.where(m.arm_share > 0.3, -FAR, belt)
+    belt = np.minimum(np.minimum(waist - z, z - waist + 0.035), lines.not_arm)
     color = draw_color(rng) * 0.3
     look = Material(color, color * 0.7, FABRIC, 80.0, 0.2)
     return [trousers, Loose(TIGHTS, belt, (LOWER, LOWER), look, (ease + 0.004, ease + 0.004), 0.0, False, 2, None)]
@@ -260,10 +285,8 @@ def _skirt(rng: np.random.Generator, m: Measures, cloth: Material | None = None,
     hem = float(-rng.choice([rng.uniform(0.2, 0.35), rng.uniform(0.35, 0.55), rng.uniform(0.55, 0.85)]))
     cloth = cloth or (draw_denim(rng) if rng.random() < 0.15 else draw_fabric(rng))
     flare = float(rng.choice([0.0, rng.uniform(0.0, 0.05)]))
-    skirt = Garment(SKIRT, m.rest[:, 2] - hem, (part, part), cloth, (0.004, 0.004 + flare), 0.012 * flare, False)
-    waist = np.minimum(0.1 - m.rest[:, 2], m.rest[:, 2] + 0.12)
-    waist = np.where((m.arm_share > 0.3) | (m.leg_share > 0.97), -FAR, waist)
-    return [skirt, Loose(TIGHTS, waist, (part, part), cloth, (0.006, 0.006), 0.0, True, 3, None)]
+    skirt = Garment(SKIRT, m.columns[2] - hem, (part, part), cloth, (0.004, 0.004 + flare), 0.012 * flare, False)
+    return [skirt, Loose(TIGHTS, _lines(m).waist, (part, part), cloth, (0.006, 0.006), 0.0, True, 3, None)]
 
 
 def _dress(rng: np.random.Generator, m: Measures) -> list[Garment]:
@@ -277,7 +300,7 @@ def _dress(rng: np.random.Generator, m: Measures) -> list[Garment]:
 
 
 def _shoes(rng: np.random.Generator, m: Measures) -> list[Garment]:
-    ankle, only_leg = m.leg_length, np.where(m.leg_share > 0.3, FAR, -FAR)
+    ankle, only_leg = m.leg_length, _lines(m).only_leg
     garments: list[Garment] = []
     if rng.random() < 0.5:
         top = ankle - rng.uniform(0.03, 0.12 if rng.random() < 0.7 else 0.35)
@@ -299,8 +322,8 @@ def _shoes(rng: np.random.Generator, m: Measures) -> list[Garment]:
         parts = (LEFT_SHOE, RIGHT_SHOE)
         garments.append(Loose(TIGHTS, keep, parts, look, (ease, ease), 0.0, True, 3, None))
         rubber = np.full(3, rng.uniform(0.5, 0.85)) if rng.random() < 0.5 else draw_color(rng) * 0.3
-        low = float(m.rest[TIGHTS[0] : TIGHTS[1], 2].min()) + rng.uniform(0.02, 0.035)
-        sole = np.minimum(low - m.rest[:, 2], only_leg)
+        low = _lines(m).floor + rng.uniform(0.02, 0.035)
+        sole = np.minimum(low - m.columns[2], only_leg)
         look = Material(rubber, rubber * 0.8, SOLID, 1.0, 0.05)
         garments.append(Loose(TIGHTS, sole, parts, look, (ease + 0.005, ease + 0.005), 0.0, False, 3, None))
     return garments

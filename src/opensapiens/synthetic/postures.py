@@ -10,18 +10,31 @@ import csv
 import functools
 import importlib.resources
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from opensapiens.synthetic.poses import PoseSampler, cross, rotation_about, rotation_between
+from opensapiens.synthetic.poses import (
+    AXIS_X,
+    AXIS_Y,
+    AXIS_Z,
+    PoseSampler,
+    clipped,
+    cross,
+    length_of,
+    lengths_of,
+    rotation_about,
+    rotation_between,
+)
 
 ATTEMPTS = 12
 """Poses drawn before one is taken whose limbs still touch."""
 LEVEL = {"up", "seat"}
 """Attitudes with the soles on the ground, as far as ankles bend."""
 FLOOR = {"floor", "back", "front", "side"}
+AHEAD = np.array([0.0, -1.0, 0.0])
 DEPTH = 0.03
 """Metres that limbs may sink into each other, as flesh gives way."""
 CAPSULES: dict[str, tuple[str, str, float, float]] = {
@@ -43,6 +56,8 @@ ACROSS_PAIRS = (
     ("forearm", "forearm"), ("hand", "hand"), ("hand", "forearm"), ("forearm", "upper_arm"), ("hand", "upper_arm"),
     ("thigh", "thigh"), ("shin", "shin"), ("shin", "thigh"),
 )  # fmt: skip
+Hand = tuple[str, list[float], float]
+"""Side, and how far the five fingers bend and the four spread; see PoseSampler.close_hand."""
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -79,6 +94,9 @@ class PostureSampler(PoseSampler):
                 needed.add(bone)
         self._order = sorted(needed)  # parents come before their children
         self._arm_order = {side: self._below(f"clavicle.{side}") for side in "LR"}
+        self._spine_order = self._above("spine01")
+        self._leg_orders = [self._above(f"lowerleg02.{side}") for side in "LR"]
+        self._arms_at_rest = {side: self._arm_at_rest(side) for side in "LR"}
         self._pairs = self._capsule_pairs()
 
     def _below(self, bone: str) -> list[int]:
@@ -89,25 +107,35 @@ class PostureSampler(PoseSampler):
                 chain.append(other)
         return chain
 
+    def _above(self, bone: str) -> list[int]:
+        """The bones that move one, the root first, and itself."""
+        chain = [self.index[bone]]
+        while (parent := self.parents[chain[0]]) >= 0:
+            chain.insert(0, parent)
+        return chain
+
     def draw_posture(self, rng: np.random.Generator) -> tuple[str, str, np.ndarray]:
         """The activity, the attitude (up, seat, floor, back, front, side), and rotations (J, 3, 3) as in draw()."""
         postures, weights, _, _ = _tables()
-        best: tuple[float, str, str, np.ndarray] | None = None
+        best: tuple[float, str, str, np.ndarray, list[Hand]] | None = None
         row = postures[rng.choice(len(postures), p=weights)]
         for attempt in range(ATTEMPTS):
             pose = np.repeat(np.eye(3)[None], len(self.index), 0)
             self._lower_body(pose, row, rng)
             self._look(pose, rng)
-            _, places = self._gesture_arms(pose, row["gestures"].split(), rng)
+            places, hands = self._gesture_arms(pose, row["gestures"].split(), rng)
             depth = self._overlap(places)
             if best is None or depth < best[0]:
-                best = depth, row["activity"], row["attitude"], pose
+                best = depth, row["activity"], row["attitude"], pose, hands
             if depth < DEPTH:
                 break
             if attempt == ATTEMPTS // 2:
                 row = {**row, "gestures": "hang side"}
         assert best is not None
-        return best[1:]
+        _, activity, attitude, pose, hands = best
+        for side, curls, spread in hands:
+            self.close_hand(pose, side, curls, spread)
+        return activity, attitude, pose
 
     # --- legs, trunk, head
 
@@ -125,45 +153,41 @@ class PostureSampler(PoseSampler):
             others = [angle + rng.normal(0, 4) for angle in angles]
         seated = row["attitude"] in ("seat", "floor")
         for side, (flexion, abduction, twist, knee) in ((one, angles), (other, others)):
-            self._leg(pose, side, flexion + (0.0 if seated else hinge), abduction, twist, float(np.clip(knee, 0, 150)))
+            self._leg(pose, side, flexion + (0.0 if seated else hinge), abduction, twist, clipped(knee, 0, 150))
         self._trunk(pose, among("forward"), among("sideways"), among("turn"))
-        lean = rotation_about(np.array([1.0, 0, 0]), hinge)
+        lean = rotation_about(AXIS_X, hinge)
         if row["attitude"] in ("back", "front", "side"):
             around = {"back": 0.0, "front": 180.0, "side": float(rng.choice([-90.0, 90.0]))}[row["attitude"]]
-            roll = rotation_about(np.array([0, 0, 1.0]), around + rng.normal(0, 8))
-            lean = rotation_about(np.array([1.0, 0, 0]), -90 + rng.normal(0, 4)) @ roll
+            roll = rotation_about(AXIS_Z, around + rng.normal(0, 8))
+            lean = rotation_about(AXIS_X, -90 + rng.normal(0, 4)) @ roll
         self._turn(pose, "root", lean)
         if row["attitude"] in LEVEL:
             self._level_feet(pose, rng)
         else:
             for side in "LR":
-                self._turn(pose, f"foot.{side}", rotation_about(np.array([1.0, 0, 0]), rng.uniform(-5, 32)))
+                self._turn(pose, f"foot.{side}", rotation_about(AXIS_X, rng.uniform(-5, 32)))
 
     def _level_feet(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        turns, _ = self.forward(pose)
-        for side in "LR":
-            toes = turns[self.index[f"lowerleg02.{side}"]] @ np.array([0.0, -1.0, 0.0])
-            pitch = np.rad2deg(np.arcsin(np.clip(toes[2], -1, 1)))
-            angle = float(np.clip(pitch, -28, 40)) + rng.normal(0, 2)
-            self._turn(pose, f"foot.{side}", rotation_about(np.array([1.0, 0, 0]), angle))
+        for side, order in zip("LR", self._leg_orders, strict=True):
+            toes = self._turn_of(pose, order) @ AHEAD
+            pitch = np.rad2deg(np.arcsin(clipped(toes[2], -1, 1)))
+            angle = clipped(pitch, -28, 40) + rng.normal(0, 2)
+            self._turn(pose, f"foot.{side}", rotation_about(AXIS_X, angle))
 
     def _look(self, pose: np.ndarray, rng: np.random.Generator) -> None:
         """Neck and head; who leans or lies still looks about ahead, more or less."""
-        turns, _ = self.forward(pose)
-        ahead = turns[self.index["spine01"]].T @ np.array([0.0, -1.0, 0.0])
-        back_up = 0.6 * np.rad2deg(np.arcsin(np.clip(ahead[2], -0.8, 0.8)))
-        nod = np.clip(rng.normal(4, 11) - back_up, -40, 38)
-        tilt, turn = np.clip(rng.normal(0, 7), -22, 22), np.clip(rng.normal(0, 22), -62, 62)
-        for bone in ("neck01", "neck02", "head"):
-            rotation = rotation_about(np.array([1.0, 0, 0]), nod / 3) @ rotation_about(np.array([0, 1.0, 0]), tilt / 3)
-            self._turn(pose, bone, rotation @ rotation_about(np.array([0, 0, 1.0]), turn / 3))
+        ahead = self._turn_of(pose, self._spine_order).T @ AHEAD
+        back_up = 0.6 * np.rad2deg(np.arcsin(clipped(ahead[2], -0.8, 0.8)))
+        nod = clipped(rng.normal(4, 11) - back_up, -40, 38)
+        tilt, turn = clipped(rng.normal(0, 7), -22, 22), clipped(rng.normal(0, 22), -62, 62)
+        self._turn_head(pose, nod, tilt, turn)
 
     # --- arms
 
     def _gesture_arms(
         self, pose: np.ndarray, choices: list[str], rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Poses both arms; returns where all bones then are, as forward does."""
+    ) -> tuple[np.ndarray, list[Hand]]:
+        """Poses both arms; returns where all bones then are, as forward does, and how the hands close."""
         _, _, gestures, _ = _tables()
         first = str(rng.choice(choices))
         second = first if rng.random() < float(gestures[first]["both"]) else str(rng.choice(choices))
@@ -173,9 +197,12 @@ class PostureSampler(PoseSampler):
         if first in ("swing", "run"):
             names = [first, f"{first}_back"]
         turns, places = self.forward(pose)
-        for side, name in zip(rng.permutation(["L", "R"]), names, strict=True):
-            self._reach_for(pose, side, turns, places, gestures[name], rng)
-        return turns, places
+        sides = rng.permutation(["L", "R"])
+        hands = [
+            self._reach_for(pose, str(side), turns, places, gestures[name], rng)
+            for side, name in zip(sides, names, strict=True)
+        ]
+        return places, hands
 
     def _reach_for(
         self,
@@ -185,8 +212,11 @@ class PostureSampler(PoseSampler):
         places: np.ndarray,
         gesture: dict[str, Any],
         rng: np.random.Generator,
-    ) -> None:
-        """Bends an arm so that its wrist is where a gesture wants it, and turns the palm; keeps up turns and places."""
+    ) -> Hand:
+        """Bends an arm so that its wrist is where a gesture wants it, and turns the palm; keeps up turns and places.
+
+        Returns how the hand closes, which moves none of the bones that matter here.
+        """
         sign = 1.0 if side == "L" else -1.0
         bone = gesture["bone"] if gesture["bone"] in self.index else f"{gesture['bone']}.{side}"
         offset = np.array([float(gesture[axis]) for axis in "xyz"]) + rng.normal(0, float(gesture["spread"]), 3)
@@ -195,12 +225,13 @@ class PostureSampler(PoseSampler):
         goal = places[self.index[bone]] + turns[self.index[bone]] @ (offset * [sign, 1, 1])
         pole = turns[self.index["spine01"]] @ (_vector(gesture, "pole", sign) + rng.normal(0, 0.12, 3))
         self._lift_shoulder(pose, side, turns, places, goal)
-        self._follow(pose, turns, places, self._arm_order[side])
+        self._follow(pose, turns, places, self._arm_order[side][:3])  # as far as the upper arm
         forearm_turn = self._two_bones(pose, side, turns, places, goal, pole)
         palm = axes @ (_vector(gesture, "palm", sign) + rng.normal(0, 0.15, 3))
         self._turn_palm(pose, side, forearm_turn, palm, rng)
-        self._shape_hand(pose, side, gesture["hand"], rng)
+        hand = self._draw_hand(side, gesture["hand"], rng)
         self._follow(pose, turns, places, self._arm_order[side])
+        return hand
 
     def _lift_shoulder(
         self, pose: np.ndarray, side: str, turns: np.ndarray, places: np.ndarray, goal: np.ndarray
@@ -208,8 +239,8 @@ class PostureSampler(PoseSampler):
         sign = 1.0 if side == "L" else -1.0
         toward = turns[self.index["spine01"]].T @ (goal - places[self.index[f"upperarm01.{side}"]])
         raised = np.rad2deg(np.arctan2(np.hypot(toward[0], toward[1]), -toward[2]))
-        lift = rotation_about(np.array([0, 1.0, 0]), -sign * float(np.clip(0.12 * (raised - 40), -4, 15)))
-        forward = rotation_about(np.array([0, 0, 1.0]), -sign * float(np.clip(-25 * toward[1], -6, 14)))
+        lift = rotation_about(AXIS_Y, -sign * clipped(0.12 * (raised - 40), -4, 15))
+        forward = rotation_about(AXIS_Z, -sign * clipped(-25 * toward[1], -6, 14))
         self._turn(pose, f"clavicle.{side}", lift @ forward)
         self._turn(pose, f"shoulder01.{side}", lift)
 
@@ -218,23 +249,30 @@ class PostureSampler(PoseSampler):
     ) -> np.ndarray:
         """Sets shoulder and elbow; returns the world rotation of the forearm."""
         shoulder = self.index[f"upperarm01.{side}"]
-        elbow, wrist = self.index[f"lowerarm01.{side}"], self.index[f"wrist.{side}"]
-        upper, lower = self.joints[elbow] - self.joints[shoulder], self.joints[wrist] - self.joints[elbow]
-        a, b = float(np.linalg.norm(upper)), float(np.linalg.norm(lower))
+        elbow = self.index[f"lowerarm01.{side}"]
+        a, b, upper_at_rest, lower_at_rest = self._arms_at_rest[side]
         toward = goal - places[shoulder]
-        distance = float(np.clip(np.linalg.norm(toward), 0.42 * (a + b), 0.985 * (a + b)))
-        toward /= max(float(np.linalg.norm(toward)), 1e-6)
+        length = length_of(toward)
+        distance = clipped(length, 0.42 * (a + b), 0.985 * (a + b))
+        toward /= max(length, 1e-6)
         aside = pole - (pole @ toward) * toward
-        aside /= max(float(np.linalg.norm(aside)), 1e-6)
-        cosine = np.clip((a * a + distance * distance - b * b) / (2 * a * distance), -1, 1)
-        bend = a * (cosine * toward + np.sqrt(1 - cosine * cosine) * aside)
+        aside /= max(length_of(aside), 1e-6)
+        cosine = clipped((a * a + distance * distance - b * b) / (2 * a * distance), -1, 1)
+        bend = a * (cosine * toward + math.sqrt(1 - cosine * cosine) * aside)
         straight = distance * toward - bend
-        hinge_at_rest, hinge = cross(upper, lower), cross(bend, straight)
-        upper_turn = _axes(bend, hinge) @ _axes(upper, hinge_at_rest).T
-        lower_turn = _axes(straight, hinge) @ _axes(lower, hinge_at_rest).T
+        hinge = cross(bend, straight)
+        upper_turn = _axes(bend, hinge) @ upper_at_rest.T
+        lower_turn = _axes(straight, hinge) @ lower_at_rest.T
         pose[shoulder] = turns[self.parents[shoulder]].T @ upper_turn
         pose[elbow] = upper_turn.T @ lower_turn
         return lower_turn
+
+    def _arm_at_rest(self, side: str) -> tuple[float, float, np.ndarray, np.ndarray]:
+        """Lengths of upper arm and forearm, and their frames as _axes gives them."""
+        shoulder, elbow, wrist = (self.joints[self.index[f"{b}.{side}"]] for b in ("upperarm01", "lowerarm01", "wrist"))
+        upper, lower = elbow - shoulder, wrist - elbow
+        hinge = cross(upper, lower)
+        return length_of(upper), length_of(lower), _axes(upper, hinge), _axes(lower, hinge)
 
     def _turn_palm(
         self, pose: np.ndarray, side: str, forearm_turn: np.ndarray, palm: np.ndarray, rng: np.random.Generator
@@ -247,20 +285,20 @@ class PostureSampler(PoseSampler):
         want = forearm_turn.T @ palm
         flat_rest, flat_want = at_rest - (at_rest @ axis) * axis, want - (want @ axis) * axis
         angle = np.rad2deg(np.arctan2(cross(flat_rest, flat_want) @ axis, flat_rest @ flat_want))
-        angle = float(np.clip(angle, -95, 80) if side == "L" else np.clip(angle, -80, 95))
+        angle = clipped(angle, -95, 80) if side == "L" else clipped(angle, -80, 95)
         self._turn(pose, f"lowerarm02.{side}", rotation_about(axis, 0.6 * angle))
         rolled = rotation_about(axis, 0.4 * angle)
-        bend = rotation_about(across, float(np.clip(rng.normal(0, 14), -40, 40)))
+        bend = rotation_about(across, clipped(rng.normal(0, 14), -40, 40))
         self._turn(pose, f"wrist.{side}", rolled @ bend @ rotation_about(at_rest, float(rng.normal(0, 6))))
 
-    def _shape_hand(self, pose: np.ndarray, side: str, name: str, rng: np.random.Generator) -> None:
+    def _draw_hand(self, side: str, name: str, rng: np.random.Generator) -> Hand:
         hands = _tables()[3]
         if name == "any" or rng.random() < 0.2:
             name = str(rng.choice(list(hands)))
         *curls, spread = hands[name]
         share = rng.uniform(0.75, 1.15)
-        bent = [float(np.clip(curl * share + rng.normal(0, 5), -8, 95)) for curl in curls]
-        self.close_hand(pose, side, bent, spread + rng.normal(0, 1.5))
+        bent = [clipped(curl * share + rng.normal(0, 5), -8, 95) for curl in curls]
+        return side, bent, spread + rng.normal(0, 1.5)
 
     # --- where bones are, and whether they are inside each other
 
@@ -275,8 +313,16 @@ class PostureSampler(PoseSampler):
         """Updates turns and places of some bones, parents before children."""
         for bone in order:
             parent = self.parents[bone]
-            turns[bone] = turns[parent] @ pose[bone]
-            places[bone] = places[parent] + turns[parent] @ self._offsets[bone]
+            turn = turns[parent]
+            np.dot(turn, pose[bone], turns[bone])
+            np.add(places[parent], turn.dot(self._offsets[bone]), places[bone])
+
+    def _turn_of(self, pose: np.ndarray, order: list[int]) -> np.ndarray:
+        """World rotation (3, 3) of the last of bones that hang on each other, the root first."""
+        turn: np.ndarray = pose[order[0]]
+        for bone in order[1:]:
+            turn = turn.dot(pose[bone])
+        return turn
 
     def _capsule_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Capsules as (from, to) bones (C, 2), lengthening (C,), radius (C,), and pairs of capsules (P, 2)."""
@@ -319,21 +365,26 @@ def _vector(row: dict[str, Any], name: str, sign: float) -> np.ndarray:
 
 def _axes(along: np.ndarray, hinge: np.ndarray) -> np.ndarray:
     """An orthonormal frame (3, 3) with its first column along a bone and its third along the hinge."""
-    first = along / np.linalg.norm(along)
+    first = along / length_of(along)
     third = hinge - (hinge @ first) * first
-    length = np.linalg.norm(third)
+    length = length_of(third)
     if length < 1e-9:
-        return rotation_between(np.array([1.0, 0, 0]), first)
+        return rotation_between(AXIS_X, first)
     third = third / length
-    return np.stack([first, cross(third, first), third], 1)
+    return np.array([first, cross(third, first), third]).T.copy()
 
 
 def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
     """Distances (P,) between segments a-b and c-d, all (P, 3)."""
     u, v, w = b - a, d - c, a - c
-    uu, uv, vv = (u * u).sum(1) + 1e-12, (u * v).sum(1), (v * v).sum(1) + 1e-12
-    uw, vw = (u * w).sum(1), (v * w).sum(1)
+    uu, uv, vv = _dots(u, u) + 1e-12, _dots(u, v), _dots(v, v) + 1e-12
+    uw, vw = _dots(u, w), _dots(v, w)
     s = np.clip((uv * vw - vv * uw) / np.maximum(uu * vv - uv * uv, 1e-9), 0, 1)
     t = np.clip((uv * s + vw) / vv, 0, 1)
     s = np.clip((uv * t - uw) / uu, 0, 1)
-    return np.linalg.norm(w + s[:, None] * u - t[:, None] * v, axis=1)
+    return lengths_of(w + s[:, None] * u - t[:, None] * v)
+
+
+def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    x, y, z = (a * b).T
+    return np.asarray(x + y + z)

@@ -9,7 +9,7 @@ import numpy as np
 
 from opensapiens.synthetic.clothing import FAR, Surface, unit_sphere
 from opensapiens.synthetic.materials import Material, draw_color
-from opensapiens.synthetic.poses import cross, rotation_about, rotation_between
+from opensapiens.synthetic.poses import cross, lengths_of, rotation_about, rotation_between
 from opensapiens.synthetic.rasterizer import BRICK, FABRIC, FACADE, IMAGE, LEAVES, PLANKS, SOLID
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -19,23 +19,33 @@ _FLAT = np.array([[0, 1], [2, 3], [0, 1], [2, 3], [1, 0], [1, 0]])
 _BOX_TRIANGLES = np.concatenate([np.arange(24).reshape(6, 4)[:, [0, 1, 2]], np.arange(24).reshape(6, 4)[:, [0, 2, 3]]])
 _ALONG = np.repeat([1, 1, 0, 0, 0, 0], 4)  # the axis that a pattern's first coordinate follows at each corner
 _ACROSS = np.repeat([2, 2, 2, 2, 1, 1], 4)
+_CORNERS_ALONG, _CORNERS_ACROSS = (_CORNERS[np.arange(24), axis] for axis in (_ALONG, _ACROSS))
 
 
 def thing(vertices: np.ndarray, texture: np.ndarray, triangles: np.ndarray, look: Material, part: int = 0) -> Surface:
     """A surface without paint or cuts."""
-    count = len(vertices)
-    parts = np.full(len(triangles), part, np.uint8)
-    return Surface(vertices, texture, np.zeros((count, 4)), np.full(count, FAR), triangles, parts, look)
+    return Surface(vertices, texture, *_plain(len(vertices)), triangles, _parts(len(triangles), part), look)
+
+
+@functools.cache
+def _plain(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """No paint (count, 4) and no cuts (count,)."""
+    return np.zeros((count, 4), np.float32), np.full(count, FAR, np.float32)
+
+
+@functools.cache
+def _parts(count: int, part: int) -> np.ndarray:
+    return np.full(count, part, np.uint8)
 
 
 def box(look: Material, center: np.ndarray, half: np.ndarray, turn: np.ndarray | float = 0.0) -> Surface:
     """A box with flat faces; turn: about the vertical in degrees, or a rotation (3, 3)."""
     points = _CORNERS * half
     rotation = turn if isinstance(turn, np.ndarray) else rotation_about(UP, turn)
-    corners, texture = np.arange(24), np.zeros((24, 3))
-    texture[:, 0], texture[:, 2] = points[corners, _ALONG], points[corners, _ACROSS]
-    texture += np.asarray(center)[[0, 0, 2]] * [1, 0, 1]
-    return thing(np.asarray(center) + points @ rotation.T, texture, _BOX_TRIANGLES, look)
+    center, texture = np.asarray(center), np.zeros((24, 3))
+    texture[:, 0] = _CORNERS_ALONG * half[_ALONG] + center[0]
+    texture[:, 2] = _CORNERS_ACROSS * half[_ACROSS] + center[2]
+    return thing(center + points @ rotation.T, texture, _BOX_TRIANGLES, look)
 
 
 def pane(look: Material, corner: np.ndarray, across: np.ndarray, up: np.ndarray, cells: int = 1) -> Surface:
@@ -75,13 +85,13 @@ def tube(
     coordinates, triangles = _tube(len(path) - 1, sectors)
     index = np.rint(coordinates[:, 0] * (len(path) - 1)).astype(int)
     along = np.gradient(path, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
+    along /= lengths_of(along)[:, None] + 1e-9
     side = cross(along, UP + [0.03, 0.02, 0])
-    side /= np.linalg.norm(side, axis=1, keepdims=True) + 1e-9
+    side /= lengths_of(side)[:, None] + 1e-9
     third = cross(side, along)
     angle = coordinates[:, 1]
     ring = np.cos(angle)[:, None] * side[index] + flat * np.sin(angle)[:, None] * third[index]
-    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    length = np.concatenate([[0], np.cumsum(lengths_of(np.diff(path, axis=0)))])
     texture = np.stack([radius.mean() * np.cos(angle), radius.mean() * np.sin(angle), length[index]], 1)
     return thing(path[index] + radius[index, None] * ring, texture, triangles, look, part)
 
@@ -119,7 +129,8 @@ def ball(
     points, triangles = unit_sphere()
     if rng is not None and rough:
         waves = rng.normal(0, 4, (4, 3))
-        points = points * (1 + rough * np.sin(points @ waves.T + rng.uniform(0, 6, 4)).mean(1, keepdims=True))
+        lumps = np.sin(waves @ points.T + rng.uniform(0, 6, 4)[:, None]).mean(0)
+        points = points * (1 + rough * lumps)[:, None]
     return thing(np.asarray(center) + points * half, points * half, triangles, look)
 
 

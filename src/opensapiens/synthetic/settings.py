@@ -120,9 +120,10 @@ def _room(
     near = camera.position[1] - 1.0
     corner = np.array([-side, back, 0.0])
     walls = [(corner, np.array([2 * side, 0, 0]))]
+    eye = np.linalg.inv(axes) @ camera.position
     for x in (-side, side):
         start = np.array([x, near, 0.0])
-        if (np.linalg.inv(axes) @ camera.position)[0] * np.sign(x) < side - 0.2:
+        if eye[0] * np.sign(x) < side - 0.2:
             walls.append((start, np.array([0, back - near, 0])))
     shell, cells = [], 10
     for start, along in walls:
@@ -170,6 +171,7 @@ def _on_wall(
     length = float(np.linalg.norm(along))
     direction = along / length
     inward = np.array([-np.sign(start[0]) if direction[1] else 0.0, 0.0 if direction[1] else -1.0, 0.0])
+    turn, ahead = axes @ np.stack([direction, -inward, UP], 1), axes @ direction
     parts: list[Surface] = []
     x = rng.uniform(0.1, 0.8)
     frame = props.paint(rng)
@@ -194,19 +196,16 @@ def _on_wall(
             continue
         tall = min(tall, high - low - 0.05)
         at = axes @ (start + direction * x + inward * 0.03 + UP * low)
-        parts.append(props.pane(look, at, axes @ direction * wide, UP * tall))
+        parts.append(props.pane(look, at, ahead * wide, UP * tall))
         middle = axes @ (start + direction * (x + wide / 2) + inward * 0.02)
-        turn = axes @ np.stack([direction, -inward, UP], 1)
-        for up, half in ((low, [wide / 2 + 0.05, 0.03, 0.025]), (low + tall, [wide / 2 + 0.05, 0.03, 0.025])):
-            parts.append(props.box(frame, middle + UP * up, np.array(half), turn))
+        for up in (low, low + tall):
+            parts.append(props.box(frame, middle + UP * up, np.array([wide / 2 + 0.05, 0.03, 0.025]), turn))
         for out in (-wide / 2, wide / 2) + ((0.0,) if kind == 0 else ()):
-            place = middle + axes @ direction * out + UP * (low + tall / 2)
+            place = middle + ahead * out + UP * (low + tall / 2)
             parts.append(props.box(frame, place, np.array([0.025, 0.03, tall / 2]), turn))
         x += wide + rng.uniform(0.2, 1.6)
     middle = axes @ (start + along / 2 + inward * 0.01) + UP * 0.05
-    parts.append(
-        props.box(frame, middle, np.array([length / 2, 0.012, 0.05]), axes @ np.stack([direction, -inward, UP], 1))
-    )
+    parts.append(props.box(frame, middle, np.array([length / 2, 0.012, 0.05]), turn))
     return parts
 
 

@@ -6,7 +6,7 @@ from opensapiens.synthetic import props
 from opensapiens.synthetic.atlas import atlas
 from opensapiens.synthetic.body import TIGHTS, BodyModel
 from opensapiens.synthetic.clothing import Surface
-from opensapiens.synthetic.poses import cross, rotation_about
+from opensapiens.synthetic.poses import AXIS_X, cross, rotation_about
 from opensapiens.synthetic.rasterizer import Camera, Casters
 from opensapiens.synthetic.scene import VIEWS as FRAMINGS
 from opensapiens.synthetic.scene import Scene, ScenePlan, extent_of, merge, things_in_front
@@ -40,7 +40,8 @@ def build_stage(
     same.
     """
     bodies = vertices.copy()
-    bodies[:, :, :2] += _spread_out(rng, bodies)[:, None]
+    for body, place in zip(bodies[1:], _spread_out(rng, bodies)[1:], strict=True):
+        body[:, :2] += place
     surfaces: list[tuple[Surface, int]] = []
     named = [dict(zip(tailor.anatomy.keypoint_names, tailor.anatomy.keypoints(body), strict=True)) for body in bodies]
     for i, (body, attire, points) in enumerate(zip(bodies, plan.outfits, named, strict=True)):
@@ -51,8 +52,9 @@ def build_stage(
     for body, points, person in zip(bodies, named, plan.people, strict=True):
         things += _things_of(own, body, points, person.attitude, person.yaw, tailor)
     skin = bodies[:, :SKIN_VERTICES:5]
+    low, high = _bounds(skin.reshape(-1, 3))
     distance = float(np.linalg.norm(camera.position[:2] - skin[0, :, :2].mean(0)))
-    deep, wide = float(skin[..., 1].max()), float(np.abs(skin[..., 0]).max())
+    deep, wide = float(high[1]), float(max(-low[0], high[0]))
     setting = draw_setting(own, camera, deep, wide, distance, surrounded)
     if own.random() < 0.2 * style.occluders:
         things += things_in_front(own, camera, bodies[0])
@@ -62,14 +64,19 @@ def build_stage(
     count = sum(len(surface.triangles) for surface, _ in surfaces)
     surfaces += [(surface, 0) for surface in setting.shell]
     mesh, materials = merge(surfaces, setting.floor, atlas())
-    low, high = (np.array([extreme(skin[..., axis]) for axis in range(3)]) for extreme in (np.min, np.max))
     casters = Casters(count, low - [0.7, 0.7, 0.1], high + [0.7, 0.7, 0.2], 256 if style.size[0] < 700 else 512)
     return Scene(mesh, materials, camera, setting.light, setting.ground, bodies, casters), setting
 
 
+def _bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest coordinates (3,) of points (N, 3): numpy is slow along an axis of three."""
+    columns = points.T.copy()
+    return columns.min(1), columns.max(1)
+
+
 def _spread_out(rng: np.random.Generator, bodies: np.ndarray) -> np.ndarray:
-    """Places on the floor (N, 2) where nobody is in anybody else."""
-    reach = 0.5 * np.ptp(bodies[:, :SKIN_VERTICES:5, :2], axis=1).mean(1)
+    """Places on the floor (N, 2) where nobody is in anybody else; the first is the origin."""
+    reach = 0.5 * np.ptp(bodies[:, :SKIN_VERTICES:5, :2].transpose(0, 2, 1).copy(), axis=2).mean(1)
     places = np.zeros((len(bodies), 2))
     close = rng.uniform(0.75, 1.05)
     for i in range(1, len(bodies)):
@@ -87,23 +94,21 @@ def _place_camera(rng: np.random.Generator, style: Style, bodies: np.ndarray, ta
     """A camera south of the people, with a lens of 18 to 200 mm, most often at the height of somebody's eyes."""
     skin = bodies[0, :SKIN_VERTICES]
     view = str(rng.choice(FRAMINGS, p=style.framing))
-    low, high = skin.min(0), skin.max(0)
-    head = skin[: len(tailor.anatomy.scalp)][tailor.anatomy.scalp > 0].mean(0)
+    low, high = _bounds(skin)
     extent = extent_of(low, high)
     if view == "whole":
         fraction = float(np.exp(rng.uniform(*np.log(style.height))))
         if 1 < len(bodies) < (5 if style.size[0] > style.size[1] else 4) and rng.random() < 0.6:
-            everybody = bodies[:, :SKIN_VERTICES:5]
-            low, high = everybody.min((0, 1)), everybody.max((0, 1))
+            low, high = _bounds(bodies[:, :SKIN_VERTICES:5].reshape(-1, 3))
             wide = (high[0] - low[0]) * style.size[0] / style.size[1]
             extent = max(extent_of(low, high) * 0.8, float(wide) * 0.9)
             fraction = max(fraction, 0.6)
         target = (low + high) / 2
     elif view == "upper":
         chest = skin[tailor.torso_vertices].mean(0)
-        target, fraction = 0.5 * (head + chest), rng.uniform(1.3, 2.6) * extent / 1.7
+        target, fraction = 0.5 * (_head(skin, tailor) + chest), rng.uniform(1.3, 2.6) * extent / 1.7
     elif view == "face":
-        target, fraction = head - [0, 0, 0.05], rng.uniform(2.4, 5.0) * extent / 1.7
+        target, fraction = _head(skin, tailor) - [0, 0, 0.05], rng.uniform(2.4, 5.0) * extent / 1.7
     else:
         target, fraction = skin[rng.integers(len(skin) - 2000)], rng.uniform(1.0, 2.2) * extent / 1.7
     height, width = style.size
@@ -119,7 +124,7 @@ def _place_camera(rng: np.random.Generator, style: Style, bodies: np.ndarray, ta
     elevation = max(elevation, float(np.rad2deg(np.arcsin(np.clip((0.12 - target[2]) / distance, -1, 1)))))
     roll = rng.normal(0, 2.5) if rng.random() < 0.85 else rng.normal(0, 15)
     flat = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
-    rotation = rotation_about(UP, roll) @ rotation_about(np.array([1.0, 0, 0]), float(elevation)) @ flat
+    rotation = rotation_about(UP, roll) @ rotation_about(AXIS_X, float(elevation)) @ flat
     jitter = rng.uniform(-0.06, 0.06, 2)
     if rng.random() < style.off_center:
         jitter = rng.uniform(-0.4, 0.4, 2)
@@ -130,6 +135,11 @@ def _place_camera(rng: np.random.Generator, style: Style, bodies: np.ndarray, ta
     position = target + rotation[2] * distance - shift @ rotation
     position[2] = max(position[2], 0.06)
     return Camera(rotation, position, float(focal), center, style.size)
+
+
+def _head(skin: np.ndarray, tailor: Tailor) -> np.ndarray:
+    """The middle of the scalp (3,)."""
+    return np.asarray(skin[: len(tailor.anatomy.scalp)][tailor.anatomy.scalp > 0].mean(0))
 
 
 # --- what goes with a person: a seat, a table, things in the hands

@@ -6,8 +6,18 @@ from typing import Any
 import numpy as np
 
 from opensapiens.synthetic.anatomy import FACE_KINDS, VERTEX_COUNT
-from opensapiens.synthetic.body import TIGHTS, BodyModel
-from opensapiens.synthetic.clothing import APPAREL, FACE, FAR, HAIR_PART, Garment, Surface, Wardrobe, any_corner
+from opensapiens.synthetic.body import SKIRT, TIGHTS, BodyModel
+from opensapiens.synthetic.clothing import (
+    APPAREL,
+    FACE,
+    FAR,
+    HAIR_PART,
+    Garment,
+    Surface,
+    Wardrobe,
+    any_corner,
+    compact,
+)
 from opensapiens.synthetic.hair import brows, grow, head_of, inside_hairline
 from opensapiens.synthetic.materials import Material
 from opensapiens.synthetic.outfits import Attire, Loose, draw_attire
@@ -38,6 +48,11 @@ class Tailor(Wardrobe):
         self._fine_points = groups
         self._neighbours = _neighbours(TIGHTS[1] - TIGHTS[0], self.helper_triangles[TIGHTS] - TIGHTS[0])
         self._smoothed: list[np.ndarray] = []
+        hairy = np.zeros(VERTEX_COUNT, bool)
+        hairy[self._scalp_vertices] = True
+        faces = self.anatomy.faces[any_corner(hairy, self.anatomy.faces)]
+        triangles = np.concatenate([faces, self.helper_triangles[TIGHTS], self.helper_triangles[SKIRT]])
+        self._dressed = compact(triangles)
         self._cheeks = np.exp(-(((np.abs(rest[:, 0]) - 0.045) / 0.022) ** 2 + ((rest[:, 2] - 0.69) / 0.022) ** 2)) * (
             rest[:, 1] < -0.06
         )
@@ -54,7 +69,9 @@ class Tailor(Wardrobe):
         self, vertices: np.ndarray, attire: Attire, points: dict[str, np.ndarray]
     ) -> list[Surface]:
         """Surfaces of a person from the model's posed vertices (19158, 3) and its keypoints by name."""
-        normals = vertex_normals(vertices, self._all_triangles)
+        used, triangles = self._dressed  # normals of the scalp, the suit and the skirt are all that is needed
+        normals = np.zeros_like(vertices)
+        normals[used] = vertex_normals(vertices.take(used, 0), triangles)
         skin_keep = np.full(VERTEX_COUNT, FAR, np.float32)
         for garment in attire.garments:
             if garment.hides_skin:
@@ -76,8 +93,7 @@ class Tailor(Wardrobe):
 
     def _body(self, body: np.ndarray, keep: np.ndarray, attire: Attire, inside: np.ndarray) -> list[Surface]:
         """Skin with all that is painted on it, the inside of the mouth, and the eyeballs."""
-        a = self.anatomy
-        paint = np.zeros((len(body), 4), np.float32)
+        paint = np.empty((len(body), 4), np.float32)
         tone = attire.skin.first
         hair = 0.7 * attire.hair.material.first + 0.3 * attire.hair.material.second
         paint[:, :3], paint[:, 3] = tone * [1.25, 0.75, 0.72], attire.blush * self._cheeks
@@ -94,22 +110,19 @@ class Tailor(Wardrobe):
         ]
         for region, color, strength in layers:
             vertices, opacity = self._regions[region]
-            paint[vertices, :3] = color
-            paint[vertices, 3] = strength * opacity
+            _lay_on(paint, vertices, color, strength * opacity)
         style = attire.hair.style
         if style != "bald" or attire.hair.receding:
             shade = np.clip(inside / 0.012, 0, 1) * (0.75 if style in ("buzz", "bald") else 0.97)
-            grown = shade > 0.02
-            paint[grown, :3], paint[grown, 3] = hair, shade[grown]
+            grown = np.flatnonzero(shade > 0.02)
+            _lay_on(paint, grown, hair, shade[grown])
         parts = self._parts.copy()
         if style != "bald":
             grown = ~any_corner(inside <= 0.003, self._faces[self._scalp_faces])
             parts[self._scalp_faces[grown]] = HAIR_PART
         bare = any_corner(keep > 0, self._faces)  # the rest is under clothes
-        skin = Surface(body, self._texture, paint, keep, self._faces[bare], parts[bare], attire.skin)
-        blank = np.zeros_like(paint)
-        eyes = a.faces[self._eye_faces]
-        return [skin, Surface(body, self._texture, blank, keep, eyes, a.face_parts[self._eye_faces], attire.eyes)]
+        skin = Surface(body, self._texture, paint, keep, self._faces.compress(bare, 0), parts[bare], attire.skin)
+        return [skin, self._eyeballs(body, keep, attire.eyes)]
 
     def _hat(
         self, attire: Attire, body: np.ndarray, normals: np.ndarray, points: dict[str, np.ndarray]
@@ -179,26 +192,37 @@ class Tailor(Wardrobe):
             return super()._off_body(base, normals, used, lift, garment)
         if garment.slack is not None:
             lift = lift + garment.slack[garment.span[0] : garment.span[1]][used]
-        points = self._smoothed[min(garment.smooth, len(self._smoothed) - 1)][used] + normals * lift[:, None]
+        smooth = self._smoothed[min(garment.smooth, len(self._smoothed) - 1)].take(used, 0)[:, :3]
+        points = smooth + normals * lift[:, None]
         outside = np.einsum("vd,vd->v", points - base, normals)
         return points + normals * np.maximum(0.9 * lift - outside, 0)[:, None]
 
     def _smooth(self, suit: np.ndarray, times: int) -> list[np.ndarray]:
-        """The suit's vertices (V, 3), and smoothed once, twice, ..."""
-        table, share = self._neighbours
-        levels, stays = [suit], np.where(share > 0, np.float32(0.4), np.float32(1.0))
+        """The suit's vertices (V, 3), and smoothed once, twice, ...: (V + 1, 4) with zeros at the ends, since numpy
+        picks rows of four several times as fast as rows of three."""
+        table, stays, share = self._neighbours
+        levels = [np.zeros((len(suit) + 1, 4), suit.dtype)]
+        levels[0][:-1, :3] = suit
         for _ in range(times):
-            padded = np.concatenate([levels[-1], np.zeros((1, 3), suit.dtype)])
-            around = padded[table[0]]
+            before, after = levels[-1], np.zeros_like(levels[0])
+            around = before.take(table[0], 0)
             for column in table[1:]:
-                around += padded[column]
-            levels.append(stays * levels[-1] + share * around)
+                around += before.take(column, 0)
+            np.add(stays * before[:-1], share * around, after[:-1])
+            levels.append(after)
         return levels
 
 
-def _neighbours(count: int, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _lay_on(paint: np.ndarray, vertices: np.ndarray, color: np.ndarray, opacity: np.ndarray) -> None:
+    """Paints some vertices (N,) anew, with one colour and their opacities (N,)."""
+    layer = np.empty((len(vertices), 4), paint.dtype)
+    layer[:, :3], layer[:, 3] = color, opacity
+    paint[vertices] = layer
+
+
+def _neighbours(count: int, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices (6, V) next to each along the edges of quadrilaterals, whose halves are i and i + T / 2 of the
-    triangles, padded with V; and what each counts in smoothing (V, 1), 0 on the border."""
+    triangles, padded with V; and what a vertex and each next to it count in smoothing (V, 4), 1 and 0 on the border."""
     half = len(triangles) // 2
     quads = np.concatenate([triangles[:half], triangles[half:, 2:]], 1)
     edges = np.sort(np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)]), axis=1)
@@ -210,8 +234,8 @@ def _neighbours(count: int, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarr
     place = np.arange(len(ends)) - np.searchsorted(ends[:, 0], np.arange(count))[ends[:, 0]]
     table = np.full((6, count), count)
     table[place[place < 6], ends[place < 6, 0]] = ends[place < 6, 1]
-    share = 0.6 * inner / np.maximum((table < count).sum(0), 1)
-    return table, share[:, None].astype(np.float32)
+    share = (0.6 * inner / np.maximum((table < count).sum(0), 1)).astype(np.float32).repeat(4).reshape(-1, 4)
+    return table, np.where(share > 0, np.float32(0.4), np.float32(1.0)), share
 
 
 def _is_fine(name: str) -> bool:
