@@ -33,6 +33,19 @@ def test_the_same_shape_loads_unchanged(size: tuple[int, int], class_token: bool
     assert torch.equal(target.position_embedding, source.position_embedding)
 
 
+def test_a_stem_stays_fresh_where_the_tensors_have_none() -> None:
+    source = backbone((64, 64), class_token=True)
+    target = VisionTransformer(ViTConfig((64, 48), 32, 1, 4, stem_channels=(8, 16, 24)))
+    fresh = target.stem.projection.weight.clone()
+    load_backbone(target, source.state_dict())
+    assert torch.equal(target.stem.projection.weight, fresh)
+    assert torch.equal(target.blocks[0].mlp.fc1.weight, source.blocks[0].mlp.fc1.weight)
+    with pytest.raises(CheckpointError, match="decoder"):
+        load_backbone(target, {name: t for name, t in target.state_dict().items() if not name.startswith("decoder.")})
+    with pytest.raises(CheckpointError, match="stem"):
+        load_backbone(backbone((64, 48)), target.state_dict())
+
+
 def test_a_class_token_may_stay() -> None:
     source = backbone((64, 64), class_token=True)
     target = backbone((96, 64), class_token=True)

@@ -20,15 +20,16 @@ from opensapiens.export.export import export_network
 from opensapiens.export.formats import ENDINGS, ExportError, Format, open_session
 from opensapiens.inference.runtimes import ONNXRuntime, OpenVINORuntime
 from opensapiens.models.human_model import HumanModel
+from opensapiens.models.vit import ViTConfig
 from opensapiens.recipes.nano import describe
 
 SIZE = (64, 48)
 LIBRARIES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch": ()}
 
 
-@pytest.fixture(scope="module")
-def description() -> ModelDescription:
-    return describe(SIZE, 24, 2, 2, (8, 8), (8, 8))
+@pytest.fixture(scope="module", params=[(), (8, 16, 24)], ids=["plain", "stem"])
+def description(request: pytest.FixtureRequest) -> ModelDescription:
+    return describe(ViTConfig(SIZE, 24, 2, 2, stem_channels=request.param), (8, 8), (8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_not_a_number_is_a_difference(
 
 
 def test_a_class_token_and_patch_padding_survive(tmp_path: Path) -> None:
-    plain = describe(SIZE, 24, 2, 2, (8,), (8,))
+    plain = describe(ViTConfig(SIZE, 24, 2, 2), (8,), (8,))
     description = replace(plain, vit=replace(plain.vit, class_token=True, patch_padding=2))
     network = build_model(description).eval()
     path = export_network(network, description, "torch", tmp_path, any_size=True)

@@ -15,6 +15,7 @@ from opensapiens.export.formats import write_graph
 from opensapiens.export.graph import network_graph
 from opensapiens.export.openvino_passes import _with_zero_on_a_level, split_transposed_convolutions
 from opensapiens.models.human_model import HumanModel
+from opensapiens.models.vit import ViTConfig
 from opensapiens.recipes.nano import describe
 
 openvino = pytest.importorskip("openvino")
@@ -24,7 +25,7 @@ SIZE, LAYERS = (64, 48), 2
 @pytest.fixture(scope="module")
 def network() -> HumanModel:
     torch.manual_seed(0)
-    return build_model(describe(SIZE, 24, LAYERS, 2, (8, 8), (8, 8))).eval()
+    return build_model(describe(ViTConfig(SIZE, 24, LAYERS, 2), (8, 8), (8, 8))).eval()
 
 
 def written(network: HumanModel, folder: Path, any_size: bool = False, in_8_bits: bool = False) -> Any:

@@ -86,7 +86,7 @@ def peak(box: tuple[int, int, int, int]) -> tuple[float, float]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random nano of toy size."""
     torch.manual_seed(0)
-    description = describe((64, 48), 24, 2, 2, (8, 8), (8, 8))
+    description = describe(ViTConfig((64, 48), 24, 2, 2), (8, 8), (8, 8))
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(folder, build_model(description), description)
     return folder

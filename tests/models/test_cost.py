@@ -65,10 +65,11 @@ def test_published_flops(index: int) -> None:
     assert f"{published_flops(config) / 1e12:.3f}" == FLOPS_IN_THE_PAPER[index]
 
 
-@pytest.mark.parametrize("class_token", [False, True], ids=["no class token", "class token"])
-def test_full_flops_are_what_torch_counts(class_token: bool) -> None:
-    config = ViTConfig((80, 48), 32, 3, 4, class_token=class_token)
-    heads = (UpsamplingHead(32, 17, (24, 12), (8,)), UpsamplingHead(32, 1, (6, 6, 6, 6), (5, 4)))
+@pytest.mark.parametrize("extra", [{}, {"class_token": True}, {"stem_channels": (8, 16, 24)}], ids=str)
+def test_full_flops_are_what_torch_counts(extra: dict) -> None:
+    config = ViTConfig((80, 48), 32, 3, 4, **extra)
+    width = config.feature_channels
+    heads = (UpsamplingHead(width, 17, (24, 12), (8,)), UpsamplingHead(width, 1, (6, 6, 6, 6), (5, 4)))
     model = HumanModel(VisionTransformer(config), {"pose": heads[0], "depth": heads[1]}).eval()
     # torch counts attention in this form only, of those that a CPU has.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -151,7 +151,7 @@ class ModelDescription:
         vit = _checked_keys(
             content["vit"],
             ("image_size", "embed_dim", "layers", "heads"),
-            ("patch_size", "patch_padding", "mlp_ratio", "class_token"),
+            ("patch_size", "patch_padding", "mlp_ratio", "class_token", "stem_channels"),
             f"{where}, vit",
         )
         _check_vit(vit, f"{where}, vit")
@@ -223,6 +223,8 @@ def _check_vit(vit: Mapping[str, Any], where: str) -> None:
     for key, value in vit.items():
         if key == "image_size":
             right = _are_counts(value, 2)
+        elif key == "stem_channels":
+            right = _are_counts(value)
         elif key == "class_token":
             right = isinstance(value, bool)
         else:

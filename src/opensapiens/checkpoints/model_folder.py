@@ -31,7 +31,7 @@ def build_model(description: ModelDescription) -> HumanModel:
     """
     heads = {
         task: UpsamplingHead(
-            description.vit.embed_dim,
+            description.vit.feature_channels,
             head["out_channels"],
             head["deconv_channels"],
             head["conv_channels"],

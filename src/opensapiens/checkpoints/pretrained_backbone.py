@@ -11,6 +11,9 @@ from opensapiens.models.vit import VisionTransformer, ViTConfig
 
 from .strict_loading import CheckpointError, load_strictly
 
+PYRAMID = ("stem.", "decoder.")
+"""First parts of the names of a backbone's convolutions around its transformer."""
+
 
 def fit_backbone(tensors: Mapping[str, Tensor], config: ViTConfig) -> dict[str, Tensor]:
     """Backbone tensors (our names) as a backbone of this config takes them: the published rule of loading.
@@ -58,7 +61,13 @@ def _without_class_row(positions: Tensor, has_class_token: bool, patches: int) -
 def load_backbone(backbone: VisionTransformer, tensors: Mapping[str, Tensor], source: str = "the checkpoint") -> None:
     """Load pretrained tensors (our names) into a backbone, fitted to its shape.
 
+    A convolutional stem and its decoder, which the tensors may lack as a whole, then stay as they are.
+
     Raises:
         CheckpointError: tensors that are missing, unexpected or mis-shaped after fitting; it lists them.
     """
-    load_strictly(backbone, fit_backbone(tensors, backbone.config), source)
+    fitted = fit_backbone(tensors, backbone.config)
+    if not any(name.startswith(PYRAMID) for name in fitted):
+        own = backbone.state_dict()
+        fitted |= {name: own[name] for name in own if name.startswith(PYRAMID)}
+    load_strictly(backbone, fitted, source)

@@ -51,10 +51,10 @@ class _AnySize(_Maps):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         backbone = self.network.backbone
-        tokens, grid = backbone.patch_tokens(images)
+        tokens, grid, pyramid = backbone.tokens_and_pyramid(images)
         extra = int(backbone.config.class_token)
         position = backbone.position_embedding
         patch_positions = bicubic_position_embedding(position[:, extra:], backbone.config.grid(), grid)
         tokens = backbone.prepend_class_token(tokens + patch_positions, position[:, :1] if extra else None)
-        features = backbone.encode(tokens)[:, extra:].transpose(1, 2).unflatten(2, grid)
+        features = backbone.feature_map(tokens, grid, pyramid)
         return tuple(head(features) for head in self.network.heads.values())

@@ -16,14 +16,19 @@ IN_8_BITS = ("MatMul", "Convolution")
 
 
 def use_instance_norm(model: Any) -> None:
-    """Replace group norms of one channel each by the same over rows and columns, in place.
+    """Replace group norms of one channel each, without scale and offset, by the same over rows and columns, in place.
 
     OpenVINO computes these in the layout of the convolutions around them, with the activation in the same pass; the
     others it surrounds with two reorderings of the whole map.
     """
     opset = installed("openvino.opset13")
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "GroupNormalization":
+        if node.get_type_name() != "GroupNormalization":
+            continue
+        scales = node.input_value(1)
+        # Learned scales are constants; the ones that stand for none are made in the graph.
+        learned = scales.get_node().get_type_name() == "Constant"
+        if not learned and node.get_attributes()["num_groups"] == scales.get_shape()[0]:
             epsilon = float(node.get_attributes()["epsilon"])
             norm = opset.mvn(node.input_value(0), np.array([2, 3], np.int64), True, epsilon, "inside_sqrt")
             _replace(node, norm)

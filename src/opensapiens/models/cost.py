@@ -1,7 +1,11 @@
 """What a model costs: parameters, floating-point operations and bytes, computed from its config alone."""
 
+import math
+
+import torch
 from torch import nn
 
+from .convolutional_pyramid import ConvolutionalDecoder, ConvolutionalStem
 from .masked_autoencoder import kept_patches
 from .upsampling_head import UpsamplingHead
 from .vit import ViTConfig
@@ -45,6 +49,26 @@ def head_multiply_adds(head: UpsamplingHead, grid: tuple[int, int]) -> int:
     return total
 
 
+def pyramid_multiply_adds(config: ViTConfig) -> int:
+    """Multiply-adds of the convolutional stem and its decoder; 0 for a backbone without."""
+    if not config.stem_channels:
+        return 0
+    with torch.device("meta"):
+        stem = ConvolutionalStem(config.stem_channels, config.embed_dim)
+        decoder = ConvolutionalDecoder(config.stem_channels, config.embed_dim)
+    patches = math.prod(config.grid())
+
+    def weights(module: nn.Module) -> int:
+        return sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Conv2d))
+
+    total = patches * weights(stem.projection)
+    for finer, level in enumerate(reversed(stem.levels)):  # the last has the patches' stride
+        total += patches * 4**finer * weights(level)
+    for finer, (up, level) in enumerate(zip(decoder.ups, decoder.levels, strict=True)):
+        total += patches * 4**finer * (up.weight.numel() + 4 * weights(level))  # type: ignore[operator]
+    return total
+
+
 def full_flops(config: ViTConfig, heads: tuple[UpsamplingHead, ...] = ()) -> int:
     """Honest floating-point operations of one image of the config's size through the backbone and the heads.
 
@@ -55,8 +79,9 @@ def full_flops(config: ViTConfig, heads: tuple[UpsamplingHead, ...] = ()) -> int
     tokens = rows * columns + int(config.class_token)
     attention = config.layers * 2 * tokens**2 * config.embed_dim
     patches = rows * columns * 3 * config.patch_size**2 * config.embed_dim
-    backbone = patches + linear_multiply_adds(config, tokens) + attention
-    return 2 * (backbone + sum(head_multiply_adds(head, (rows, columns)) for head in heads))
+    backbone = patches + pyramid_multiply_adds(config) + linear_multiply_adds(config, tokens) + attention
+    scale = config.patch_size // config.feature_stride
+    return 2 * (backbone + sum(head_multiply_adds(head, (scale * rows, scale * columns)) for head in heads))
 
 
 def masked_autoencoder_flops(config: ViTConfig, decoder: ViTConfig, mask_ratio: float) -> int:

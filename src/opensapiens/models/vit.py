@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .convolutional_pyramid import FINEST, ConvolutionalDecoder, ConvolutionalStem, check_pyramid
 from .position_embedding import resize_position_embedding, sincos_2d
 
 LAYER_NORM_EPS = 1e-6
@@ -37,6 +38,9 @@ class ViTConfig:
             word and shifts every patch.
         mlp_ratio: hidden width of the MLP over embed_dim.
         class_token: prepend a learned token (pretraining only).
+        stem_channels: of the maps of a convolutional stem beside the patches, from stride 2 on, one for each power of
+            two below the patch size; then the feature map has stride 4, and as many channels as the stem there. Empty:
+            no stem, as in all published models.
     """
 
     image_size: tuple[int, int]
@@ -47,14 +51,30 @@ class ViTConfig:
     patch_padding: int = 0
     mlp_ratio: int = 4
     class_token: bool = False
+    stem_channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         # Lists come from JSON; tuples keep the config hashable.
         object.__setattr__(self, "image_size", tuple(self.image_size))
+        object.__setattr__(self, "stem_channels", tuple(self.stem_channels))
         if len(self.image_size) != 2 or min(self.image_size) < self.patch_size:
             raise ValueError(f"image_size must be (height, width) of at least one patch, not {self.image_size}")
         if self.embed_dim % self.heads:
             raise ValueError(f"embed_dim {self.embed_dim} is not divisible by {self.heads} heads")
+        if self.stem_channels:
+            check_pyramid(self.stem_channels, self.embed_dim, self.patch_size)
+            if self.patch_padding or self.class_token:
+                raise ValueError("a convolutional stem goes with neither patch_padding nor a class token")
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the feature map, which heads take."""
+        return self.stem_channels[1] if self.stem_channels else self.embed_dim
+
+    @property
+    def feature_stride(self) -> int:
+        """Pixels between neighbours in the feature map."""
+        return FINEST if self.stem_channels else self.patch_size
 
     def grid(self, image_size: tuple[int, int] | None = None) -> tuple[int, int]:
         """Rows and columns of patches for an image of the given (height, width), by default the model's own."""
@@ -166,12 +186,22 @@ class VisionTransformer(nn.Module):
             Block(config.embed_dim, config.heads, config.mlp_ratio) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
+        if config.stem_channels:
+            self.stem = ConvolutionalStem(config.stem_channels, config.embed_dim)
+            self.decoder = ConvolutionalDecoder(config.stem_channels, config.embed_dim)
         initialise_transformer(self.blocks)
 
     def patch_tokens(self, images_B3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Normalised images to patch tokens (B, N, D) without positions, row-major, and the grid (rows, columns)."""
-        patches = self.patch_embedding(images_B3HW)
-        return patches.flatten(2).transpose(1, 2), (patches.shape[2], patches.shape[3])
+        return self.tokens_and_pyramid(images_B3HW)[:2]
+
+    def tokens_and_pyramid(self, images_B3HW: Tensor) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
+        """The same, and the maps of the stem, finest first; none without a stem."""
+        patches, pyramid = self.patch_embedding(images_B3HW), []
+        if self.config.stem_channels:
+            pyramid, at_patches = self.stem(images_B3HW)
+            patches = patches + at_patches
+        return patches.flatten(2).transpose(1, 2), (patches.shape[2], patches.shape[3]), pyramid
 
     def positions(self, grid: tuple[int, int]) -> tuple[Tensor | None, Tensor]:
         """Position embeddings of the class token (None without one) and of a grid's patches, resized if need be."""
@@ -179,12 +209,13 @@ class VisionTransformer(nn.Module):
         patch_positions = resize_position_embedding(self.position_embedding[:, extra:], self.config.grid(), grid)
         return (self.position_embedding[:, :1] if extra else None), patch_positions
 
-    def embed(self, images_B3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Normalised images to the tokens that enter the first block, class token first, and the patch grid."""
-        tokens, grid = self.patch_tokens(images_B3HW)
+    def embed(self, images_B3HW: Tensor) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
+        """Normalised images to the tokens that enter the first block, class token first, the patch grid, and the
+        stem's maps, finest first."""
+        tokens, grid, pyramid = self.tokens_and_pyramid(images_B3HW)
         class_position, patch_positions = self.positions(grid)
         tokens = tokens + patch_positions
-        return self.prepend_class_token(tokens, class_position), grid
+        return self.prepend_class_token(tokens, class_position), grid, pyramid
 
     def prepend_class_token(self, tokens_BND: Tensor, class_position: Tensor | None) -> Tensor:
         """Put the class token with its position before the others; nothing to do where the model has none."""
@@ -204,12 +235,17 @@ class VisionTransformer(nn.Module):
         return self.encode(self.embed(images_B3HW)[0])
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalised RGB images (B, 3, H, W) to the feature map (B, D, rows, columns), final norm applied."""
-        tokens, grid = self.embed(images_B3HW)
-        tokens = self.encode(tokens)[:, int(self.config.class_token) :]
+        """Normalised RGB images (B, 3, H, W) to the feature map, final norm applied: (B, D, rows, columns), with a
+        stem (B, feature_channels, H / 4, W / 4)."""
+        return self.feature_map(*self.embed(images_B3HW))
+
+    def feature_map(self, tokens_BND: Tensor, grid: tuple[int, int], pyramid: list[Tensor]) -> Tensor:
+        """The feature map from what `embed` gives."""
+        tokens = self.encode(tokens_BND)[:, int(self.config.class_token) :]
         # Contiguous: the heads' convolutions take over the layout of their input, and on a CPU their backward takes
         # half as long again in the channels-last one of the bare view. A model moved to channels_last gets that anyway.
-        return tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+        features = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+        return self.decoder(features, pyramid) if pyramid else features
 
 
 def published_config(
