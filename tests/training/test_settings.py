@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from opensapiens.checkpoints.model_folder import load_masked_autoencoder, load_model
 from opensapiens.data.reading import ImageError
 from opensapiens.data.sample import Sample
-from opensapiens.recipes.nano import nano_smoke
+from opensapiens.recipes.nano import describe, nano_smoke
 from opensapiens.recipes.pretrain import pretrain
 from opensapiens.training.devices import Ranks
 from opensapiens.training.log import make_tracker
@@ -30,8 +30,9 @@ LOSSES = ("pose/heatmap_mse", "segmentation/cross_entropy", "depth/silog", "norm
 @pytest.fixture
 def run(people_shards: Path, tmp_path: Path) -> Run:
     made = nano_smoke(people_shards, tmp_path / "run", steps=3, batch_size=4)
-    heads = {name: {**head, "dropout": 0.25} for name, head in made.model.heads.items()}
-    return replace(made, model=replace(made.model, heads=heads), device="cpu")
+    plain = describe(replace(made.model.vit, stem_channels=()), (8, 8), (8, 8))
+    heads = {name: {**head, "dropout": 0.25} for name, head in plain.heads.items()}
+    return replace(made, model=replace(plain, heads=heads), device="cpu")
 
 
 @pytest.fixture
