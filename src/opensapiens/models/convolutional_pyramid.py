@@ -43,11 +43,9 @@ class ConvolutionalStem(nn.Module):
         self.projection = nn.Conv2d(embed_dim, embed_dim, 1)
 
     def forward(self, images_B3HW: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Normalised images to the maps, finest first, and the (B, D, rows, columns) to add to the patches."""
-        patch = 2 ** len(self.levels)
-        below, right = -images_B3HW.shape[2] % patch, -images_B3HW.shape[3] % patch
-        maps = F.pad(images_B3HW, (0, right, 0, below)) if below or right else images_B3HW
-        pyramid = []
+        """Normalised images, in whole patches, to the maps, finest first, and the (B, D, rows, columns) to add to the
+        patches."""
+        maps, pyramid = images_B3HW, []
         for level in self.levels:
             maps = level(maps)
             pyramid.append(maps)

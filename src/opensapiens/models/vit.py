@@ -90,7 +90,6 @@ class PatchConvolution(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.patch_size, self.patch_padding = config.patch_size, config.patch_padding
         self.projection = nn.Conv2d(
             3, config.embed_dim, config.patch_size, stride=config.patch_size, padding=config.patch_padding
         )
@@ -98,10 +97,7 @@ class PatchConvolution(nn.Module):
         nn.init.xavier_uniform_(self.projection.weight.view(config.embed_dim, -1))
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalised images to a (B, D, rows, columns) map."""
-        below, right = -images_B3HW.shape[2] % self.patch_size, -images_B3HW.shape[3] % self.patch_size
-        if not self.patch_padding and (below or right):
-            images_B3HW = F.pad(images_B3HW, (0, right, 0, below))
+        """Normalised images to a (B, D, rows, columns) map; what is over after whole patches is left out."""
         return self.projection(images_B3HW)
 
 
@@ -197,6 +193,10 @@ class VisionTransformer(nn.Module):
 
     def tokens_and_pyramid(self, images_B3HW: Tensor) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
         """The same, and the maps of the stem, finest first; none without a stem."""
+        patch = self.config.patch_size
+        below, right = -images_B3HW.shape[2] % patch, -images_B3HW.shape[3] % patch
+        if not self.config.patch_padding and (below or right):
+            images_B3HW = F.pad(images_B3HW, (0, right, 0, below))
         patches, pyramid = self.patch_embedding(images_B3HW), []
         if self.config.stem_channels:
             pyramid, at_patches = self.stem(images_B3HW)

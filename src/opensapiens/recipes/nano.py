@@ -102,9 +102,9 @@ def nano(
 
     `start_from` is a folder with the weights of an earlier sitting (its crops may have been smaller), `pretrained` one
     whose backbone alone is taken; `stages` starts a run at smaller crops, at less cost a step. Unlike the published
-    models nano has convolutions around its transformer (`stem_channels`, from stride 2 on): it learns from thousands of
-    people what the published ones learn from hundreds of millions of photos. The learning rate is high: it is small.
-    `gentle` varies the pictures less, for the last parts of training.
+    models nano has convolutions around its transformer (`stem_channels`, from stride 2 on), since it sees few pictures;
+    `--stem-channels --pose-channels 96 96 --dense-channels 48 48` leaves them out. The learning rate is high, since the
+    network is small. `gentle` varies the pictures less, for the last parts of training.
     """
     vit = ViTConfig(input_size, embed_dim, layers, heads, stem_channels=stem_channels)
     return Run(
