@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from opensapiens.models.position_embedding import sincos_2d
-from opensapiens.models.vit import PUBLISHED_SIZES, Attention, VisionTransformer, ViTConfig, published_config
+from opensapiens.models.vit import (
+    PLAIN_UP_TO,
+    PUBLISHED_SIZES,
+    Attention,
+    VisionTransformer,
+    ViTConfig,
+    attend,
+    published_config,
+)
 
 TINY = ViTConfig((64, 48), embed_dim=32, layers=2, heads=4)
 
@@ -18,6 +26,14 @@ def test_attention_is_the_textbook_one() -> None:
     weights = (query @ key.transpose(-1, -2) / 8**0.5).softmax(-1)
     expected = attention.projection((weights @ value).transpose(1, 2).flatten(2))
     torch.testing.assert_close(attention(tokens), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [7, PLAIN_UP_TO + 1])
+def test_attention_in_bfloat16_is_that_in_float32(length: int) -> None:
+    query, key, value = torch.randn(3, 2, 3, length, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    expected = F.scaled_dot_product_attention(query, key, value)
+    result = attend(query.bfloat16(), key.bfloat16(), value.bfloat16())
+    torch.testing.assert_close(result.float(), expected, atol=0.03, rtol=0.03)
 
 
 def test_patch_padding_shifts_every_patch() -> None:

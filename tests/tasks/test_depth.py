@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from opensapiens.data.sample import Sample
-from opensapiens.tasks.depth.loss import depth_l1, silog
+from opensapiens.tasks.depth.loss import decorrelation, depth_l1, silog
 from opensapiens.tasks.depth.metrics import depth_errors
 from opensapiens.tasks.depth.task import DepthTask
 
@@ -39,7 +39,7 @@ def test_only_the_mask_counts_for_the_range() -> None:
 
 @pytest.mark.parametrize("sample", [person(2, 2), Sample(IMAGE, depth=np.full((6, 4), np.nan, np.float32))])
 def test_flat_and_empty_persons_give_finite_losses_and_gradients(sample: Sample) -> None:
-    task = DepthTask(l1_weight=1.0)
+    task = DepthTask(l1_weight=1.0, correlation_weight=1.0)
     targets = task.prepare_targets([sample])
     assert set(targets["depth"].unique().tolist()) <= {0, -1}
     maps = torch.zeros(1, 1, 3, 2, requires_grad=True)
@@ -127,3 +127,14 @@ def test_a_constant_prediction_scores_like_the_trivial_answer() -> None:
     assert figures["r2"] == pytest.approx(0, abs=1e-9)
     for name in ("rmse", "abs_rel", "delta1"):
         assert figures[name] == pytest.approx(figures[f"constant_{name}"])
+
+
+def test_decorrelation_sees_neither_scale_nor_shift_nor_background() -> None:
+    target = DepthTask().prepare_targets([person()])["depth"]
+    moved = torch.where(target >= 0, 0.2 * target + 5, -70)
+    assert decorrelation(moved, target).item() == pytest.approx(0, abs=1e-5)
+    assert decorrelation(-target, target).item() == pytest.approx(2)
+    other = torch.rand(target.shape, generator=torch.Generator().manual_seed(0))
+    inside = (target >= 0).numpy()
+    expected = 1 - np.corrcoef(other.numpy()[inside], target.numpy()[inside])[0, 1]
+    assert decorrelation(other, target).item() == pytest.approx(expected, abs=1e-5)

@@ -9,9 +9,14 @@ import torch
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.heatmaps import encode_heatmaps
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
-from opensapiens.tasks.pose.loss import hardest_keypoints_mse, heatmap_mse
+from opensapiens.tasks.pose.loss import (
+    gaussian_losses,
+    hardest_keypoints_mse,
+    heatmap_mse,
+    location_cross_entropy,
+)
 from opensapiens.tasks.pose.metrics import PosePrediction, oks, peak_accuracy
-from opensapiens.tasks.pose.targets import gaussian_heatmaps
+from opensapiens.tasks.pose.targets import gaussian_factors, gaussian_heatmaps
 from opensapiens.tasks.pose.task import PoseTask
 
 SIZE = (64, 48)
@@ -149,3 +154,21 @@ def test_the_metric_has_a_figure_per_group_and_leaves_out_who_cannot_be_measured
     assert figures["oks"] == 1 and figures["oks_body"] == 1
     assert np.isnan(figures["oks_face"])
     assert metric.totals[0].tolist() == [1, 1]
+
+
+def test_losses_without_heatmaps_are_those_with_them() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 5, 12, 9, generator=generator, requires_grad=True)
+    points = torch.rand(2, 5, 2, generator=generator) * 40
+    known, weights = torch.ones(2, 5), torch.rand(2, 5, generator=generator)
+    known[0, 0] = 0
+    sizes = ((48, 36), (12, 9), 1.5)
+    heatmaps = gaussian_heatmaps(points, known, *sizes)
+    plain = heatmap_mse(maps, heatmaps, weights), location_cross_entropy(maps, heatmaps, weights)
+    quick = gaussian_losses(maps, *gaussian_factors(points, known, *sizes), weights)
+    of_samples = torch.tensor([1.0, 3.0])
+    for name, expected, result in zip(("squared error", "location"), plain, quick, strict=True):
+        torch.testing.assert_close(result, expected, msg=name)
+        (expected_gradient,) = torch.autograd.grad(expected @ of_samples, maps, retain_graph=True)
+        (gradient,) = torch.autograd.grad(result @ of_samples, maps, retain_graph=True)
+        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-7, msg=name)

@@ -8,7 +8,7 @@ import torch
 
 from opensapiens.data.sample import Sample
 from opensapiens.labels.parts import SAPIENS_28
-from opensapiens.tasks.segmentation.loss import weighted_cross_entropy
+from opensapiens.tasks.segmentation.loss import dice_loss, weighted_cross_entropy
 from opensapiens.tasks.segmentation.task import SegmentationTask
 
 IMAGE = np.zeros((8, 6, 3), np.uint8)
@@ -76,3 +76,20 @@ def test_the_metric_counts_over_images_and_needs_the_labels_size() -> None:
     assert metric.compute() == {"mIoU": 0.25, "mAcc": 0.5, "aAcc": 0.5}
     with pytest.raises(ValueError, match="labels"):
         metric.update(torch.ones(2, 4, 3, dtype=torch.uint8), targets)
+
+
+def test_dice_is_a_mean_over_the_classes_present_but_background() -> None:
+    labels = torch.tensor([[[0, 1, 2, 255]], [[0, 0, 255, 0]]], dtype=torch.uint8)
+    logits = torch.zeros(2, 4, 1, 4)
+    logits[0, 1, 0, 1] = 50.0  # certain and right; class 2 and the rest are a quarter each
+    # Class 1: 2 * 1 over 1 + 2 / 16 (the two other known pixels) + 1; class 2: 2 / 4 over 2 / 16 + 1.
+    expected = 1 - (2 / 2.125 + 0.5 / 1.125) / 2
+    assert dice_loss(logits, labels).tolist() == pytest.approx([expected, 0], abs=2e-3)  # 1e-3 stands in both sums
+
+
+def test_dice_counts_beside_the_cross_entropy_when_it_has_a_weight() -> None:
+    sample = Sample(IMAGE, parts=np.full(IMAGE.shape[:2], 3, np.uint8))
+    task, maps = SegmentationTask(SAPIENS_28, dice_weight=2.0), torch.zeros(1, 28, 8, 6)
+    targets = task.prepare_targets([sample])
+    assert task.losses(maps, targets)["dice"].item() == pytest.approx(2 * dice_loss(maps, targets["labels"]).item())
+    assert set(SegmentationTask(SAPIENS_28).losses(maps, targets)) == {"cross_entropy"}

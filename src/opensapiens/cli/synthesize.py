@@ -17,6 +17,7 @@ def synthesize(
     backgrounds: Path | None = None,
     parameters: bool = False,
     folders: Path | None = None,
+    cutouts: Path | None = None,
 ) -> int:
     """Make synthetic people with exact labels for every task, as tar shards to train and evaluate on.
 
@@ -39,6 +40,8 @@ def synthesize(
         backgrounds: a folder of photos without people to stand behind them.
         parameters: also record the camera's pose, body parameters and 3D points.
         folders: also write the frames here as folders of pictures, with COCO annotations of 17, 133 and 308 points.
+        cutouts: also write each person here as a small frame of their own, in shards: what trains a small model on
+            crops of people is then read in a third of the time.
     """
     try:
         failures = _make(out, count, seed, workers, size, scans, environment, backgrounds, parameters)
@@ -46,13 +49,19 @@ def synthesize(
             from opensapiens.synthetic.folders import unpack
 
             unpack(out, folders)
+        if cutouts is not None:
+            from opensapiens.data.cutouts import cut_out_people
+
+            cut_out_people(out, cutouts, workers=workers)
     except ModuleNotFoundError as error:
         message = f"making people needs {error.name}: pip install opensapiens[synthetic]"
         raise ModuleNotFoundError(message, name=error.name) from error
     except ValueError as error:  # the folder belongs to another run, or there is nothing to render
         print(f"opensapiens synthesize: {error}", file=sys.stderr)
         return 2
-    print(f"{count} frames are in {out}" + (f", and unpacked in {folders}" if folders else ""))
+    also = [f"unpacked in {folders}"] if folders else []
+    also += [f"their people cut out in {cutouts}"] if cutouts else []
+    print(", ".join([f"{count} frames are in {out}", *also]))
     for failure in failures:
         print(f"opensapiens synthesize: left out {failure}", file=sys.stderr)
     return 1 if failures else 0

@@ -18,7 +18,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,6 +149,17 @@ class ShardDataset:
             int(frame), {"jpg", "instances.png", "json", *(f"{label}.png" for label in self.maps)}
         )
         return _sample(contents, int(person), f"{self.name_of_frame(frame)}#{person + 1}")
+
+    def people_by_frame(self) -> Iterator[tuple[str, Sample]]:
+        """All samples with a key of their own, each frame decoded once."""
+        contents: dict[str, Any] = {}
+        for index, (frame, person) in enumerate(self._persons.tolist()):
+            if index == 0 or frame != self._persons[index - 1, 0]:
+                contents = self.read_frame(frame)
+            yield (
+                f"{self.keys[frame]}_{person + 1}",
+                _sample(contents, person, f"{self.name_of_frame(frame)}#{person + 1}"),
+            )
 
     def name_of_frame(self, frame: int) -> str:
         """Shard and key of a frame, for messages."""

@@ -13,6 +13,8 @@ from .convolutional_pyramid import FINEST, ConvolutionalDecoder, ConvolutionalSt
 from .position_embedding import resize_position_embedding, sincos_2d
 
 LAYER_NORM_EPS = 1e-6
+PLAIN_UP_TO = 512
+"""Tokens for which the matrix of all pairs may stand in memory."""
 
 PUBLISHED_SIZES: dict[str, dict[str, int]] = {
     "0.3b": {"embed_dim": 1024, "layers": 24, "heads": 16},
@@ -115,8 +117,17 @@ class Attention(nn.Module):
         batch, length, width = tokens_BND.shape
         qkv = self.qkv(tokens_BND).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = attend(query, key, value)
         return self.projection(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+def attend(query_BHND: Tensor, key_BHND: Tensor, value_BHND: Tensor) -> Tensor:
+    """Scaled dot-product attention; (B, heads, N, D) to the same shape."""
+    if query_BHND.device.type == "cpu" and query_BHND.dtype == torch.bfloat16 and query_BHND.shape[2] <= PLAIN_UP_TO:
+        # PyTorch's kernel for this case takes five times as long, forward and backward.
+        weights = (query_BHND * query_BHND.shape[-1] ** -0.5) @ key_BHND.transpose(-2, -1)
+        return weights.softmax(dim=-1) @ value_BHND
+    return F.scaled_dot_product_attention(query_BHND, key_BHND, value_BHND)
 
 
 class MLP(nn.Module):

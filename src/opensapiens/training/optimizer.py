@@ -47,11 +47,18 @@ def orthogonalised(matrix: torch.Tensor, quintic: tuple[float, float, float]) ->
     tall = matrix.shape[0] > matrix.shape[1]
     values = matrix.T if tall else matrix
     values = values / values.norm().clamp(min=1e-7)
+    if has_fast_bfloat16(values.device):
+        values = values.bfloat16()  # as published
     a, b, c = quintic
     for _ in range(5):
         square = values @ values.T
         values = a * values + (b * square + c * square @ square) @ values
-    return (values.T if tall else values).contiguous()
+    return (values.T if tall else values).to(matrix.dtype).contiguous()
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products are computed by units of their own; emulated ones are slower than float32."""
+    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:

@@ -1,7 +1,7 @@
-"""Scale-invariant log loss as published, and an L1 term that also teaches where that one is blind."""
+"""Scale-invariant log loss as published, an L1 term that also teaches where that one is blind, and a correlation."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, linalg
 
 EPSILON = 1e-6
 
@@ -29,3 +29,22 @@ def depth_l1(prediction_BHW: Tensor, target_BHW: Tensor) -> Tensor:
     inside = target_BHW >= 0
     error = torch.where(inside, (prediction_BHW - target_BHW).abs(), 0).flatten(1)
     return error.sum(dim=1) / inside.flatten(1).sum(dim=1).clamp(min=1)
+
+
+def decorrelation(prediction_BHW: Tensor, target_BHW: Tensor) -> Tensor:
+    """(B,) 1 - Pearson's correlation over the person (target >= 0), 0 where there is none or it is flat.
+
+    Depth is judged after the best scale and shift per person, and what is left then is 1 - correlation squared. The
+    nearest and farthest pixel, by which the target is scaled, do not matter here. Not in the published training.
+    """
+    inside = (target_BHW >= 0).flatten(1)
+    pixels = inside.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def centered(values_BHW: Tensor) -> Tensor:
+        values = torch.where(inside, values_BHW.flatten(1), 0)
+        return torch.where(inside, values - values.sum(dim=1, keepdim=True) / pixels, 0)
+
+    prediction, target = centered(prediction_BHW), centered(target_BHW)
+    spread = target.square().sum(dim=1)
+    length = (spread * prediction.square().sum(dim=1)).clamp(min=1e-12).sqrt()
+    return torch.where(spread > 1e-6, 1 - linalg.vecdot(prediction, target) / length, 0)

@@ -88,10 +88,21 @@ def gaussian_heatmaps(
     The Gaussian has its centre at the exact point and is cut to a square of 3 sigma around the pixel int(point + 0.5).
     Points of weight 0 get an empty heatmap. sigma is in heatmap pixels (published: 6 at 256 x 192).
     """
+    along_y, along_x = gaussian_factors(points_BK2, weights_BK, input_size_hw, heatmap_size_hw, sigma)
+    return along_y[..., :, None] * along_x[..., None, :]
+
+
+def gaussian_factors(
+    points_BK2: Tensor,
+    weights_BK: Tensor,
+    input_size_hw: tuple[int, int],
+    heatmap_size_hw: tuple[int, int],
+    sigma: float,
+) -> tuple[Tensor, Tensor]:
+    """(B, K, h) and (B, K, w) float32, whose outer products are the heatmaps of `gaussian_heatmaps`."""
     centers = heatmap_points(points_BK2, input_size_hw, heatmap_size_hw)
     along_x = _gaussian(centers[..., 0], heatmap_size_hw[1], sigma) * (weights_BK > 0)[..., None]
-    along_y = _gaussian(centers[..., 1], heatmap_size_hw[0], sigma)
-    return along_y[..., :, None] * along_x[..., None, :]
+    return _gaussian(centers[..., 1], heatmap_size_hw[0], sigma), along_x
 
 
 def _gaussian(centers_BK: Tensor, length: int, sigma: float) -> Tensor:

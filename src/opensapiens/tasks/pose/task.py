@@ -9,9 +9,9 @@ from opensapiens.data.sample import Sample
 from opensapiens.geometry.heatmaps import decode_heatmaps
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.tasks.forward import flip_rule
-from opensapiens.tasks.pose.loss import hardest_keypoints_mse, heatmap_mse, location_cross_entropy
+from opensapiens.tasks.pose.loss import gaussian_losses, hardest_keypoints_mse, heatmap_mse, location_cross_entropy
 from opensapiens.tasks.pose.metrics import PoseMetric, PosePrediction
-from opensapiens.tasks.pose.targets import gaussian_heatmaps, pose_targets
+from opensapiens.tasks.pose.targets import gaussian_factors, gaussian_heatmaps, pose_targets
 from opensapiens.tasks.task import Targets, mean_over
 
 
@@ -65,14 +65,21 @@ class PoseTask:
         if maps_BKhw.shape[1:] != (len(self.keypoint_set), *self.heatmap_size):
             expected = (len(self.keypoint_set), *self.heatmap_size)
             raise ValueError(f"the pose head gives {tuple(maps_BKhw.shape[1:])} maps, the task needs {expected}")
-        weights = targets["weights"]
-        heatmaps = gaussian_heatmaps(targets["points"], weights, self.input_size, self.heatmap_size, self.sigma)
-        weights = weights * self.point_weights.to(weights.device)
+        known, sizes = targets["weights"], (self.input_size, self.heatmap_size, self.sigma)
+        weights = known * self.point_weights.to(known.device)
+        count = self.count(targets) if count is None else count
+        if self.location_weight and self.hardest is None:
+            along_y, along_x = gaussian_factors(targets["points"], known, *sizes)
+            mse, location = gaussian_losses(maps_BKhw, along_y, along_x, weights)
+            return {
+                "heatmap_mse": mean_over(count, mse),
+                "location": self.location_weight * mean_over(count, location),
+            }
+        heatmaps = gaussian_heatmaps(targets["points"], known, *sizes)
         if self.hardest is None:
             loss = heatmap_mse(maps_BKhw.float(), heatmaps, weights)
         else:
             loss = hardest_keypoints_mse(maps_BKhw.float(), heatmaps, weights, self.hardest)
-        count = self.count(targets) if count is None else count
         terms = {"heatmap_mse": mean_over(count, loss)}
         if self.location_weight:
             location = location_cross_entropy(maps_BKhw.float(), heatmaps, weights)

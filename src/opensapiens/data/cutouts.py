@@ -1,0 +1,65 @@
+"""Shards of single people, cut out of shards of whole frames, for training that reads them many times."""
+
+import multiprocessing
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from opensapiens.data.crop import crop_sample
+from opensapiens.data.sample import Sample
+from opensapiens.data.shards import Frame, ShardDataset, encode_frame, shard_paths, write_manifest, write_shard
+from opensapiens.geometry.boxes import center_and_scale
+
+JPEG_QUALITY = 95
+
+
+def cut_out_people(
+    shards: Path | str,
+    out: Path | str,
+    size_hw: tuple[int, int] = (240, 180),
+    margin: float = 1.2,
+    box_padding: float = 1.25,
+    workers: int = 1,
+) -> Path:
+    """Writes each person of a folder of shards as a frame of their own, of `size_hw` pixels; returns the folder `out`.
+
+    What is kept is `margin` times the sides of the crop that a model with this `box_padding` is given, room for shifts
+    and turns while training. Reading a sample decodes a fraction of the pixels then, all of which are used. Shards that
+    are already there are kept. Raises ShardError for what cannot be read.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = shard_paths(shards)
+    missing = [path for path in paths if not (out / path.name).exists()]
+    cut = partial(_cut_shard, out=out, size_hw=size_hw, scaled=margin * box_padding)
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for _ in tqdm(pool.imap(cut, missing), str(out), len(missing), unit="shard"):
+            pass
+    made_of = {"size": list(size_hw), "margin": margin, "box_padding": box_padding}
+    write_manifest(out, {**made_of, "shards": [path.name for path in paths]})
+    return out
+
+
+def _cut_shard(path: Path, out: Path, size_hw: tuple[int, int], scaled: float) -> None:
+    cv2.setNumThreads(0)
+    dataset = ShardDataset([path])
+    people = ((key, _frame(sample, size_hw, scaled)) for key, sample in dataset.people_by_frame())
+    write_shard(out / path.name, people)
+
+
+def _frame(sample: Sample, size_hw: tuple[int, int], scaled: float) -> Frame:
+    assert sample.box is not None and sample.depth is not None and sample.normals is not None
+    cut = crop_sample(sample, size_hw, *center_and_scale(sample.box, size_hw[1] / size_hw[0], scaled))
+    assert cut.box is not None and cut.depth is not None and cut.normals is not None and cut.mask is not None
+    person = {
+        "id": 1,
+        "box": np.round(cut.box.astype(float), 2).tolist(),
+        "keypoints": None if cut.keypoints is None else np.round(cut.keypoints.astype(float), 2).tolist(),
+    }
+    record = {"width": size_hw[1], "height": size_hw[0], "persons": [person]}
+    return encode_frame(
+        cut.image, cut.mask.astype(np.uint8), cut.parts, cut.depth, cut.normals, record, JPEG_QUALITY
+    )

@@ -1,0 +1,37 @@
+"""People cut out of frames: a model is given the same crop of them as of the frame."""
+
+from pathlib import Path
+
+import numpy as np
+
+from opensapiens.data.augment import augmented_crop
+from opensapiens.data.cutouts import cut_out_people
+from opensapiens.data.shards import ShardDataset
+
+SIZE = (192, 144)
+
+
+def test_a_crop_of_a_cutout_is_that_of_the_frame(people_shards: Path, tmp_path: Path) -> None:
+    frames = ShardDataset(people_shards)
+    cutouts = ShardDataset(cut_out_people(people_shards, tmp_path / "cut"))
+    assert len(cutouts) == len(frames) > 0
+    unused = np.random.default_rng(0)
+    for index in range(len(frames)):
+        whole = augmented_crop(frames[index], SIZE, unused, None)
+        cut = augmented_crop(cutouts[index], SIZE, unused, None)
+        assert cutouts[index].image.shape == (240, 180, 3)
+        np.testing.assert_allclose(cut.box, whole.box, atol=0.1)
+        np.testing.assert_allclose(cut.keypoints, whole.keypoints, atol=0.1)
+        assert (cut.parts == whole.parts).mean() > 0.95
+        assert (cut.mask == whole.mask).mean() > 0.97
+        both = cut.mask & whole.mask
+        assert np.median(np.abs(cut.depth - whole.depth)[both]) < 0.01
+        assert np.abs(cut.image.astype(int) - whole.image).mean() < 8
+
+
+def test_shards_that_are_there_are_kept(people_shards: Path, tmp_path: Path) -> None:
+    first = sorted(people_shards.glob("*.tar"))[0].name
+    (tmp_path / first).write_bytes(b"there")
+    cut_out_people(people_shards, tmp_path)
+    assert (tmp_path / first).read_bytes() == b"there"
+    assert len(list(tmp_path.glob("*.tar"))) == len(list(people_shards.glob("*.tar")))
