@@ -78,7 +78,7 @@ def test_orthogonalised_keeps_the_singular_vectors(shape: tuple[int, int]) -> No
     result = orthogonalised(matrix, MuonAdamW.QUINTIC)
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     diagonal = left.T @ result @ right.T
-    assert torch.allclose(diagonal, torch.diag(diagonal.diagonal()), atol=0.02)  # bfloat16 where processors have it
+    assert torch.allclose(diagonal, torch.diag(diagonal.diagonal()), atol=1e-4)
     assert ((diagonal.diagonal() > 0.6) & (diagonal.diagonal() < 1.3)).all()
 
 

@@ -53,7 +53,8 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
         model = starting_model(run).to(ranks.device).train()
     flops = {size: training_flops(run, model, size) for size in (run.final_size, *(size for _, size in run.stages))}
     forward = spread(model, run, ranks)
-    optimizer = build_optimizer(model, run.optimizer)
+    precision = torch.bfloat16 if run.precision == "bfloat16" else torch.float32
+    optimizer = build_optimizer(model, run.optimizer, precision)
     average = WeightAverage(model, run.ema_decay)
     first_step = load_state(run, ranks, model, average, optimizer)
     log = RunLog(

@@ -1,9 +1,12 @@
 """AdamW over groups of parameters: which ones decay, and how fast each layer learns; Muon for matrices on request."""
 
 import re
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from opensapiens.training.run import OptimizerSettings
 
@@ -16,30 +19,51 @@ class MuonAdamW(torch.optim.AdamW):
 
     Steps are scaled to the size of AdamW's (Liu et al., arXiv 2502.16982, section 2.2), so that one learning rate suits
     both. The weights of convolutions count as matrices of one row per first axis. torch.optim.Muon takes matrices only
-    and computes in bfloat16, which processors without such units emulate.
+    and always computes in bfloat16, which processors without such units emulate. Ranks that hold the same matrices
+    share the work.
     """
 
     MOMENTUM = 0.95
     QUINTIC = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration, as published
 
+    def __init__(self, groups: list[dict[str, Any]], products: torch.dtype, **settings: Any) -> None:
+        """`products`: what the iteration computes in."""
+        super().__init__(groups, **settings)
+        self.products = products
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step of every parameter with a gradient; those of Muon lose theirs."""
-        for group in self.param_groups:
-            for parameter in group["params"] if group["muon"] else ():
-                if parameter.grad is not None:
-                    self._step_matrix(parameter, parameter.grad, group["lr"], group["weight_decay"])
-                    parameter.grad = None
+        groups = [group for group in self.param_groups if group["muon"]]
+        stepped = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
+        updates = self._orthogonalised([self._direction(parameter) for parameter, _ in stepped])
+        for (parameter, group), update in zip(stepped, updates, strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(update.view_as(parameter), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
+            parameter.grad = None
         super().step()
 
-    def _step_matrix(self, parameter: nn.Parameter, gradient: torch.Tensor, lr: float, weight_decay: float) -> None:
-        state = self.state[parameter]
+    def _direction(self, parameter: nn.Parameter) -> torch.Tensor:
+        """Takes the gradient into the momentum; Nesterov's look ahead, as a matrix."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
         momentum = state["momentum"].lerp_(gradient, 1 - self.MOMENTUM)
-        update = orthogonalised(torch.lerp(gradient, momentum, self.MOMENTUM).flatten(1), self.QUINTIC)
-        parameter.mul_(1 - lr * weight_decay)
-        parameter.add_(update.view_as(parameter), alpha=-lr * 0.2 * max(update.shape) ** 0.5)
+        return torch.lerp(gradient, momentum, self.MOMENTUM).flatten(1)
+
+    def _orthogonalised(self, matrices: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Each matrix with its singular values brought near 1; every rank does some and sends them to the others."""
+        if not matrices or not dist.is_initialized() or isinstance(matrices[0], DTensor):
+            return [orthogonalised(matrix.to(self.products), self.QUINTIC).to(matrix.dtype) for matrix in matrices]
+        sizes = [matrix.numel() for matrix in matrices]
+        results = torch.zeros(sum(sizes), dtype=self.products, device=matrices[0].device)
+        parts = [part.view_as(matrix) for part, matrix in zip(results.split(sizes), matrices, strict=True)]
+        by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
+        for number in by_size[dist.get_rank() :: dist.get_world_size()]:
+            parts[number].copy_(orthogonalised(matrices[number].to(self.products), self.QUINTIC))
+        dist.all_reduce(results)
+        return [part.to(matrix.dtype) for part, matrix in zip(parts, matrices, strict=True)]
 
 
 def orthogonalised(matrix: torch.Tensor, quintic: tuple[float, float, float]) -> torch.Tensor:
@@ -47,24 +71,19 @@ def orthogonalised(matrix: torch.Tensor, quintic: tuple[float, float, float]) ->
     tall = matrix.shape[0] > matrix.shape[1]
     values = matrix.T if tall else matrix
     values = values / values.norm().clamp(min=1e-7)
-    if has_fast_bfloat16(values.device):
-        values = values.bfloat16()  # as published
     a, b, c = quintic
     for _ in range(5):
         square = values @ values.T
         values = a * values + (b * square + c * square @ square) @ values
-    return (values.T if tall else values).to(matrix.dtype).contiguous()
+    return (values.T if tall else values).contiguous()
 
 
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products are computed by units of their own; emulated ones are slower than float32."""
-    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
-
-
-def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
+def build_optimizer(
+    model: nn.Module, settings: OptimizerSettings, products: torch.dtype = torch.float32
+) -> torch.optim.AdamW:
     """AdamW over the trainable parameters of a model. Each group keeps its full learning rate under "full_lr".
 
-    With `settings.muon`, the matrices between the patches and the outputs step by Muon.
+    With `settings.muon`, the matrices between the patches and the outputs step by Muon, which computes in `products`.
 
     As published, no weight decay on 1-D parameters, biases and the position embedding. Layer decay: embeddings are
     layer 0, block i is i + 1, and everything after the blocks (final norm and heads) is the last, at the full
@@ -80,14 +99,14 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
         decays = parameter.ndim > 1 and not name.endswith(".bias") and not name.endswith(NEVER_DECAYED)
         muon = settings.muon and decays and not {"patch_embedding", "output"} & set(name.split("."))
         groups.setdefault((lr, settings.weight_decay if decays else 0.0, muon), []).append(parameter)
-    return (MuonAdamW if settings.muon else torch.optim.AdamW)(
-        [
-            {"params": parameters, "lr": lr, "full_lr": lr, "weight_decay": decay, "muon": muon}
-            for (lr, decay, muon), parameters in groups.items()
-        ],
-        betas=settings.betas,
-        fused=next(model.parameters()).device.type in ("cpu", "cuda"),  # one kernel for all parameters
-    )
+    described = [
+        {"params": parameters, "lr": lr, "full_lr": lr, "weight_decay": decay, "muon": muon}
+        for (lr, decay, muon), parameters in groups.items()
+    ]
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")  # one kernel for all parameters
+    if settings.muon:
+        return MuonAdamW(described, products, betas=settings.betas, fused=fused)
+    return torch.optim.AdamW(described, betas=settings.betas, fused=fused)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
