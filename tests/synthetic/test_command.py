@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from opensapiens.cli.main import main
+from opensapiens.data.shards import ShardDataset
 from opensapiens.synthetic import synthesize as synthesize_module
 
 
@@ -58,3 +59,11 @@ def test_photos_that_cannot_be_read_are_left_out_and_named(
     assert main(command) == 1
     assert calls[0][5].photos.paths == [tmp_path / "good.png"]
     assert "left out" in capsys.readouterr().err
+
+
+def test_people_are_cut_out_when_asked(
+    calls: list[tuple], people_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["synthesize", "--out", str(people_shards), "--count", "6", "--cutouts", str(tmp_path)]) == 0
+    assert len(ShardDataset(tmp_path)) == len(ShardDataset(people_shards))
+    assert f"people cut out in {tmp_path}" in capsys.readouterr().out
