@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from opensapiens.export.libraries import installed
-from opensapiens.export.openvino_passes import split_transposed_convolutions, use_8_bits, use_instance_norm
+from opensapiens.export.openvino_passes import EXACT, split_transposed_convolutions, use_8_bits, use_instance_norm
 
 Format = Literal["onnx", "openvino", "torch"]
 Session = Callable[[Tensor], dict[str, Tensor]]
@@ -127,7 +127,7 @@ def openvino_model(path: Path, heads: Sequence[str]) -> Any:
     model = core.read_model(path)
     wanted = openvino.Model([model.output(head) for head in heads], model.get_parameters())
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    return core.compile_model(wanted, "CPU", options)
+    return core.compile_model(wanted, "CPU", {**options, **EXACT})
 
 
 @contextlib.contextmanager

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from opensapiens.export.libraries import installed
 
+EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
+"""Without this OpenVINO computes in bfloat16 wherever the processor has units for it."""
+
 IN_8_BITS = ("MatMul", "Convolution")
 """Operations that are computed in 8 bits; the first axis of their weights are the output channels."""
 
@@ -128,7 +131,7 @@ def _ranges(model: Any, layers: list[Any], images_B3HW: Tensor) -> list[tuple[fl
         for reduce in (opset.reduce_min, opset.reduce_max):
             outputs.append(reduce(node.input_value(0), axes, False).output(0))
     watching = openvino.Model(outputs, model.get_parameters())
-    found = openvino.Core().compile_model(watching, "CPU")({"images": images_B3HW.numpy()})
+    found = openvino.Core().compile_model(watching, "CPU", EXACT)({"images": images_B3HW.numpy()})
     values = [float(found[index]) for index in range(len(outputs))]
     return list(zip(values[::2], values[1::2], strict=True))
 

@@ -94,12 +94,12 @@ def nano(
 ) -> Run:
     """Pose (308), body parts (28), depth and normals for laptops, from folders of synthetic shards.
 
-    Commands: `opensapiens synthesize --out shards/train --count 10240 --seed 1` and `opensapiens train nano --data
-    shards/train --output nano --micro-batch 8`. Hardware: two CPU cores, where pieces of 8 are quicker; on a GPU
-    `--device cuda --precision bfloat16 --workers 14 --batch-size 128` in place of the last option.
-    `--data synthetic:SEED:COUNT` renders the people while training instead, with no disk between.
-    Result: the scores in the card of the embedded weights, which had seen about 228,000 people; far from the end
-    of the curve.
+    Commands: `opensapiens synthesize --out frames --count 10240 --seed 1 --cutouts people` and `opensapiens train nano
+    --data people --output nano --micro-batch 8`. Hardware: two CPU cores, where pieces of 8 are quicker, and with units
+    for it `--precision bfloat16` as well; on a GPU `--device cuda --precision bfloat16 --workers 14 --batch-size 128`
+    in place of the last option. `--data synthetic:SEED:COUNT` renders the people while training instead.
+    Result: the scores in the card of the embedded weights, which had seen about 388,000 people; not yet the end of the
+    curve.
 
     `start_from` is a folder with the weights of an earlier sitting (its crops may have been smaller), `pretrained` one
     whose backbone alone is taken; `stages` starts a run at smaller crops, at less cost a step. Unlike the published

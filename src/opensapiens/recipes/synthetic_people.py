@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from opensapiens.synthetic.style import Style
+from opensapiens.synthetic.style import VERSION_1, Style
 from opensapiens.synthetic.synthesize import synthesize
 
 HOLDOUT_SEED = 1_000_001
@@ -22,6 +22,12 @@ HOLDOUT = Style(
 
 Small people, crowds, things in front, frames that cut through bodies: harder than most of what is trained on."""
 
+CLOSE = {
+    1: replace(VERSION_1, framing=(0.2, 0.3, 0.25, 0.25)),
+    2: replace(Style(), framing=(0.35, 0.3, 0.2, 0.15)),
+}
+"""By generator version: lips and teeth are learned where a face fills the picture."""
+
 
 def training_people(out: Path, count: int = 10_240, seed: int = 1, workers: int = 2) -> Path:
     """Frames for training nano, 1.27 people each on average: `opensapiens synthesize`'s defaults."""
@@ -33,6 +39,13 @@ def crowded_people(
 ) -> Path:
     """More frames for training nano, in the hold-out's style by either version; two people each on average."""
     return synthesize(count, out, seed, workers, replace(HOLDOUT, version=version))
+
+
+def close_people(
+    out: Path, version: Literal[1, 2] = 2, count: int = 4096, seed: int = 7_200_001, workers: int = 2
+) -> Path:
+    """More frames for training nano, more of them of faces, upper bodies and what is near, by either version."""
+    return synthesize(count, out, seed, workers, CLOSE[version])
 
 
 def holdout_people(out: Path, workers: int = 2) -> Path:
