@@ -123,7 +123,7 @@ def test_it_learns(run: Run) -> None:
     train(replace(run, data=samples, augmentation=None, steps=30, stages=(), log_steps=10, checkpoint_minutes=99))
     first, *_, last = log(run)
     losses = [name for name in first if "/" in name]
-    assert len(losses) == 7
+    assert len(losses) == 9
     for name in losses:
         assert last[name] < first[name], name
 
