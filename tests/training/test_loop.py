@@ -120,7 +120,7 @@ def test_a_damaged_checkpoint_is_passed_over(run: Run, tmp_path: Path, capsys: p
 def test_it_learns(run: Run) -> None:
     """On one batch seen again and again without augmentation, every loss falls."""
     samples = [run.data[i] for i in (0, 1)]
-    train(replace(run, data=samples, augmentation=None, steps=30, stages=(), log_steps=10, checkpoint_minutes=99))
+    train(replace(run, data=samples, augmentation=None, steps=60, stages=(), log_steps=10, checkpoint_minutes=99))
     first, *_, last = log(run)
     losses = [name for name in first if "/" in name]
     assert len(losses) == 9
