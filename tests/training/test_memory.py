@@ -22,13 +22,13 @@ def step() -> None:
 
 for _ in range(5):  # until the heap is large enough
     step()
-fewest = []
-for _ in range(4):  # the system may take pages away meanwhile
+counts = []
+for _ in range(4):  # some rounds are lucky, in others the system takes pages away
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
         step()
-    fewest.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(min(fewest))
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(counts) if sys.argv[1] == "kept" else max(counts))
 """
 
 
