@@ -23,12 +23,12 @@ def step() -> None:
 for _ in range(5):  # until the heap is large enough
     step()
 counts = []
-for _ in range(4):  # some rounds are lucky, in others the system takes pages away
+for _ in range(7):  # the median: some rounds are lucky, in others the system takes pages away
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
         step()
     counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(min(counts) if sys.argv[1] == "kept" else max(counts))
+print(sorted(counts)[3])
 """
 
 
