@@ -7,35 +7,28 @@ import sys
 import pytest
 
 PROGRAM = """
-import resource, sys
+import resource
 import torch
 from opensapiens.training.memory import keep_freed_memory
 
-if sys.argv[1] == "kept":
-    keep_freed_memory()
+keep_freed_memory()
 torch.set_num_threads(1)
-layer, features = torch.nn.Conv2d(48, 308, 1), torch.randn(8, 48, 48, 36)  # maps of 17 MB, as nano's
 
 def step() -> None:
-    maps = layer(features)
-    ((maps.square().mean((2, 3)) + maps.flatten(2).logsumexp(2)) * 0.5).sum().backward()
+    maps = [torch.ones(5_000_000) for _ in range(6)]  # of 20 MB, as nano's; all are freed at the end
 
 for _ in range(5):  # until the heap is large enough
     step()
-counts = []
-for _ in range(7):  # the median: some rounds are lucky, in others the system takes pages away
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        step()
-    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(sorted(counts)[3])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_freed_memory_is_not_fetched_again() -> None:
-    faults = {}
-    for how in ("kept", "given back"):
-        command = [sys.executable, "-c", PROGRAM, how]
-        faults[how] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert faults["kept"] < 0.5 * faults["given back"], faults
+    """Without the setting, half of the processes fetch 585,300 pages: it depends on where things lie in memory."""
+    command = [sys.executable, "-c", PROGRAM]
+    faults = [int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(4)]
+    assert max(faults) < 10_000, faults
