@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -53,9 +52,8 @@ def main(frames: Path, cutouts: Path | None = None, batch_size: int = 16, rounds
     def gradients(precision: Any) -> Callable[[], object]:
         return lambda: gradients_of_step(replace(run, precision=precision), model, batches, 0, alone)
 
-    with_plain = written_plainly(gradients("float32")), written_plainly(gradients("bfloat16"))
-    calls = {"float32, plainly": with_plain[0], "bfloat16, plainly": with_plain[1]}
-    calls |= {"float32": gradients("float32"), "bfloat16": gradients("bfloat16")}
+    calls = {"float32": gradients("float32"), "bfloat16": gradients("bfloat16")}
+    calls = {f"{name}, plainly": written_plainly(call) for name, call in calls.items()} | calls
     seconds = medians(calls, rounds)
     print("gradients of a step, times as fast as in float32 written plainly")
     for name, taken in seconds.items():
@@ -72,9 +70,8 @@ def written_plainly(call: Callable[[], object]) -> Callable[[], object]:
     """The call with PyTorch's attention and with heatmaps made."""
 
     def plain() -> None:
-        with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(vit, "attend", F.scaled_dot_product_attention))
-            stack.enter_context(mock.patch.object(pose_task, "gaussian_losses", losses_of_heatmaps))
+        attention = mock.patch.object(vit, "attend", F.scaled_dot_product_attention)
+        with attention, mock.patch.object(pose_task, "gaussian_losses", losses_of_heatmaps):
             call()
 
     return plain

@@ -1,8 +1,10 @@
 """People cut out of frames: a model is given the same crop of them as of the frame."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from opensapiens.data.augment import augmented_crop
 from opensapiens.data.cutouts import cut_out_people
@@ -29,9 +31,15 @@ def test_a_crop_of_a_cutout_is_that_of_the_frame(people_shards: Path, tmp_path: 
         assert np.abs(cut.image.astype(int) - whole.image).mean() < 8
 
 
-def test_shards_that_are_there_are_kept(people_shards: Path, tmp_path: Path) -> None:
-    first = sorted(people_shards.glob("*.tar"))[0].name
-    (tmp_path / first).write_bytes(b"there")
-    cut_out_people(people_shards, tmp_path)
-    assert (tmp_path / first).read_bytes() == b"there"
-    assert len(list(tmp_path.glob("*.tar"))) == len(list(people_shards.glob("*.tar")))
+def test_shards_that_are_there_are_kept_and_those_of_others_refused(people_shards: Path, tmp_path: Path) -> None:
+    first, second = sorted(cut_out_people(people_shards, tmp_path / "cut").glob("*.tar"))
+    first.write_bytes(b"there")
+    second.unlink()
+    cut_out_people(people_shards, tmp_path / "cut")
+    assert first.read_bytes() == b"there" and second.exists()
+    with pytest.raises(ValueError, match="choose an empty folder"):
+        cut_out_people(people_shards, tmp_path / "cut", margin=1.5)
+    (tmp_path / "others").mkdir()
+    shutil.copy(sorted(people_shards.glob("*.tar"))[0], tmp_path / "others")
+    with pytest.raises(ValueError, match="choose an empty folder"):
+        cut_out_people(tmp_path / "others", tmp_path / "cut")

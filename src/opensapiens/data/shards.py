@@ -99,6 +99,17 @@ def write_shard(path: Path | str, frames: Iterable[tuple[str, Frame]]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def claim_folder(folder: Path, identity: Mapping[str, Any], differing: str) -> None:
+    """Notes in a folder which frames its shards hold, before the first is written.
+
+    Raises ValueError where it holds others; `differing` says in which ways they may differ.
+    """
+    path = folder / "identity.json"
+    if path.exists() and json.loads(path.read_text()) != identity:
+        raise ValueError(f"{folder} holds frames of another {differing}: choose an empty folder")
+    path.write_text(json.dumps(identity, indent=1))
+
+
 def write_manifest(folder: Path | str, manifest: Mapping[str, Any]) -> None:
     """Writes manifest.json of a folder of shards; its presence says that the folder is complete."""
     temporary = Path(folder) / f".manifest.{os.getpid()}.tmp"

@@ -5,12 +5,12 @@ import multiprocessing
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 from tqdm import tqdm
 
-from opensapiens.data.shards import encode_frame, write_manifest, write_shard
+from opensapiens.data.shards import claim_folder, encode_frame, write_manifest, write_shard
 from opensapiens.synthetic.card import write_card
 from opensapiens.synthetic.contact_sheet import contact_sheet
 from opensapiens.synthetic.style import FRAMES_PER_BATCH, Style
@@ -58,7 +58,7 @@ def synthesize(
     identity |= {} if surroundings is None else {"surroundings": surroundings.names()}
     identity |= {"scans": [f"{path.parent.name}/{path.name}" for path in scans]} if scans else {}
     identity |= {"parameters": True} if parameters else {}
-    _check_identity(out, identity)
+    claim_folder(out, identity, "count, seed, style, generator version or other inputs")
     shards = [f"{i:06d}.tar" for i in range(-(-count // FRAMES_PER_SHARD))]
     missing = [i for i, name in enumerate(shards) if not (out / name).exists()]
     jobs = [
@@ -81,16 +81,6 @@ def synthesize(
     write_card(out)
     write_manifest(out, {**identity, "size": list(style.size), "shards": shards})
     return out
-
-
-def _check_identity(out: Path, identity: dict[str, Any]) -> None:
-    path = out / "identity.json"
-    if path.exists() and json.loads(path.read_text()) != identity:
-        raise ValueError(
-            f"{out} holds frames of another count, seed, style, generator version or other inputs: choose an empty "
-            "folder"
-        )
-    path.write_text(json.dumps(identity, indent=1))
 
 
 def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], list[str]]:
