@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,10 +99,13 @@ def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict
             num_cpus=0 if pool.gpu else 1,
             num_gpus=1 if pool.gpu and gpus else 0,
         )
-    for row in pieces.iter_rows():
-        if row.get("failure"):
-            raise pickle.loads(row["failure"])
-        yield row
+    # Closed before Ray is stopped: threads of a run that an error cut short would find no Ray, and end the process.
+    generator: Any = iter(pieces.iter_rows())
+    with closing(generator) as rows:
+        for row in rows:
+            if row.get("failure"):
+                raise pickle.loads(row["failure"])
+            yield row
 
 
 def gpus_available() -> bool:
