@@ -31,13 +31,16 @@ demo: $(STAMP)
 	$(BIN)/opensapiens predict examples/photos --output demo
 	@echo && echo "written:" && find demo -type f | sort
 
-# In three processes: after OpenVINO and ONNX Runtime have run in one, starting worker processes from it has crashed.
+# In four processes: after OpenVINO and ONNX Runtime have run in one, starting worker processes from it has crashed, and
+# what Ray leaves in one can end it.
 WITH_WORKERS := tests/recipes tests/training tests/docs tests/synthetic
 WITH_PROGRAMS := tests/checkpoints tests/cli tests/inference
+WITH_RAY := tests/curation
 
 test: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(WITH_WORKERS) tests/test_*.py
 	$(BIN)/python -m pytest $(WITH_PROGRAMS)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(WITH_WORKERS) $(WITH_PROGRAMS) $(wildcard tests/test_*.py))
+	$(BIN)/python -m pytest $(WITH_RAY)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(WITH_WORKERS) $(WITH_PROGRAMS) $(WITH_RAY) $(wildcard tests/test_*.py))

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,5 @@ def test_a_full_disk_is_the_workers_own_error() -> None:
     with engine.ray_running(1) as workers, pytest.raises(OSError, match="No space left") as caught:
         list(engine.run_pieces(5, [engine.Pool(FullDisk), engine.Pool(FullDisk, gpu=True)], workers))
     assert type(caught.value) is OSError and caught.value.errno == errno.ENOSPC and caught.value.filename == "part 3"
+    # What is left of a run of Ray Data ends the process when it finds no Ray, at any time later.
+    assert not [thread.name for thread in threading.enumerate() if thread.name == "Prefetcher"]

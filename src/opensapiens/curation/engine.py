@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,8 @@ def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict
     """Sends the pieces 0 … count - 1 through the pools, and gives what the last returns for each, in any order.
 
     Ray repeats a piece whose worker died and stops when a worker raises. Only pieces on their way are in memory.
-    Raises OSError when a worker did, for instance because the disk is full: the worker's own, not Ray's account of it.
+    Raises OSError when a worker did, for instance because the disk is full: the worker's own, not Ray's account of it,
+    once the others have finished. A worker that failed so does nothing more.
     """
     import ray
     import ray.data
@@ -99,13 +100,16 @@ def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict
             num_cpus=0 if pool.gpu else 1,
             num_gpus=1 if pool.gpu and gpus else 0,
         )
-    # Closed before Ray is stopped: threads of a run that an error cut short would find no Ray, and end the process.
-    generator: Any = iter(pieces.iter_rows())
-    with closing(generator) as rows:
-        for row in rows:
-            if row.get("failure"):
-                raise pickle.loads(row["failure"])
+    # Read to its end even after a failure: threads and references of a run that was cut short outlive Ray here, and the
+    # first of them that asks for it ends this process without a word.
+    failure = None
+    for row in pieces.iter_rows():
+        if row.get("failure"):
+            failure = row["failure"]
+        else:
             yield row
+    if failure is not None:
+        raise pickle.loads(failure)
 
 
 def gpus_available() -> bool:
@@ -123,11 +127,14 @@ class _Step:
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         self._call = make()
+        self._failure: bytes | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         if "failure" in batch:  # of the pool before
             return batch
-        try:
-            return self._call(batch)
-        except OSError as error:
-            return {"id": batch["id"], "failure": np.array([pickle.dumps(error)], object)}
+        if self._failure is None:
+            try:
+                return self._call(batch)
+            except OSError as error:
+                self._failure = pickle.dumps(error)
+        return {"id": batch["id"], "failure": np.array([self._failure], object)}
