@@ -42,6 +42,15 @@ def test_it_runs_as_a_module_and_help_does_not_wait_for_torch() -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr and "predict" in done.stderr + done.stdout
 
 
+def test_a_reader_who_has_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "opensapiens", "evaluate", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=os.environ)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_evaluate_writes_a_flat_object(
     people_shards: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -177,9 +177,26 @@ def test_a_run_at_another_size_starts_where_the_first_one_ended(run: Run, tmp_pa
         torch.testing.assert_close(maps[head], expected[head])
 
 
-def test_another_model_is_not_started_from(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("layers", "copies"), [(3, [2]), (4, [1, 3])])
+def test_a_run_with_more_blocks_starts_where_the_first_one_ended(run: Run, layers: int, copies: list[int]) -> None:
     folder = train(replace(run, steps=1))
-    other = replace(run.model, vit=replace(run.model.vit, layers=1))
+    deeper = replace(run.model, vit=replace(run.model.vit, layers=layers))
+    started = starting_model(replace(run, model=deeper, start_from=folder)).eval()
+    images = torch.randn(1, 3, *run.final_size)
+    maps, expected = started(images), load_model(folder)[0].eval()(images)
+    for head in expected:
+        torch.testing.assert_close(maps[head], expected[head])
+    sum(map.square().sum() for map in maps.values()).backward()
+    for number, block in enumerate(started.backbone.blocks):
+        outputs = (block.attention.projection.weight, block.mlp.fc2.weight)
+        assert all(weight.grad.any() for weight in outputs)
+        assert all(bool(weight.any()) == (number not in copies) for weight in outputs)
+
+
+@pytest.mark.parametrize("layers", [1, 5])
+def test_another_model_is_not_started_from(run: Run, tmp_path: Path, layers: int) -> None:
+    folder = train(replace(run, steps=1))
+    other = replace(run.model, vit=replace(run.model.vit, layers=layers))
     with pytest.raises(ValueError, match="another shape"):
         train(replace(run, model=other, start_from=folder, output=tmp_path / "other"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -46,8 +47,8 @@ OWN_OPTIONS: dict[str, Callable[[list[str]], int]] = {"curate": curate, "train":
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with the arguments of the process or those given.
 
-    Returns the exit code: 0 done, 1 some of the work failed, 2 misuse, 130 interrupted. An expected error becomes one
-    sentence.
+    Returns the exit code: 0 done, 1 some of the work failed, 2 misuse, 130 interrupted, 141 nobody reads the output. An
+    expected error becomes one sentence.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("opensapiens: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of the rest at exit
+        return 141  # as a shell reports it
     except Exception as error:
         if not is_expected(error):
             raise

@@ -70,6 +70,4 @@ def _frame(sample: Sample, size_hw: tuple[int, int], scaled: float) -> Frame:
         "keypoints": None if cut.keypoints is None else np.round(cut.keypoints.astype(float), 2).tolist(),
     }
     record = {"width": size_hw[1], "height": size_hw[0], "persons": [person]}
-    return encode_frame(
-        cut.image, cut.mask.astype(np.uint8), cut.parts, cut.depth, cut.normals, record, JPEG_QUALITY
-    )
+    return encode_frame(cut.image, cut.mask.astype(np.uint8), cut.parts, cut.depth, cut.normals, record, JPEG_QUALITY)

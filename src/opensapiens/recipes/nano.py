@@ -81,7 +81,7 @@ def nano(
     start_from: Path | None = None,
     pretrained: Path | None = None,
     embed_dim: int = 192,
-    layers: int = 6,
+    layers: int = 10,
     heads: int = 6,
     stem_channels: tuple[int, ...] = (32, 64, 96),
     pose_channels: tuple[int, ...] = (128,),
@@ -101,11 +101,11 @@ def nano(
     Result: the scores in the card of the embedded weights, which had seen about 513,000 people; not yet the end of the
     curve.
 
-    `start_from` is a folder with the weights of an earlier sitting (its crops may have been smaller), `pretrained` one
-    whose backbone alone is taken; `stages` starts a run at smaller crops, at less cost a step. Unlike the published
-    models nano has convolutions around its transformer (`stem_channels`, from stride 2 on), since it sees few pictures;
-    `--stem-channels --pose-channels 96 96 --dense-channels 48 48` leaves them out. The learning rate is high, since the
-    network is small. `gentle` varies the pictures less, for the last parts of training.
+    `start_from` is a folder with the weights of an earlier part (its crops may have been smaller, its `layers` fewer),
+    `pretrained` one whose backbone alone is taken; `stages` starts a run at smaller crops, at less cost a step. Unlike
+    the published models nano has convolutions around its transformer (`stem_channels`, from stride 2 on), since it sees
+    few pictures; `--stem-channels --pose-channels 96 96 --dense-channels 48 48` leaves them out. The learning rate is
+    high, since the network is small. `gentle` varies the pictures less, for the last parts of training.
     """
     vit = ViTConfig(input_size, embed_dim, layers, heads, stem_channels=stem_channels)
     return Run(

@@ -3,6 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from opensapiens.checkpoints.head_transfer import shared_channels, start_head
 from opensapiens.checkpoints.model_folder import (
     BACKBONE,
@@ -68,20 +71,45 @@ def started_from(run: Run) -> HumanModel:
 
     The labels of a head may differ: points and parts of the same name keep their weights, others start afresh. Heads
     that the run does not have are left behind. The crops may have another size than those it was trained on: its
-    position embedding is resized.
+    position embedding is resized. The run may have more blocks, up to twice as many: see `grown`.
 
     Raises:
         CheckpointError: the backbone or a head's layers are of another shape, or the folder lacks a head of the run.
     """
     assert run.start_from is not None
     trained, description = load_model(run.start_from)
-    if replace(description.vit, image_size=run.model.vit.image_size) != run.model.vit:
-        raise CheckpointError(f"{run.start_from} holds a backbone of another shape than the run trains")
+    vit, layers = run.model.vit, description.vit.layers
+    same_shape = replace(description.vit, image_size=vit.image_size, layers=vit.layers) == vit
+    if not same_shape or not layers <= vit.layers <= 2 * layers:
+        raise CheckpointError(
+            f"{run.start_from} holds a backbone of another shape than the run trains; only the size of the crops may "
+            f"differ, and the run may have up to twice its {layers} blocks"
+        )
     model = build_model(run.model)
-    weights, name = trained.backbone.state_dict(), "position_embedding"
+    weights, name = grown(trained.backbone.state_dict(), layers, vit.layers - layers), "position_embedding"
     weights[name] = resize_position_embedding(weights[name], description.vit.grid(), run.model.vit.grid())
     model.backbone.load_state_dict(weights)
     for head in run.model.heads:
         channels = shared_channels(description, run.model, head)
         start_head(model.heads[head], trained.heads[head], channels)  # type: ignore[arg-type]
     return model
+
+
+def grown(weights: dict[str, Tensor], layers: int, added: int) -> dict[str, Tensor]:
+    """The weights of a backbone with more blocks that computes the same at first, as in LLaMA Pro (arXiv 2401.02415).
+
+    Each of the last `added` of the `layers` blocks is followed by a copy of itself, whose two outputs into the residual
+    stream are zero.
+    """
+    result = {name: tensor for name, tensor in weights.items() if not name.startswith("blocks.")}
+    copied_from = layers - added
+    for block in range(layers):
+        place = block + max(0, block - copied_from)
+        for name, tensor in weights.items():
+            if name.startswith(f"blocks.{block}."):
+                rest = name.removeprefix(f"blocks.{block}.")
+                result[f"blocks.{place}.{rest}"] = tensor
+                if block >= copied_from:
+                    silent = rest.startswith(("attention.projection.", "mlp.fc2."))
+                    result[f"blocks.{place + 1}.{rest}"] = torch.zeros_like(tensor) if silent else tensor.clone()
+    return result
