@@ -46,7 +46,7 @@ class PartMapDetector:
     detector where you have one.
     """
 
-    def __init__(self, loaded: LoadedModel, threshold: float = 0.885, nms: float = 0.5) -> None:
+    def __init__(self, loaded: LoadedModel, threshold: float = 0.921, nms: float = 0.5) -> None:
         """threshold: the least mean foreground probability of a box. nms: intersection over union from which two boxes
         are one person.
 
