@@ -42,11 +42,14 @@ def test_it_runs_as_a_module_and_help_does_not_wait_for_torch() -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr and "predict" in done.stderr + done.stdout
 
 
-def test_a_reader_who_has_enough_is_no_error() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["evaluate", "--help"]])  # less and more than a buffer holds
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_reader_who_has_enough_is_no_error(arguments: list[str], encoding: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "opensapiens", "evaluate", "--help"]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=os.environ)
+    command = [sys.executable, "-m", "opensapiens", *arguments]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
 

@@ -50,7 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns the exit code: 0 done, 1 some of the work failed, 2 misuse, 130 interrupted, 141 nobody reads the output. An
     expected error becomes one sentence.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of the rest at exit
+        return 141  # as a shell reports it
+
+
+def run(given: list[str]) -> int:
+    """The same, for arguments that are given; raises BrokenPipeError."""
     try:
         if given in ([], ["-h"], ["--help"]):
             print(overview())
@@ -74,11 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("opensapiens: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output, `head` say, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of the rest at exit
-        return 141  # as a shell reports it
     except Exception as error:
-        if not is_expected(error):
+        if isinstance(error, BrokenPipeError) or not is_expected(error):
             raise
         print(f"opensapiens: error: {describe(error)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError | FileNotFoundError | ModuleNotFoundError) else 1
