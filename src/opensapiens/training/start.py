@@ -111,5 +111,5 @@ def grown(weights: dict[str, Tensor], layers: int, added: int) -> dict[str, Tens
                 result[f"blocks.{place}.{rest}"] = tensor
                 if block >= copied_from:
                     silent = rest.startswith(("attention.projection.", "mlp.fc2."))
-                    result[f"blocks.{place + 1}.{rest}"] = torch.zeros_like(tensor) if silent else tensor.clone()
+                    result[f"blocks.{place + 1}.{rest}"] = torch.zeros_like(tensor) if silent else tensor
     return result
