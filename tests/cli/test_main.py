@@ -63,12 +63,17 @@ def test_evaluate_writes_a_flat_object(
     figures = json.loads(path.read_text())
     assert figures["task"] == "depth" and figures["people"] == 2 and isinstance(figures["r2"], float)
     assert "constant_rmse" in capsys.readouterr().out
+    assert figures["flip"]  # as nano's weights ask for
+    assert main(["evaluate", "depth", *arguments, "--no-flip"]) == 0
+    assert not json.loads(path.read_text())["flip"] and json.loads(path.read_text())["r2"] != figures["r2"]
 
 
 def test_evaluate_says_what_is_wrong(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "depth", "--images", str(tmp_path), "--model", str(tiny_model)]) == 2
     assert "holds no shards" in capsys.readouterr().err
     assert main(["evaluate", "hair", "--images", str(tmp_path)]) == 2
+    assert main(["evaluate", "depth", "--images", str(tmp_path), "--flip", "--no-flip"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
 
 
 def test_models_lists_what_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,13 @@ def test_windows_find_those_who_are_too_small_in_the_whole_image() -> None:
     assert box_iou(np.array([truth], np.float32), boxes).max(initial=0) > 0.8
 
 
+def test_what_is_painted_like_a_person_without_a_body_is_none() -> None:
+    person, scenery = (10, 20, 50, 110), (140, 30, 190, 100)
+    image = paint([person, scenery])  # points peak in the first alone
+    boxes, _ = PartMapDetector(painted_model(heads=["segmentation", "pose"]))(image)
+    assert len(boxes) == 1 and box_iou(np.array([person], np.float32), boxes).item() > 0.85
+
+
 def test_nobody() -> None:
     boxes, scores = PartMapDetector(painted_model())(paint([]))
     assert boxes.shape == (0, 4) and scores.shape == (0,)

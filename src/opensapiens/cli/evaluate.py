@@ -25,6 +25,7 @@ def evaluate(
     limit: int | None = None,
     detect: bool = False,
     flip: bool = False,
+    no_flip: bool = False,
     device: str | None = None,
     batch_size: int = 8,
 ) -> int:
@@ -59,7 +60,8 @@ def evaluate(
         per_person: a file for what is known of each person, one JSON object a line.
         limit: at most so many images (for "probe" and "knn": of a class, or people).
         detect: let the pipeline find the people; by default it is given the annotated boxes. Pose only.
-        flip: also predict the mirrored image and average; by default only if the weights ask for it.
+        flip: also predict the mirrored image and average; by default only if the weights ask for it, as nano's do.
+        no_flip: never do that.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
         batch_size: people per forward pass.
     """
@@ -69,13 +71,15 @@ def evaluate(
     from opensapiens.evaluation.people import EvaluationError
     from opensapiens.inference.loading import load
 
+    if flip and no_flip:
+        raise EvaluationError("--flip and --no-flip exclude each other")
     people = load(model, device=device, batch_size=batch_size)
     if task == "probe" or task == "knn":
         if train is None:
             raise EvaluationError(f"{task} learns from labelled data: name it with --train")
         figures = evaluate_frozen(task, people.models[0], train, images, limit)
     else:
-        asked = True if flip else None
+        asked = True if flip else False if no_flip else None
         figures = measure(
             task, people, images, annotations, limit, detect, asked, protocol, boxes, masks, depth_scale, per_person
         )

@@ -77,7 +77,7 @@ def predict(
         box_threshold: the least score of a box, 0.5 by default with --detector.
         nms: overlap (intersection over union) above which the lower-scored of two boxes goes, 0.7 with --detector.
         flip: also predict the mirrored image and average: half the speed, a little more accuracy. By default what the
-            weights ask for: the published pose models were measured with it, nano without.
+            weights ask for: the published pose models and nano do, other published models do not.
         no_flip: never do that.
         resize: how models without a pose head see a photo: as a whole without regard to its aspect (squash: what the
             published ones were made for), as a whole with its aspect kept (letterbox: tall or wide photos), or person

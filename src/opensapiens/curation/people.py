@@ -41,7 +41,7 @@ class PersonDetection:
         elif detector.partition(":")[0] == DETR:
             self.version = detector
         else:
-            self.version = f"{detector} part map {_weights_version(detector)}"
+            self.version = f"{detector} part map 2 {_weights_version(detector)}"
 
     def prepare(self) -> None:
         """Load the detector."""

@@ -6,15 +6,20 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from opensapiens.geometry.boxes import box_iou, non_maximum_suppression
 from opensapiens.inference.forward import LoadedModel, foreground, raw_maps
 from opensapiens.inference.views import View, person_view
+from opensapiens.labels.keypoint_maps import source_indices
+from opensapiens.labels.keypoints import KEYPOINT_SETS
 
 FOREGROUND = 0.5  # probability from which a pixel counts as a person
 SMALLEST_SHARE = 0.004  # of a view: smaller blobs are noise of the map, not people
 SMALLEST_WINDOW = 48  # pixels high
 MOST_CANDIDATES = 12  # each costs one forward pass
+SUREST_POINTS = 6  # of COCO's 17 that are asked whether this is a body: a face or an arm alone has as many in sight
+BODY_PEAK = 0.5  # what the heatmaps of these must reach, on average
 
 
 class DetectorError(ValueError):
@@ -41,12 +46,13 @@ class PartMapDetector:
 
     The coarse look shows the network the whole image and, so that it also finds those who are one of many or small,
     square-ish windows of it; connected foreground becomes a candidate box. The second look crops each candidate as a
-    person and boxes the foreground found there. Meant for the embedded model, where a detector of its own would be
+    person and boxes the foreground found there; a network that has a pose head too must also see a body's points, which
+    scenery painted with parts does not have. Meant for the embedded model, where a detector of its own would be
     bigger than the model: people far away, in crowds or overlapping will be missed or joined. Give boxes from a real
     detector where you have one.
     """
 
-    def __init__(self, loaded: LoadedModel, threshold: float = 0.921, nms: float = 0.5) -> None:
+    def __init__(self, loaded: LoadedModel, threshold: float = 0.85, nms: float = 0.5) -> None:
         """threshold: the least mean foreground probability of a box. nms: intersection over union from which two boxes
         are one person.
 
@@ -57,6 +63,9 @@ class PartMapDetector:
         self.loaded = loaded
         self.threshold = threshold
         self.nms = nms
+        points = loaded.keypoint_set
+        found = [] if points is None else source_indices(points, KEYPOINT_SETS["coco_17"]).tolist()
+        self._body_points = [index for index in found if index >= 0]
 
     @property
     def looks_at_whole_images(self) -> bool:
@@ -104,10 +113,15 @@ class PartMapDetector:
     def _look(
         self, image: np.ndarray, views: list[View], candidates: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes and scores of all the foreground in the views; with one candidate per view, of what fits it best."""
+        """Boxes and scores of all the foreground in the views; with one candidate per view, of what fits it best where
+        there is a body."""
         found: list[tuple[np.ndarray, float]] = []
         shown = [(image, view) for view in views]
-        for index, maps in enumerate(raw_maps(self.loaded, shown, heads=["segmentation"])):
+        asks_for_body = candidates is not None and len(self._body_points) >= SUREST_POINTS
+        heads = ["segmentation", "pose"] if asks_for_body else ["segmentation"]
+        for index, maps in enumerate(raw_maps(self.loaded, shown, heads=heads)):
+            if asks_for_body and not _shows_body(maps["pose"][self._body_points]):
+                continue
             blobs = _blobs(foreground(maps["segmentation"]), views[index])
             if candidates is not None and blobs:
                 # Not the largest: that may be a bigger neighbour.
@@ -115,6 +129,11 @@ class PartMapDetector:
                 blobs = [blobs[int(fit.argmax())]]
             found += blobs
         return _stacked(found)
+
+
+def _shows_body(heatmaps_Khw: Tensor) -> bool:
+    peaks = heatmaps_Khw.flatten(1).amax(dim=1)
+    return bool(peaks.topk(SUREST_POINTS).values.mean() >= BODY_PEAK)
 
 
 def _starts(length: float, window: float, overlap: float) -> list[float]:

@@ -66,8 +66,8 @@ GENTLE_AUGMENTATION = replace(
     patches_chance=0.0,
 )
 # A mean over 308 nearly empty heatmaps is some hundredths of the other heads' losses. With these weights the gradients
-# that the backbone gets from pose, parts and depth are of one order; those of normals, learned soonest, are smaller.
-WEIGHTS = {"pose": 300.0, "segmentation": 2.5, "depth": 1.0, "normals": 1.0}
+# that the blocks get from pose, parts and depth are of one order; those of normals, learned soonest, are smaller.
+WEIGHTS = {"pose": 300.0, "segmentation": 2.5, "depth": 3.0, "normals": 1.0}
 
 
 def nano(
@@ -178,7 +178,7 @@ def nano_tasks(input_size: Size, label_stride: int) -> SeveralTasks:
                 point_weights=point_weights(),
             ),
             "segmentation": SegmentationTask(gently_weighted_parts(), label_stride=label_stride, dice_weight=1.0),
-            "depth": DepthTask(l1_weight=2.0, correlation_weight=1.0, floor=0.05, label_stride=label_stride),
+            "depth": DepthTask(l1_weight=2.0, correlation_weight=2.0, floor=0.05, label_stride=label_stride),
             "normals": NormalsTask(label_stride=label_stride),
         },
         WEIGHTS,
@@ -211,7 +211,8 @@ def describe(vit: ViTConfig, pose_channels: tuple[int, ...], dense_channels: tup
             "depth": head(1, dense_channels),
             "normals": head(3, dense_channels),
         },
-        preprocessing=standard_preprocessing(vit.image_size),
+        # Averaged with the mirrored image by default: with little training each of the two errs on its own.
+        preprocessing={**standard_preprocessing(vit.image_size), "flip_test": True},
         licence="Apache-2.0",
         source="recipes.nano, synthetic people",
     )
