@@ -46,6 +46,11 @@ def test_what_is_painted_like_a_person_without_a_body_is_none() -> None:
     assert len(boxes) == 1 and box_iou(np.array([person], np.float32), boxes).item() > 0.85
 
 
+def test_nobody_is_found_in_a_speck() -> None:
+    boxes, _ = PartMapDetector(painted_model(heads=["segmentation"]))(paint([(301, 203, 318, 236)], size=(480, 640)))
+    assert len(boxes) == 0
+
+
 def test_nobody() -> None:
     boxes, scores = PartMapDetector(painted_model())(paint([]))
     assert boxes.shape == (0, 4) and scores.shape == (0,)

@@ -16,10 +16,10 @@ from opensapiens.labels.keypoints import KEYPOINT_SETS
 
 FOREGROUND = 0.5  # probability from which a pixel counts as a person
 SMALLEST_SHARE = 0.004  # of a view: smaller blobs are noise of the map, not people
-SMALLEST_WINDOW = 48  # pixels high
+SMALLEST = 40  # pixels high, windows and people; of less than that the network sees next to nothing
 MOST_CANDIDATES = 12  # each costs one forward pass
 SUREST_POINTS = 6  # of COCO's 17 that are asked whether this is a body: a face or an arm alone has as many in sight
-BODY_PEAK = 0.5  # what the heatmaps of these must reach, on average
+BODY_PEAK = 0.48  # what the heatmaps of these must reach, on average
 
 
 class DetectorError(ValueError):
@@ -83,7 +83,7 @@ class PartMapDetector:
         if len(boxes) == 0:
             return boxes, scores[:0]
         boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), boxes)
-        sure = scores >= self.threshold
+        sure = (scores >= self.threshold) & (boxes[:, 3] - boxes[:, 1] >= SMALLEST)
         return _distinct(boxes[sure], scores[sure], self.nms)
 
     def people_in(self, probability: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +101,7 @@ class PartMapDetector:
         for share, overlap in ((1.0, 0.5), (0.5, 0.25)):
             window_height = min(height, width / aspect) * share
             window_width = window_height * aspect
-            if window_height < SMALLEST_WINDOW or (
+            if window_height < SMALLEST or (
                 share == 1.0 and window_width * window_height > 0.8 * width * height
             ):
                 continue  # nothing to be seen, or much the same as the whole image
