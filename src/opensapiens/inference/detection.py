@@ -101,9 +101,7 @@ class PartMapDetector:
         for share, overlap in ((1.0, 0.5), (0.5, 0.25)):
             window_height = min(height, width / aspect) * share
             window_width = window_height * aspect
-            if window_height < SMALLEST or (
-                share == 1.0 and window_width * window_height > 0.8 * width * height
-            ):
+            if window_height < SMALLEST or (share == 1.0 and window_width * window_height > 0.8 * width * height):
                 continue  # nothing to be seen, or much the same as the whole image
             for top in _starts(height, window_height, overlap):
                 for left in _starts(width, window_width, overlap):
