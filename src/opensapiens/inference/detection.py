@@ -18,7 +18,7 @@ FOREGROUND = 0.5  # probability from which a pixel counts as a person
 SMALLEST_SHARE = 0.004  # of a view: smaller blobs are noise of the map, not people
 SMALLEST = 40  # pixels high, windows and people; of less than that the network sees next to nothing
 MOST_CANDIDATES = 12  # each costs one forward pass
-SUREST_POINTS = 6  # of COCO's 17 that are asked whether this is a body: a face or an arm alone has as many in sight
+SUREST_POINTS = 6  # of COCO's 17 that are asked whether this is a body: a head and a shoulder have as many
 BODY_PEAK = 0.48  # what the heatmaps of these must reach, on average
 
 
