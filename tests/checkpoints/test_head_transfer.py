@@ -56,6 +56,18 @@ def test_the_new_head_answers_as_the_old_one_where_names_agree() -> None:
     torch.testing.assert_close(fresh.output.weight[0], before)
 
 
+def test_a_located_head_starts_from_one_that_is_not_and_the_other_way_round() -> None:
+    plain = described(COCO_17, CLOTHES)
+    located = replace(plain, heads={**plain.heads, "normals": {**plain.heads["normals"], "located": True}})
+    assert shared_channels(plain, located, "normals").tolist() == [0, 1, 2, -1]
+    assert shared_channels(located, located, "normals").tolist() == [0, 1, 2, 3]
+    assert shared_channels(located, plain, "normals").tolist() == [0, 1, 2]
+    head: Any = build_model(located).heads["normals"]
+    assert head.output.bias.shape == (4,) and head.output.bias[3] == 1
+    with pytest.raises(CheckpointError, match="located cannot be True"):
+        replace(plain, heads={**plain.heads, "pose": {**plain.heads["pose"], "located": True}})
+
+
 def test_a_description_carries_labels_of_its_own() -> None:
     description = described(HAT, CAPS)
     back = ModelDescription.from_json(description.to_json())

@@ -22,6 +22,8 @@ def test_a_crop_of_a_cutout_is_that_of_the_frame(people_shards: Path, tmp_path: 
         whole = augmented_crop(frames[index], SIZE, unused, None)
         cut = augmented_crop(cutouts[index], SIZE, unused, None)
         assert cutouts[index].image.shape == (240, 180, 3)
+        np.testing.assert_allclose(cut.location, whole.location, atol=1e-3)
+        assert np.abs(whole.location).max() > 0.005
         np.testing.assert_allclose(cut.box, whole.box, atol=0.1)
         np.testing.assert_allclose(cut.keypoints, whole.keypoints, atol=0.1)
         assert (cut.parts == whole.parts).mean() > 0.95

@@ -26,6 +26,13 @@ def test_a_map_of_positions_comes_back_to_these_positions(stride: int) -> None:
     assert np.abs(back[inner] - truth[inner]).max() < 1e-3
 
 
+def test_a_view_lies_where_its_box_does() -> None:
+    view = person_view(np.array([40.0, 10, 70, 50]), (60, 80), (64, 48), 1.25)
+    np.testing.assert_allclose(view.location, [(55 - 39.5) / 100, (30 - 29.5) / 100], rtol=5e-3)
+    for keep_aspect in (False, True):
+        np.testing.assert_allclose(whole_image_view((61, 80), (64, 48), keep_aspect).location, 0, atol=1e-2)
+
+
 def test_the_window_is_the_padded_box_clipped_to_the_image() -> None:
     view = person_view(np.array([0.0, 0, 60, 80]), (100, 100), (128, 96), padding=1.25)
     left, top, right, bottom = view.window

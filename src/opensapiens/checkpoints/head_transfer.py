@@ -33,7 +33,10 @@ def shared_channels(old: ModelDescription, new: ModelDescription, head: str) -> 
     if head == "segmentation" and old.part_set is not None and new.part_set is not None:
         table = part_lookup(new.part_set, old.part_set)[: len(new.part_set)].astype(int)
         return np.where(table == IGNORED, -1, table)
-    return np.arange(new.heads[head]["out_channels"])
+    channels = np.arange(new.heads[head]["out_channels"])
+    if not new.heads[head].get("located", False):
+        return channels
+    return np.append(channels, len(channels) if old.heads[head].get("located", False) else -1)
 
 
 @torch.no_grad()

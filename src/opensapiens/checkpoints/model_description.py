@@ -24,13 +24,14 @@ IMAGE_STD = (58.395, 57.12, 57.375)
 LabelSet = TypeVar("LabelSet", KeypointSet, PartSet)
 
 TASK_CHANNELS = {"depth": 1, "normals": 3}
-"""Output channels of the tasks without a label set."""
+"""Output channels of the tasks without a label set; their heads can be located."""
 
 
 class HeadDescription(TypedDict):
     """One head: channels of its layers, and the label set its output channels follow (None for depth and normals).
 
-    labels: the name of a known set, or the set itself as `label_entry` writes it.
+    labels: the name of a known set, or the set itself as `label_entry` writes it. located: its output has a
+    channel more, by which depth or normals change with the crop's place in the picture: `tasks.location`.
     """
 
     out_channels: int
@@ -38,6 +39,7 @@ class HeadDescription(TypedDict):
     conv_channels: list[int]
     labels: str | dict[str, Any] | None
     dropout: NotRequired[float]
+    located: NotRequired[bool]
 
 
 class DecoderDescription(TypedDict):
@@ -124,6 +126,11 @@ class ModelDescription:
         # Tuples become the lists that JSON gives back, so that a description equals the one read from its own file.
         object.__setattr__(self, "heads", {task: _with_lists(head) for task, head in self.heads.items()})
         object.__setattr__(self, "preprocessing", _with_lists(self.preprocessing))
+
+    @property
+    def located_heads(self) -> tuple[str, ...]:
+        """The heads whose maps depend on where in the picture the crop lies."""
+        return tuple(task for task, head in self.heads.items() if head.get("located", False))
 
     @cached_property
     def keypoint_set(self) -> KeypointSet | None:
@@ -238,13 +245,16 @@ def _check_head(task: str, head: Mapping[str, Any], where: str) -> None:
     tasks = (*label_sets, *TASK_CHANNELS)
     if task not in tasks:
         raise CheckpointError(f"{where}: no such task; there are {', '.join(tasks)}")
-    _checked_keys(head, ("out_channels", "deconv_channels", "conv_channels", "labels"), ("dropout",), where)
+    _checked_keys(head, ("out_channels", "deconv_channels", "conv_channels", "labels"), ("dropout", "located"), where)
     for key in ("deconv_channels", "conv_channels"):
         if not _are_counts(head[key]):
             raise CheckpointError(f"{where}: {key} must be a list of positive whole numbers, not {head[key]!r}")
     dropout = head.get("dropout", 0.0)
     if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise CheckpointError(f"{where}: dropout must be in [0, 1), not {dropout!r}")
+    located = head.get("located", False)
+    if not isinstance(located, bool) or (located and task not in TASK_CHANNELS):
+        raise CheckpointError(f"{where}: located cannot be {located!r}")
     labels = head["labels"]
     if task in label_sets:
         try:

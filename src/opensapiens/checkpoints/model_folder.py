@@ -32,13 +32,17 @@ def build_model(description: ModelDescription) -> HumanModel:
     heads = {
         task: UpsamplingHead(
             description.vit.feature_channels,
-            head["out_channels"],
+            head["out_channels"] + head.get("located", False),
             head["deconv_channels"],
             head["conv_channels"],
             head.get("dropout", 0.0),
         )
         for task, head in description.heads.items()
     }
+    for task in description.located_heads:
+        bias = heads[task].output.bias
+        if bias is not None and not bias.is_meta:
+            torch.nn.init.ones_(bias[-1:])
     return HumanModel(VisionTransformer(description.vit), heads)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from opensapiens.geometry.location import location_in_picture, whole_picture
 from opensapiens.labels.keypoints import SAPIENS_308, KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
 
@@ -26,3 +27,10 @@ class Sample:
     mask: np.ndarray | None = None  # (H, W) bool, the visible pixels of this person
     keypoint_set: KeypointSet = SAPIENS_308  # which points the rows of `keypoints` are
     part_set: PartSet = SAPIENS_28  # which classes the numbers of `parts` are
+    picture: np.ndarray | None = None  # (3,) what `image` was cut out of, see `geometry.location`; None = nothing else
+
+    @property
+    def location(self) -> np.ndarray:
+        """(2,) where in its picture the image lies: `geometry.location.location_in_picture`."""
+        size_hw = self.image.shape[:2]
+        return location_in_picture(whole_picture(size_hw) if self.picture is None else self.picture, size_hw)

@@ -9,6 +9,8 @@ A shard is a plain tar (uncompressed, readable by webdataset) of frames. The mem
     KEY.normals.png    uint8 RGB, n = value / 255 * 2 - 1, (0, 0, 0) = nobody; +x right, +y up, +z towards the camera
     KEY.json           width, height, depth_scale, camera, persons: [{id, box, keypoints [[x, y, visibility]], ...}]
 
+A frame that was cut out of a picture has the picture's place in its JSON: "picture", see `Sample.picture`.
+
 Frames of scans have no parts.png, and the keypoints of their persons are null: these labels do not exist for them.
 
 Nothing is ever extracted to disk: the reader scans the headers once and then reads byte ranges.
@@ -251,6 +253,8 @@ def _sample(frame: dict[str, Any], person: int, key: str) -> Sample:
         points = record["keypoints"]
         keypoints = None if points is None else np.array(points, np.float32).reshape(-1, 3)
         depth_scale = np.float32(frame["json"]["depth_scale"])
+        picture = frame["json"].get("picture")
+        picture = None if picture is None else np.array(picture, np.float32).reshape(3)
     except (KeyError, TypeError, ValueError) as error:
         raise ShardError(f"{key}: its JSON is not as agreed ({error!r})") from error
     parts = np.zeros(mask.shape, np.uint8) if "parts.png" in frame else None
@@ -266,7 +270,15 @@ def _sample(frame: dict[str, Any], person: int, key: str) -> Sample:
         if normals is not None:
             normals[window] = _decode_normals(frame["normals.png"][window], mask[window])
     return Sample(
-        image=frame["jpg"], key=key, box=box, keypoints=keypoints, parts=parts, depth=depth, normals=normals, mask=mask
+        image=frame["jpg"],
+        key=key,
+        box=box,
+        keypoints=keypoints,
+        parts=parts,
+        depth=depth,
+        normals=normals,
+        mask=mask,
+        picture=picture,
     )
 
 

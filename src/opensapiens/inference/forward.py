@@ -130,9 +130,11 @@ def raw_maps(
     rules = {head: flip_rule(head, labels.get(head)) for head in loaded.description.heads} if flip else None
     with loaded.ready() as network:
         for start in range(0, len(shown), batch_size):
-            images = network_inputs(loaded, network, shown[start : start + batch_size])
+            here = shown[start : start + batch_size]
+            images = network_inputs(loaded, network, here)
+            locations = torch.from_numpy(np.stack([view.location for _, view in here]))
             with torch.inference_mode():
-                batch = maps(network, images, flip, rules, heads)
+                batch = maps(network, images, flip, rules, heads, locations, loaded.description.located_heads)
             for index in range(len(images)):
                 yield {head: tensor[index].float() for head, tensor in batch.items()}
 

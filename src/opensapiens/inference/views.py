@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from opensapiens.geometry.boxes import center_and_scale
+from opensapiens.geometry.location import location_in_picture, moved_picture, whole_picture
 from opensapiens.geometry.person_crop import udp_warp_matrix, warp
 from opensapiens.tasks.task import resize_maps
 
@@ -43,6 +44,11 @@ class View:
     placed: Box | None = None
     border: tuple[int, ...] = (0, 0, 0)
     interpolation: Literal["linear", "bicubic"] = "linear"
+
+    @property
+    def location(self) -> np.ndarray:
+        """(2,) float32: where in the image the view lies, `geometry.location.location_in_picture`."""
+        return location_in_picture(moved_picture(whole_picture(self.image_size), self.matrix), self.input_size)
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """The network's input, h × w × 3 uint8, out of the H×W×3 uint8 image."""

@@ -200,6 +200,7 @@ def describe(vit: ViTConfig, pose_channels: tuple[int, ...], dense_channels: tup
             "deconv_channels": [] if vit.stem_channels else list(channels),
             "conv_channels": list(channels) if vit.stem_channels else [channels[-1]],
             "labels": labels,
+            "located": labels is None,  # depth and normals
         }
 
     return ModelDescription(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -31,19 +32,23 @@ class Batch:
 
     images: Tensor  # (B, 3, H, W) uint8 RGB
     targets: Any  # of SeveralTasks.prepare_targets
+    locations: Tensor  # (B, 2) where in their pictures the crops lie, `Sample.location`
     seeds: Tensor  # (B,) int64: what the network draws at random for a sample follows from its own
     counts: dict[str, Tensor]  # of SeveralTasks.count, on the CPU
     keys: list[str]  # the samples' names, for messages
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on `device`; the counts stay."""
-        images, seeds = self.images.to(device, non_blocking=True), self.seeds.to(device, non_blocking=True)
-        return Batch(images, moved(self.targets, device), seeds, self.counts, self.keys)
+        images, locations, seeds = (
+            tensor.to(device, non_blocking=True) for tensor in (self.images, self.locations, self.seeds)
+        )
+        return Batch(images, moved(self.targets, device), locations, seeds, self.counts, self.keys)
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory, from which copies to a GPU do not wait; the DataLoader calls this."""
         targets = _mapped(self.targets, Tensor.pin_memory)
-        return Batch(self.images.pin_memory(), targets, self.seeds.pin_memory(), self.counts, self.keys)
+        images, locations, seeds = (tensor.pin_memory() for tensor in (self.images, self.locations, self.seeds))
+        return Batch(images, targets, locations, seeds, self.counts, self.keys)
 
 
 def moved(targets: Any, device: torch.device) -> Any:
@@ -142,7 +147,8 @@ def make_batch(crops: list[Sample], tasks: SeveralTasks, seed: int, positions: r
     targets = tasks.prepare_targets(crops)
     seeds = torch.tensor([sample_seed(position, seed) for position in positions])
     images = stack_images([crop.image for crop in crops])
-    return Batch(images, targets, seeds, tasks.count(targets), [crop.key for crop in crops])
+    locations = torch.from_numpy(np.stack([crop.location for crop in crops]))
+    return Batch(images, targets, locations, seeds, tasks.count(targets), [crop.key for crop in crops])
 
 
 def training_batches(run: Run, first_step: int, ranks: Ranks) -> DataLoader[list[Batch]]:

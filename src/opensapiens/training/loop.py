@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from opensapiens.data.batch import normalize_images
+from opensapiens.tasks.location import at_locations
 from opensapiens.training.averaging import WeightAverage
 from opensapiens.training.devices import Ranks, gradients_stay, join_ranks, spread, whole
 from opensapiens.training.loader import UNREADABLE, Batch, training_batches
@@ -133,6 +134,7 @@ def batch_losses(
     images = normalize_images(batch.images, preprocessing["mean"], preprocessing["std"])
     with torch.autocast(images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
         maps = forward(images, list(tasks.tasks), batch.seeds)
+    maps = at_locations(maps, batch.locations, run.model.located_heads)
     return tasks.losses(maps, batch.targets, counts)
 
 

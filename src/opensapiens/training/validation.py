@@ -9,6 +9,7 @@ from torch import nn
 from opensapiens.data.batch import normalize_images
 from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
+from opensapiens.tasks.location import at_locations
 from opensapiens.tasks.masked_pretraining.reconstruct import reconstruct
 from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import plain_crop, validation_batches
@@ -31,6 +32,7 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         batch = batch.to(ranks.device)
         images = normalize_images(batch.images, preprocessing["mean"], preprocessing["std"])
         predicted = model(images, list(metrics), batch.seeds)
+        predicted = at_locations(predicted, batch.locations, run.model.located_heads)
         for head, metric in metrics.items():
             prediction = tasks.tasks[head].decode(predicted[head], run.final_size)
             metric.update(prediction, batch.targets[head])
