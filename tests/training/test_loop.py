@@ -14,8 +14,9 @@ from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.recipes.nano import nano_smoke, nano_tasks
 from opensapiens.tasks.several import SeveralTasks
-from opensapiens.training.loop import TrainingDiverged, train
-from opensapiens.training.run import Run, SampleSource
+from opensapiens.training.loader import make_batch, plain_crop
+from opensapiens.training.loop import TrainingDiverged, batch_losses, train
+from opensapiens.training.run import Run, SampleSource, UnfitRun
 from opensapiens.training.start import starting_model
 from opensapiens.training.state import ResumeError
 
@@ -163,6 +164,30 @@ def test_the_model_can_be_loaded_and_started_from(run: Run, tmp_path: Path) -> N
     still = replace(run.optimizer, lr=0.0, weight_decay=0.0)
     again = train(replace(run, steps=1, start_from=folder, optimizer=still, output=tmp_path / "again"))
     assert all(torch.equal(weights(folder)[name], weights(again)[name]) for name in weights(folder))
+
+
+def test_a_share_of_the_start_is_exported(run: Run, tmp_path: Path) -> None:
+    start = train(replace(run, steps=1))
+    plain = train(replace(run, start_from=start, output=tmp_path / "plain"))
+    mixed = train(replace(run, start_from=start, start_share=0.25, output=tmp_path / "mixed"))
+    for name, weight in weights(mixed).items():
+        torch.testing.assert_close(weight, 0.25 * weights(start)[name] + 0.75 * weights(plain)[name])
+    assert any(not torch.equal(weights(mixed)[name], weights(plain)[name]) for name in weights(plain))
+    with pytest.raises(UnfitRun, match="start_share"):
+        replace(run, start_share=0.25)
+
+
+def test_depth_and_normals_are_learned_for_the_place_in_the_picture(run: Run) -> None:
+    """What stands for it gets a gradient from crops beside the picture's middle, and none in it."""
+    run = replace(run, stages=())
+    batch = make_batch([plain_crop(run, run.data[0], run.final_size)], run.tasks(run.final_size, 1), 0, [0])
+    assert batch.locations.abs().max() > 0.1
+    for places, learns in ((batch.locations, True), (torch.zeros(1, 2), False)):
+        model = starting_model(run)
+        terms = batch_losses(run, model, replace(batch, locations=places), batch.counts, 0)
+        sum(terms.values(), torch.zeros(())).backward()
+        for head in ("depth", "normals"):
+            assert bool(model.heads[head].output.weight.grad[-1].any()) is learns
 
 
 def test_a_run_at_another_size_starts_where_the_first_one_ended(run: Run, tmp_path: Path) -> None:

@@ -39,6 +39,16 @@ def test_the_average_follows_fast_at_first_and_then_slowly() -> None:
     assert model.weight.item() == 1
 
 
+def test_a_share_of_the_start_is_in_what_is_exported_and_not_in_what_is_trained_on() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    average = WeightAverage(model, 0.9, start_share=0.25)
+    nn.init.ones_(model.weight)
+    average.update(model, step=0)
+    assert average.exported()["weight"].item() == pytest.approx(0.75 * 0.9)
+    assert average.weights["weight"].item() == pytest.approx(0.9)
+
+
 def test_no_decay_is_the_model_itself() -> None:
     model = nn.Linear(2, 2)
     average = WeightAverage(model, 0.0)

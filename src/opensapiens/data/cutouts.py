@@ -22,6 +22,7 @@ from opensapiens.data.shards import (
 from opensapiens.geometry.boxes import center_and_scale
 
 JPEG_QUALITY = 95
+VERSION = 2  # the first did not say where in its picture a cut-out lies
 
 
 def cut_out_people(
@@ -41,7 +42,7 @@ def cut_out_people(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     paths = shard_paths(shards)
-    made_of = {"size": list(size_hw), "margin": margin, "box_padding": box_padding}
+    made_of = {"size": list(size_hw), "margin": margin, "box_padding": box_padding, "version": VERSION}
     whole = {"shards": {path.name: path.stat().st_size for path in paths}}
     claim_folder(out, {**made_of, **whole}, "size or margin, or cut out of other shards")
     missing = [path for path in paths if not (out / path.name).exists()]

@@ -56,7 +56,7 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
     forward = spread(model, run, ranks)
     precision = torch.bfloat16 if run.precision == "bfloat16" else torch.float32
     optimizer = build_optimizer(model, run.optimizer, precision)
-    average = WeightAverage(model, run.ema_decay)
+    average = WeightAverage(model, run.ema_decay, run.start_share)
     first_step = load_state(run, ranks, model, average, optimizer)
     log = RunLog(
         run.output, first_step, run.steps, ranks.world * peak_flops(ranks.device), run.trackers, silent=ranks.rank > 0

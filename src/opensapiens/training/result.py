@@ -21,7 +21,7 @@ def finished_model(run: Run, average: WeightAverage) -> HumanModel | MaskedAutoe
         model.mask_ratio = run.mask_ratio
     else:
         model = build_model(run.model)
-    model.load_state_dict(merged(whole_tensors(average.weights)))
+    model.load_state_dict(merged(whole_tensors(average.exported())))
     return model.eval()
 
 

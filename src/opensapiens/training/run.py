@@ -86,6 +86,7 @@ class Run:
     trainable: Literal["all", "heads", "lora"] = "all"  # the others freeze the backbone; "lora" adapts it
     lora_rank: int = 16
     ema_decay: float = 0.999  # of the averaged weights, which are the ones exported; 0 exports the last ones
+    start_share: float = 0.0  # of the weights that `start_from` gave in the exported ones
     seed: int = 0
     workers: int = 0  # loader processes; 0 loads in the training process
     device: str = "auto"  # "auto" takes the first accelerator, else the CPU
@@ -116,6 +117,8 @@ class Run:
             raise UnfitRun("there is nothing to train on: the data hold no sample")
         if self.start_from is not None and self.pretrained is not None:
             raise UnfitRun("start_from (a whole model) and pretrained (a backbone) cannot both be given")
+        if not 0 <= self.start_share < 1 or (self.start_share and self.start_from is None):
+            raise UnfitRun(f"start_share must be in [0, 1), and needs start_from where it is not 0: {self.start_share}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise UnfitRun(f"micro_batch must be at least 1, not {self.micro_batch}")
         if self.masked == bool(self.model.heads):
