@@ -30,7 +30,8 @@ class HumanModel(nn.Module):
             seeds_B: one int64 for each image, from which what training draws at random follows (heads' dropout).
 
         Returns:
-            head name -> (B, channels, h, w) raw maps, each at its head's own stride.
+            head name -> (B, channels, h, w) raw maps, each at its head's own stride; located heads have a channel more
+            than they predict.
 
         Raises:
             KeyError: a head that the model does not have.
