@@ -11,6 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
+SLOPE = 2.0
+"""How many times longer the diagonal of a crop is than the person in it is deep, about: depth is in the latter."""
+
 
 def at_locations(
     maps_of_head: Mapping[str, Tensor], locations_B2: Tensor | None, located: Collection[str]
@@ -28,10 +31,6 @@ def at_locations(
             maps = LOCATED[head](maps, change_B1hw * right, change_B1hw * down)
         placed[head] = maps
     return placed
-
-
-SLOPE = 2.0
-"""How many times longer the diagonal of a crop is than the person in it is deep, about: depth is in the latter."""
 
 
 def _sloped(depth_B1hw: Tensor, right_B1hw: Tensor, down_B1hw: Tensor) -> Tensor:
