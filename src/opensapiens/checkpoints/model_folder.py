@@ -167,7 +167,7 @@ def load_model(
     description = read_description(folder)
     with torch.device("meta"):
         model = build_model(description)
-    tensors = _folder_tensors(Path(folder), description, device, dtype)
+    tensors = folder_tensors(folder, description, device, dtype)
     # A pretrained folder's decoder is for load_masked_autoencoder.
     load_strictly(model, {n: t for n, t in tensors.items() if not n.startswith(DECODER)}, str(folder))
     return model.eval(), description
@@ -184,14 +184,22 @@ def load_masked_autoencoder(
     description = read_description(folder)
     with torch.device("meta"):
         model = build_masked_autoencoder(description)
-    tensors = _folder_tensors(Path(folder), description, device, dtype)
+    tensors = folder_tensors(folder, description, device, dtype)
     load_strictly(model, renamed(tensors, BACKBONE, ENCODER), str(folder))
     return model.eval(), description
 
 
-def _folder_tensors(
-    folder: Path, description: ModelDescription, device: str | torch.device, dtype: torch.dtype | None
+def folder_tensors(
+    folder: str | os.PathLike[str],
+    description: ModelDescription,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    path = folder / WEIGHTS_FILE
+    """The tensors of a model folder by their names in it, a decoder's too; dtype None = as they are stored.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or its tensors are not those of the description.
+    """
+    path = Path(folder) / WEIGHTS_FILE
     _check_against(description, read_shapes(path), str(path))  # from the header, before gigabytes are read
     return read_tensors(path, device, dtype)

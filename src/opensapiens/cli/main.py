@@ -10,6 +10,7 @@ from difflib import get_close_matches
 import tyro
 
 from opensapiens.cli.annotate import annotate
+from opensapiens.cli.average import average
 from opensapiens.cli.bench import bench
 from opensapiens.cli.convert import convert
 from opensapiens.cli.curate import curate
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "models": models,
     "convert": convert,
+    "average": average,
     "export": export,
     "bench": bench,
     "plan": plan,
