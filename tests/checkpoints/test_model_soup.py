@@ -50,9 +50,9 @@ def test_the_folder_is_a_model_like_any_other_without_scores(
 ) -> None:
     sources = [saved(tmp_path / str(seed), seed) for seed in range(2)]
     assert main(["average", *map(str, sources), "--output", str(tmp_path / "mean")]) == 0
-    assert "mean of a test, a test" in capsys.readouterr().out
+    assert "mean of 2: a test" in capsys.readouterr().out
     _, description = load_model(tmp_path / "mean")
-    assert description == replace(DESCRIPTION, metrics={}, source="mean of a test, a test")
+    assert description == replace(DESCRIPTION, metrics={}, source="mean of 2: a test")
     a, b = map(tensors, sources)
     for name, tensor in tensors(tmp_path / "mean").items():
         assert tensor.dtype == torch.float16  # as the sources

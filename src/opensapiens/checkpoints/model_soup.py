@@ -48,8 +48,8 @@ def average_models(
     for source, description, share in zip(sources[1:], descriptions[1:], shares[1:], strict=True):
         for name, tensor in folder_tensors(source, description).items():
             mean[name].add_(tensor.float(), alpha=share / sum(shares))
-    averaged = replace(
-        descriptions[0], metrics={}, source="mean of " + ", ".join(d.source or d.name for d in descriptions)
-    )
+    origins = dict.fromkeys(description.source or description.name for description in descriptions)
+    source = f"mean of {len(sources)}: {'; '.join(origins)}"
+    averaged = replace(descriptions[0], metrics={}, source=source)
     save_tensors(target, {name: tensor.to(dtype or first[name].dtype) for name, tensor in mean.items()}, averaged)
     return averaged
