@@ -49,7 +49,6 @@ def average_models(
         for name, tensor in folder_tensors(source, description).items():
             mean[name].add_(tensor.float(), alpha=share / sum(shares))
     origins = dict.fromkeys(description.source or description.name for description in descriptions)
-    source = f"mean of {len(sources)}: {'; '.join(origins)}"
-    averaged = replace(descriptions[0], metrics={}, source=source)
+    averaged = replace(descriptions[0], metrics={}, source=f"mean of {len(sources)}: {'; '.join(origins)}")
     save_tensors(target, {name: tensor.to(dtype or first[name].dtype) for name, tensor in mean.items()}, averaged)
     return averaged
