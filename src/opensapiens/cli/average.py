@@ -7,7 +7,8 @@ import tyro
 
 
 def average(
-    models: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    models: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL MODEL [...]")],
+    /,
     output: Path,
     shares: tuple[float, ...] | None = None,
 ) -> int:
@@ -16,6 +17,7 @@ def average(
     The mean of their weights (a "model soup") is often better than each of them, and costs no more to run. Judge it by
     `opensapiens evaluate` beside the others.
 
+    For example:
     $ opensapiens average runs/seed_1/model runs/seed_2/model --output runs/mean
     $ opensapiens average before runs/after/model --shares 0.3 0.7 --output runs/mean
 
