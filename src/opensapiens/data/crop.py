@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from opensapiens.data.sample import Sample
-from opensapiens.geometry.location import moved_picture, whole_picture
+from opensapiens.geometry.location import moved_picture
 from opensapiens.geometry.person_crop import transform_points, udp_warp_matrix, warp
 from opensapiens.labels.parts import PartSet
 
@@ -99,7 +99,6 @@ def _moved(
 ) -> Sample:
     """The sample with a moved image and its labels moved likewise; `matrix` (2, 3) takes pixels where `move` does."""
     normals = None if sample.normals is None else move(sample.normals, np.nan)
-    picture = whole_picture(sample.image.shape[:2]) if sample.picture is None else sample.picture
     return Sample(
         image=image,
         key=sample.key,
@@ -111,7 +110,7 @@ def _moved(
         mask=None if sample.mask is None else move(sample.mask.astype(np.uint8), 0).astype(bool),
         keypoint_set=sample.keypoint_set,
         part_set=sample.part_set,
-        picture=moved_picture(picture, matrix),
+        picture=moved_picture(sample.surroundings, matrix),
     )
 
 

@@ -30,7 +30,11 @@ class Sample:
     picture: np.ndarray | None = None  # (3,) what `image` was cut out of, see `geometry.location`; None = nothing else
 
     @property
+    def surroundings(self) -> np.ndarray:
+        """(3,) the picture that the image is of: `picture`, or without one the image itself."""
+        return whole_picture(self.image.shape[:2]) if self.picture is None else self.picture
+
+    @property
     def location(self) -> np.ndarray:
         """(2,) where in its picture the image lies: `geometry.location.location_in_picture`."""
-        size_hw = self.image.shape[:2]
-        return location_in_picture(whole_picture(size_hw) if self.picture is None else self.picture, size_hw)
+        return location_in_picture(self.surroundings, self.image.shape[:2])
