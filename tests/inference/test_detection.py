@@ -1,10 +1,14 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from opensapiens.geometry.boxes import box_iou
 from opensapiens.inference.detection import PartMapDetector, WholeImage
 
-from .conftest import paint, painted_model
+from .conftest import PixelReader, paint, painted_model
 
 
 @pytest.mark.parametrize("resize", ["person_crop", "squash"])
@@ -44,6 +48,26 @@ def test_what_is_painted_like_a_person_without_a_body_is_none() -> None:
     image = paint([person, scenery])  # points peak in the first alone
     boxes, _ = PartMapDetector(painted_model(heads=["segmentation", "pose"]))(image)
     assert len(boxes) == 1 and box_iou(np.array([person], np.float32), boxes).item() > 0.85
+
+
+class SeesNoBodyMirrored(PixelReader):
+    """Red rises from left to right in the image as it is."""
+
+    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+        maps = super().forward(images_B3HW, heads)
+        if "pose" in maps:
+            rises = images_B3HW[:, 0, :, -8:].mean((1, 2)) > images_B3HW[:, 0, :, :8].mean((1, 2))
+            maps["pose"] = torch.where(rises[:, None, None, None], maps["pose"], -maps["pose"])
+        return maps
+
+
+def test_a_body_must_show_in_the_mirrored_image_too_where_weights_ask_for_that() -> None:
+    image = paint([(10, 20, 50, 110)])
+    loaded = painted_model(heads=["segmentation", "pose"])
+    loaded.network = SeesNoBodyMirrored()  # type: ignore[assignment]
+    assert len(PartMapDetector(loaded)(image)[0]) == 1
+    loaded.description.preprocessing["flip_test"] = True
+    assert len(PartMapDetector(loaded)(image)[0]) == 0
 
 
 def test_nobody_is_found_in_a_speck() -> None:

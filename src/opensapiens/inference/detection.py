@@ -47,9 +47,9 @@ class PartMapDetector:
     The coarse look shows the network the whole image and, so that it also finds those who are one of many or small,
     square-ish windows of it; connected foreground becomes a candidate box. The second look crops each candidate as a
     person and boxes the foreground found there; a network that has a pose head too must also see a body's points, which
-    scenery painted with parts does not have. Meant for the embedded model, where a detector of its own would be
-    bigger than the model: people far away, in crowds or overlapping will be missed or joined. Give boxes from a real
-    detector where you have one.
+    scenery painted with parts does not have. Where the weights ask for the mirrored image, what passes must pass again,
+    averaged with it. Meant for the embedded model, where a detector of its own would be bigger than the model: people
+    far away, in crowds or overlapping will be missed or joined. Give boxes from a real detector where you have one.
     """
 
     def __init__(self, loaded: LoadedModel, threshold: float = 0.85, nms: float = 0.5) -> None:
@@ -79,12 +79,13 @@ class PartMapDetector:
             (maps,) = raw_maps(self.loaded, [(image, view)], heads=["segmentation"])
             return self.people_in(foreground(maps["segmentation"]), view)
         boxes, scores = _distinct(*self._look(image, self._coarse_views(image.shape[:2])), self.nms)
-        boxes = boxes[:MOST_CANDIDATES]
-        if len(boxes) == 0:
-            return boxes, scores[:0]
-        boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), boxes)
-        sure = (scores >= self.threshold) & (boxes[:, 3] - boxes[:, 1] >= SMALLEST)
-        return _distinct(boxes[sure], scores[sure], self.nms)
+        boxes, scores = boxes[:MOST_CANDIDATES], scores[:MOST_CANDIDATES]
+        for flip in (False, True) if self.loaded.flip_test else (False,):
+            if len(boxes):
+                boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), boxes, flip)
+                sure = (scores >= self.threshold) & (boxes[:, 3] - boxes[:, 1] >= SMALLEST)
+                boxes, scores = _distinct(boxes[sure], scores[sure], self.nms)
+        return boxes, scores
 
     def people_in(self, probability: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
         """Boxes and scores of the people in the foreground probability (h, w) of a view of the whole image."""
@@ -109,7 +110,7 @@ class PartMapDetector:
         return [person_view(box, image_size, self.loaded.input_size, padding=1.0) for box in views]
 
     def _look(
-        self, image: np.ndarray, views: list[View], candidates: np.ndarray | None = None
+        self, image: np.ndarray, views: list[View], candidates: np.ndarray | None = None, flip: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Boxes and scores of all the foreground in the views; with one candidate per view, of what fits it best where
         there is a body."""
@@ -117,7 +118,7 @@ class PartMapDetector:
         shown = [(image, view) for view in views]
         asks_for_body = candidates is not None and len(self._body_points) >= SUREST_POINTS
         heads = ["segmentation", "pose"] if asks_for_body else ["segmentation"]
-        for index, maps in enumerate(raw_maps(self.loaded, shown, heads=heads)):
+        for index, maps in enumerate(raw_maps(self.loaded, shown, heads=heads, flip=flip)):
             if asks_for_body and not _shows_body(maps["pose"][self._body_points]):
                 continue
             blobs = _blobs(foreground(maps["segmentation"]), views[index])
