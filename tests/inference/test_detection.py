@@ -68,6 +68,7 @@ def test_a_body_must_show_in_the_mirrored_image_too_where_weights_ask_for_that()
     assert len(PartMapDetector(loaded)(image)[0]) == 1
     loaded.description.preprocessing["flip_test"] = True
     assert len(PartMapDetector(loaded)(image)[0]) == 0
+    assert len(PartMapDetector(loaded, flip=False)(image)[0]) == 1
 
 
 def test_nobody_is_found_in_a_speck() -> None:

@@ -47,14 +47,16 @@ class PartMapDetector:
     The coarse look shows the network the whole image and, so that it also finds those who are one of many or small,
     square-ish windows of it; connected foreground becomes a candidate box. The second look crops each candidate as a
     person and boxes the foreground found there; a network that has a pose head too must also see a body's points, which
-    scenery painted with parts does not have. Where the weights ask for the mirrored image, what passes must pass again,
+    scenery painted with parts does not have. Where the mirrored image is asked for, what passes must pass again,
     averaged with it. Meant for the embedded model, where a detector of its own would be bigger than the model: people
     far away, in crowds or overlapping will be missed or joined. Give boxes from a real detector where you have one.
     """
 
-    def __init__(self, loaded: LoadedModel, threshold: float = 0.85, nms: float = 0.5) -> None:
+    def __init__(
+        self, loaded: LoadedModel, threshold: float = 0.85, nms: float = 0.5, flip: bool | None = None
+    ) -> None:
         """threshold: the least mean foreground probability of a box. nms: intersection over union from which two boxes
-        are one person.
+        are one person. flip: also look at the mirrored image; None = as the weights ask for.
 
         Raises DetectorError without a segmentation head.
         """
@@ -63,6 +65,7 @@ class PartMapDetector:
         self.loaded = loaded
         self.threshold = threshold
         self.nms = nms
+        self.flip = loaded.flip_test if flip is None else flip
         points = loaded.keypoint_set
         found = [] if points is None else source_indices(points, KEYPOINT_SETS["coco_17"]).tolist()
         self._body_points = [index for index in found if index >= 0]
@@ -80,7 +83,7 @@ class PartMapDetector:
             return self.people_in(foreground(maps["segmentation"]), view)
         boxes, scores = _distinct(*self._look(image, self._coarse_views(image.shape[:2])), self.nms)
         boxes, scores = boxes[:MOST_CANDIDATES], scores[:MOST_CANDIDATES]
-        for flip in (False, True) if self.loaded.flip_test else (False,):
+        for flip in (False, True) if self.flip else (False,):
             if len(boxes):
                 boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), boxes, flip)
                 sure = (scores >= self.threshold) & (boxes[:, 3] - boxes[:, 1] >= SMALLEST)

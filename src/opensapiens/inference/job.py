@@ -150,7 +150,7 @@ def _detector(job: Job, people: People) -> Detector:
         return people.detector
     if job.detector in ("auto", "parts"):
         segmenter = people.model_of_task.get("segmentation", people.models[0])
-        return PartMapDetector(segmenter, **asked)
+        return PartMapDetector(segmenter, **asked, flip=job.video.flip)
     return DetrDetector(job.detector, device=usable_device(job.device), dtype=torch_dtype(job.dtype), **asked)
 
 

@@ -104,7 +104,8 @@ class People:
         boxes: N×4 xyxy pixels of the people, for a list of images a list of such arrays; by default the detector looks
         for them.
         flip: True also predicts the mirrored image and averages, at twice the time, False does not; by default each
-        network does what its weights ask for, which for the published pose models is to average.
+        network does what its weights ask for, which for the published pose models is to average. The detector has a
+        `flip` of its own.
         An image without people gives a result without persons. Raises ImageError for an image that cannot be read, for
         a list SomeImagesFailed after all the others are done.
         """
