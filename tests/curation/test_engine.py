@@ -71,9 +71,10 @@ class FullDisk:
 def test_a_full_disk_is_the_workers_own_error() -> None:
     for module in (sys.modules[__name__], conftest):
         ray.cloudpickle.register_pickle_by_value(module)
-    # The second pool as on a machine with a GPU: it must not hold the CPU that the first needs to begin.
+    # One worker's CPU for two pools, and a third as on a machine with a GPU: none may hold what another needs to begin.
+    pools = [engine.Pool(FullDisk), engine.Pool(FullDisk), engine.Pool(FullDisk, gpu=True)]
     with engine.ray_running(1) as workers, pytest.raises(OSError, match="No space left") as caught:
-        list(engine.run_pieces(5, [engine.Pool(FullDisk), engine.Pool(FullDisk, gpu=True)], workers))
+        list(engine.run_pieces(5, pools, workers))
     assert type(caught.value) is OSError and caught.value.errno == errno.ENOSPC and caught.value.filename == "part 3"
     # What is left of a run of Ray Data ends the process when it finds no Ray, at any time later.
     assert not [thread.name for thread in threading.enumerate() if thread.name == "Prefetcher"]

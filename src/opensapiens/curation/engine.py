@@ -88,6 +88,7 @@ def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus = int(ray.cluster_resources().get("GPU", 0))
+    cpu_pools = sum(not pool.gpu for pool in pools)  # they share the workers' CPUs: none waits for another's
     pieces = ray.data.range(count, override_num_blocks=min(count, max(64, 8 * workers)))
     for pool in pools:
         size = gpus if pool.gpu and gpus else workers
@@ -97,7 +98,7 @@ def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(size, count)),
             # A worker on a GPU must not take the CPU that reading the list of pieces needs: the run would never begin.
-            num_cpus=0 if pool.gpu else 1,
+            num_cpus=0 if pool.gpu else 1 / cpu_pools,
             num_gpus=1 if pool.gpu and gpus else 0,
         )
     # Read to its end even after a failure: threads and references of a run that was cut short outlive Ray here, and the
