@@ -71,6 +71,14 @@ def test_a_body_must_show_in_the_mirrored_image_too_where_weights_ask_for_that()
     assert len(PartMapDetector(loaded, flip=False)(image)[0]) == 1
 
 
+def test_whoever_fills_the_picture_is_found_though_the_coarse_look_sees_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = (20, 5, 180, 118)
+    detector = PartMapDetector(painted_model(heads=["segmentation", "pose"]))
+    monkeypatch.setattr(detector, "_coarse_views", lambda size: [])
+    boxes, _ = detector(paint([truth]))
+    assert len(boxes) == 1 and box_iou(np.array([truth], np.float32), boxes).item() > 0.85
+
+
 def test_nobody_is_found_in_a_speck() -> None:
     boxes, _ = PartMapDetector(painted_model(heads=["segmentation"]))(paint([(301, 203, 318, 236)], size=(480, 640)))
     assert len(boxes) == 0

@@ -19,7 +19,7 @@ SMALLEST_SHARE = 0.004  # of a view: smaller blobs are noise of the map, not peo
 SMALLEST = 40  # pixels high, windows and people; of less than that the network sees next to nothing
 MOST_CANDIDATES = 12  # each costs one forward pass
 SUREST_POINTS = 6  # of COCO's 17 that are asked whether this is a body: a head and a shoulder have as many
-BODY_PEAK = 0.48  # what the heatmaps of these must reach, on average
+BODY_PEAK = 0.54  # what the heatmaps of these must reach, on average
 
 
 class DetectorError(ValueError):
@@ -48,8 +48,10 @@ class PartMapDetector:
     square-ish windows of it; connected foreground becomes a candidate box. The second look crops each candidate as a
     person and boxes the foreground found there; a network that has a pose head too must also see a body's points, which
     scenery painted with parts does not have. Where the mirrored image is asked for, what passes must pass again,
-    averaged with it. Meant for the embedded model, where a detector of its own would be bigger than the model: people
-    far away, in crowds or overlapping will be missed or joined. Give boxes from a real detector where you have one.
+    averaged with it. Where nobody passes, the whole image is the last candidate: whoever fills it may show the coarse
+    look a piece of themselves. Meant for the embedded model, where a detector of its own would be bigger than the
+    model: people far away, in crowds or overlapping will be missed or joined. Give boxes from a real detector where you
+    have one.
     """
 
     def __init__(
@@ -81,13 +83,10 @@ class PartMapDetector:
             (view,) = self.loaded.views(np.empty((0, 4)), image.shape[:2])
             (maps,) = raw_maps(self.loaded, [(image, view)], heads=["segmentation"])
             return self.people_in(foreground(maps["segmentation"]), view)
-        boxes, scores = _distinct(*self._look(image, self._coarse_views(image.shape[:2])), self.nms)
-        boxes, scores = boxes[:MOST_CANDIDATES], scores[:MOST_CANDIDATES]
-        for flip in (False, True) if self.flip else (False,):
-            if len(boxes):
-                boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), boxes, flip)
-                sure = (scores >= self.threshold) & (boxes[:, 3] - boxes[:, 1] >= SMALLEST)
-                boxes, scores = _distinct(boxes[sure], scores[sure], self.nms)
+        candidates, _ = _distinct(*self._look(image, self._coarse_views(image.shape[:2])), self.nms)
+        boxes, scores = self._people_around(image, candidates[:MOST_CANDIDATES])
+        if len(boxes) == 0:
+            boxes, scores = self._people_around(image, WholeImage()(image)[0])
         return boxes, scores
 
     def people_in(self, probability: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
@@ -111,6 +110,15 @@ class PartMapDetector:
                 for left in _starts(width, window_width, overlap):
                     views.append(np.array([left, top, left + window_width, top + window_height], np.float32))
         return [person_view(box, image_size, self.loaded.input_size, padding=1.0) for box in views]
+
+    def _people_around(self, image: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        boxes, scores = candidates, np.empty(0, np.float32)
+        for flip in (False, True) if self.flip else (False,):
+            if len(boxes):
+                boxes, scores = self._look(image, self.loaded.views(boxes, image.shape[:2]), boxes, flip)
+                sure = (scores >= self.threshold) & (boxes[:, 3] - boxes[:, 1] >= SMALLEST)
+                boxes, scores = _distinct(boxes[sure], scores[sure], self.nms)
+        return boxes, scores
 
     def _look(
         self, image: np.ndarray, views: list[View], candidates: np.ndarray | None = None, flip: bool = False

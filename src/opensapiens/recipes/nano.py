@@ -98,7 +98,7 @@ def nano(
     --data people --output nano --micro-batch 8`. Hardware: two CPU cores, where pieces of 8 are quicker, and with units
     for it `--precision bfloat16` as well; on a GPU `--device cuda --precision bfloat16 --workers 14 --batch-size 128`
     in place of the last option. `--data synthetic:SEED:COUNT` renders the people while training instead.
-    Result: the scores in the card of the embedded weights, which had seen about 1,037,000 people; not yet the end of
+    Result: the scores in the card of the embedded weights, which had seen about 1,144,000 people; not yet the end of
     the curve.
 
     `start_from` is a folder with the weights of an earlier part (its crops may have been smaller, its `layers` fewer),
