@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +111,10 @@ def prelabel(
     names, failures = find_images(images)
     folder = output / "predictions"
     described = [loaded.description for loaded in people.models]
-    about = {"models": [one.name for one in described], "preprocessing": [dict(one.preprocessing) for one in described]}
+    about = {
+        "models": [description.name for description in described],
+        "preprocessing": [asdict(description.preprocessing) for description in described],
+    }
     _begin(folder, about, resume)
     todo = [name for name in names if not is_saved(folder, name)]
     results = prefetch(people.each([images / name for name in todo]), RESULTS_AHEAD)

@@ -56,13 +56,12 @@ def summarize(name: str, description: ModelDescription, is_on_disk: bool = True)
     """The row of a model, from its description alone."""
     with torch.device("meta"):
         network = build_model(description)
-    height, width = description.preprocessing["input_size"]
     return ModelSummary(
         name=name,
         tasks=tuple(description.heads),
         parameters=parameters(network),
         flops=full_flops(description.vit, tuple(network.heads.values())),  # type: ignore[arg-type]
-        input_size=(height, width),
+        input_size=description.preprocessing.input_size,
         licence=description.licence,
         source=description.source,
         on_disk=is_on_disk,

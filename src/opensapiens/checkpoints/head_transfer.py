@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from opensapiens.labels.keypoint_maps import source_indices
-from opensapiens.labels.parts import IGNORED, part_lookup
+from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.labels.parts import IGNORED, PartSet, part_lookup
 from opensapiens.models.upsampling_head import UpsamplingHead
 
 from .model_description import ModelDescription
@@ -23,20 +24,21 @@ def shared_channels(old: ModelDescription, new: ModelDescription, head: str) -> 
     if head not in old.heads:
         raise CheckpointError(f"{old.name} has no {head} head to start from; it has {', '.join(old.heads) or 'none'}")
     for key in ("deconv_channels", "conv_channels"):
-        if old.heads[head][key] != new.heads[head][key]:
+        if getattr(old.heads[head], key) != getattr(new.heads[head], key):
             raise CheckpointError(f"the {head} head of {old.name} has other {key} than that of {new.name}")
-    if head == "pose" and old.keypoint_set is not None and new.keypoint_set is not None:
+    known, wanted = old.heads[head].label_set, new.heads[head].label_set
+    if isinstance(known, KeypointSet) and isinstance(wanted, KeypointSet):
         try:
-            return source_indices(old.keypoint_set, new.keypoint_set)
+            return source_indices(known, wanted)
         except ValueError:  # no point in common
-            return np.full(len(new.keypoint_set), -1)
-    if head == "segmentation" and old.part_set is not None and new.part_set is not None:
-        table = part_lookup(new.part_set, old.part_set)[: len(new.part_set)].astype(int)
+            return np.full(len(wanted), -1)
+    if isinstance(known, PartSet) and isinstance(wanted, PartSet):
+        table = part_lookup(wanted, known)[: len(wanted)].astype(int)
         return np.where(table == IGNORED, -1, table)
-    channels = np.arange(new.heads[head]["out_channels"])
-    if not new.heads[head].get("located", False):
+    channels = np.arange(new.heads[head].out_channels)
+    if not new.heads[head].located:
         return channels
-    return np.append(channels, len(channels) if old.heads[head].get("located", False) else -1)
+    return np.append(channels, len(channels) if old.heads[head].located else -1)
 
 
 @torch.no_grad()

@@ -32,10 +32,10 @@ def build_model(description: ModelDescription) -> HumanModel:
     heads = {
         task: UpsamplingHead(
             description.vit.feature_channels,
-            head["out_channels"] + head.get("located", False),
-            head["deconv_channels"],
-            head["conv_channels"],
-            head.get("dropout", 0.0),
+            head.out_channels + head.located,
+            head.deconv_channels,
+            head.conv_channels,
+            head.dropout,
         )
         for task, head in description.heads.items()
     }
@@ -55,7 +55,7 @@ def build_masked_autoencoder(description: ModelDescription) -> MaskedAutoencoder
     decoder = description.decoder
     if decoder is None:
         raise CheckpointError(f"model {description.name!r} has no decoder: it is no masked autoencoder")
-    return MaskedAutoencoder(description.vit, decoder["embed_dim"], decoder["layers"], decoder["heads"])
+    return MaskedAutoencoder(description.vit, decoder.embed_dim, decoder.layers, decoder.heads)
 
 
 def save_model(

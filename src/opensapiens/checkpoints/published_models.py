@@ -11,17 +11,16 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from math import isqrt
 
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import PART_SETS
 from opensapiens.models.upsampling_head import PUBLISHED_HEADS
 from opensapiens.models.vit import PUBLISHED_SIZES, published_config
 
 from .model_description import (
-    TASK_CHANNELS,
     DecoderDescription,
+    HeadDescription,
     ModelDescription,
-    Preprocessing,
-    standard_preprocessing,
 )
 from .strict_loading import CheckpointError
 
@@ -94,17 +93,13 @@ class PublishedModel:
         heads = {}
         if not pretrained:
             shape = PUBLISHED_HEADS[self.task]
-            heads[self.task] = {
-                "out_channels": self.channels(),
-                "deconv_channels": list(shape.deconv_channels),
-                "conv_channels": list(shape.conv_channels),
-                "labels": self.labels or None,
-                "dropout": shape.dropout,
-            }
+            heads[self.task] = HeadDescription(
+                self.channels(), shape.deconv_channels, shape.conv_channels, self.labels or None, shape.dropout
+            )
         return ModelDescription(
             name=self.name,
             vit=published_config(self.size, size, self.patch_padding, token),
-            heads=heads,  # type: ignore[arg-type]
+            heads=heads,
             preprocessing=_preprocessing(self.task, size),
             licence=self.licence,
             source=f"https://huggingface.co/{self.repo}" if self.repo else "",
@@ -114,18 +109,15 @@ class PublishedModel:
 def _preprocessing(task: str, size: tuple[int, int]) -> Preprocessing:
     """The published pose models look at one person and average with the mirror image; the others look at the whole
     image, its aspect not kept, the pretrained ones through Pillow's bicubic resize."""
-    preprocessing = standard_preprocessing(size, "person_crop" if task == "pose" else "squash")
     if task == "pose":
-        preprocessing["flip_test"] = True
-    if task == PRETRAINING:
-        preprocessing["interpolation"] = "bicubic"
-    return preprocessing
+        return Preprocessing(size, flip_test=True)
+    return Preprocessing(size, resize="squash", interpolation="bicubic" if task == PRETRAINING else "linear")
 
 
 def _label_count(task: str, labels: str) -> int:
     if task == "pose":
         return len(KEYPOINT_SETS[labels].names)
-    return len(PART_SETS[labels].names) if task == "segmentation" else TASK_CHANNELS[task]
+    return len(PART_SETS[labels].names) if task == "segmentation" else {"depth": 1, "normals": 3}[task]
 
 
 def _read_table() -> dict[str, PublishedModel]:
@@ -174,11 +166,9 @@ def describe_tensors(shapes: Shapes, source: str) -> ModelDescription:
     description = found[0].description(image_size, class_token)
     if not any(name.startswith("decoder.") for name in shapes):
         return description
-    decoder: DecoderDescription = {
-        "embed_dim": _shape(shapes, "decoder.norm.weight", 1, source)[0],
-        "layers": _count_blocks(shapes, "decoder.blocks."),
-        "heads": DECODER_HEADS,
-    }
+    decoder = DecoderDescription(
+        _shape(shapes, "decoder.norm.weight", 1, source)[0], _count_blocks(shapes, "decoder.blocks."), DECODER_HEADS
+    )
     # Meta released the encoder alone: this is somebody's own training.
     return replace(description, name=f"sapiens-{size}-masked-autoencoder", licence="", source="", decoder=decoder)
 

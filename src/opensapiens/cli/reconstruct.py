@@ -31,22 +31,18 @@ def reconstruct(
         device: "cpu", "cuda", "mps".
         seed: decides which patches are hidden.
     """
-    import numpy as np
     from PIL import Image
 
     from opensapiens.checkpoints.model_folder import load_masked_autoencoder
     from opensapiens.data.reading import read_image
-    from opensapiens.data.sample import Sample
-    from opensapiens.data.square_crop import square_crop
     from opensapiens.drawing.reconstruction import draw_reconstructions
     from opensapiens.tasks.masked_pretraining.reconstruct import reconstruct as make
 
     network, description = load_masked_autoencoder(model, device)
-    preprocessing = description.preprocessing
-    height, width = description.vit.image_size
-    square = square_crop(Sample(read_image(image)), (height, width), np.random.default_rng(seed), None).image
-    made = [[make(network, square, preprocessing["mean"], preprocessing["std"], ratio, seed)] for ratio in mask_ratio]
+    photo = read_image(image)
+    square = description.preprocessing.view(None, photo.shape[:2]).pixels(photo)
+    made = [[make(network, square, description.preprocessing, ratio, seed)] for ratio in mask_ratio]
     output.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_reconstructions([square], made, height=min(height, 512))).save(output)
+    Image.fromarray(draw_reconstructions([square], made, height=min(square.shape[0], 512))).save(output)
     print(f"drawn: {output}")
     return 0

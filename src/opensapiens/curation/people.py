@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from opensapiens.curation.picture import Picture, Scores
+from opensapiens.geometry.view import whole_image_view
 from opensapiens.inference.detection import Detector, PartMapDetector
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.loading import load, model_folder
-from opensapiens.inference.views import whole_image_view
 
 PAPER_SIDE = 300  # pixels: the paper's least side of a person's box
 LOWEST_SCORE = 0.3  # what is kept of a detector's finds

@@ -8,7 +8,7 @@ import numpy as np
 from opensapiens.data.crop import crop_sample
 from opensapiens.data.photometric import distort_colors
 from opensapiens.data.sample import Sample
-from opensapiens.geometry.boxes import center_and_scale
+from opensapiens.geometry.boxes import center_and_scale, image_box
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,12 @@ def augmented_crop(
     sample: Sample,
     size_hw: tuple[int, int],
     generator: np.random.Generator,
-    augmentation: Augmentation | None,
+    augmentation: Augmentation,
     box_padding: float = 1.25,
 ) -> Sample:
-    """The crop of a sample around its box (around the whole image when it has none), changed at random.
-
-    With `augmentation` None it is the plain crop of evaluation.
-    """
-    height, width = sample.image.shape[:2]
-    box = np.array([0, 0, width - 1, height - 1], np.float32) if sample.box is None else sample.box
+    """The crop of a sample around its box (around the whole image when it has none), changed at random."""
+    box = image_box(sample.image.shape[:2]) if sample.box is None else sample.box
     aspect = size_hw[1] / size_hw[0]
-    if augmentation is None:
-        return crop_sample(sample, size_hw, *center_and_scale(box, aspect, box_padding))
     if generator.random() < augmentation.half_body_chance:
         box = half_body_box(sample, generator, box)
     shifted = generator.random() < augmentation.shift_chance

@@ -14,10 +14,3 @@ def stack_images(images: Sequence[np.ndarray]) -> Tensor:
     four times as long where channels are neighbours.
     """
     return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
-
-
-def normalize_images(images_B3HW: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """0-255 images as float32 (x - mean) / std, on their device; `mean` and `std` as in the weights' preprocessing."""
-    mean_3 = torch.tensor(mean, device=images_B3HW.device).view(3, 1, 1)
-    std_3 = torch.tensor(std, device=images_B3HW.device).view(3, 1, 1)
-    return (images_B3HW.float() - mean_3) / std_3

@@ -13,6 +13,7 @@ import numpy as np
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.location import moved_picture
 from opensapiens.geometry.person_crop import transform_points, udp_warp_matrix, warp
+from opensapiens.geometry.view import View
 from opensapiens.labels.parts import PartSet
 
 LabelMove = Callable[[np.ndarray, float], np.ndarray]  # a label map and what it is outside the picture -> the moved map
@@ -41,6 +42,12 @@ def crop_sample(
         return warp(array, matrix, size_hw, interpolation="nearest", border=border)
 
     return _moved(sample, warp(sample.image, matrix, size_hw), nearest, matrix, rotation_degrees, flip)
+
+
+def view_sample(sample: Sample, view: View) -> Sample:
+    """The sample as a network is shown it: the crop of validation and evaluation."""
+    matrix = view.matrix.astype(np.float32)
+    return _moved(sample, view.pixels(sample.image), view.labels, matrix)
 
 
 def flip_sample(sample: Sample) -> Sample:

@@ -35,15 +35,13 @@ PUBLISHED_NORMALS = SceneCrop(largest_class_share=1.0, rotation_chance=0.0)
 
 
 def scene_crop(
-    sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SceneCrop | None
+    sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SceneCrop
 ) -> Sample:
-    """A piece of the sample's picture at `size_hw`, changed at random; for `settings` None the whole, squashed.
+    """A piece of the sample's picture at `size_hw`, changed at random.
 
     The steps and their order are the published ones: resize, cut, resize to the size (which stretches what was smaller
     than a crop), rotate, mirror, colours. That resizes twice: a small piece comes out as blurred as it was.
     """
-    if settings is None:
-        return resize_sample(sample, size_hw)
     factor = generator.uniform(*settings.scale)
     within = int(size_hw[0] * factor), int(size_hw[1] * factor)
     sample = resize_sample(sample, size_within(sample.image.shape[:2], within))

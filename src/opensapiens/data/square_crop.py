@@ -1,4 +1,4 @@
-"""Images without labels as squares: the random crops of masked pretraining, and the plain one of its validation."""
+"""Images without labels as squares: the random crops of masked pretraining."""
 
 from dataclasses import dataclass
 
@@ -20,17 +20,14 @@ class SquareCrop:
 
 
 def square_crop(
-    sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SquareCrop | None
+    sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SquareCrop
 ) -> Sample:
-    """The sample's image alone at `size_hw`: a random piece of it, or with `settings` None the whole, squashed.
-
-    The published whole-image pipeline does not keep the aspect either.
-    """
+    """A random piece of the sample's image at `size_hw`, without labels."""
     height, width = sample.image.shape[:2]
-    box = (0, 0, width, height) if settings is None else random_box(height, width, generator, settings)
+    box = random_box(height, width, generator, settings)
     picture = Image.fromarray(sample.image).crop(box).resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC)
     image = np.array(picture)
-    if settings is not None and generator.random() < settings.flip_chance:
+    if generator.random() < settings.flip_chance:
         image = np.ascontiguousarray(image[:, ::-1])
     return Sample(image=image, key=sample.key)
 

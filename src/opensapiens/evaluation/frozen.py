@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from opensapiens.data.augment import augmented_crop
+from opensapiens.data.crop import view_sample
 from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.evaluation.people import EvaluationError
+from opensapiens.geometry.view import resize_maps, whole_image_view
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel
-from opensapiens.inference.views import whole_image_view
 from opensapiens.labels.parts import IGNORED
 from opensapiens.tasks.segmentation.metrics import SegmentationMetric
-from opensapiens.tasks.task import resize_maps
 
 Method = Literal["probe", "knn"]
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -153,13 +152,13 @@ def _crops(
 ) -> Iterable[tuple[Sample, np.ndarray, tuple[int, int]]]:
     """For each person the crop that the network sees, its patch features (N, D) and their grid."""
     people = ShardDataset(folder)
-    nothing_random = np.random.default_rng(0)
-    padding = float(loaded.description.preprocessing["box_padding"])
+    preprocessing = replace(loaded.description.preprocessing, resize="person_crop")
     count = len(people) if limit is None else min(limit, len(people))
     samples = (people[index] for index in islice(range(len(people)), limit))
     for sample in tqdm(samples, desc=f"features of {folder.name}", unit=" people", total=count, disable=None):
-        crop = augmented_crop(sample, loaded.input_size, nothing_random, None, padding)
-        features = encode_views(loaded, [(crop.image, whole_image_view(loaded.input_size, loaded.input_size))])
+        view = preprocessing.view(sample.box, sample.image.shape[:2])
+        features = encode_views(loaded, [(sample.image, view)])
+        crop = view_sample(sample, view)
         yield crop, features.tokens[0], features.grid
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def export_network(
         ExportError: the file answers differently; it stays, and its report says how.
         ModuleNotFoundError: a library of the extra "export" is missing.
     """
-    size = (int(description.preprocessing["input_size"][0]), int(description.preprocessing["input_size"][1]))
+    size = description.preprocessing.input_size
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{description.name}{ENDINGS[file_format]}"
     started = time.perf_counter()
@@ -60,8 +61,8 @@ def export_network(
         "format": file_format,
         "input": {"name": "images", "shape": ["batch", 3, *(("height", "width") if any_size else size)]},
         "any_size": any_size,
-        "preprocessing": description.preprocessing,
-        "heads": description.heads,
+        "preprocessing": asdict(description.preprocessing),
+        "heads": {name: asdict(head) for name, head in description.heads.items()},
         "licence": description.licence,
         "seconds_to_convert": round(seconds, 1),
         "difference_from_pytorch": errors,

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opensapiens.checkpoints.model_description import Preprocessing
-from opensapiens.data.batch import normalize_images, stack_images
+from opensapiens.data.batch import stack_images
 from opensapiens.export.formats import Session
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.human_model import HumanModel
 from opensapiens.tasks.forward import maps
 
@@ -17,10 +17,10 @@ from opensapiens.tasks.forward import maps
 def check_images(photo: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     """(2, 3, h, w) float32: the H×W×3 uint8 photo at the network's input size, normalised as its weights ask, and its
     mirror image."""
-    height, width = preprocessing["input_size"]
-    resized = cv2.resize(photo, (int(width), int(height)), interpolation=cv2.INTER_AREA)
+    height, width = preprocessing.input_size
+    resized = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
     pixels = stack_images([resized, resized[:, ::-1]])
-    return normalize_images(pixels, preprocessing["mean"], preprocessing["std"])
+    return preprocessing.normalize(pixels)
 
 
 def compare(network: HumanModel, session: Session, images_B3HW: Tensor) -> dict[str, dict[str, float]]:

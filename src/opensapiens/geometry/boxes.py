@@ -61,6 +61,11 @@ def person_area(boxes_xyxy: np.ndarray) -> np.ndarray:
     return 0.53 * np.prod(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], axis=-1)
 
 
+def image_box(image_size: tuple[int, int]) -> np.ndarray:
+    """The box (4,) float32 around all of an image of (height, width)."""
+    return np.array([0, 0, image_size[1], image_size[0]], np.float32)
+
+
 def box_of_mask(mask_HW: np.ndarray) -> np.ndarray | None:
     """The smallest box (4,) float32 around the non-zero pixels of a mask, or None when there are none."""
     columns = np.flatnonzero(mask_HW.any(axis=0))

@@ -11,8 +11,6 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 Interpolation = Literal["linear", "nearest"]
 # No "area": cv2.warpAffine has none, it takes INTER_AREA for INTER_LINEAR without a word.
@@ -91,49 +89,3 @@ def crop_points_to_image(
     """
     size = np.array([size_hw[1], size_hw[0]], dtype=np.float32)
     return points / size * scale + center - 0.5 * scale
-
-
-def unwarp(
-    crop_map: np.ndarray,
-    matrix: np.ndarray,
-    image_size_hw: tuple[int, int],
-    fill: float = np.nan,
-    interpolation: Interpolation = "linear",
-) -> np.ndarray:
-    """A map over the crop, (h, w[, C]), laid back over the image it was cropped from: (H, W[, C]).
-
-    matrix (2, 3): image -> crop, for a crop of the size of `crop_map`. Every image pixel whose centre falls on a
-    pixel of the crop gets the value there; the others are `fill`. The dtype is kept, so an integer map needs a `fill`
-    that fits it. ValueError for another interpolation than "linear" or "nearest".
-    """
-    if interpolation not in CV2_FLAGS:
-        raise ValueError(f"interpolation {interpolation!r}: expected one of {', '.join(CV2_FLAGS)}")
-    if not np.issubdtype(crop_map.dtype, np.floating) and not np.isfinite(fill):
-        raise ValueError(f"a map of {crop_map.dtype} cannot be filled with {fill}")
-    height, width = crop_map.shape[:2]
-    image = np.full((*image_size_hw, *crop_map.shape[2:]), fill, dtype=crop_map.dtype)
-    x1, y1, x2, y2 = _footprint(matrix, (height, width), image_size_hw)
-    x, y = np.meshgrid(np.arange(x1, x2), np.arange(y1, y2))
-    positions = transform_points(np.stack([x, y], axis=-1), matrix.astype(np.float64))
-    inside = ((positions >= -0.5) & (positions < np.array([width, height]) - 0.5)).all(axis=-1)
-    # Not cv2.warpAffine: it rounds positions to 1/32 pixel, which shows as steps in an enlarged depth map.
-    chw = torch.from_numpy(np.ascontiguousarray(crop_map.reshape(height, width, -1).transpose(2, 0, 1))).float()
-    grid = torch.from_numpy((positions / (np.array([width, height]) - 1).clip(1) * 2 - 1).astype(np.float32))
-    mode = "bilinear" if interpolation == "linear" else "nearest"
-    values = F.grid_sample(chw[None], grid[None], mode=mode, padding_mode="border", align_corners=True)[0]
-    values_hwc = values.permute(1, 2, 0).reshape(*inside.shape, *crop_map.shape[2:]).numpy()
-    image[y1:y2, x1:x2][inside] = values_hwc[inside].astype(crop_map.dtype)
-    return image
-
-
-def _footprint(
-    matrix: np.ndarray, crop_size_hw: tuple[int, int], image_size_hw: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """The image pixels x1 <= x < x2, y1 <= y < y2 outside which no pixel falls on the crop."""
-    height, width = crop_size_hw
-    corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
-    in_image = transform_points(corners, invert(matrix.astype(np.float64)))
-    limits = np.array([image_size_hw[1], image_size_hw[0]])
-    x1, y1 = np.clip(np.floor(in_image.min(axis=0)), 0, limits).astype(int)
-    x2, y2 = np.clip(np.ceil(in_image.max(axis=0)) + 1, 0, limits).astype(int)
-    return int(x1), int(y1), int(x2), int(y2)

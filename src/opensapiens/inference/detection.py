@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from opensapiens.geometry.boxes import box_iou, non_maximum_suppression
+from opensapiens.geometry.boxes import box_iou, image_box, non_maximum_suppression
+from opensapiens.geometry.view import View, person_view
 from opensapiens.inference.forward import LoadedModel, foreground, raw_maps
-from opensapiens.inference.views import View, person_view
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 
@@ -37,8 +37,7 @@ class WholeImage:
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One box with score 1."""
-        height, width = image.shape[:2]
-        return np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32)
+        return image_box(image.shape[:2])[None], np.ones(1, np.float32)
 
 
 class PartMapDetector:

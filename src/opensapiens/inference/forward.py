@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from opensapiens.checkpoints.model_description import ModelDescription
-from opensapiens.data.batch import normalize_images, stack_images
+from opensapiens.data.batch import stack_images
 from opensapiens.geometry.heatmaps import decode_heatmaps
+from opensapiens.geometry.location import location_in_picture, moved_picture, whole_picture
 from opensapiens.geometry.normals import normalize
 from opensapiens.geometry.person_crop import crop_points_to_image
+from opensapiens.geometry.view import View
 from opensapiens.inference.runtimes import Runtime, place_of
-from opensapiens.inference.views import View, person_view, whole_image_view
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import PartSet
 from opensapiens.models.human_model import HumanModel
@@ -50,44 +51,33 @@ class LoadedModel:
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the network's input in pixels."""
-        height, width = self.description.preprocessing["input_size"]
-        return int(height), int(width)
+        return self.description.preprocessing.input_size
 
     @property
     def takes_people(self) -> bool:
         """True if the network sees one person's crop, False if it sees the whole image."""
-        return self.description.preprocessing["resize"] == "person_crop"
+        return self.description.preprocessing.takes_people
 
     @property
     def flip_test(self) -> bool:
         """Whether the weights ask to be averaged with the mirrored image, as the published pose models do."""
-        return self.description.preprocessing.get("flip_test", False)
+        return self.description.preprocessing.flip_test
 
     @property
     def keypoint_set(self) -> KeypointSet | None:
         """What the pose head's channels are."""
-        return self.description.keypoint_set
+        head = self.description.heads.get("pose")
+        return None if head is None else head.label_set  # type: ignore[return-value]
 
     @property
     def part_set(self) -> PartSet | None:
         """What the segmentation head's channels are."""
-        return self.description.part_set
+        head = self.description.heads.get("segmentation")
+        return None if head is None else head.label_set  # type: ignore[return-value]
 
     def views(self, boxes: np.ndarray, image_size: tuple[int, int]) -> list[View]:
         """One view per xyxy box, or a single one of the whole image, as the network takes them."""
-        preprocessing = self.description.preprocessing
-        if self.takes_people:
-            padding = float(preprocessing["box_padding"])
-            return [person_view(box, image_size, self.input_size, padding) for box in boxes]
-        return [
-            whole_image_view(
-                image_size,
-                self.input_size,
-                keep_aspect=preprocessing["resize"] == "letterbox",
-                border=preprocessing["mean"],
-                interpolation=preprocessing.get("interpolation", "linear"),
-            )
-        ]
+        return self.description.preprocessing.views(boxes, image_size)
 
 
 @dataclass(eq=False)
@@ -111,9 +101,8 @@ class Prediction:
 def network_inputs(loaded: LoadedModel, network: HumanModel | Runtime, shown: Sequence[ImageView]) -> Tensor:
     """The normalised batch of some views, on the network's device and of its type."""
     device, dtype = place_of(network)
-    preprocessing = loaded.description.preprocessing
     pixels = stack_images([view.pixels(image) for image, view in shown]).to(device)
-    return normalize_images(pixels, preprocessing["mean"], preprocessing["std"]).to(dtype)
+    return loaded.description.preprocessing.normalize(pixels).to(dtype)
 
 
 def raw_maps(
@@ -132,11 +121,16 @@ def raw_maps(
         for start in range(0, len(shown), batch_size):
             here = shown[start : start + batch_size]
             images = network_inputs(loaded, network, here)
-            locations = torch.from_numpy(np.stack([view.location for _, view in here]))
+            locations = torch.from_numpy(np.stack([_location(view) for _, view in here]))
             with torch.inference_mode():
                 batch = maps(network, images, flip, rules, heads, locations, loaded.description.located_heads)
             for index in range(len(images)):
                 yield {head: tensor[index].float() for head, tensor in batch.items()}
+
+
+def _location(view: View) -> np.ndarray:
+    """(2,) where in the image the view lies."""
+    return location_in_picture(moved_picture(whole_picture(view.image_size), view.matrix), view.input_size)
 
 
 def predict(

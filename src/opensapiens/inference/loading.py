@@ -7,13 +7,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 
 from opensapiens.checkpoints.catalogue import model_folder
-from opensapiens.checkpoints.model_description import ModelDescription, Preprocessing
+from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description
+from opensapiens.geometry.view import Preprocessing, Resize
 from opensapiens.inference.detection import Detector
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.pipeline import People
@@ -24,7 +24,6 @@ from opensapiens.models.human_model import HumanModel
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHARE_FOR_WEIGHTS = 0.7  # of the free memory: the rest is for what flows through the networks
 
-Resize = Literal["person_crop", "squash", "letterbox"]
 
 
 class LoadError(ValueError):
@@ -111,15 +110,15 @@ def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
 
 def _fed(description: ModelDescription, resize: Resize | None, input_size: tuple[int, int] | None) -> ModelDescription:
     """The description with another way of feeding the network, where that was asked for."""
-    changed: dict[str, Any] = dict(description.preprocessing)
+    preprocessing = description.preprocessing
     if resize is not None and "pose" not in description.heads:
-        changed["resize"] = resize
+        preprocessing = replace(preprocessing, resize=resize)
     if input_size is not None:
         patch = description.vit.patch_size
         if len(input_size) != 2 or any(size < patch or size % patch for size in input_size):
             raise LoadError(f"an input size is height and width, multiples of {patch}, not {tuple(input_size)}")
-        changed["input_size"] = list(input_size)
-    return replace(description, preprocessing=changed)  # type: ignore[arg-type]
+        preprocessing = replace(preprocessing, input_size=(input_size[0], input_size[1]))
+    return replace(description, preprocessing=preprocessing)
 
 
 def _fit_together(descriptions: Sequence[ModelDescription], device: torch.device, dtype: torch.dtype) -> bool:

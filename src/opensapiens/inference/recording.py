@@ -118,7 +118,7 @@ class _Recording:
             "video": [path.name, path.stat().st_size],
             "models": [loaded.description.name for loaded in people.models],
             "runtimes": [runtime_of(loaded.network) if loaded.network is not None else "" for loaded in people.models],
-            "preprocessing": [dict(loaded.description.preprocessing) for loaded in people.models],
+            "preprocessing": [asdict(loaded.description.preprocessing) for loaded in people.models],
             "detector": type(people.detector).__name__,
             "batch_size": people.batch_size,
             **{key: value for key, value in asdict(settings).items() if key != "table"},

@@ -11,10 +11,10 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from opensapiens.checkpoints.model_description import Preprocessing
 from opensapiens.export.cache import cached_conversion
 from opensapiens.export.calibration import calibration_images
 from opensapiens.export.formats import onnx_session, openvino_model
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.inference.compiled import CompiledRuntime
 from opensapiens.models.human_model import HumanModel
 
@@ -88,8 +88,7 @@ def start_runtime(name: str, network: HumanModel, preprocessing: Preprocessing) 
             f"the runtime {name} is for float32 networks on the CPU, not {parameter.dtype} on {parameter.device}; "
             "leave the device and the type to their defaults, or use the runtime compiled or torch"
         )
-    height, width = preprocessing["input_size"]
-    input_size = (int(height), int(width))
+    input_size = preprocessing.input_size
     if name == "openvino":
         return OpenVINORuntime(cached_conversion(network, input_size, "openvino"), list(network.heads))
     if name == "openvino-int8":

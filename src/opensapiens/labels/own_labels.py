@@ -196,6 +196,23 @@ def part_set_from_json(content: Any) -> PartSet:
     return part_set_of_rows(name, rows, f"part set {name!r}")
 
 
+def label_entry(labels: KeypointSet | PartSet) -> str | dict[str, Any]:
+    """A label set as a model folder holds it: the name of a known set, any other set in full."""
+    if labels in (*KEYPOINT_SETS.values(), *PART_SETS.values()):
+        return labels.name
+    return keypoint_set_to_json(labels) if isinstance(labels, KeypointSet) else part_set_to_json(labels)
+
+
+def label_set_from_json(entry: str | Mapping[str, Any]) -> KeypointSet | PartSet:
+    """Back from `label_entry`. ValueError for no known name, or an object that is no set."""
+    if isinstance(entry, Mapping):
+        return part_set_from_json(entry) if "parts" in entry else keypoint_set_from_json(entry)
+    known: dict[str, KeypointSet | PartSet] = {**KEYPOINT_SETS, **PART_SETS}
+    if entry not in known:
+        raise ValueError(f"no label set {entry!r}; there are {', '.join(known)}")
+    return known[entry]
+
+
 def _checked(content: Any, key: str, columns: Sequence[str]) -> tuple[str, list[dict[str, str]], Any]:
     if not isinstance(content, Mapping) or not isinstance(content.get("name"), str) or key not in content:
         raise ValueError(f'a label set must be an object with "name" and "{key}"')

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from opensapiens.checkpoints.model_description import label_entry
 from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.data.mixture import Mixture, Source
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
+from opensapiens.labels.own_labels import label_entry
 from opensapiens.labels.parts import SAPIENS_28, part_set_of_rows
 from opensapiens.recipes.finetuning import one_task_run
 from opensapiens.recipes.pose import pose
@@ -84,8 +84,8 @@ def _regions_of(shards: Path) -> Mixture:
 def _regions_run(data: Path, output: Path, size: SizeName, validation: Path | None, **settings: Any) -> Run:
     """Segmentation of few classes, and a head with one upsampling less: of a small model's work that is three
     quarters."""
-    description = head(size, "segmentation", len(REGIONS), label_entry(REGIONS))
-    description["deconv_channels"] = description["deconv_channels"][:-1]
+    full = head(size, "segmentation", len(REGIONS), label_entry(REGIONS))
+    description = replace(full, deconv_channels=full.deconv_channels[:-1])
     run = one_task_run(
         "segmentation",
         description,

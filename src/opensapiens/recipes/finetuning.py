@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription, standard_preprocessing
+from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.data.augment import Augmentation
 from opensapiens.data.background import Backgrounds
 from opensapiens.data.images import ImageCollection
 from opensapiens.data.scene_crop import SceneCrop
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.recipes.published_schedules import PublishedSchedule, published_schedule
 from opensapiens.recipes.sizes import SIZES, SizeName, backbone
 from opensapiens.tasks.several import SeveralTasks
@@ -66,7 +67,7 @@ def one_task_run(
     """
     if schedule == "published" and SIZES[size].head_channels is not None:
         raise ValueError(f"there is no published schedule for the size {size!r}: take --schedule paper")
-    labels = description["labels"]
+    labels = description.labels
     released = published_schedule(head, size, labels if isinstance(labels, str) else None)
     batch_size = batch_size or released.batch_size
     steps = steps or max((epochs or released.epochs) * len(data) // batch_size, 1)
@@ -76,8 +77,8 @@ def one_task_run(
             name=f"sapiens-{size}-{head}",
             vit=backbone(size, input_size, PATCH_PADDING[head]),
             heads={head: description},
-            preprocessing=standard_preprocessing(
-                input_size, "squash" if isinstance(augmentation, SceneCrop) else "person_crop"
+            preprocessing=Preprocessing(
+                input_size, resize="squash" if isinstance(augmentation, SceneCrop) else "person_crop"
             ),
             source=f"recipes.{head}",
         ),

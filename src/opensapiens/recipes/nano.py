@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription, standard_preprocessing
+from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.data.augment import Augmentation
 from opensapiens.data.shards import ShardDataset
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import PART_SETS, PartSet
@@ -195,13 +196,13 @@ def describe(vit: ViTConfig, pose_channels: tuple[int, ...], dense_channels: tup
     one 1x1 convolution of the last width follows."""
 
     def head(out_channels: int, channels: tuple[int, ...], labels: str | None = None) -> HeadDescription:
-        return {
-            "out_channels": out_channels,
-            "deconv_channels": [] if vit.stem_channels else list(channels),
-            "conv_channels": list(channels) if vit.stem_channels else [channels[-1]],
-            "labels": labels,
-            "located": labels is None,  # depth and normals
-        }
+        return HeadDescription(
+            out_channels,
+            () if vit.stem_channels else channels,
+            channels if vit.stem_channels else channels[-1:],
+            labels,
+            located=labels is None,  # depth and normals
+        )
 
     return ModelDescription(
         name="opensapiens-nano",
@@ -213,7 +214,7 @@ def describe(vit: ViTConfig, pose_channels: tuple[int, ...], dense_channels: tup
             "normals": head(3, dense_channels),
         },
         # Averaged with the mirrored image by default: with little training each of the two errs on its own.
-        preprocessing={**standard_preprocessing(vit.image_size), "flip_test": True},
+        preprocessing=Preprocessing(vit.image_size, flip_test=True),
         licence="Apache-2.0",
         source="recipes.nano, synthetic people",
     )

@@ -3,10 +3,9 @@
 from functools import partial
 from pathlib import Path
 
-from opensapiens.checkpoints.model_description import label_entry
 from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.labels.keypoints import KeypointSet
-from opensapiens.labels.own_labels import find_keypoint_set
+from opensapiens.labels.own_labels import find_keypoint_set, label_entry
 from opensapiens.recipes.finetuning import ScheduleName, one_task_run
 from opensapiens.recipes.labelled_people import people_with_keypoints
 from opensapiens.recipes.published_schedules import HARDEST_POINTS

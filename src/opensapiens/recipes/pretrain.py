@@ -3,9 +3,10 @@
 from functools import partial
 from pathlib import Path
 
-from opensapiens.checkpoints.model_description import ModelDescription, standard_preprocessing
+from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.data.images import ImageCollection
 from opensapiens.data.square_crop import SquareCrop
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import HEAD
 from opensapiens.recipes.sizes import SIZES, SizeName, backbone
 from opensapiens.tasks.masked_pretraining.task import MaskedPretrainingTask
@@ -44,14 +45,12 @@ def pretrain(
     """
     images = ImageCollection(*data)
     steps = steps or max(round(epochs * len(images) / batch_size), 1)
-    preprocessing = standard_preprocessing(input_size, "squash")
-    preprocessing["interpolation"] = "bicubic"
     return Run(
         model=ModelDescription(
             name=f"sapiens-{size}-pretrained",
             vit=backbone(size, input_size, class_token=True),
             heads={},
-            preprocessing=preprocessing,
+            preprocessing=Preprocessing(input_size, resize="squash", interpolation="bicubic"),
             source="recipes.pretrain",
             decoder=SIZES[size].decoder,
         ),

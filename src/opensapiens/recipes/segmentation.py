@@ -3,10 +3,9 @@
 from functools import partial
 from pathlib import Path
 
-from opensapiens.checkpoints.model_description import label_entry
 from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.data.scene_crop import PUBLISHED_SEGMENTATION
-from opensapiens.labels.own_labels import find_part_set
+from opensapiens.labels.own_labels import find_part_set, label_entry
 from opensapiens.labels.parts import PartSet
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
 from opensapiens.recipes.labelled_people import people_with_maps

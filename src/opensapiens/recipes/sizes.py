@@ -25,14 +25,14 @@ class Shape:
     decoder: DecoderDescription
 
 
-PUBLISHED_DECODER: DecoderDescription = {"embed_dim": 512, "layers": 8, "heads": 16}
+PUBLISHED_DECODER = DecoderDescription(512, 8, 16)
 """The same at every size."""
 
 SIZES: dict[str, Shape] = {
-    "toy": Shape(24, 2, 2, 8, {"embed_dim": 16, "layers": 1, "heads": 2}),
-    "tiny": Shape(96, 4, 3, 64, {"embed_dim": 64, "layers": 2, "heads": 4}),
-    "nano": Shape(192, 6, 6, 64, {"embed_dim": 96, "layers": 2, "heads": 4}),
-    "small": Shape(256, 10, 8, 64, {"embed_dim": 128, "layers": 2, "heads": 4}),
+    "toy": Shape(24, 2, 2, 8, DecoderDescription(16, 1, 2)),
+    "tiny": Shape(96, 4, 3, 64, DecoderDescription(64, 2, 4)),
+    "nano": Shape(192, 6, 6, 64, DecoderDescription(96, 2, 4)),
+    "small": Shape(256, 10, 8, 64, DecoderDescription(128, 2, 4)),
 } | {name: Shape(**shape, head_channels=None, decoder=PUBLISHED_DECODER) for name, shape in PUBLISHED_SIZES.items()}
 """Name -> shape. "toy" learns nothing of use and shows that everything runs; the backbones of "tiny", "nano" and
 "small" have 0.5, 2.8 and 8.1 M parameters."""
@@ -55,10 +55,10 @@ def head(size: SizeName, task: str, out_channels: int, labels: str | dict | None
     """The head of a task at a size: as many layers as the published one."""
     published = PUBLISHED_HEADS[task]
     width = SIZES[size].head_channels
-    return {
-        "out_channels": out_channels,
-        "deconv_channels": [width or channels for channels in published.deconv_channels],
-        "conv_channels": [width or channels for channels in published.conv_channels],
-        "labels": labels,
-        "dropout": published.dropout,
-    }
+    return HeadDescription(
+        out_channels,
+        tuple(width or channels for channels in published.deconv_channels),
+        tuple(width or channels for channels in published.conv_channels),
+        labels,
+        published.dropout,
+    )

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
-from torch.nn import functional
 
 from opensapiens.data.sample import Sample
 from opensapiens.tasks.forward import FlipRule
@@ -73,11 +72,3 @@ class DenseTask(Protocol):
 def mean_over(count: Tensor, loss_B: Tensor) -> Tensor:
     """Sum of the samples' losses / count; 0, and still attached to the graph, when there is nothing to count."""
     return loss_B.sum() / count.clamp(min=1)
-
-
-def resize_maps(maps_BChw: Tensor, size_hw: Sequence[int] | None) -> Tensor:
-    """Maps in float32 at a size: bilinear, half-pixel centres (align_corners=False); None leaves their size."""
-    maps = maps_BChw.float()
-    if size_hw is None or tuple(maps.shape[-2:]) == tuple(size_hw):
-        return maps
-    return functional.interpolate(maps, size=tuple(size_hw), mode="bilinear", align_corners=False)

@@ -1,6 +1,6 @@
 """Batches in the order of the steps. A batch depends on the run and its step alone: a loader has no state to save."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from opensapiens.data.augment import augmented_crop
 from opensapiens.data.background import with_random_background
 from opensapiens.data.batch import stack_images
+from opensapiens.data.crop import view_sample
 from opensapiens.data.mixture import sample_at
 from opensapiens.data.order import sample_generator, sample_seed
 from opensapiens.data.reading import ImageError
@@ -111,7 +112,7 @@ def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
         return scene_crop(sample, size, generator, how)
     if how is None:
         return plain_crop(run, sample, size)
-    return augmented_crop(sample, size, generator, how, run.model.preprocessing["box_padding"])
+    return augmented_crop(sample, size, generator, how, run.model.preprocessing.box_padding)
 
 
 def readable_sample(run: Run, position: int) -> Sample:
@@ -134,12 +135,8 @@ def readable_sample(run: Run, position: int) -> Sample:
 
 def plain_crop(run: Run, sample: Sample, size: tuple[int, int]) -> Sample:
     """The crop that the finished model is given of a sample."""
-    nothing = sample_generator(0, run.seed)  # nothing is drawn from it
-    if run.masked:
-        return square_crop(sample, size, nothing, None)
-    if run.model.preprocessing["resize"] == "person_crop":
-        return augmented_crop(sample, size, nothing, None, run.model.preprocessing["box_padding"])
-    return scene_crop(sample, size, nothing, None)
+    preprocessing = replace(run.model.preprocessing, input_size=size)
+    return view_sample(sample, preprocessing.view(sample.box, sample.image.shape[:2]))
 
 
 def make_batch(crops: list[Sample], tasks: SeveralTasks, seed: int, positions: range | list[int]) -> Batch:

@@ -10,7 +10,6 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from opensapiens.data.batch import normalize_images
 from opensapiens.tasks.location import at_locations
 from opensapiens.training.averaging import WeightAverage
 from opensapiens.training.devices import Ranks, gradients_stay, join_ranks, spread, whole
@@ -130,8 +129,7 @@ def batch_losses(
 ) -> dict[str, Tensor]:
     """The weighted loss terms of a batch on its device, "head/term" -> scalar: its share of the step's."""
     tasks = run.tasks(run.input_size(step), run.label_stride)
-    preprocessing = run.model.preprocessing
-    images = normalize_images(batch.images, preprocessing["mean"], preprocessing["std"])
+    images = run.model.preprocessing.normalize(batch.images)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
         maps = forward(images, list(tasks.tasks), batch.seeds)
     maps = at_locations(maps, batch.locations, run.model.located_heads)

@@ -141,5 +141,4 @@ class Run:
     @property
     def final_size(self) -> Size:
         """Height and width that the exported model is used at."""
-        height, width = self.model.preprocessing["input_size"]
-        return height, width
+        return self.model.preprocessing.input_size

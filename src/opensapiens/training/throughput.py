@@ -33,7 +33,7 @@ def training_flops(run: Run, model: nn.Module, size: Size) -> float:
     if run.masked:
         shape = run.model.decoder
         assert shape is not None
-        decoder = ViTConfig(size, shape["embed_dim"], shape["layers"], shape["heads"], mlp_ratio=MLP_RATIO)
+        decoder = ViTConfig(size, shape.embed_dim, shape.layers, shape.heads, mlp_ratio=MLP_RATIO)
         return 3.0 * masked_autoencoder_flops(config, decoder, run.mask_ratio)
     assert isinstance(model, HumanModel)
     backbone = full_flops(config)

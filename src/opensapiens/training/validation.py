@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from opensapiens.data.batch import normalize_images
 from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.tasks.location import at_locations
@@ -26,11 +25,10 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
     """
     tasks = run.tasks(run.final_size, 1)
     metrics = {head: task.new_metric() for head, task in tasks.tasks.items()}
-    preprocessing = run.model.preprocessing
     model = model.to(ranks.device).eval()
     for batch in validation_batches(run, ranks):
         batch = batch.to(ranks.device)
-        images = normalize_images(batch.images, preprocessing["mean"], preprocessing["std"])
+        images = run.model.preprocessing.normalize(batch.images)
         predicted = model(images, list(metrics), batch.seeds)
         predicted = at_locations(predicted, batch.locations, run.model.located_heads)
         for head, metric in metrics.items():
@@ -52,9 +50,8 @@ def draw_pictures(run: Run, model: nn.Module, ranks: Ranks, step: int) -> None:
     samples = run.data if run.validation is None else run.validation
     crops = [plain_crop(run, samples[number], run.final_size) for number in range(min(PICTURES, len(samples)))]
     model = model.to(ranks.device).eval()
-    preprocessing = run.model.preprocessing
     made = [
-        reconstruct(model, crop.image, preprocessing["mean"], preprocessing["std"], run.mask_ratio, number)
+        reconstruct(model, crop.image, run.model.preprocessing, run.mask_ratio, number)
         for number, crop in enumerate(crops)
     ]
     path = Path(run.output) / "pictures" / f"step_{step:08d}.png"

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from opensapiens.data.sample import Sample
+from opensapiens.geometry.view import resize_maps
 from opensapiens.tasks.depth.loss import EPSILON, decorrelation, depth_l1, silog
 from opensapiens.tasks.depth.metrics import DepthMetric
 from opensapiens.tasks.depth.targets import depth_targets
 from opensapiens.tasks.forward import flip_rule
-from opensapiens.tasks.task import Targets, mean_over, resize_maps
+from opensapiens.tasks.task import Targets, mean_over
 
 
 class DepthTask:

@@ -1,13 +1,13 @@
 """An image, what a masked autoencoder sees of it, and what it makes of that: the paper's reconstruction figure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from opensapiens.data.batch import normalize_images, stack_images
+from opensapiens.data.batch import stack_images
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import (
     TARGET_EPS,
     MaskedAutoencoder,
@@ -32,8 +32,7 @@ class Reconstruction:
 def reconstruct(
     model: MaskedAutoencoder,
     image: np.ndarray,
-    mean: Sequence[float],
-    std: Sequence[float],
+    preprocessing: Preprocessing,
     mask_ratio: float,
     seed: int = 0,
 ) -> Reconstruction:
@@ -43,13 +42,13 @@ def reconstruct(
     of each hidden patch are taken from the image, as in He et al.'s and the published pictures.
 
     Args:
-        mean, std: of the model's preprocessing.
+        preprocessing: the model's.
         mask_ratio: need not be that of training; the encoder computes what is shown and no more.
         seed: decides which patches are hidden.
     """
     config = model.encoder.config
     grid, device = config.grid(), model.encoder.position_embedding.device
-    images = normalize_images(stack_images([image]).to(device), mean, std)
+    images = preprocessing.normalize(stack_images([image]).to(device))
     noise = sample_uniform(torch.tensor([seed], device=device), grid[0] * grid[1])
     trained_ratio, model.mask_ratio = model.mask_ratio, mask_ratio
     try:
@@ -63,9 +62,10 @@ def reconstruct(
     mask = output.masking.mask_BN[..., None]
     shown = unpatchify(torch.where(mask > 0, predicted, patches), grid, config.patch_size)
     hidden = unpatchify(mask.expand(-1, -1, 3 * config.patch_size**2), grid, config.patch_size)[0, 0] > 0
-    return Reconstruction(_picture(shown[0], mean, std), hidden.cpu().numpy(), mask_ratio)
+    return Reconstruction(_picture(shown[0], preprocessing), hidden.cpu().numpy(), mask_ratio)
 
 
-def _picture(image_3HW: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    values = image_3HW.cpu() * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(3, 1, 1)
+def _picture(image_3HW: Tensor, preprocessing: Preprocessing) -> np.ndarray:
+    std, mean = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.std, preprocessing.mean))
+    values = image_3HW.cpu() * std + mean
     return values.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()

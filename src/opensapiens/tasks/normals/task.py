@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from opensapiens.data.sample import Sample
+from opensapiens.geometry.view import resize_maps
 from opensapiens.tasks.forward import flip_rule
 from opensapiens.tasks.normals.loss import cosine_loss, l1_loss, valid_pixels
 from opensapiens.tasks.normals.metrics import NormalsMetric
 from opensapiens.tasks.normals.targets import normals_targets
-from opensapiens.tasks.task import Targets, mean_over, resize_maps
+from opensapiens.tasks.task import Targets, mean_over
 
 
 class NormalsTask:

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from opensapiens.data.sample import Sample
+from opensapiens.geometry.view import resize_maps
 from opensapiens.labels.parts import PartSet
 from opensapiens.tasks.forward import flip_rule
 from opensapiens.tasks.segmentation.loss import dice_loss, weighted_cross_entropy
 from opensapiens.tasks.segmentation.metrics import SegmentationMetric
 from opensapiens.tasks.segmentation.targets import segmentation_targets
-from opensapiens.tasks.task import Targets, mean_over, resize_maps
+from opensapiens.tasks.task import Targets, mean_over
 
 
 class SegmentationTask:

@@ -1,4 +1,7 @@
-"""What a network sees of an image, and the way back: a person crop, or the whole image squashed or letterboxed.
+"""What a network is shown of an image, and the way back: a person crop, or the whole image squashed or letterboxed.
+
+`Preprocessing` says how a model's inputs are made; `Preprocessing.view` makes a `View` of an image, for training,
+evaluation and inference alike.
 
 Axes: C channels, H W pixels of the image or of a window of it, h w those of the network's input or of a map.
 """
@@ -14,15 +17,80 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
-from opensapiens.geometry.boxes import center_and_scale
-from opensapiens.geometry.location import location_in_picture, moved_picture, whole_picture
+from opensapiens.geometry.boxes import center_and_scale, image_box
 from opensapiens.geometry.person_crop import udp_warp_matrix, warp
-from opensapiens.tasks.task import resize_maps
+
+IMAGE_MEAN = (123.675, 116.28, 103.53)
+IMAGE_STD = (58.395, 57.12, 57.375)
+"""Mean and standard deviation of 0-255 RGB that the published weights were trained with; ours use the same."""
 
 OUTLINE_PIXELS = 1 << 16  # of a part map at a time: 28 channels of 4 bytes, five times, make 37 MB
 
 Box = tuple[int, int, int, int]
+Resize = Literal["person_crop", "squash", "letterbox"]
+Interpolation = Literal["linear", "bicubic"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What an image goes through before the network. It belongs to the weights.
+
+    input_size: (height, width). mean, std: of 0-255 RGB. resize: "person_crop" (a padded box warped to the input's
+    aspect), "squash" (the whole image, aspect not kept) or "letterbox" (the whole image, aspect kept, borders in the
+    mean color). box_padding: factor on the person's box. flip_test: average with the mirrored image, as the published
+    pose models do. interpolation: how a whole image is resized: "linear" is OpenCV's bilinear, "bicubic" Pillow's,
+    which the published pretrained backbones take.
+
+    Raises:
+        ValueError: a size or a number that makes no sense.
+    """
+
+    input_size: tuple[int, int]
+    mean: tuple[float, float, float] = IMAGE_MEAN
+    std: tuple[float, float, float] = IMAGE_STD
+    resize: Resize = "person_crop"
+    box_padding: float = 1.25
+    flip_test: bool = False
+    interpolation: Interpolation = "linear"
+
+    def __post_init__(self) -> None:
+        right = {
+            "input_size": min(self.input_size) > 0,
+            "std": min(self.std) > 0,
+            "box_padding": self.box_padding > 0,
+        }
+        for name, is_right in right.items():
+            if not is_right:
+                raise ValueError(f"{name} cannot be {getattr(self, name)!r}")
+
+    @property
+    def takes_people(self) -> bool:
+        """Whether the network sees one person's crop rather than the whole image."""
+        return self.resize == "person_crop"
+
+    def view(self, box: np.ndarray | None, image_size: tuple[int, int]) -> View:
+        """What the network is shown of an image of (height, width) for an xyxy box; None: a box around all of it.
+
+        Raises:
+            ValueError: a box that is not finite or without extent, where a person is cropped.
+        """
+        if self.takes_people:
+            shown = image_box(image_size) if box is None else box
+            return person_view(shown, image_size, self.input_size, self.box_padding)
+        keep_aspect = self.resize == "letterbox"
+        return whole_image_view(image_size, self.input_size, keep_aspect, self.mean, self.interpolation)
+
+    def views(self, boxes: np.ndarray, image_size: tuple[int, int]) -> list[View]:
+        """One view per xyxy box (N, 4), or a single one of the whole image, as the network takes them."""
+        return [self.view(box, image_size) for box in boxes] if self.takes_people else [self.view(None, image_size)]
+
+    def normalize(self, images_B3HW: Tensor) -> Tensor:
+        """0-255 RGB images as float32 (x - mean) / std, on their device."""
+        mean_3 = torch.tensor(self.mean, device=images_B3HW.device).view(3, 1, 1)
+        std_3 = torch.tensor(self.std, device=images_B3HW.device).view(3, 1, 1)
+        return (images_B3HW.float() - mean_3) / std_3
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +111,7 @@ class View:
     window: Box
     placed: Box | None = None
     border: tuple[int, ...] = (0, 0, 0)
-    interpolation: Literal["linear", "bicubic"] = "linear"
-
-    @property
-    def location(self) -> np.ndarray:
-        """(2,) float32: where in the image the view lies, `geometry.location.location_in_picture`."""
-        return location_in_picture(moved_picture(whole_picture(self.image_size), self.matrix), self.input_size)
+    interpolation: Interpolation = "linear"
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """The network's input, h × w × 3 uint8, out of the H×W×3 uint8 image."""
@@ -63,6 +126,19 @@ class View:
         if resized.shape[:2] == self.input_size:
             return resized
         canvas = np.full((*self.input_size, 3), self.border, np.uint8)
+        canvas[top:bottom, left:right] = resized
+        return canvas
+
+    def labels(self, values: np.ndarray, outside: float) -> np.ndarray:
+        """A label map of the image, (H, W) or (H, W, C), as the network's input shows it: the nearest pixel, and
+        `outside` where the view reaches beyond the image."""
+        if self.placed is None:
+            return warp(values, self.matrix, self.input_size, interpolation="nearest", border=outside)
+        left, top, right, bottom = self.placed
+        resized = cv2.resize(values, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+        if resized.shape[:2] == self.input_size:
+            return resized
+        canvas = np.full((*self.input_size, *values.shape[2:]), outside, values.dtype)
         canvas[top:bottom, left:right] = resized
         return canvas
 
@@ -154,6 +230,14 @@ def _neighbours(positions: np.ndarray, length: int, device: torch.device) -> tup
     return tuple(torch.from_numpy(values).to(device) for values in (low, high, weight))  # type: ignore[return-value]
 
 
+def resize_maps(maps_BChw: Tensor, size_hw: Sequence[int] | None) -> Tensor:
+    """Maps in float32 at a size: bilinear, half-pixel centres (align_corners=False); None leaves their size."""
+    maps = maps_BChw.float()
+    if size_hw is None or tuple(maps.shape[-2:]) == tuple(size_hw):
+        return maps
+    return functional.interpolate(maps, size=tuple(size_hw), mode="bilinear", align_corners=False)
+
+
 def person_view(box: np.ndarray, image_size: tuple[int, int], input_size: tuple[int, int], padding: float) -> View:
     """The padded crop around an xyxy box, brought to the input's aspect by growing the shorter side."""
     center, scale = center_and_scale(box, aspect=input_size[1] / input_size[0], padding=padding)
@@ -170,7 +254,7 @@ def whole_image_view(
     input_size: tuple[int, int],
     keep_aspect: bool = False,
     border: Sequence[float] = (0, 0, 0),
-    interpolation: Literal["linear", "bicubic"] = "linear",
+    interpolation: Interpolation = "linear",
 ) -> View:
     """The whole image: stretched without regard to its aspect, as the published dense models take it, or letterboxed.
 
@@ -190,3 +274,10 @@ def whole_image_view(
     placed = (int(left), int(top), int(left + size[0]), int(top + size[1]))
     colour = tuple(round(value) for value in border)
     return View(matrix, center, scale, input_size, image_size, (0, 0, width, height), placed, colour, interpolation)
+
+
+def crop_view(size_hw: tuple[int, int]) -> View:
+    """A crop that was already made as a view of itself: what is decoded for it is in its own pixels."""
+    height, width = size_hw
+    last = np.array([width - 1, height - 1], np.float32)
+    return View(np.eye(2, 3, dtype=np.float32), last / 2, last, size_hw, size_hw, (0, 0, width, height))
