@@ -97,7 +97,7 @@ def measure(job: tuple[tuple[int, int], int, int, int]) -> tuple[float, dict[str
     begin = time.perf_counter()
     for first in range(0, count, FRAMES_PER_BATCH):
         for frame in studio.frames(seed, first, min(FRAMES_PER_BATCH, count - first), style):
-            encode(frame.image, frame.instances, frame.parts, frame.depth, frame.normals, frame.record)
+            encode(frame.image, frame.instances, frame.labels, frame.record)
     seconds = time.perf_counter() - begin
     spent["other"] = max(seconds - sum(spent.values()), 0.0)
     for place, name, original in originals:

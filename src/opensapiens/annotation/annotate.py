@@ -102,12 +102,10 @@ def prelabel(
     without pictures, CalibrationError, RigError, and AnnotateError for models that have no fitting head, or that are
     not those of the run to be resumed.
     """
-    pose, segmenter = people.model_of_task.get("pose"), people.model_of_task.get("segmentation")
-    if pose is None and (segmenter is None or cameras is not None):
+    keypoint_set, part_set = people.keypoint_set, people.part_set
+    if keypoint_set is None and (part_set is None or cameras is not None):
         raise AnnotateError("pre-labels need a model with a pose head" + ("" if cameras else ", or one for body parts"))
     rig = None if cameras is None else read_cameras(cameras)  # before the long part: it may be wrong
-    keypoint_set = None if pose is None else pose.keypoint_set
-    part_set = None if segmenter is None else segmenter.part_set
     names, failures = find_images(images)
     folder = output / "predictions"
     described = [loaded.description for loaded in people.models]

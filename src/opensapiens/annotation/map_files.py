@@ -18,8 +18,8 @@ from opensapiens.annotation.records import Record, load_maps, save_people, stem_
 from opensapiens.annotation.tool_files import MaskKind, part_annotations, write_parts
 from opensapiens.data.label_maps import read_array, read_parts
 from opensapiens.geometry.cameras import CalibratedCamera
-from opensapiens.inference.saving import save_parts
 from opensapiens.labels.parts import PartSet
+from opensapiens.tasks.segmentation import save_parts
 
 MARGIN = 0.12  # of a person's extent, around the points, for what lies beyond them
 
@@ -36,7 +36,7 @@ def _save(output: Path, name: str, parts: np.ndarray, people: np.ndarray, part_s
     stem = stem_of(name)
     path = output / "parts" / f"{stem}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_parts(path, parts, part_set.colors)
+    save_parts(path, parts, part_set)
     save_people(output / "people" / f"{stem}.png", people)
 
 

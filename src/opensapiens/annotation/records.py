@@ -18,8 +18,8 @@ from opensapiens.annotation.association import Detection
 from opensapiens.data.folders import IMAGE_ENDINGS
 from opensapiens.data.label_maps import read_array, read_parts
 from opensapiens.inference.results import Result
-from opensapiens.inference.saving import save_parts
 from opensapiens.labels.parts import PartSet
+from opensapiens.tasks.segmentation import save_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def save_record(
     stem = folder / stem_of(record.name)
     stem.parent.mkdir(parents=True, exist_ok=True)
     if parts is not None and part_set is not None:
-        save_parts(_sibling(stem, ".parts.png"), parts, part_set.colors)
+        save_parts(_sibling(stem, ".parts.png"), parts, part_set)
     if people is not None:
         save_people(_sibling(stem, ".people.png"), people)
     content = {

@@ -36,7 +36,7 @@ def reconstruct(
     from opensapiens.checkpoints.model_folder import load_masked_autoencoder
     from opensapiens.data.reading import read_image
     from opensapiens.drawing.reconstruction import draw_reconstructions
-    from opensapiens.tasks.masked_pretraining.reconstruct import reconstruct as make
+    from opensapiens.tasks.masked_pretraining import reconstruct as make
 
     network, description = load_masked_autoencoder(model, device)
     photo = read_image(image)

@@ -14,6 +14,7 @@ import numpy as np
 from opensapiens.curation.duplicates import distances
 from opensapiens.curation.sources import Item
 from opensapiens.inference.forward import LoadedModel, predict
+from opensapiens.tasks.segmentation import SegmentationTask
 
 NEAR = 4  # bits of 64: closer perceptual hashes are taken for the same image
 FACE = "Face_Neck"
@@ -88,15 +89,14 @@ def blur_faces(image: np.ndarray, boxes: np.ndarray, loaded: LoadedModel) -> np.
     Faces are where the model's part map says Face_Neck, and a margin around it. What the detector or the part map did
     not find stays as it is.
     """
-    if len(boxes) == 0 or loaded.part_set is None:
+    task = loaded.tasks.get(SegmentationTask.name)
+    if len(boxes) == 0 or not isinstance(task, SegmentationTask):
         return image
-    face = loaded.part_set.index(FACE)
+    face = task.part_set.index(FACE)
     blurred = image.copy()
     for prediction in predict(loaded, [(image, view) for view in loaded.views(boxes, image.shape[:2])]):
-        if prediction.parts is None:
-            continue
         x1, y1, x2, y2 = prediction.view.window
-        mask = (prediction.parts == face).astype(np.uint8)
+        mask = (prediction.decoded[task.name] == face).astype(np.uint8)
         if not mask.any():
             continue
         margin = max(1, round(np.sqrt(mask.sum()) / 4))

@@ -33,22 +33,11 @@ def with_random_background(sample: Sample, generator: np.random.Generator, backg
     if generator.random() >= backgrounds.chance:
         return sample
     number = int(generator.integers(len(backgrounds.pictures)))
-    mask = person_mask(sample)
+    mask = sample.person()
     if mask is None:
         return sample
     picture = fitted(backgrounds.pictures[number].image, *sample.image.shape[:2])
     return replace(sample, image=np.where(mask[..., None], sample.image, picture))
-
-
-def person_mask(sample: Sample) -> np.ndarray | None:
-    """(H, W) bool: the person's pixels by the mask, the parts, the depth or the normals, whichever there is first."""
-    if sample.mask is not None:
-        return sample.mask
-    if sample.parts is not None:
-        return (sample.parts > 0) & (sample.parts != 255)
-    if sample.depth is not None:
-        return np.isfinite(sample.depth)
-    return None if sample.normals is None else np.isfinite(sample.normals).all(axis=-1)
 
 
 def fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,20 +1,21 @@
 """One place that moves a sample: crops, flips, resizes, rotates and cuts it, image and every label alike.
 
 The image is resampled linearly (borders black, as published); labels take their nearest pixel, since a mixture of two
-classes, depths or normals is none. Left and right labels change places in a mirrored picture and the x of normals its
-sign; normals turn with a rotated one. Outside the picture parts are 0, depth and normals NaN.
+classes or vectors is none. What mirroring and turning does to the values, and what they are outside the picture, each
+kind of label says itself.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
+from opensapiens.data.label_kinds import Move
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.location import moved_picture
 from opensapiens.geometry.person_crop import transform_points, udp_warp_matrix, warp
 from opensapiens.geometry.view import View
-from opensapiens.labels.parts import PartSet
 
 LabelMove = Callable[[np.ndarray, float], np.ndarray]  # a label map and what it is outside the picture -> the moved map
 
@@ -97,26 +98,20 @@ def cut_sample(sample: Sample, window: tuple[int, int, int, int]) -> Sample:
 
 
 def _moved(
-    sample: Sample,
-    image: np.ndarray,
-    move: LabelMove,
-    matrix: np.ndarray,
-    rotation_degrees: float = 0.0,
-    flip: bool = False,
+    sample: Sample, image: np.ndarray, move: LabelMove, matrix: np.ndarray, degrees: float = 0.0, flip: bool = False
 ) -> Sample:
     """The sample with a moved image and its labels moved likewise; `matrix` (2, 3) takes pixels where `move` does."""
-    normals = None if sample.normals is None else move(sample.normals, np.nan)
-    return Sample(
+    how = Move(degrees, flip)
+    labels = {}
+    for kind, values in sample.labels.items():
+        pixels = values.view(np.uint8) if values.dtype == bool else values  # OpenCV knows no booleans
+        labels[kind] = kind.move(move(pixels, kind.outside).view(values.dtype), how, sample.part_set)
+    return replace(
+        sample,
         image=image,
-        key=sample.key,
         box=None if sample.box is None else _move_box(sample.box, matrix),
         keypoints=None if sample.keypoints is None else _move_keypoints(sample, matrix, flip),
-        parts=None if sample.parts is None else _swap_parts(move(sample.parts, 0), sample.part_set, flip),
-        depth=None if sample.depth is None else move(sample.depth, np.nan),
-        normals=None if normals is None else _turn_normals(normals, rotation_degrees, flip),
-        mask=None if sample.mask is None else move(sample.mask.astype(np.uint8), 0).astype(bool),
-        keypoint_set=sample.keypoint_set,
-        part_set=sample.part_set,
+        labels=labels,
         picture=moved_picture(sample.surroundings, matrix),
     )
 
@@ -132,22 +127,3 @@ def _move_keypoints(sample: Sample, matrix: np.ndarray, flip: bool) -> np.ndarra
     keypoints = sample.keypoints.astype(np.float32, copy=True)
     keypoints[:, :2] = transform_points(keypoints[:, :2], matrix)
     return keypoints[sample.keypoint_set.flip_indices] if flip else keypoints
-
-
-def _swap_parts(parts: np.ndarray, part_set: PartSet, flip: bool) -> np.ndarray:
-    if not flip:
-        return parts
-    table = np.arange(256, dtype=np.uint8)
-    swapped = part_set.flip_indices
-    table[: len(swapped)] = swapped
-    return table[parts]
-
-
-def _turn_normals(normals: np.ndarray, rotation_degrees: float, flip: bool) -> np.ndarray:
-    """Turns normals with the picture. Their y points up and the picture's down, so the picture's clockwise turn
-    (x, y) -> (x cos - y sin, x sin + y cos) is (x cos + y sin, y cos - x sin) for them."""
-    if not (rotation_degrees or flip):
-        return normals
-    cos, sin = np.cos(np.deg2rad(rotation_degrees)), np.sin(np.deg2rad(rotation_degrees))
-    side = -1 if flip else 1
-    return cv2.transform(normals, np.array([[side * cos, side * sin, 0], [-sin, cos, 0], [0, 0, 1]]))

@@ -62,10 +62,9 @@ def _cut_shard(path: Path, out: Path, size_hw: tuple[int, int], scaled: float) -
 
 
 def _frame(sample: Sample, size_hw: tuple[int, int], scaled: float) -> Frame:
-    assert sample.box is not None and sample.depth is not None and sample.normals is not None
+    assert sample.box is not None
     cut = crop_sample(sample, size_hw, *center_and_scale(sample.box, size_hw[1] / size_hw[0], scaled))
-    assert cut.box is not None and cut.depth is not None and cut.normals is not None and cut.mask is not None
-    assert cut.picture is not None
+    assert cut.box is not None and cut.mask is not None and cut.picture is not None
     person = {
         "id": 1,
         "box": np.round(cut.box.astype(float), 2).tolist(),
@@ -73,4 +72,4 @@ def _frame(sample: Sample, size_hw: tuple[int, int], scaled: float) -> Frame:
     }
     picture = np.round(cut.picture.astype(float), 2).tolist()
     record = {"width": size_hw[1], "height": size_hw[0], "picture": picture, "persons": [person]}
-    return encode_frame(cut.image, cut.mask.astype(np.uint8), cut.parts, cut.depth, cut.normals, record, JPEG_QUALITY)
+    return encode_frame(cut.image, cut.mask.astype(np.uint8), cut.labels, record, JPEG_QUALITY)

@@ -2,20 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
 
-import numpy as np
-
-from opensapiens.data.background import person_mask
+from opensapiens.data.label_kinds import LabelKind
 from opensapiens.data.label_maps import ENDINGS as MAP_ENDINGS
-from opensapiens.data.label_maps import read_depth, read_mask, read_normals, read_parts
 from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.boxes import box_of_mask
 from opensapiens.labels.parts import SAPIENS_28, PartSet
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-Label = Literal["parts", "mask", "depth", "normals"]
 
 
 class FolderDataset:
@@ -30,26 +25,25 @@ class FolderDataset:
     def __init__(
         self,
         images: Path | str,
-        labels: Mapping[Label, Path | str],
+        labels: Mapping[LabelKind, Path | str],
         part_set: PartSet = SAPIENS_28,
         depth_scale: float = 1.0,
     ) -> None:
-        """`labels`: folders of "parts", "mask", "depth" and "normals"; see `label_maps` for what their files hold.
+        """`labels`: folders of label maps by their kind; see `label_maps` for what the files hold.
 
         `depth_scale` is multiplied to depths: 0.001 for PNGs in millimetres. Raises ImageError for a folder that is
         missing or holds nothing, two pictures of one name, and a folder of labels none of which belongs to a picture.
         """
-        wrong = set(labels) - set(get_args(Label))
-        if wrong or not labels:
-            raise ValueError(f"label folders {sorted(wrong)}: give one or more of {', '.join(get_args(Label))}")
+        if not labels:
+            raise ValueError("give one or more folders of label maps")
         self.part_set, self.depth_scale = part_set, depth_scale
         self.images = _by_name(Path(images), IMAGE_ENDINGS)
-        self.maps: dict[Label, dict[str, Path]] = {}
-        for label, folder in labels.items():
+        self.maps: dict[LabelKind, dict[str, Path]] = {}
+        for kind, folder in labels.items():
             found = _by_name(Path(folder), MAP_ENDINGS)
             own = {name: found.get(f"{name}_seg", found.get(name)) for name in self.images}
-            self.maps[label] = {name: path for name, path in own.items() if path not in (None, self.images[name])}
-            if not self.maps[label]:
+            self.maps[kind] = {name: path for name, path in own.items() if path not in (None, self.images[name])}
+            if not self.maps[kind]:
                 example = next(iter(self.images))
                 raise ImageError(f"{folder}: holds nothing for any picture of {images}; expected {example}.png or so")
         # Sorted, and without the label maps themselves where they lie beside the pictures
@@ -64,26 +58,15 @@ class FolderDataset:
         name = self.names[index]
         image = read_image(self.images[name])
         sample = Sample(image, key=name, part_set=self.part_set)
-        for label, files in self.maps.items():
+        for kind, files in self.maps.items():
             if name in files:
-                values = self._read(label, files[name])
+                values = kind.read(files[name], self.part_set, self.depth_scale)
                 if values.shape[:2] != image.shape[:2]:
                     raise ImageError(f"{files[name]}: {values.shape[:2]} pixels, its picture {image.shape[:2]}")
-                setattr(sample, label, values)
-        person = person_mask(sample)
+                sample.labels[kind] = values
+        person = sample.person()
         sample.box = None if person is None else box_of_mask(person)
         return sample
-
-    def labelled(self, label: Label) -> int:
-        """How many of the pictures have this label."""
-        return len(self.maps.get(label, {}))
-
-    def _read(self, label: Label, path: Path) -> np.ndarray:
-        if label == "parts":
-            return read_parts(path, self.part_set)
-        if label == "depth":
-            return read_depth(path, self.depth_scale)
-        return read_mask(path) if label == "mask" else read_normals(path)
 
 
 def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:

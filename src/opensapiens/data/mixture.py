@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from opensapiens.data.label_kinds import PARTS
 from opensapiens.data.order import sample_index, sample_seed
 from opensapiens.data.sample import Sample
 from opensapiens.labels.keypoint_maps import convert_keypoints
@@ -92,8 +93,10 @@ class Mixture:
             sample = replace(sample, keypoints=_converted(sample, self.keypoint_set), keypoint_set=self.keypoint_set)
         if self.part_set is not None and sample.part_set is not self.part_set:
             table = part_lookup(sample.part_set, self.part_set, source.renamed_parts)
-            parts = None if sample.parts is None else table[sample.parts]
-            sample = replace(sample, parts=parts, part_set=self.part_set)
+            labels = dict(sample.labels)
+            if sample.parts is not None:
+                labels[PARTS] = table[sample.parts]
+            sample = replace(sample, labels=labels, part_set=self.part_set)
         return sample
 
 

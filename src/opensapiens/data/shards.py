@@ -22,17 +22,17 @@ import os
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 
+from opensapiens.data.label_kinds import MASK, STORED_KINDS, LabelKind
 from opensapiens.data.sample import Sample
 
-DenseLabel = Literal["parts", "depth", "normals"]
-MEMBERS = ("jpg", "instances.png", "parts.png", "depth.png", "normals.png", "json")
-OPTIONAL = ("parts.png",)
-MAPS: tuple[DenseLabel, ...] = ("parts", "depth", "normals")
+REQUIRED = ("jpg", "instances.png", "json")
+OPTIONAL = tuple(f"{kind.name}.png" for kind in STORED_KINDS)
+MEMBERS = REQUIRED + OPTIONAL
 ABSENT = (-1, 0)  # in place of the offset and size of an optional member that is not there
 Frame = Mapping[str, bytes]  # member suffix -> file content
 
@@ -44,37 +44,32 @@ class ShardError(ValueError):
 def encode_frame(
     image: np.ndarray,
     instances: np.ndarray,
-    parts: np.ndarray | None,
-    depth: np.ndarray,
-    normals: np.ndarray,
+    labels: Mapping[LabelKind, np.ndarray],
     record: Mapping[str, Any],
     jpeg_quality: int = 92,
 ) -> dict[str, bytes]:
     """Encodes one frame as the members of a shard.
 
-    `image` (H, W, 3) uint8 RGB; `instances` and `parts` (H, W) uint8, parts None where they are not known; `depth`
-    (H, W) metres and `normals` (H, W, 3) unit vectors, both NaN (or 0) where nobody is. `record` is the JSON of the
-    frame; its `depth_scale` (metres per unit, 0.001 when absent) is used for the depth and stored.
+    `image` (H, W, 3) uint8 RGB; `instances` (H, W) uint8; `labels` those that are known, of everybody in the frame;
+    kinds that shards do not store are left out. `record` is the JSON of the frame; its `depth_scale` (meters per unit,
+    0.001 when absent) is used for the depth and stored.
     """
     scale = float(record.get("depth_scale", 0.001))
-    depth_units = np.zeros(depth.shape, np.uint16)
-    bytes_of_normals = np.zeros(normals.shape, np.uint8)
-    length = sum(np.abs(normals[..., axis]) for axis in range(3))
-    with_depth, with_normal = np.isfinite(depth) & (depth > 0), np.isfinite(length) & (length > 0)
-    # Both are unknown in most of a picture.
-    depth_units[with_depth] = np.clip(np.rint(depth[with_depth] / scale), 1, 65535)
-    bytes_of_normals[with_normal] = np.rint((normals[with_normal] + 1) * 127.5).clip(0, 255)
     members = {
-        "jpg": _encode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]),
+        "jpg": _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]),
         "instances.png": _encode(".png", instances),
-        "depth.png": _encode(".png", depth_units),
-        "normals.png": _encode(".png", cv2.cvtColor(bytes_of_normals, cv2.COLOR_RGB2BGR)),
         "json": json.dumps({**record, "depth_scale": scale}, separators=(",", ":")).encode(),
     }
-    return members if parts is None else {**members, "parts.png": _encode(".png", parts)}
+    for kind in STORED_KINDS:
+        if kind in labels and kind.pixels is not None:
+            members[f"{kind.name}.png"] = _encode(".png", kind.pixels.pack(labels[kind], scale))
+    return members
 
 
 def _encode(extension: str, array: np.ndarray, options: Sequence[int] = ()) -> bytes:
+    """(H, W), or (H, W, 3) RGB, as the content of a file."""
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(extension, np.ascontiguousarray(array), list(options))
     if not done:
         raise ValueError(f"OpenCV could not encode an array of shape {array.shape} as {extension}")
@@ -132,12 +127,12 @@ class ShardDataset:
 
     `source` is a folder of shards or a list of shard files. The index holds only numbers (40 bytes a frame), so that
     it is cheap to hand to loader processes; files are opened for each read, so that the dataset may be shared by
-    threads. `maps` are those of a sample's dense labels that are decoded: most of the time of reading goes there.
+    threads. `kinds` of a sample's dense labels are decoded: most of the time of reading goes there.
     """
 
-    def __init__(self, source: Path | str | Sequence[Path | str], maps: Sequence[DenseLabel] = MAPS) -> None:
+    def __init__(self, source: Path | str | Sequence[Path | str], kinds: Sequence[LabelKind] = STORED_KINDS) -> None:
         self.paths = shard_paths(source) if isinstance(source, str | Path) else [Path(path) for path in source]
-        self.maps = tuple(maps)
+        self.kinds = tuple(kinds)
         self.keys: list[str] = []
         shards, members, persons = [], [], []
         for number, path in enumerate(self.paths):
@@ -147,7 +142,7 @@ class ShardDataset:
                 shards.append(number)
                 members.append(ranges)
         self._shards = np.array(shards, np.int32)  # (F,) the shard of each frame
-        self._members = np.array(members, np.int64).reshape(-1, len(MEMBERS), 2)  # (F, 6, 2) offset and size
+        self._members = np.array(members, np.int64).reshape(-1, len(MEMBERS), 2)  # (F, members, 2) offset and size
         self._persons = np.array(persons, np.int32).reshape(-1, 2)  # (N, 2) frame, place in the frame's list of persons
 
     def __len__(self) -> int:
@@ -158,9 +153,7 @@ class ShardDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         frame, person = self._persons[index]
-        contents = self.read_frame(
-            int(frame), {"jpg", "instances.png", "json", *(f"{label}.png" for label in self.maps)}
-        )
+        contents = self.read_frame(int(frame), {*REQUIRED, *(f"{kind.name}.png" for kind in self.kinds)})
         return _sample(contents, int(person), f"{self.name_of_frame(frame)}#{person + 1}")
 
     def people_by_frame(self) -> Iterator[tuple[str, Sample]]:
@@ -198,7 +191,7 @@ class ShardDataset:
             suffix: _decode(suffix, stored[suffix], f"{name}.{suffix}") for suffix in stored if suffix in members
         }
         height, width = contents["jpg"].shape[:2]
-        for suffix in MEMBERS[1:5]:
+        for suffix in ("instances.png", *OPTIONAL):
             if suffix in contents and contents[suffix].shape[:2] != (height, width):
                 raise ShardError(f"{self.name_of_frame(frame)}.{suffix}: its size differs from the image's")
         return contents
@@ -217,7 +210,7 @@ def _scan(path: Path) -> list[tuple[str, list[tuple[int, int]], list[int]]]:
         raise ShardError(f"{path}: not a readable tar ({error})") from error
     with open(path, "rb") as file:
         for key, members in ranges.items():
-            missing = [suffix for suffix in MEMBERS if suffix not in members and suffix not in OPTIONAL]
+            missing = [suffix for suffix in REQUIRED if suffix not in members]
             if missing:
                 raise ShardError(f"{path.name}/{key}: no {', '.join(missing)}")
             file.seek(members["json"][0])
@@ -252,52 +245,19 @@ def _sample(frame: dict[str, Any], person: int, key: str) -> Sample:
         box = np.array(record["box"], np.float32).reshape(4)
         points = record["keypoints"]
         keypoints = None if points is None else np.array(points, np.float32).reshape(-1, 3)
-        depth_scale = np.float32(frame["json"]["depth_scale"])
+        depth_scale = float(frame["json"]["depth_scale"])
         picture = frame["json"].get("picture")
         picture = None if picture is None else np.array(picture, np.float32).reshape(3)
     except (KeyError, TypeError, ValueError) as error:
         raise ShardError(f"{key}: its JSON is not as agreed ({error!r})") from error
-    parts = np.zeros(mask.shape, np.uint8) if "parts.png" in frame else None
-    depth = np.full(mask.shape, np.nan, np.float32) if "depth.png" in frame else None
-    normals = np.full((*mask.shape, 3), np.nan, np.float32) if "normals.png" in frame else None
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))  # people are often a small piece of a frame
     window = np.s_[y : y + height, x : x + width]
-    if mask.any():
-        if parts is not None:
-            parts[window] = frame["parts.png"][window] * mask[window]
-        if depth is not None:
-            depth[window] = _decode_depth(frame["depth.png"][window], mask[window], depth_scale)
-        if normals is not None:
-            normals[window] = _decode_normals(frame["normals.png"][window], mask[window])
-    return Sample(
-        image=frame["jpg"],
-        key=key,
-        box=box,
-        keypoints=keypoints,
-        parts=parts,
-        depth=depth,
-        normals=normals,
-        mask=mask,
-        picture=picture,
-    )
-
-
-def _decode_depth(stored: np.ndarray, mask: np.ndarray, depth_scale: np.float32) -> np.ndarray:
-    """(H, W) uint16 -> metres, NaN where nobody is (stored as 0) or outside `mask`."""
-    depth = stored * depth_scale
-    depth[~mask | (stored == 0)] = np.nan
-    return depth
-
-
-_COMPONENT = (np.arange(256) / 127.5 - 1).astype(np.float32)
-
-
-def _decode_normals(stored: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(H, W, 3) bytes -> unit vectors, NaN where nobody is (stored as zeros) or outside `mask`.
-
-    OpenCV throughout: along an axis of three channels it takes a fifth of numpy's time, and every sample passes here.
-    """
-    normals = cv2.LUT(stored, _COMPONENT)
-    factor = cv2.pow(cv2.transform(cv2.multiply(normals, normals), np.ones((1, 3))), -0.5)
-    factor[~mask | ((stored[..., 0] | stored[..., 1] | stored[..., 2]) == 0)] = np.nan
-    return cv2.multiply(normals, cv2.merge([factor, factor, factor]))
+    labels = {MASK: mask}
+    for kind in STORED_KINDS:
+        stored = frame.get(f"{kind.name}.png")
+        if stored is None or kind.pixels is None:
+            continue
+        inside = kind.pixels.unpack(stored[window], mask[window], depth_scale)
+        labels[kind] = np.full(stored.shape, kind.outside, inside.dtype)
+        labels[kind][window] = inside
+    return Sample(image=frame["jpg"], key=key, box=box, keypoints=keypoints, labels=labels, picture=picture)

@@ -136,7 +136,7 @@ def bench(
 
 def quality(people: People, data: str | Path, limit: int | None = None) -> dict[str, dict[str, Any]]:
     """The figures of evaluate() on a folder of synthetic shards, by task."""
-    return {task: evaluate(task, people, data, limit=limit) for task in people.model_of_task}  # type: ignore[arg-type]
+    return {task: evaluate(task, people, data, limit=limit) for task in people.model_of_task}
 
 
 def matrix_rate(device: torch.device, dtype: str, rounds: int = 3) -> float:
@@ -192,7 +192,7 @@ def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:
 
         def postprocess() -> None:
             for one, (_, view) in zip(maps, shown, strict=True):
-                read_maps(one, view)
+                read_maps(loaded, one, view)
 
         row.postprocessing = min(row.postprocessing, _clocked(postprocess, device)[cpu] / count)
     frames = [Frame(image, box, source=photo) for _ in range(count)]

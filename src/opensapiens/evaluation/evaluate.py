@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 from tqdm import tqdm
 
-from opensapiens.data.folders import FolderDataset, Label
-from opensapiens.evaluation.dense import DenseTask, evaluate_dense
+from opensapiens.data.folders import FolderDataset
+from opensapiens.data.label_kinds import MASK, LabelKind
+from opensapiens.evaluation.dense import evaluate_dense
 from opensapiens.evaluation.people import (
     AnnotatedImage,
     EvaluationError,
@@ -25,13 +26,14 @@ from opensapiens.evaluation.protocols import DENSE_PROTOCOLS, POSE_PROTOCOLS, De
 from opensapiens.inference.pipeline import People
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import SAPIENS_28
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.task import DenseTask
 
-Task = Literal["pose", "segmentation", "depth", "normals"]
 WHOLE = DenseProtocol("", whole_image=False)  # no benchmark in particular: every picture, the person's box
 
 
 def evaluate(
-    task: Task,
+    task: str,
     people: People,
     images: str | Path,
     annotations: str | Path | None = None,
@@ -59,10 +61,10 @@ def evaluate(
         raise EvaluationError(f"no folder {folder}")
     if task not in people.model_of_task:
         raise EvaluationError(f"this model has no {task} head")
-    if task != "pose" and (detect or boxes is not None):
+    if task != PoseTask.name and (detect or boxes is not None):
         raise EvaluationError("detected boxes are evaluated for pose only")
     records: list[dict[str, Any]] = []
-    if task == "pose":
+    if task == PoseTask.name:
         figures = _pose(people, folder, annotations, limit, detect, flip, protocol, boxes, records)
     else:
         sources = (annotations, masks, depth_scale)
@@ -105,21 +107,21 @@ def _pose(
     else:
         source = read_coco_images(annotations, folder, limit, protocol, everyone=boxes is not None)
     given = None if boxes is None else read_person_boxes(boxes)
-    figures = evaluate_pose(people, _progress(source, "pose"), detect, flip, protocol, given, records)
+    figures = evaluate_pose(people, _progress(source, PoseTask.name), detect, flip, protocol, given, records)
     return {"protocol": protocol.name, **_note(protocol.note), **figures}
 
 
 def _pose_protocol(people: People, name: str | None) -> PoseProtocol:
-    own = people.model_of_task["pose"].keypoint_set
+    own = people.keypoint_set
     assert own is not None
     if name is None and own.name not in KEYPOINT_SETS:
         return own_protocol(own)
-    protocol: PoseProtocol = _named(name or "coco", POSE_PROTOCOLS, "pose")
+    protocol: PoseProtocol = _named(name or "coco", POSE_PROTOCOLS, PoseTask.name)
     return protocol
 
 
 def _dense(
-    task: DenseTask,
+    task: str,
     people: People,
     folder: Path,
     sources: tuple[str | Path | None, str | Path | None, float],
@@ -140,10 +142,11 @@ def _dense(
         return evaluate_dense(people, _progress(source, task), task, flip, records)
     if not Path(annotations).is_dir():
         raise EvaluationError(f"a file has no labels for {task}: name the folder of the label maps with --annotations")
-    labels: dict[Label, Path | str] = {"parts" if task == "segmentation" else task: annotations}
+    dense = cast("DenseTask", people.model_of_task[task].tasks[task])
+    labels: dict[LabelKind, Path | str] = {dense.kind: annotations}
     if masks is not None:
-        labels["mask"] = masks
-    dataset = FolderDataset(folder, labels, people.model_of_task[task].part_set or SAPIENS_28, depth_scale)
+        labels[MASK] = masks
+    dataset = FolderDataset(folder, labels, people.part_set or SAPIENS_28, depth_scale)
     chosen = protocol.selected(dataset.names)[:limit]
     if not chosen:
         raise EvaluationError(f"{folder} holds no picture of the protocol {protocol.name}: {protocol.note}")
@@ -164,7 +167,7 @@ def _on_folder(
     dataset: FolderDataset,
     chosen: list[int],
     protocol: DenseProtocol,
-    task: DenseTask,
+    task: str,
     flip: bool | None,
     records: list[dict[str, Any]],
 ) -> dict[str, Any]:

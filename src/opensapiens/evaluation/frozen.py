@@ -23,7 +23,7 @@ from opensapiens.geometry.view import resize_maps, whole_image_view
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.labels.parts import IGNORED
-from opensapiens.tasks.segmentation.metrics import SegmentationMetric
+from opensapiens.tasks.segmentation import SegmentationTask
 
 Method = Literal["probe", "knn"]
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -136,15 +136,15 @@ def _dense(
         raise EvaluationError(f"{train} holds no people")
     known = Labelled(torch.from_numpy(np.concatenate(features)), torch.from_numpy(np.concatenate(classes)))
     scores = _scorer(method, known, len(part_set), seed)
-    metric, people = SegmentationMetric(len(part_set)), 0
+    metric, people = SegmentationTask(part_set).new_metric(), 0
     for sample, tokens, grid in _crops(loaded, test, limit):
         maps = scores(torch.from_numpy(tokens)).T.reshape(1, -1, *grid)
-        predicted = resize_maps(maps, sample.image.shape[:2]).argmax(dim=1)
-        assert sample.parts is not None
-        metric.update(predicted, {"labels": torch.from_numpy(sample.parts)[None]})
+        predicted = resize_maps(maps, sample.image.shape[:2])[0].argmax(dim=0)
+        metric.update(predicted.numpy(), sample)
         people += 1
-    share = float(metric.totals[2][0] / metric.totals[2].sum())
-    return {"people": people, "train_patches": len(known.classes), **metric.compute(), "background_aAcc": share}
+    report = metric.report()
+    figures = {name: report[name] for name in ("mIoU", "mAcc", "aAcc", "background_aAcc")}
+    return {"people": people, "train_patches": len(known.classes), **figures}
 
 
 def _crops(

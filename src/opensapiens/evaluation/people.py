@@ -15,6 +15,7 @@ import numpy as np
 
 from opensapiens.data.coco import SAPIENS_FIELD, CocoPerson, read_coco_persons
 from opensapiens.data.folders import FolderDataset
+from opensapiens.data.label_kinds import MASK
 from opensapiens.data.reading import read_image
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
@@ -241,7 +242,9 @@ def _coco_person(person: CocoPerson, record: dict[str, Any], image: np.ndarray) 
     assert person.keypoints is not None
     height, width = image.shape[:2]
     sample = Sample(image, key=f"{person.image_path.name}#{person.annotation_id}", box=person.box)
-    sample.mask = _mask(record.get("segmentation"), height, width)
+    mask = _mask(record.get("segmentation"), height, width)
+    if mask is not None:
+        sample.labels[MASK] = mask
     # COCO does not say how much of a person is hidden; the share of its points that are not visible comes near.
     hidden = float((person.keypoints[:, 2] < 2).mean())
     hard = difficulty((person.box[3] - person.box[1]) / height, hidden, _touches_border(person.box, height, width))

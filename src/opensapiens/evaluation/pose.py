@@ -17,7 +17,8 @@ from opensapiens.inference.pipeline import People
 from opensapiens.inference.results import Person
 from opensapiens.labels.keypoint_maps import convert_keypoints, source_indices
 from opensapiens.labels.keypoints import KeypointSet
-from opensapiens.tasks.pose.metrics import oks
+from opensapiens.tasks.pose import oks
+from opensapiens.tasks.segmentation import SegmentationTask
 
 FOUND = 0.5  # object keypoint similarity from which a person counts as found
 BOOTSTRAP_SAMPLES = 2000
@@ -112,10 +113,9 @@ def _trivial_figures(collected: _Collected) -> dict[str, float]:
 
 def check_points(people: People, protocol: PoseProtocol) -> None:
     """Whether the pipeline predicts every point of the protocol. Raises EvaluationError."""
-    if "pose" not in people.model_of_task:
+    if people.keypoint_set is None:
         raise EvaluationError("this model has no pose head")
-    own = people.model_of_task["pose"].keypoint_set
-    assert own is not None
+    own = people.keypoint_set
     try:
         missing = int((source_indices(own, protocol.keypoint_set) < 0).sum())
     except ValueError:
@@ -204,7 +204,7 @@ def _predict(
         collected.records.append(
             _record(image, person, collected.similarities[-1], None if best is None else points[best])
         )
-        if person.sample.mask is not None and "segmentation" in people.model_of_task:
+        if person.sample.mask is not None and SegmentationTask.name in people.model_of_task:
             collected.mask_ious.append(_iou(found[best].mask, person.sample.mask) if best is not None else 0.0)
             collected.box_ious.append(_iou(_box_mask(person), person.sample.mask))
 
@@ -225,9 +225,8 @@ def _record(
 
 
 def _points(people: People, person: Person, protocol: PoseProtocol) -> tuple[np.ndarray, np.ndarray]:
-    keypoint_set = people.model_of_task["pose"].keypoint_set
-    assert keypoint_set is not None
-    return convert_keypoints(person.keypoints, person.scores, keypoint_set, protocol.keypoint_set)
+    assert people.keypoint_set is not None
+    return convert_keypoints(person.keypoints, person.scores, people.keypoint_set, protocol.keypoint_set)
 
 
 def _detection(

@@ -12,7 +12,9 @@ from opensapiens.geometry.boxes import box_iou, image_box, non_maximum_suppressi
 from opensapiens.geometry.view import View, person_view
 from opensapiens.inference.forward import LoadedModel, foreground, raw_maps
 from opensapiens.labels.keypoint_maps import source_indices
-from opensapiens.labels.keypoints import KEYPOINT_SETS
+from opensapiens.labels.keypoints import COCO_17
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.segmentation import SegmentationTask
 
 FOREGROUND = 0.5  # probability from which a pixel counts as a person
 SMALLEST_SHARE = 0.004  # of a view: smaller blobs are noise of the map, not people
@@ -61,14 +63,14 @@ class PartMapDetector:
 
         Raises DetectorError without a segmentation head.
         """
-        if "segmentation" not in loaded.description.heads:
+        if SegmentationTask.name not in loaded.tasks:
             raise DetectorError(f"{loaded.description.name} has no segmentation head to find people with")
         self.loaded = loaded
         self.threshold = threshold
         self.nms = nms
         self.flip = loaded.flip_test if flip is None else flip
-        points = loaded.keypoint_set
-        found = [] if points is None else source_indices(points, KEYPOINT_SETS["coco_17"]).tolist()
+        pose = loaded.tasks.get(PoseTask.name)
+        found = source_indices(pose.keypoint_set, COCO_17).tolist() if isinstance(pose, PoseTask) else []
         self._body_points = [index for index in found if index >= 0]
 
     @property
@@ -80,8 +82,8 @@ class PartMapDetector:
         """Boxes and their mean foreground probability, best first; none if nobody is found."""
         if self.looks_at_whole_images:
             (view,) = self.loaded.views(np.empty((0, 4)), image.shape[:2])
-            (maps,) = raw_maps(self.loaded, [(image, view)], heads=["segmentation"])
-            return self.people_in(foreground(maps["segmentation"]), view)
+            (maps,) = raw_maps(self.loaded, [(image, view)], heads=[SegmentationTask.name])
+            return self.people_in(foreground(maps[SegmentationTask.name]), view)
         candidates, _ = _distinct(*self._look(image, self._coarse_views(image.shape[:2])), self.nms)
         boxes, scores = self._people_around(image, candidates[:MOST_CANDIDATES])
         if len(boxes) == 0:
@@ -127,11 +129,11 @@ class PartMapDetector:
         found: list[tuple[np.ndarray, float]] = []
         shown = [(image, view) for view in views]
         asks_for_body = candidates is not None and len(self._body_points) >= SUREST_POINTS
-        heads = ["segmentation", "pose"] if asks_for_body else ["segmentation"]
+        heads = [SegmentationTask.name, PoseTask.name] if asks_for_body else [SegmentationTask.name]
         for index, maps in enumerate(raw_maps(self.loaded, shown, heads=heads, flip=flip)):
-            if asks_for_body and not _shows_body(maps["pose"][self._body_points]):
+            if asks_for_body and not _shows_body(maps[PoseTask.name][self._body_points]):
                 continue
-            blobs = _blobs(foreground(maps["segmentation"]), views[index])
+            blobs = _blobs(foreground(maps[SegmentationTask.name]), views[index])
             if candidates is not None and blobs:
                 # Not the largest: that may be a bigger neighbour.
                 fit = box_iou(candidates[index][None], np.array([box for box, _ in blobs]))[0]

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from opensapiens.checkpoints.model_description import ModelDescription
+from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.data.batch import stack_images
-from opensapiens.geometry.heatmaps import decode_heatmaps
 from opensapiens.geometry.location import location_in_picture, moved_picture, whole_picture
-from opensapiens.geometry.normals import normalize
-from opensapiens.geometry.person_crop import crop_points_to_image
 from opensapiens.geometry.view import View
 from opensapiens.inference.runtimes import Runtime, place_of
-from opensapiens.labels.keypoints import KeypointSet
-from opensapiens.labels.parts import PartSet
 from opensapiens.models.human_model import HumanModel
-from opensapiens.tasks.forward import flip_rule, maps
+from opensapiens.tasks import TASKS
+from opensapiens.tasks.forward import maps
+from opensapiens.tasks.segmentation import SegmentationTask
+from opensapiens.tasks.task import HeadTask
 
 ImageView = tuple[np.ndarray, View]
 """An H×W×3 uint8 image, and what a network is shown of it."""
@@ -31,12 +32,29 @@ ImageView = tuple[np.ndarray, View]
 class LoadedModel:
     """A network with the description that says how to feed it and how to read it.
 
-    network: None for one that is read when it is needed and dropped afterwards; then `read` reads it.
+    network: None for one that is read when it is needed and dropped afterwards; then `read` reads it. known_tasks: name
+    of a head -> its task.
     """
 
     network: HumanModel | Runtime | None
     description: ModelDescription
     read: Callable[[], HumanModel | Runtime] | None = None
+    known_tasks: Mapping[str, type[HeadTask]] = field(default_factory=lambda: TASKS)
+
+    @cached_property
+    def tasks(self) -> dict[str, HeadTask]:
+        """Head -> its task. Raises CheckpointError for a head whose task is not known, or that it does not fit."""
+        heads, where = self.description.heads, f"model {self.description.name!r}"
+        unknown = [name for name in heads if name not in self.known_tasks]
+        if unknown:
+            known = ", ".join(self.known_tasks)
+            raise CheckpointError(f"{where}: no task is known for the head {', '.join(unknown)}; there are {known}")
+        try:
+            return {
+                name: self.known_tasks[name].of_head(head.label_set, head.out_channels) for name, head in heads.items()
+            }
+        except ValueError as error:
+            raise CheckpointError(f"{where}: {error}") from error
 
     @contextmanager
     def ready(self) -> Iterator[HumanModel | Runtime]:
@@ -63,18 +81,6 @@ class LoadedModel:
         """Whether the weights ask to be averaged with the mirrored image, as the published pose models do."""
         return self.description.preprocessing.flip_test
 
-    @property
-    def keypoint_set(self) -> KeypointSet | None:
-        """What the pose head's channels are."""
-        head = self.description.heads.get("pose")
-        return None if head is None else head.label_set  # type: ignore[return-value]
-
-    @property
-    def part_set(self) -> PartSet | None:
-        """What the segmentation head's channels are."""
-        head = self.description.heads.get("segmentation")
-        return None if head is None else head.label_set  # type: ignore[return-value]
-
     def views(self, boxes: np.ndarray, image_size: tuple[int, int]) -> list[View]:
         """One view per xyxy box, or a single one of the whole image, as the network takes them."""
         return self.description.preprocessing.views(boxes, image_size)
@@ -82,19 +88,14 @@ class LoadedModel:
 
 @dataclass(eq=False)
 class Prediction:
-    """What a network says about one view, in the coordinates of the image; None for a head that it does not have.
+    """What a network says about one view, in the coordinates of the image.
 
-    keypoints: K×2 image pixels; scores: K. The maps cover view.window: parts uint8 class ids (0 outside the view),
-    depth float32 and normals float32 unit vectors (NaN outside the view). They are not masked. foreground: h×w float32,
-    at the size of the network's own part map, the probability of any part; only for a view of the whole image.
+    decoded: head -> what its task's `decode` gives, not masked. foreground: h×w float32, at the size of the network's
+    own part map, the probability of any part; only for a view of the whole image.
     """
 
     view: View
-    keypoints: np.ndarray | None = None
-    scores: np.ndarray | None = None
-    parts: np.ndarray | None = None
-    depth: np.ndarray | None = None
-    normals: np.ndarray | None = None
+    decoded: dict[str, Any]
     foreground: np.ndarray | None = None
 
 
@@ -115,8 +116,7 @@ def raw_maps(
     """For each view the maps of the heads (default: all), float32 C×h×w on the network's device, by batches."""
     if not shown:
         return
-    labels = {"pose": loaded.keypoint_set, "segmentation": loaded.part_set}
-    rules = {head: flip_rule(head, labels.get(head)) for head in loaded.description.heads} if flip else None
+    rules = {head: task.flip_rule for head, task in loaded.tasks.items()} if flip else None
     with loaded.ready() as network:
         for start in range(0, len(shown), batch_size):
             here = shown[start : start + batch_size]
@@ -138,26 +138,16 @@ def predict(
 ) -> list[Prediction]:
     """One prediction per view, from all heads of the network in one pass. flip: None = as the weights ask for."""
     every = raw_maps(loaded, shown, flip=loaded.flip_test if flip is None else flip, batch_size=batch_size)
-    return [read_maps(maps_of_head, view) for maps_of_head, (_, view) in zip(every, shown, strict=True)]
+    return [read_maps(loaded, maps_of_head, view) for maps_of_head, (_, view) in zip(every, shown, strict=True)]
 
 
-def read_maps(maps_of_head: dict[str, Tensor], view: View) -> Prediction:
+def read_maps(loaded: LoadedModel, maps_of_head: dict[str, Tensor], view: View) -> Prediction:
     """The maps C×h×w of one view, decoded and brought to image coordinates."""
-    prediction = Prediction(view)
     with torch.inference_mode():
-        if "pose" in maps_of_head:
-            heatmaps = maps_of_head["pose"].cpu().numpy()
-            points, scores = decode_heatmaps(heatmaps[None], view.input_size)
-            in_image = crop_points_to_image(points[0], view.center, view.scale, view.input_size)
-            prediction.keypoints, prediction.scores = in_image.astype(np.float32), scores[0].astype(np.float32)
-        if "segmentation" in maps_of_head:
-            prediction.parts = view.classes(maps_of_head["segmentation"])
-            if view.placed is not None:
-                prediction.foreground = foreground(maps_of_head["segmentation"])
-        if "depth" in maps_of_head:
-            prediction.depth = view.to_window(maps_of_head["depth"])[..., 0]
-        if "normals" in maps_of_head:
-            prediction.normals = normalize(view.to_window(maps_of_head["normals"]))
+        decoded = {head: loaded.tasks[head].decode(head_maps, view) for head, head_maps in maps_of_head.items()}
+        prediction = Prediction(view, decoded)
+        if view.placed is not None and SegmentationTask.name in maps_of_head:
+            prediction.foreground = foreground(maps_of_head[SegmentationTask.name])
     return prediction
 
 

@@ -26,6 +26,7 @@ from opensapiens.inference.recording import VideoSettings, is_recorded, record_v
 from opensapiens.inference.results import Result
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.inference.video import VideoError
+from opensapiens.tasks.segmentation import SegmentationTask
 
 RESULTS_AHEAD = 2
 DEFAULTS = VideoSettings()
@@ -149,7 +150,7 @@ def _detector(job: Job, people: People) -> Detector:
     if job.detector == "auto" and not isinstance(people.detector, PartMapDetector):
         return people.detector
     if job.detector in ("auto", "parts"):
-        segmenter = people.model_of_task.get("segmentation", people.models[0])
+        segmenter = people.model_of_task.get(SegmentationTask.name, people.models[0])
         return PartMapDetector(segmenter, **asked, flip=job.video.flip)
     return DetrDetector(job.detector, device=usable_device(job.device), dtype=torch_dtype(job.dtype), **asked)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from opensapiens.inference.pipeline import People
 from opensapiens.inference.runtimes import Runtime, start_runtime
 from opensapiens.models.cost import parameters
 from opensapiens.models.human_model import HumanModel
+from opensapiens.tasks import TASKS
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.task import HeadTask
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHARE_FOR_WEIGHTS = 0.7  # of the free memory: the rest is for what flows through the networks
@@ -39,6 +42,7 @@ def load(
     resize: Resize | None = None,
     input_size: tuple[int, int] | None = None,
     runtime: str = "torch",
+    tasks: Mapping[str, type[HeadTask]] | None = None,
 ) -> People:
     """The pipeline for one model or for several that work together.
 
@@ -57,6 +61,7 @@ def load(
             bicubically. Far from the size of training the results are worse.
         runtime: what runs the networks: "torch" (the reference), "compiled", "openvino", "openvino-int8", "onnx", or
             "auto" for the fastest exact one that is installed for the device; see inference.runtimes.
+        tasks: those of your own, by the name of their head; see docs/your_own_task.md.
 
     Raises:
         ModelNotFound: an unknown name.
@@ -68,13 +73,13 @@ def load(
     device, dtype = usable_device(device), torch_dtype(dtype)
     folders = [model_folder(name) for name in names]
     descriptions = [_fed(read_description(folder), resize, input_size) for folder in folders]
-    if resize is not None and all("pose" in description.heads for description in descriptions):
+    if resize is not None and all(PoseTask.name in description.heads for description in descriptions):
         raise LoadError(f"resize {resize!r} is for models without a pose head: pose needs person crops")
     together = len(folders) == 1 or _fit_together(descriptions, device, dtype)
     loaded = []
     for folder, description in zip(folders, descriptions, strict=True):
         read = functools.partial(_read, folder, device, dtype, runtime, description.preprocessing)
-        loaded.append(LoadedModel(read() if together else None, description, read))
+        loaded.append(LoadedModel(read() if together else None, description, read, {**TASKS, **(tasks or {})}))
     return People(loaded, detector, batch_size)
 
 
@@ -111,7 +116,7 @@ def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
 def _fed(description: ModelDescription, resize: Resize | None, input_size: tuple[int, int] | None) -> ModelDescription:
     """The description with another way of feeding the network, where that was asked for."""
     preprocessing = description.preprocessing
-    if resize is not None and "pose" not in description.heads:
+    if resize is not None and PoseTask.name not in description.heads:
         preprocessing = replace(preprocessing, resize=resize)
     if input_size is not None:
         patch = description.vit.patch_size

@@ -12,11 +12,16 @@ import numpy as np
 
 from opensapiens.data.reading import ImageError, ImageSource, read_image
 from opensapiens.inference.boxes import BoxesError, checked_boxes
-from opensapiens.inference.composing import TASKS, compose
+from opensapiens.inference.composing import compose
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel, Prediction, predict
 from opensapiens.inference.results import Result
+from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.labels.parts import PartSet
+from opensapiens.tasks import TASKS
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.segmentation import SegmentationTask
 
 READ_ANEW_FOR = 4  # batches of images for which a network is read that does not stay in memory
 
@@ -65,17 +70,27 @@ class People:
         if not models:
             raise PipelineError("no model given")
         for loaded in models:
-            if "pose" in loaded.description.heads and not loaded.takes_people:
+            if PoseTask.name in loaded.tasks and not loaded.takes_people:
                 raise PipelineError(f"{loaded.description.name}: a pose head needs person crops, not squashed images")
         self.models = list(models)
         self.batch_size = batch_size
-        self.model_of_task = {
-            task: next(loaded for loaded in models if task in loaded.description.heads)
-            for task in TASKS
-            if any(task in loaded.description.heads for loaded in models)
-        }
-        segmenter = self.model_of_task.get("segmentation")
+        heads = {head: loaded for loaded in reversed(models) for head in loaded.tasks}
+        # In the order of the table, tasks of the caller's own last.
+        self.model_of_task = {head: heads[head] for head in [*TASKS, *heads] if head in heads}
+        segmenter = self.model_of_task.get(SegmentationTask.name)
         self.detector: Detector = detector or (PartMapDetector(segmenter) if segmenter else WholeImage())
+
+    @property
+    def keypoint_set(self) -> KeypointSet | None:
+        """The points of a pose; None without a pose head."""
+        loaded = self.model_of_task.get(PoseTask.name)
+        return None if loaded is None else loaded.tasks[PoseTask.name].labels  # type: ignore[return-value]
+
+    @property
+    def part_set(self) -> PartSet | None:
+        """The classes of body parts; None without a segmentation head."""
+        loaded = self.model_of_task.get(SegmentationTask.name)
+        return None if loaded is None else loaded.tasks[SegmentationTask.name].labels  # type: ignore[return-value]
 
     @property
     def finds_people_in_passing(self) -> bool:

@@ -112,8 +112,7 @@ class _Recording:
     ) -> None:
         self.path, self.folder, self.name, self.settings, self.rate = path, folder, name, settings, rate
         self.segments = folder / f"{name}_segments"
-        pose = people.model_of_task.get("pose")
-        self.keypoint_set = None if pose is None else pose.keypoint_set
+        self.keypoint_set = people.keypoint_set
         self.about = {
             "video": [path.name, path.stat().st_size],
             "models": [loaded.description.name for loaded in people.models],

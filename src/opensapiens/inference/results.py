@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,23 +13,17 @@ import numpy as np
 from PIL import Image
 
 from opensapiens import drawing
-from opensapiens.geometry.cameras import PinholeCamera
-from opensapiens.inference.saving import (
-    KeypointTable,
-    depth_to_16_bits,
-    normals_to_16_bits,
-    save_parts,
-    save_ply,
-    save_rgb_16_bits,
-    table_rows,
-)
+from opensapiens.inference.saving import KeypointTable, save_ply, table_rows
 from opensapiens.labels.keypoints import KeypointSet
-from opensapiens.labels.parts import PartSet
+from opensapiens.tasks.depth import DepthMap, DepthTask
+from opensapiens.tasks.normals import NormalMap, NormalsTask
+from opensapiens.tasks.pose import PoseTask, draw_people
+from opensapiens.tasks.saving import npz
+from opensapiens.tasks.segmentation import PartMap, SegmentationTask
+from opensapiens.tasks.task import TaskMap
 
 SCORE_THRESHOLD = 0.3  # as in the published demos: points below it are not drawn
 MINIMUM_SCORE = 0.05  # a point below it is written with visibility 0, as the COCO format asks for points not found
-
-PNG_LEVEL = 3  # of 9: half the time of the usual 6, files a tenth larger
 
 TableKind = Literal["csv", "parquet"]
 MapKind = Literal["png", "npz"]
@@ -45,18 +39,18 @@ class Person:
 
     id: 1, 2, … in the order of the boxes; in a video the same person keeps it from frame to frame.
     box: (4,) float32 xyxy pixels. score: of the detection, 0–1 (1 for a box that the caller gave).
+    mask: H×W bool, the person's own part map, or the box where no model with a segmentation head was loaded.
     keypoints: K×2 float32 pixels (x, y), scores: K heatmap maxima, names: K. All empty if no model with a pose head was
     loaded.
-    mask: H×W bool, the person's own part map, or the box where no model with a segmentation head was loaded.
     """
 
     id: int
     box: np.ndarray
     score: float
-    keypoints: np.ndarray
-    scores: np.ndarray
-    names: tuple[str, ...]
     mask: np.ndarray
+    keypoints: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.float32))
+    scores: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    names: tuple[str, ...] = ()
 
     def to_coco(self, annotation_id: int, image_id: int) -> dict[str, Any]:
         """COCO annotation with the person's id as "person_id"; points are x, y, v with v 2 where found and 0 where not.
@@ -85,101 +79,56 @@ class Person:
         return annotation
 
 
-@dataclass(eq=False)
-class Parts:
-    """labels: H×W uint8 class ids of part_set, 0 = background. Where people overlap the larger box lies on top."""
-
-    labels: np.ndarray
-    part_set: PartSet
-
-    def present(self) -> list[str]:
-        """Names of the parts that occur in the image."""
-        return [self.part_set.names[label] for label in np.unique(self.labels) if label > 0]
-
-
-@dataclass(eq=False)
-class Depth:
-    """values: H×W float32, raw network output, small = near, NaN outside the people.
-
-    metric is False: each person's depth has a scale and an offset of its own, so two people's values cannot be
-    compared.
-    """
-
-    values: np.ndarray
-    metric: bool = False
-
-    def normalized(self) -> np.ndarray:
-        """H×W float32 from 0 (nearest) to 1 (farthest) over everything that has a depth; NaN elsewhere."""
-        valid = np.isfinite(self.values)
-        if not valid.any():
-            return self.values.copy()
-        near, far = self.values[valid].min(), self.values[valid].max()
-        return (self.values - near) / max(far - near, np.finfo(np.float32).tiny)
-
-    def points(self, focal_length: float, near: float, far: float) -> np.ndarray:
-        """H×W×3 float32 points in space seen by a pinhole camera with the image's centre as principal point; NaN where
-        there is no depth.
-
-        A guess, and it says so: the network gives relative depth, so the caller says how far the nearest and the
-        farthest pixel are, in any unit, and everything else is laid between in proportion. focal_length: pixels of this
-        image. Axes are those of the normals: +x right, +y up, +z towards the camera, which is at the origin.
-        Raises ResultError unless 0 < near <= far and focal_length > 0.
-        """
-        if not (focal_length > 0 and 0 < near <= far < np.inf):
-            raise ResultError(f"points need a focal length > 0 and 0 < near <= far, not {focal_length}, {near}, {far}")
-        height, width = self.values.shape
-        camera = PinholeCamera(focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)
-        pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
-        points = camera.unproject(pixels, near + (far - near) * self.normalized())
-        return (points * [1, -1, -1]).astype(np.float32)
-
-
-@dataclass(eq=False)
-class Normals:
-    """values: H×W×3 float32 unit vectors, +x right, +y up, +z towards the camera; NaN outside the people."""
-
-    values: np.ndarray
-
-
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Result:
-    """Everything found in one image. A map is None if no model with that head was loaded.
+    """Everything found in one image.
 
-    image: H×W×3 uint8 RGB as it was decoded. source: the file it came from, if it came from one.
+    image: H×W×3 uint8 RGB as it was decoded. maps: of every dense task that was predicted, by its name; titles: what a
+    picture of each is called. keypoint_set: None if no model with a pose head was loaded. source: the file it came
+    from, if it came from one.
     """
 
     image: np.ndarray
     persons: list[Person] = field(default_factory=list)
-    parts: Parts | None = None
-    depth: Depth | None = None
-    normals: Normals | None = None
+    maps: dict[str, TaskMap] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
     keypoint_set: KeypointSet | None = None
     source: Path | None = None
 
+    @property
+    def parts(self) -> PartMap | None:
+        """Body parts; None if no model with that head was loaded."""
+        return self.maps.get(SegmentationTask.name)  # type: ignore[return-value]
+
+    @property
+    def depth(self) -> DepthMap | None:
+        """Relative depth; None if no model with that head was loaded."""
+        return self.maps.get(DepthTask.name)  # type: ignore[return-value]
+
+    @property
+    def normals(self) -> NormalMap | None:
+        """Surface normals; None if no model with that head was loaded."""
+        return self.maps.get(NormalsTask.name)  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        """A line: the size of the image, how many people, which tasks."""
+        height, width = self.image.shape[:2]
+        return f"Result({width}×{height}, {people_in_words(len(self.persons))}: {', '.join(self.tasks()) or 'boxes'})"
+
     def overlays(self, threshold: float = SCORE_THRESHOLD) -> dict[str, np.ndarray]:
-        """One H×W×3 uint8 RGB picture per task that was predicted: "pose", "segmentation", "depth", "normals"."""
+        """One H×W×3 uint8 RGB picture per task that was predicted."""
         return {task: self.overlay(task, threshold) for task in self.tasks()}
 
     def tasks(self) -> list[str]:
         """The tasks that were predicted, in the order of the overlays."""
-        there = {
-            "pose": self.keypoint_set is not None,
-            "segmentation": self.parts is not None,
-            "depth": self.depth is not None,
-            "normals": self.normals is not None,
-        }
-        return [task for task, is_there in there.items() if is_there]
+        return [*([] if self.keypoint_set is None else [PoseTask.name]), *self.maps]
 
     def overlay(self, task: str, threshold: float = SCORE_THRESHOLD) -> np.ndarray:
         """One task over the photo, H×W×3 uint8 RGB. Raises ResultError for a task that was not predicted."""
-        if task == "pose" and self.keypoint_set is not None:
-            return self._draw_pose(self.keypoint_set, threshold)
-        if task == "segmentation" and self.parts is not None:
-            return drawing.draw_parts(self.image, self.parts.labels, self.parts.part_set)
-        if task == "depth" and self.depth is not None:
-            return drawing.draw_depth(self.image, self.depth.values)
-        if task == "normals" and self.normals is not None:
-            return drawing.draw_normals(self.image, self.normals.values)
+        if task in self.maps:
+            return self.maps[task].draw(self.image)
+        if task == PoseTask.name and self.keypoint_set is not None:
+            return draw_people(self.image, self.persons, self.keypoint_set, threshold)
         raise ResultError(f"nothing was predicted for {task}; there is {', '.join(self.tasks()) or 'nothing'}")
 
     def draw(self, tasks: Sequence[str] | None = None, threshold: float = SCORE_THRESHOLD) -> Image.Image:
@@ -195,15 +144,12 @@ class Result:
 
     def sheet(self, pictures: dict[str, np.ndarray]) -> np.ndarray:
         """The photo and overlays (as of overlays()) side by side under titles, with a legend of the parts."""
-        count = len(self.persons)
-        titled = [
-            (f"photo: {'nobody found' if count == 0 else '1 person' if count == 1 else f'{count} people'}", self.image)
-        ]
+        titled = [(f"photo: {people_in_words(len(self.persons))}", self.image)]
         for task, picture in pictures.items():
-            titled.append((_TITLES[task], picture))
-            if task == "segmentation" and self.parts is not None and self.parts.labels.any():
-                present = np.bincount(self.parts.labels.ravel(), minlength=256).nonzero()[0].tolist()
-                titled.append(("", drawing.legend(self.parts.part_set, present)))
+            titled.append((self.titles.get(task, PoseTask.title), picture))
+            legend = self.maps[task].legend() if task in self.maps else None
+            if legend is not None:
+                titled.append(("", legend))
         titles, images = zip(*titled, strict=True)
         height, width = self.image.shape[:2]
         return drawing.sheet(
@@ -247,15 +193,19 @@ class Result:
             return written[-1]
 
         with ThreadPoolExecutor() as pool:  # encoders work outside Python's lock, and are most of the time
-            begun = self._begin_maps(pool, path)
+            begun = [
+                pool.submit(write, path(ending))
+                for one_map in self.maps.values()
+                for ending, write in one_map.files().items()
+            ]
             pictures = self.overlays()
             drawn = {**pictures, "sheet": self.sheet(pictures)}
             begun += [
                 pool.submit(Image.fromarray(overlay).save, path(f"{title}.jpg"), quality=92)
                 for title, overlay in drawn.items()
             ]
-        for one in begun:
-            one.result()  # raises what went wrong there
+        for writing in begun:
+            writing.result()  # raises what went wrong there
         coco = self.to_coco(name)
         if table is not None:
             rows = KeypointTable(path(f"keypoints.{table}"))
@@ -265,45 +215,21 @@ class Result:
         path("keypoints.json").write_text(json.dumps(coco, separators=(",", ":")) + "\n", encoding="utf-8")
         return written
 
-    def _begin_maps(self, pool: ThreadPoolExecutor, path: Callable[[str], Path]) -> list[Future]:
-        """Begin to write the files of the maps; path: the ending of a name to the file."""
-        begun: list[Future] = []
-        if self.parts is not None:
-            begun.append(pool.submit(save_parts, path("parts.png"), self.parts.labels, self.parts.part_set.colors))
-        if self.depth is not None:
-            picture = Image.fromarray(depth_to_16_bits(self.depth.normalized()))
-            begun.append(pool.submit(picture.save, path("depth.png"), compress_level=PNG_LEVEL))
-            begun.append(pool.submit(np.savez_compressed, path("depth.npz"), depth=self.depth.values))
-        if self.normals is not None:
-            halves = self.normals.values.astype(np.float16)
-            begun.append(pool.submit(np.savez_compressed, path("normals.npz"), normals=halves))
-            picture = Image.fromarray(drawing.normal_colors(self.normals.values))
-            begun.append(pool.submit(picture.save, path("normals.png"), compress_level=PNG_LEVEL))
-        return begun
-
     def save_maps(self, folder: Path, name: str, kind: MapKind) -> None:
         """Only the maps, as for every frame of a video, into a folder that is made if missing.
 
-        png: NAME_parts.png (indexed), NAME_depth.png and NAME_normals.png (16 bits: see saving.normals_to_16_bits).
+        png: NAME_parts.png (indexed), NAME_depth.png and NAME_normals.png (16 bits: tasks.normals.normals_to_16_bits).
         npz: NAME.npz with "parts" uint8, "depth" float32, "normals" float16.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if kind == "npz":
-            maps: dict[str, np.ndarray] = {}
-            if self.parts is not None:
-                maps["parts"] = self.parts.labels
-            if self.depth is not None:
-                maps["depth"] = self.depth.values
-            if self.normals is not None:
-                maps["normals"] = self.normals.values.astype(np.float16)
-            np.savez_compressed(folder / f"{name}.npz", **maps)  # type: ignore[arg-type]
+            npz(**{key: array for one_map in self.maps.values() for key, array in one_map.arrays().items()})(
+                folder / f"{name}.npz"
+            )
             return
-        if self.parts is not None:
-            save_parts(folder / f"{name}_parts.png", self.parts.labels, self.parts.part_set.colors)
-        if self.depth is not None:
-            Image.fromarray(depth_to_16_bits(self.depth.normalized())).save(folder / f"{name}_depth.png")
-        if self.normals is not None:
-            save_rgb_16_bits(folder / f"{name}_normals.png", normals_to_16_bits(self.normals.values))
+        for one_map in self.maps.values():
+            for ending, write in one_map.frame_files().items():
+                write(folder / f"{name}_{ending}")
 
     def save_point_cloud(self, path: str | Path, focal_length: float, near: float, far: float) -> int:
         """The people as a coloured point cloud in a PLY file, with normals where they were predicted; returns how many
@@ -319,12 +245,10 @@ class Result:
         save_ply(Path(path), points[there], self.image[there], normals)
         return int(there.sum())
 
-    def _draw_pose(self, keypoint_set: KeypointSet, threshold: float) -> np.ndarray:
-        picture = self.image
-        for person in self.persons:
-            size = float((person.box[2:] - person.box[:2]).max())
-            picture = drawing.draw_keypoints(picture, person.keypoints, person.scores, keypoint_set, threshold, size)
-        return picture
+
+def people_in_words(count: int) -> str:
+    """"nobody found", "1 person", "2 people"."""
+    return "nobody found" if count == 0 else "1 person" if count == 1 else f"{count} people"
 
 
 def coco_category(keypoint_set: KeypointSet | None) -> dict[str, Any]:
@@ -333,11 +257,3 @@ def coco_category(keypoint_set: KeypointSet | None) -> dict[str, Any]:
     if keypoint_set is not None:
         category |= {"keypoints": list(keypoint_set.names), "skeleton": (keypoint_set.limbs + 1).tolist()}
     return category
-
-
-_TITLES = {
-    "pose": "pose",
-    "segmentation": "body parts",
-    "depth": "depth (near is bright)",
-    "normals": "surface normals",
-}

@@ -1,4 +1,4 @@
-"""Files that other tools read: indexed and 16-bit PNG, NPZ, PLY, CSV and Parquet."""
+"""Files that other tools read: point clouds (PLY) and tables of keypoints (CSV, Parquet)."""
 
 from __future__ import annotations
 
@@ -7,39 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
 
 TABLE_COLUMNS = ("file", "frame", "seconds", "person_id", "keypoint", "x", "y", "score")
-
-
-def save_parts(path: Path, labels: np.ndarray, colors: np.ndarray) -> None:
-    """Indexed PNG: pixel = class id (H×W uint8), palette = the colours (C×3 uint8)."""
-    picture = Image.fromarray(labels)  # mode L; the palette turns it into an indexed PNG with the same values
-    picture.putpalette(colors.astype(np.uint8).tobytes())
-    picture.save(path)
-
-
-def depth_to_16_bits(normalized: np.ndarray) -> np.ndarray:
-    """Depth H×W from 0 (nearest) to 1 (farthest) as uint16: 0 where there is none (NaN), else 1 to 65535."""
-    valid = np.isfinite(normalized)
-    return np.where(valid, 1 + np.round(np.where(valid, normalized, 0) * 65534), 0).astype(np.uint16)
-
-
-def normals_to_16_bits(normals: np.ndarray) -> np.ndarray:
-    """Unit vectors H×W×3 as uint16: 0, 0, 0 where there is none (NaN), else 1 + (n + 1) / 2 · 65534."""
-    valid = np.isfinite(normals).all(axis=-1, keepdims=True)
-    scaled = (np.where(valid, normals, 0).clip(-1, 1) + 1) / 2
-    return np.where(valid, 1 + np.round(scaled * 65534), 0).astype(np.uint16)
-
-
-def save_rgb_16_bits(path: Path, values: np.ndarray) -> None:
-    """H×W×3 uint16 as a PNG whose red is channel 0; Pillow writes no such files. Raises OSError."""
-    written, data = cv2.imencode(".png", values[..., ::-1])
-    if not written:
-        raise OSError(f"{path}: could not be encoded as PNG")
-    path.write_bytes(data.tobytes())
 
 
 def save_ply(path: Path, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None) -> None:

@@ -54,9 +54,8 @@ def predict_video(
 
 def new_tracker(people: People, smooth: bool) -> Tracker:
     """A tracker for the keypoints of a pipeline."""
-    pose = people.model_of_task.get("pose")
-    keypoint_set = None if pose is None else pose.keypoint_set
-    return Tracker(None if keypoint_set is None else keypoint_set.sigmas, smooth)
+    points = people.keypoint_set
+    return Tracker(None if points is None else points.sigmas, smooth)
 
 
 def predicted_frames(

@@ -4,23 +4,23 @@
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from opensapiens.data.augment import PUBLISHED_POSE
+from opensapiens.data.label_kinds import PARTS
 from opensapiens.data.mixture import Mixture, Source
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
-from opensapiens.labels.own_labels import label_entry
 from opensapiens.labels.parts import SAPIENS_28, part_set_of_rows
 from opensapiens.recipes.finetuning import one_task_run
 from opensapiens.recipes.pose import pose
 from opensapiens.recipes.pretrain import pretrain
-from opensapiens.recipes.segmentation import segmentation_task
+from opensapiens.recipes.published_schedules import PUBLISHED_DENSE
 from opensapiens.recipes.sizes import SizeName, head
+from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.training.run import OptimizerSettings, Run, SampleSource, Size
 
 INPUT_SIZE = (192, 144)
@@ -78,23 +78,23 @@ def _regions_of(shards: Path) -> Mixture:
         for region, words in _REGION_OF_WORD.items()
         if any(word in part for word in words)
     }
-    return Mixture([Source(ShardDataset(shards, maps=("parts",)), renamed_parts=renamed)], part_set=REGIONS)
+    return Mixture([Source(ShardDataset(shards, kinds=(PARTS,)), renamed_parts=renamed)], part_set=REGIONS)
 
 
 def _regions_run(data: Path, output: Path, size: SizeName, validation: Path | None, **settings: Any) -> Run:
     """Segmentation of few classes, and a head with one upsampling less: of a small model's work that is three
     quarters."""
-    full = head(size, "segmentation", len(REGIONS), label_entry(REGIONS))
-    description = replace(full, deconv_channels=full.deconv_channels[:-1])
+    task = SegmentationTask(REGIONS)
+    full = head(size, task)
     run = one_task_run(
-        "segmentation",
-        description,
-        partial(segmentation_task, REGIONS),
+        task,
+        PUBLISHED_DENSE,
         _regions_of(data),
         None if validation is None else _regions_of(validation),
         output,
         size,
         augmentation=PUBLISHED_POSE,
+        description=replace(full, deconv_channels=full.deconv_channels[:-1]),
         **settings,
     )
     return replace(run, label_stride=4)

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from opensapiens.data.augment import PUBLISHED_POSE
+from opensapiens.data.label_kinds import DEPTH
 from opensapiens.data.scene_crop import PUBLISHED_DEPTH
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
 from opensapiens.recipes.labelled_people import people_with_maps
-from opensapiens.recipes.sizes import SizeName, head
-from opensapiens.tasks.depth.task import DepthTask
+from opensapiens.recipes.published_schedules import PUBLISHED_DENSE
+from opensapiens.recipes.sizes import SizeName
+from opensapiens.tasks.depth import DepthTask
 from opensapiens.training.run import Run, Size
 
 BACKGROUND_CHANCE = 0.5
@@ -42,11 +44,10 @@ def depth(
     labels are of one. `--pretrained` is a model folder or a published name.
     """
     return one_task_run(
-        "depth",
-        head(size, "depth", 1),
-        depth_task,
-        people_with_maps(data, "depth"),
-        None if validation is None else people_with_maps(validation, "depth"),
+        DepthTask(),
+        PUBLISHED_DENSE,
+        people_with_maps(data, DEPTH),
+        None if validation is None else people_with_maps(validation, DEPTH),
         output,
         size,
         input_size,
@@ -60,8 +61,3 @@ def depth(
         workers=workers,
         seed=seed,
     )
-
-
-def depth_task(_input_size: Size, label_stride: int) -> DepthTask:
-    """The task with the published loss alone."""
-    return DepthTask(label_stride=label_stride)

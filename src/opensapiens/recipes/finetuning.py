@@ -1,7 +1,5 @@
 """What the four fine-tuning recipes share (the paper's section 4): a pretrained backbone, a fresh head, one task."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,35 +9,19 @@ from opensapiens.data.background import Backgrounds
 from opensapiens.data.images import ImageCollection
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.geometry.view import Preprocessing
-from opensapiens.recipes.published_schedules import PublishedSchedule, published_schedule
-from opensapiens.recipes.sizes import SIZES, SizeName, backbone
-from opensapiens.tasks.several import SeveralTasks
-from opensapiens.tasks.task import DenseTask
+from opensapiens.recipes.published_schedules import PublishedSchedule
+from opensapiens.recipes.sizes import SIZES, SizeName, backbone, head
+from opensapiens.tasks.task import HeadTask, SeveralTasks
 from opensapiens.training.run import OptimizerSettings, Run, SampleSource, ScheduleSettings, Size
 
 ScheduleName = Literal["paper", "published"]
 Framing = Literal["scene", "person"]
-PATCH_PADDING = {"pose": 2, "segmentation": 0, "depth": 0, "normals": 2}
-"""Zeros around the image inside the patch convolution, as each released config has them."""
 WARMUP_STEPS = 500
 
 
-@dataclass(frozen=True)
-class TaskAtEverySize:
-    """The tasks of a run with one head: its task, made for an input size and a label stride."""
-
-    head: str
-    make: Callable[[Size, int], DenseTask]
-
-    def __call__(self, input_size: Size, label_stride: int) -> SeveralTasks:
-        """The tasks at a size."""
-        return SeveralTasks({self.head: self.make(input_size, label_stride)})
-
-
 def one_task_run(
-    head: Literal["pose", "segmentation", "depth", "normals"],
-    description: HeadDescription,
-    make_task: Callable[[Size, int], DenseTask],
+    task: HeadTask,
+    released: PublishedSchedule,
     data: SampleSource,
     validation: SampleSource | None,
     output: Path,
@@ -54,8 +36,9 @@ def one_task_run(
     batch_size: int | None = None,
     workers: int = 8,
     seed: int = 0,
+    description: HeadDescription | None = None,
 ) -> Run:
-    """The run of one task.
+    """The run of one task, whose head has the channels of the size unless there is a description of it.
 
     "paper" is its text: AdamW, layer-wise decay 0.85, weight decay 0.1, clipping at 1, linear warm-up and linear decay
     to zero; the text gives no numbers for rate, epochs and batch, so those of the released config stand. "published"
@@ -67,22 +50,20 @@ def one_task_run(
     """
     if schedule == "published" and SIZES[size].head_channels is not None:
         raise ValueError(f"there is no published schedule for the size {size!r}: take --schedule paper")
-    labels = description.labels
-    released = published_schedule(head, size, labels if isinstance(labels, str) else None)
     batch_size = batch_size or released.batch_size
     steps = steps or max((epochs or released.epochs) * len(data) // batch_size, 1)
     optimizer, falling = _settings(released, schedule, steps)
     return Run(
         model=ModelDescription(
-            name=f"sapiens-{size}-{head}",
-            vit=backbone(size, input_size, PATCH_PADDING[head]),
-            heads={head: description},
+            name=f"sapiens-{size}-{task.name}",
+            vit=backbone(size, input_size, task.patch_padding),
+            heads={task.name: description or head(size, task)},
             preprocessing=Preprocessing(
                 input_size, resize="squash" if isinstance(augmentation, SceneCrop) else "person_crop"
             ),
-            source=f"recipes.{head}",
+            source=f"recipes.{task.name}",
         ),
-        tasks=TaskAtEverySize(head, make_task),
+        tasks=SeveralTasks({task.name: task}),
         data=data,
         validation=validation,
         output=Path(output),

@@ -3,19 +3,14 @@
 from pathlib import Path
 
 from opensapiens.data.coco import CocoDataset, read_coco_persons
-from opensapiens.data.folders import FolderDataset, Label
+from opensapiens.data.folders import FolderDataset
+from opensapiens.data.label_kinds import MASK, LabelKind
 from opensapiens.data.mixture import Mixture, Source
-from opensapiens.data.shards import DenseLabel, ShardDataset
+from opensapiens.data.shards import ShardDataset
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
 
 IMAGE_FOLDERS = ("images", "rgb")
-LABEL_FOLDERS: dict[Label, tuple[str, ...]] = {
-    "parts": ("parts", "annotations", "segmentations"),
-    "mask": ("masks", "mask"),
-    "depth": ("depths", "depth"),
-    "normals": ("normals", "normal"),
-}
 LEAST_POINTS = {"wholebody_133": 8, "sapiens_308": 8}
 """Labelled points below which a person is not trained on, as published; 3 for all other sets."""
 
@@ -29,14 +24,14 @@ def people_with_keypoints(data: Path, images: Path | None, keypoints: KeypointSe
         ValueError: a JSON file without its images.
     """
     if data.suffix.lower() != ".json":
-        return Mixture([Source(ShardDataset(data, maps=()))], keypoint_set=keypoints)
+        return Mixture([Source(ShardDataset(data, kinds=()))], keypoint_set=keypoints)
     if images is None:
         raise ValueError(f"{data} needs the folder of its pictures: --images DIR")
     least = min(LEAST_POINTS.get(keypoints.name, 3), len(keypoints))
     return CocoDataset(read_coco_persons(data, images, keypoints), least)
 
 
-def people_with_maps(data: Path, label: DenseLabel, parts: PartSet = SAPIENS_28) -> FolderDataset | Mixture:
+def people_with_maps(data: Path, kind: LabelKind, parts: PartSet = SAPIENS_28) -> FolderDataset | Mixture:
     """People with a dense label: a folder of our shards, or one with the folders images and parts, depths or normals.
 
     The published names "rgb", "mask", "depth" and "normal" do as well; masks are taken where there are any.
@@ -45,12 +40,11 @@ def people_with_maps(data: Path, label: DenseLabel, parts: PartSet = SAPIENS_28)
         ValueError: a folder without the one or the other.
     """
     if next(iter(data.glob("*.tar")), None) is not None:
-        return Mixture([Source(ShardDataset(data, maps=(label,)))], part_set=parts)
+        return Mixture([Source(ShardDataset(data, kinds=(kind,)))], part_set=parts)
     pictures = _one_of(data, IMAGE_FOLDERS)
-    names: tuple[Label, ...] = (label, "mask")
-    found = {name: folder for name in names if (folder := _one_of(data, LABEL_FOLDERS[name])) is not None}
-    if pictures is None or label not in found:
-        wanted = " or ".join(LABEL_FOLDERS[label])
+    found = {known: folder for known in (kind, MASK) if (folder := _one_of(data, known.folders)) is not None}
+    if pictures is None or kind not in found:
+        wanted = " or ".join(kind.folders)
         raise ValueError(f"{data} holds neither *.tar shards nor the folders images and {wanted}")
     return FolderDataset(pictures, found, parts)
 

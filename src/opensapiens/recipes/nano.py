@@ -14,11 +14,11 @@ from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import PART_SETS, PartSet
 from opensapiens.models.vit import ViTConfig
 from opensapiens.synthetic.people import open_people
-from opensapiens.tasks.depth.task import DepthTask
-from opensapiens.tasks.normals.task import NormalsTask
-from opensapiens.tasks.pose.task import PoseTask
-from opensapiens.tasks.segmentation.task import SegmentationTask
-from opensapiens.tasks.several import SeveralTasks
+from opensapiens.tasks.depth import DepthTask
+from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.segmentation import SegmentationTask
+from opensapiens.tasks.task import HeadTask, SeveralTasks
 from opensapiens.training.run import OptimizerSettings, Run, ScheduleSettings, Size
 
 KEYPOINTS, PARTS = "sapiens_308", "sapiens_28"
@@ -68,7 +68,7 @@ GENTLE_AUGMENTATION = replace(
 )
 # A mean over 308 nearly empty heatmaps is some hundredths of the other heads' losses. With these weights the gradients
 # that the blocks get from pose, parts and depth are of one order; those of normals, learned soonest, are smaller.
-WEIGHTS = {"pose": 300.0, "segmentation": 2.5, "depth": 3.0, "normals": 1.0}
+POSE_WEIGHT = 300.0
 
 
 def nano(
@@ -111,7 +111,7 @@ def nano(
     vit = ViTConfig(input_size, embed_dim, layers, heads, stem_channels=stem_channels)
     return Run(
         model=describe(vit, pose_channels, dense_channels),
-        tasks=nano_tasks,
+        tasks=nano_tasks(),
         data=open_people(data),
         validation=None if validation is None else ShardDataset(validation),
         output=Path(output),
@@ -147,7 +147,7 @@ def nano_smoke(data: Path, output: Path, steps: int = 4, batch_size: int = 2, in
     )
 
 
-def point_weights() -> list[float]:
+def point_weights() -> tuple[float, ...]:
     """Weights of the 308 points, 1 on average: 238 of them are on the face and would drown the body's.
 
     Published: all 1.
@@ -156,7 +156,7 @@ def point_weights() -> list[float]:
     body = set(source_indices(keypoints, KEYPOINT_SETS["coco_17"]).tolist())
     of_group = {"face": 0.3, "foot": 3.0}
     weights = [8.0 if i in body else of_group.get(group, 1.5) for i, group in enumerate(keypoints.groups)]
-    return [weight * len(weights) / sum(weights) for weight in weights]
+    return tuple(weight * len(weights) / sum(weights) for weight in weights)
 
 
 def gently_weighted_parts() -> PartSet:
@@ -166,53 +166,45 @@ def gently_weighted_parts() -> PartSet:
     return replace(parts, loss_weights=np.sqrt(parts.loss_weights))
 
 
-def nano_tasks(input_size: Size, label_stride: int) -> SeveralTasks:
-    """The four tasks at an input size."""
-    return SeveralTasks(
-        {
-            "pose": PoseTask(
-                KEYPOINT_SETS[KEYPOINTS],
-                input_size,
-                heatmap_stride=4,
-                sigma=pose_sigma(input_size),
-                location_weight=2 / WEIGHTS["pose"],
-                point_weights=point_weights(),
-            ),
-            "segmentation": SegmentationTask(gently_weighted_parts(), label_stride=label_stride, dice_weight=1.0),
-            "depth": DepthTask(l1_weight=2.0, correlation_weight=2.0, floor=0.05, label_stride=label_stride),
-            "normals": NormalsTask(label_stride=label_stride),
-        },
-        WEIGHTS,
+def nano_tasks() -> SeveralTasks:
+    """The four tasks. The published sigma shrinks with the crop, not below 2: narrower peaks are hard to find from
+    random weights."""
+    pose = PoseTask(
+        KEYPOINT_SETS[KEYPOINTS],
+        least_sigma=2.0,
+        location_weight=2 / POSE_WEIGHT,
+        point_weights=point_weights(),
     )
-
-
-def pose_sigma(input_size: Size) -> float:
-    """Published: 6 for heatmaps 256 high. Not below 2: narrower peaks are hard to find from random weights."""
-    return max(6.0 * (input_size[0] / 4) / 256, 2.0)
+    weighted: list[tuple[HeadTask, float]] = [
+        (pose, POSE_WEIGHT),
+        (SegmentationTask(gently_weighted_parts(), dice_weight=1.0), 2.5),
+        (DepthTask(l1_weight=2.0, correlation_weight=2.0, floor=0.05), 3.0),
+        (NormalsTask(), 1.0),
+    ]
+    return SeveralTasks({task.name: task for task, _ in weighted}, {task.name: weight for task, weight in weighted})
 
 
 def describe(vit: ViTConfig, pose_channels: tuple[int, ...], dense_channels: tuple[int, ...]) -> ModelDescription:
     """The nano model as its folder records it; without a stem, each head's channels are of transposed convolutions, and
     one 1x1 convolution of the last width follows."""
 
-    def head(out_channels: int, channels: tuple[int, ...], labels: str | None = None) -> HeadDescription:
+    points, parts = PoseTask(KEYPOINT_SETS[KEYPOINTS]), SegmentationTask(PART_SETS[PARTS])
+    tasks: list[HeadTask] = [points, parts, DepthTask(), NormalsTask()]
+
+    def head(task: HeadTask) -> HeadDescription:
+        channels = pose_channels if task is points else dense_channels
         return HeadDescription(
-            out_channels,
+            task.channels,
             () if vit.stem_channels else channels,
             channels if vit.stem_channels else channels[-1:],
-            labels,
-            located=labels is None,  # depth and normals
+            None if task.labels is None else task.labels.name,
+            located=task.labels is None,  # depth and normals
         )
 
     return ModelDescription(
         name="opensapiens-nano",
         vit=vit,
-        heads={
-            "pose": head(len(KEYPOINT_SETS[KEYPOINTS]), pose_channels, KEYPOINTS),
-            "segmentation": head(len(PART_SETS[PARTS]), dense_channels, PARTS),
-            "depth": head(1, dense_channels),
-            "normals": head(3, dense_channels),
-        },
+        heads={task.name: head(task) for task in tasks},
         # Averaged with the mirrored image by default: with little training each of the two errs on its own.
         preprocessing=Preprocessing(vit.image_size, flip_test=True),
         licence="Apache-2.0",

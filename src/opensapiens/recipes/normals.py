@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from opensapiens.data.augment import PUBLISHED_POSE
+from opensapiens.data.label_kinds import NORMALS
 from opensapiens.data.scene_crop import PUBLISHED_NORMALS
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
 from opensapiens.recipes.labelled_people import people_with_maps
-from opensapiens.recipes.sizes import SizeName, head
-from opensapiens.tasks.normals.task import NormalsTask
+from opensapiens.recipes.published_schedules import PUBLISHED_DENSE
+from opensapiens.recipes.sizes import SizeName
+from opensapiens.tasks.normals import NormalsTask
 from opensapiens.training.run import Run, Size
 
 BACKGROUND_CHANCE = 0.5
@@ -42,11 +44,10 @@ def normals(
     people need whose labels are of one. `--pretrained` is a model folder or a published name.
     """
     return one_task_run(
-        "normals",
-        head(size, "normals", 3),
-        normals_task,
-        people_with_maps(data, "normals"),
-        None if validation is None else people_with_maps(validation, "normals"),
+        NormalsTask(),
+        PUBLISHED_DENSE,
+        people_with_maps(data, NORMALS),
+        None if validation is None else people_with_maps(validation, NORMALS),
         output,
         size,
         input_size,
@@ -60,8 +61,3 @@ def normals(
         workers=workers,
         seed=seed,
     )
-
-
-def normals_task(_input_size: Size, label_stride: int) -> NormalsTask:
-    """The task with the published losses."""
-    return NormalsTask(label_stride=label_stride)

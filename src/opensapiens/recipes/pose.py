@@ -1,16 +1,14 @@
 """Fine-tuning for 2D pose (the paper's section 4.1)."""
 
-from functools import partial
 from pathlib import Path
 
 from opensapiens.data.augment import PUBLISHED_POSE
-from opensapiens.labels.keypoints import KeypointSet
-from opensapiens.labels.own_labels import find_keypoint_set, label_entry
+from opensapiens.labels.own_labels import find_keypoint_set
 from opensapiens.recipes.finetuning import ScheduleName, one_task_run
 from opensapiens.recipes.labelled_people import people_with_keypoints
-from opensapiens.recipes.published_schedules import HARDEST_POINTS
-from opensapiens.recipes.sizes import SizeName, head
-from opensapiens.tasks.pose.task import PoseTask
+from opensapiens.recipes.published_schedules import HARDEST_POINTS, published_pose_schedule
+from opensapiens.recipes.sizes import SizeName
+from opensapiens.tasks.pose import PoseTask
 from opensapiens.training.run import Run, Size
 
 
@@ -46,9 +44,8 @@ def pose(
     points = find_keypoint_set(keypoints)
     hardest = HARDEST_POINTS.get((points.name, size)) if schedule == "published" else None
     return one_task_run(
-        "pose",
-        head(size, "pose", len(points), label_entry(points)),
-        partial(pose_task, points, hardest),
+        PoseTask(points, hardest=hardest),
+        published_pose_schedule(size, points.name),
         people_with_keypoints(data, images, points),
         None if validation is None else people_with_keypoints(validation, validation_images or images, points),
         output,
@@ -63,9 +60,3 @@ def pose(
         workers=workers,
         seed=seed,
     )
-
-
-def pose_task(keypoints: KeypointSet, hardest: int | None, input_size: Size, _label_stride: int) -> PoseTask:
-    """The task at an input size; the published sigma of 6 at 1024 pixels shrinks with it, to 1 at least."""
-    sigma = max(6.0 * input_size[0] / 1024, 1.0)
-    return PoseTask(keypoints, input_size, heatmap_stride=4, sigma=sigma, hardest=hardest)

@@ -1,6 +1,5 @@
 """Masked-autoencoder pretraining of the backbone, as the paper's section 3.2 and its published configs have it."""
 
-from functools import partial
 from pathlib import Path
 
 from opensapiens.checkpoints.model_description import ModelDescription
@@ -9,8 +8,8 @@ from opensapiens.data.square_crop import SquareCrop
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import HEAD
 from opensapiens.recipes.sizes import SIZES, SizeName, backbone
-from opensapiens.tasks.masked_pretraining.task import MaskedPretrainingTask
-from opensapiens.tasks.several import SeveralTasks
+from opensapiens.tasks.masked_pretraining import MaskedPretrainingTask
+from opensapiens.tasks.task import SeveralTasks
 from opensapiens.training.run import OptimizerSettings, Run, ScheduleSettings, Size
 
 BASE_LR, BASE_BATCH = 1.5e-4, 256
@@ -45,16 +44,17 @@ def pretrain(
     """
     images = ImageCollection(*data)
     steps = steps or max(round(epochs * len(images) / batch_size), 1)
+    vit = backbone(size, input_size, class_token=True)
     return Run(
         model=ModelDescription(
             name=f"sapiens-{size}-pretrained",
-            vit=backbone(size, input_size, class_token=True),
+            vit=vit,
             heads={},
             preprocessing=Preprocessing(input_size, resize="squash", interpolation="bicubic"),
             source="recipes.pretrain",
             decoder=SIZES[size].decoder,
         ),
-        tasks=partial(masked_tasks, mask_ratio),
+        tasks=SeveralTasks({HEAD: MaskedPretrainingTask(vit.patch_size, mask_ratio)}),
         data=images,
         validation=None if validation is None else ImageCollection(validation),
         output=Path(output),
@@ -68,10 +68,3 @@ def pretrain(
         workers=workers,
         seed=seed,
     )
-
-
-def masked_tasks(mask_ratio: float, input_size: Size, _label_stride: int) -> SeveralTasks:
-    """The one task of pretraining, for images of a size in patches of 16 pixels."""
-    patches = (input_size[0] // 16) * (input_size[1] // 16)
-    task = MaskedPretrainingTask(patches, mask_ratio)
-    return SeveralTasks({HEAD: task})  # type: ignore[dict-item]  # its "maps" are a tuple of tensors

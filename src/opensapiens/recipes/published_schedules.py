@@ -6,7 +6,6 @@ their rates differ by label set and size.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from opensapiens.training.run import OptimizerSettings, ScheduleSettings
 
@@ -40,15 +39,15 @@ class PublishedSchedule:
         return ScheduleSettings(self.warmup_steps, "steps", 0.0, WARMUP_FROM, at)
 
 
-def published_schedule(
-    task: Literal["pose", "segmentation", "depth", "normals"], size: str, labels: str | None = None
-) -> PublishedSchedule:
-    """The schedule of the released config for a task, a size ("0.3b" ... "2b") and, for pose, a label set.
+PUBLISHED_DENSE = PublishedSchedule(5e-4, 0.85, 200, 400, (), 16)
+"""Of body parts, depth and normals at every size."""
+
+
+def published_pose_schedule(size: str, labels: str) -> PublishedSchedule:
+    """The schedule of the released pose config for a size ("0.3b" ... "2b") and a label set.
 
     Sets that were not released take the values of coco_17.
     """
-    if task != "pose":
-        return PublishedSchedule(5e-4, 0.85, 200, 400, (), 16)
     layer_decay = 0.85
     if labels == "wholebody_133" and size in ("0.3b", "0.6b"):
         layer_decay = 0.75

@@ -1,16 +1,16 @@
 """Fine-tuning for body-part segmentation (the paper's section 4.2)."""
 
-from functools import partial
 from pathlib import Path
 
 from opensapiens.data.augment import PUBLISHED_POSE
+from opensapiens.data.label_kinds import PARTS
 from opensapiens.data.scene_crop import PUBLISHED_SEGMENTATION
-from opensapiens.labels.own_labels import find_part_set, label_entry
-from opensapiens.labels.parts import PartSet
+from opensapiens.labels.own_labels import find_part_set
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
 from opensapiens.recipes.labelled_people import people_with_maps
-from opensapiens.recipes.sizes import SizeName, head
-from opensapiens.tasks.segmentation.task import SegmentationTask
+from opensapiens.recipes.published_schedules import PUBLISHED_DENSE
+from opensapiens.recipes.sizes import SizeName
+from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.training.run import Run, Size
 
 BACKGROUND_CHANCE = 0.8
@@ -48,11 +48,10 @@ def segmentation(
     """
     part_set = find_part_set(parts)
     return one_task_run(
-        "segmentation",
-        head(size, "segmentation", len(part_set), label_entry(part_set)),
-        partial(segmentation_task, part_set),
-        people_with_maps(data, "parts", part_set),
-        None if validation is None else people_with_maps(validation, "parts", part_set),
+        SegmentationTask(part_set),
+        PUBLISHED_DENSE,
+        people_with_maps(data, PARTS, part_set),
+        None if validation is None else people_with_maps(validation, PARTS, part_set),
         output,
         size,
         input_size,
@@ -66,8 +65,3 @@ def segmentation(
         workers=workers,
         seed=seed,
     )
-
-
-def segmentation_task(parts: PartSet, _input_size: Size, label_stride: int) -> SegmentationTask:
-    """The task; its labels have the size of the crop."""
-    return SegmentationTask(parts, label_stride=label_stride)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from opensapiens.checkpoints.model_description import DecoderDescription, HeadDescription
-from opensapiens.models.upsampling_head import PUBLISHED_HEADS
+from opensapiens.labels.own_labels import label_entry
 from opensapiens.models.vit import PUBLISHED_SIZES, ViTConfig
+from opensapiens.tasks.task import HeadTask
 from opensapiens.training.run import Size
 
 SizeName = Literal["toy", "tiny", "nano", "small", "0.3b", "0.6b", "1b", "2b"]
@@ -51,14 +52,13 @@ def backbone(size: SizeName, image_size: Size, patch_padding: int = 0, class_tok
     )
 
 
-def head(size: SizeName, task: str, out_channels: int, labels: str | dict | None = None) -> HeadDescription:
+def head(size: SizeName, task: HeadTask) -> HeadDescription:
     """The head of a task at a size: as many layers as the published one."""
-    published = PUBLISHED_HEADS[task]
-    width = SIZES[size].head_channels
+    published, width = task.published, SIZES[size].head_channels
     return HeadDescription(
-        out_channels,
+        task.channels,
         tuple(width or channels for channels in published.deconv_channels),
         tuple(width or channels for channels in published.conv_channels),
-        labels,
+        None if task.labels is None else label_entry(task.labels),
         published.dropout,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS, LabelKind
 from opensapiens.synthetic.anatomy import VERTEX_COUNT
 from opensapiens.synthetic.backdrop import draw_backdrop
 from opensapiens.synthetic.clothing import Wardrobe
@@ -31,6 +32,12 @@ class Frame:
     depth: np.ndarray
     normals: np.ndarray
     record: dict[str, Any]
+
+    @property
+    def labels(self) -> dict[LabelKind, np.ndarray]:
+        """Of everybody, by kind, as shards store them."""
+        parts = {} if self.parts is None else {PARTS: self.parts}
+        return {**parts, DEPTH: self.depth, NORMALS: self.normals}
 
 
 Develop = Callable[[np.random.Generator, Rendering, np.ndarray, Backdrop | None], np.ndarray]

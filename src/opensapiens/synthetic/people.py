@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opensapiens.data.label_kinds import MASK
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.synthetic.style import Style
@@ -84,11 +85,14 @@ def sample_of(frame: "Frame", person: int, key: str) -> Sample:
         key=key,
         box=np.array(record["box"], np.float32),
         keypoints=None if points is None else np.array(points, np.float32),
-        parts=None if frame.parts is None else frame.parts * mask,
-        depth=np.where(mask, frame.depth, np.float32(np.nan)),
-        normals=np.where(mask[..., None], frame.normals, np.float32(np.nan)),
-        mask=mask,
+        labels={MASK: mask, **{kind: _inside(values, mask, kind.outside) for kind, values in frame.labels.items()}},
     )
+
+
+def _inside(values: np.ndarray, mask_HW: np.ndarray, outside: float) -> np.ndarray:
+    kept = values.copy()
+    kept[~mask_HW] = outside
+    return kept
 
 
 def open_people(source: Path | str) -> "ShardDataset | SyntheticPeople":

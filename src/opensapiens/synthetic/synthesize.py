@@ -133,7 +133,7 @@ def _make_batch(job: tuple[int, int, int, Style]) -> list[tuple[str, dict[str, b
         encoded.append(
             (
                 f"{first + offset:08d}",
-                encode_frame(frame.image, frame.instances, frame.parts, frame.depth, frame.normals, frame.record),
+                encode_frame(frame.image, frame.instances, frame.labels, frame.record),
             )
         )
     return encoded

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from opensapiens.labels.keypoints import KeypointSet
-from opensapiens.labels.parts import PartSet
 from opensapiens.tasks.location import at_locations
 
 
@@ -32,13 +30,6 @@ class FlipRule:
         for channel in self.negated:
             maps[:, channel] = -maps[:, channel]  # `flip` has already copied
         return maps
-
-
-def flip_rule(task: str, labels: KeypointSet | PartSet | None = None) -> FlipRule:
-    """The rule of a task's head: labelled channels change sides, the x of normals its sign, depth stays as it is."""
-    if labels is not None:
-        return FlipRule(permutation=labels.flip_indices.tolist())
-    return FlipRule(negated=(0,) if task == "normals" else ())
 
 
 @torch.no_grad()

@@ -19,7 +19,6 @@ from opensapiens.data.reading import ImageError
 from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import SceneCrop, scene_crop
 from opensapiens.data.square_crop import SquareCrop, square_crop
-from opensapiens.tasks.several import SeveralTasks
 from opensapiens.training.devices import Ranks
 from opensapiens.training.run import Run
 
@@ -75,15 +74,14 @@ class TrainingBatches(Dataset[list[Batch]]):
     def __getitem__(self, step: int) -> list[Batch]:
         run = self.run
         size = run.input_size(step)
-        tasks = run.tasks(size, run.label_stride)
         positions = [step * run.batch_size + place for place in self.share]
         at_once = run.micro_batch or len(positions)
         pieces = [positions[first : first + at_once] for first in range(0, len(positions), at_once)]
-        return [make_batch([training_crop(run, p, size) for p in piece], tasks, run.seed, piece) for piece in pieces]
+        return [make_batch(run, [training_crop(run, p, size) for p in piece], piece) for piece in pieces]
 
 
-class ValidationBatches(Dataset[Batch]):
-    """The validation samples in their order, as plain crops of the final size with labels for every pixel."""
+class ValidationBatches(Dataset[tuple[Batch, list[Sample]]]):
+    """The validation samples in their order, as plain crops of the final size, and the same as a batch."""
 
     def __init__(self, run: Run) -> None:
         assert run.validation is not None
@@ -93,11 +91,11 @@ class ValidationBatches(Dataset[Batch]):
     def __len__(self) -> int:
         return -(-len(self.samples) // self.at_once)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> tuple[Batch, list[Sample]]:
         run = self.run
         places = range(number * self.at_once, min((number + 1) * self.at_once, len(self.samples)))
         crops = [plain_crop(run, self.samples[place], run.final_size) for place in places]
-        return make_batch(crops, run.tasks(run.final_size, 1), run.seed, places)
+        return make_batch(run, crops, places), crops
 
 
 def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
@@ -139,13 +137,13 @@ def plain_crop(run: Run, sample: Sample, size: tuple[int, int]) -> Sample:
     return view_sample(sample, preprocessing.view(sample.box, sample.image.shape[:2]))
 
 
-def make_batch(crops: list[Sample], tasks: SeveralTasks, seed: int, positions: range | list[int]) -> Batch:
+def make_batch(run: Run, crops: list[Sample], positions: range | list[int]) -> Batch:
     """Crops of one size as a batch; `positions` are theirs in the run."""
-    targets = tasks.prepare_targets(crops)
-    seeds = torch.tensor([sample_seed(position, seed) for position in positions])
+    targets = run.tasks.prepare_targets(crops, run.label_stride)
+    seeds = torch.tensor([sample_seed(position, run.seed) for position in positions])
     images = stack_images([crop.image for crop in crops])
     locations = torch.from_numpy(np.stack([crop.location for crop in crops]))
-    return Batch(images, targets, locations, seeds, tasks.count(targets), [crop.key for crop in crops])
+    return Batch(images, targets, locations, seeds, run.tasks.count(targets), [crop.key for crop in crops])
 
 
 def training_batches(run: Run, first_step: int, ranks: Ranks) -> DataLoader[list[Batch]]:
@@ -153,8 +151,8 @@ def training_batches(run: Run, first_step: int, ranks: Ranks) -> DataLoader[list
     return _loader(TrainingBatches(run, ranks), range(first_step, run.steps), run, ranks)
 
 
-def validation_batches(run: Run, ranks: Ranks) -> DataLoader[Batch]:
-    """This rank's share of all batches of the validation samples."""
+def validation_batches(run: Run, ranks: Ranks) -> DataLoader[tuple[Batch, list[Sample]]]:
+    """This rank's share of all batches of the validation samples, with the samples."""
     batches = ValidationBatches(run)
     return _loader(batches, range(ranks.rank, len(batches), ranks.world), run, ranks)
 

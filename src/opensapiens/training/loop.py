@@ -69,7 +69,7 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
         set_learning_rate(optimizer, factor)
 
         optimizer.zero_grad()
-        terms = gradients_of_step(run, forward, batches, step, ranks)
+        terms = gradients_of_step(run, forward, batches, ranks)
         norm = whole(nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm))
         due = torch.tensor(float(ranks.rank == 0 and saver.due()), device=ranks.device)
         # The one wait for the device in a step, after which all ranks know the same and decide alike.
@@ -103,14 +103,14 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
     return export(run, ranks, finished_model(run, average))
 
 
-def gradients_of_step(run: Run, forward: nn.Module, batches: list[Batch], step: int, ranks: Ranks) -> dict[str, Tensor]:
+def gradients_of_step(run: Run, forward: nn.Module, batches: list[Batch], ranks: Ranks) -> dict[str, Tensor]:
     """Adds the gradients of a step's pieces to the parameters; returns this rank's shares of the loss terms."""
     # The whole step's denominators: pieces and ranks with fewer labels than others must not weigh more.
     counts = total_counts(batches, ranks)
     shares: dict[str, Tensor] = {}
     for number, batch in enumerate(batches, 1):
         with gradients_stay(forward, number < len(batches)):
-            terms = batch_losses(run, forward, batch.to(ranks.device), counts, step)
+            terms = batch_losses(run, forward, batch.to(ranks.device), counts)
             # Times the ranks, since gradients are averaged over them and these losses are shares of one sum.
             (torch.stack(list(terms.values())).sum() * ranks.world).backward()
         shares = {name: value.detach() + shares.get(name, 0.0) for name, value in terms.items()}
@@ -125,15 +125,14 @@ def total_counts(batches: list[Batch], ranks: Ranks) -> dict[str, Tensor]:
 
 
 def batch_losses(
-    run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor], step: int
+    run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """The weighted loss terms of a batch on its device, "head/term" -> scalar: its share of the step's."""
-    tasks = run.tasks(run.input_size(step), run.label_stride)
     images = run.model.preprocessing.normalize(batch.images)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
-        maps = forward(images, list(tasks.tasks), batch.seeds)
+        maps = forward(images, list(run.tasks.tasks), batch.seeds)
     maps = at_locations(maps, batch.locations, run.model.located_heads)
-    return tasks.losses(maps, batch.targets, counts)
+    return run.tasks.losses(maps, batch.targets, counts)
 
 
 def look_at(run: Run, ranks: Ranks, average: WeightAverage, log: RunLog, done: int) -> None:

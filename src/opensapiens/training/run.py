@@ -1,6 +1,5 @@
 """What a training run is. Recipes return a `Run`; `training.loop.train` runs it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,7 +11,7 @@ from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.data.square_crop import SquareCrop
 from opensapiens.models.masked_autoencoder import kept_patches
-from opensapiens.tasks.several import SeveralTasks
+from opensapiens.tasks.task import SeveralTasks
 
 Size = tuple[int, int]  # height, width
 
@@ -62,13 +61,13 @@ class Run:
     """One training run. Two equal runs on one machine, with as many threads, give the same weights, interrupted
     or not.
 
-    `tasks` makes the tasks for an input size and a label stride. `stages` are (until_step, (height, width)) in rising
+    `stages` are (until_step, (height, width)) in rising
     order; after the last one, crops have the size of the model's preprocessing. The weights start at random, or from
     one of `start_from` and `pretrained`.
     """
 
     model: ModelDescription
-    tasks: Callable[[Size, int], SeveralTasks]
+    tasks: SeveralTasks
     data: SampleSource
     output: Path
     steps: int

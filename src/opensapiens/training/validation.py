@@ -1,15 +1,18 @@
 """How good the averaged weights are on samples that are not trained on."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from PIL import Image
 from torch import nn
 
 from opensapiens.drawing.reconstruction import draw_reconstructions
+from opensapiens.geometry.view import crop_view
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.tasks.location import at_locations
-from opensapiens.tasks.masked_pretraining.reconstruct import reconstruct
+from opensapiens.tasks.masked_pretraining import reconstruct
+from opensapiens.tasks.task import HeadTask
 from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import plain_crop, validation_batches
 from opensapiens.training.run import Run
@@ -23,20 +26,35 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
 
     `model` is the finished one; the ranks share the samples and add up what they measure.
     """
-    tasks = run.tasks(run.final_size, 1)
-    metrics = {head: task.new_metric() for head, task in tasks.tasks.items()}
     model = model.to(ranks.device).eval()
-    for batch in validation_batches(run, ranks):
+    if run.masked:
+        return _masked_error(run, model, ranks)
+    tasks = cast("dict[str, HeadTask]", run.tasks.tasks)
+    metrics = {head: task.new_metric() for head, task in tasks.items()}
+    view = crop_view(run.final_size)
+    for batch, samples in validation_batches(run, ranks):
         batch = batch.to(ranks.device)
-        images = run.model.preprocessing.normalize(batch.images)
-        predicted = model(images, list(metrics), batch.seeds)
-        predicted = at_locations(predicted, batch.locations, run.model.located_heads)
+        maps = model(run.model.preprocessing.normalize(batch.images), list(metrics), batch.seeds)
+        maps = at_locations(maps, batch.locations, run.model.located_heads)
         for head, metric in metrics.items():
-            prediction = tasks.tasks[head].decode(predicted[head], run.final_size)
-            metric.update(prediction, batch.targets[head])
+            for maps_Chw, sample in zip(maps[head], samples, strict=True):
+                metric.update(tasks[head].decode(maps_Chw, view), sample)
     for metric in metrics.values():
-        metric.totals = ranks.summed(metric.totals)
+        metric.totals = ranks.summed(metric.totals.to(ranks.device)).cpu()
     return {f"{head}/{name}": value for head, metric in metrics.items() for name, value in metric.compute().items()}
+
+
+def _masked_error(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
+    """Squared error of the hidden patches, each normalized by itself; 1 is what predicting their mean gives."""
+    totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # error, patches
+    for batch, _ in validation_batches(run, ranks):
+        batch = batch.to(ranks.device)
+        maps = model(run.model.preprocessing.normalize(batch.images), seeds_B=batch.seeds)
+        one = {head: torch.ones((), device=ranks.device) for head in batch.counts}
+        (error_sum,) = run.tasks.losses(maps, batch.targets, one).values()
+        totals += torch.stack([error_sum.cpu(), *batch.counts.values()]).to(totals)
+    error, patches = ranks.summed(totals).tolist()
+    return {f"{next(iter(run.tasks.tasks))}/mse": error / patches if patches else float("nan")}
 
 
 def draw_pictures(run: Run, model: nn.Module, ranks: Ranks, step: int) -> None:

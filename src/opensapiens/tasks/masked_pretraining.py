@@ -1,5 +1,10 @@
-"""An image, what a masked autoencoder sees of it, and what it makes of that: the paper's reconstruction figure."""
+"""Masked pretraining (He et al. 2022; the paper's section 3.2): predict the hidden patches of an image, each normalized
+by itself.
 
+What is to be predicted is made on the device, from the input. `reconstruct` draws the paper's figure of it.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,15 +12,62 @@ import torch
 from torch import Tensor
 
 from opensapiens.data.batch import stack_images
+from opensapiens.data.sample import Sample
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import (
     TARGET_EPS,
     MaskedAutoencoder,
+    MaskedAutoencoderOutput,
     kept_patches,
     patchify,
     unpatchify,
 )
 from opensapiens.models.sample_noise import sample_uniform
+from opensapiens.tasks.task import Targets, mean_over
+
+
+@dataclass(frozen=True)
+class MaskedPretrainingTask:
+    """Its "maps" are a MaskedAutoencoderOutput.
+
+    Args:
+        patch_size: of the model, in pixels.
+        mask_ratio: share of the patches that is hidden; the model's.
+    """
+
+    patch_size: int
+    mask_ratio: float
+
+    def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
+        """masked (B,) int64: how many patches are hidden of each image; labelled (B,): all of them."""
+        height, width = samples[0].image.shape[:2]
+        patches = (height // self.patch_size) * (width // self.patch_size)
+        masked = patches - kept_patches(patches, self.mask_ratio)
+        return {
+            "masked": torch.full((len(samples),), masked),
+            "labelled": torch.ones(len(samples), dtype=torch.bool),
+        }
+
+    def count(self, targets: Targets) -> Tensor:
+        """The number of hidden patches."""
+        return targets["masked"].sum().float()
+
+    def losses(
+        self, maps: MaskedAutoencoderOutput, targets: Targets, count: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """reconstruction: the squared error of the hidden patches; 1 is what predicting their mean gives."""
+        count = self.count(targets) if count is None else count
+        errors = reconstruction_error(maps.prediction_BNP, maps.target_BNP, maps.masking.mask_BN)
+        return {"reconstruction": mean_over(count, errors)}
+
+
+def reconstruction_error(prediction_BNP: Tensor, target_BNP: Tensor, mask_BN: Tensor) -> Tensor:
+    """(B,) sum over the hidden patches of the mean squared error of a patch's values.
+
+    Over the number of hidden patches in the batch: the published `PixelReconstructionLoss` with its mask.
+    """
+    per_patch = (prediction_BNP.float() - target_BNP.float()).square().mean(dim=2)
+    return (per_patch * mask_BN).sum(dim=1)
 
 
 @dataclass(frozen=True, eq=False)

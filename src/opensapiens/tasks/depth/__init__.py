@@ -1,1 +1,0 @@
-"""Relative depth of a person, small = near."""

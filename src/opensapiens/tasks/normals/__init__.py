@@ -1,1 +1,0 @@
-"""Surface normals of a person in the camera frame."""

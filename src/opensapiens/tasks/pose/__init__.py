@@ -1,1 +1,0 @@
-"""2D keypoints as heatmaps (UDP)."""

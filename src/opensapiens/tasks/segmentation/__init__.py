@@ -1,1 +1,0 @@
-"""Body parts as a class per pixel."""
