@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,18 @@ def test_your_own_points(photos: Path) -> None:
     assert "helmet_tip" in json.dumps(written["categories"])
 
 
-def test_your_own_task(photos: Path) -> None:
+def coordinates(folder: Path) -> None:
+    """bodies: the photos, with the label maps of the page's last part."""
+    shutil.copytree(folder / "uniforms" / "images", folder / "bodies" / "images")
+    (folder / "bodies" / "coords").mkdir()
+    across, down = np.meshgrid(np.linspace(0, 1, 60), np.linspace(0, 1, 100))
+    values = np.full((SIZE[1], SIZE[0], 2), np.nan, np.float32)
+    values[10:110, 20:80] = np.stack([across, down], axis=-1)
+    for number in range(4):
+        np.save(folder / "bodies" / "coords" / f"{number}.npy", values)
+
+
+def test_your_own_task(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (table,) = (text for language, text in blocks("your_own_task.md") if language == "csv")
     (photos / "uniform.csv").write_text(table)
     (photos / "uniforms" / "parts").mkdir(parents=True)
@@ -83,12 +95,20 @@ def test_your_own_task(photos: Path) -> None:
     ids[20:60, 30:60], ids[70:90, 10:30], ids[70:90, 60:80] = 1, 2, 3
     for number in range(4):
         Image.fromarray(ids).save(photos / "uniforms" / "parts" / f"{number}.png")
+    module = next(text for _, text in blocks("your_own_task.md") if text.startswith("# body_coordinates.py"))
+    (photos / "body_coordinates.py").write_text(module)
+    monkeypatch.syspath_prepend(str(photos))
+    coordinates(photos)
     run_page("your_own_task.md")
     config = json.loads((photos / "runs/uniform/model/config.json").read_text())
     names = [row["name"] for row in config["heads"]["segmentation"]["labels"]["parts"]]
     assert names == ["Background", "Helmet", "Left_Glove", "Right_Glove"]
     scores = json.loads((photos / "uniform_scores.json").read_text())
     assert scores["people"] == 4 and {"mIoU", "IoU_Helmet", "background_mIoU"} <= set(scores)
+    assert (photos / "coords.png").is_file() and (photos / "out_coords" / "0_coords.jpg").is_file()
+    made = np.load(photos / "out_coords" / "0_coords.npz")["coords"]
+    assert made.shape == (SIZE[1], SIZE[0], 2)
+    assert np.isfinite(made[10:110, 20:80]).all() and np.isnan(made[:, :15]).all()  # the box is the person
 
 
 def test_data_sets(photos: Path, people_shards: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.data.label_kinds import PARTS
 from opensapiens.data.mixture import Mixture, Source
 from opensapiens.data.sample import Sample
@@ -18,7 +17,6 @@ from opensapiens.labels.parts import SAPIENS_28, part_set_of_rows
 from opensapiens.recipes.finetuning import one_task_run
 from opensapiens.recipes.pose import pose
 from opensapiens.recipes.pretrain import pretrain
-from opensapiens.recipes.published_schedules import PUBLISHED_DENSE
 from opensapiens.recipes.sizes import SizeName, head
 from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.training.run import OptimizerSettings, Run, SampleSource, Size
@@ -88,12 +86,10 @@ def _regions_run(data: Path, output: Path, size: SizeName, validation: Path | No
     full = head(size, task)
     run = one_task_run(
         task,
-        PUBLISHED_DENSE,
         _regions_of(data),
-        None if validation is None else _regions_of(validation),
         output,
         size,
-        augmentation=PUBLISHED_POSE,
+        validation=None if validation is None else _regions_of(validation),
         description=replace(full, deconv_channels=full.deconv_channels[:-1]),
         **settings,
     )

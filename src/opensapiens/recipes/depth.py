@@ -7,7 +7,6 @@ from opensapiens.data.label_kinds import DEPTH
 from opensapiens.data.scene_crop import PUBLISHED_DEPTH
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
 from opensapiens.recipes.labelled_people import people_with_maps
-from opensapiens.recipes.published_schedules import PUBLISHED_DENSE
 from opensapiens.recipes.sizes import SizeName
 from opensapiens.tasks.depth import DepthTask
 from opensapiens.training.run import Run, Size
@@ -45,15 +44,14 @@ def depth(
     """
     return one_task_run(
         DepthTask(),
-        PUBLISHED_DENSE,
         people_with_maps(data, DEPTH),
-        None if validation is None else people_with_maps(validation, DEPTH),
         output,
         size,
-        input_size,
         pretrained,
+        None if validation is None else people_with_maps(validation, DEPTH),
+        input_size,
         PUBLISHED_DEPTH if framing == "scene" else PUBLISHED_POSE,
-        backgrounds=backgrounds_from(backgrounds, BACKGROUND_CHANCE),
+        backgrounds_from(backgrounds, BACKGROUND_CHANCE),
         schedule=schedule,
         epochs=epochs,
         steps=steps,

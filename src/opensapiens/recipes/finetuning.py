@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
-from opensapiens.data.augment import Augmentation
+from opensapiens.data.augment import PUBLISHED_POSE, Augmentation
 from opensapiens.data.background import Backgrounds
 from opensapiens.data.images import ImageCollection
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.geometry.view import Preprocessing
-from opensapiens.recipes.published_schedules import PublishedSchedule
+from opensapiens.recipes.published_schedules import PUBLISHED_DENSE, PublishedSchedule
 from opensapiens.recipes.sizes import SIZES, SizeName, backbone, head
 from opensapiens.tasks.task import HeadTask, SeveralTasks
 from opensapiens.training.run import OptimizerSettings, Run, SampleSource, ScheduleSettings, Size
@@ -21,15 +21,15 @@ WARMUP_STEPS = 500
 
 def one_task_run(
     task: HeadTask,
-    released: PublishedSchedule,
     data: SampleSource,
-    validation: SampleSource | None,
     output: Path,
-    size: SizeName,
-    input_size: Size,
-    pretrained: str | None,
-    augmentation: Augmentation | SceneCrop,
+    size: SizeName = "0.3b",
+    pretrained: str | None = None,
+    validation: SampleSource | None = None,
+    input_size: Size = (1024, 768),
+    augmentation: Augmentation | SceneCrop = PUBLISHED_POSE,
     backgrounds: Backgrounds | None = None,
+    released: PublishedSchedule = PUBLISHED_DENSE,
     schedule: ScheduleName = "paper",
     epochs: int | None = None,
     steps: int | None = None,
@@ -38,7 +38,8 @@ def one_task_run(
     seed: int = 0,
     description: HeadDescription | None = None,
 ) -> Run:
-    """The run of one task, whose head has the channels of the size unless there is a description of it.
+    """The run of one task, of this package or of your own; the head has the channels of the size unless there is a
+    description of it. With a SceneCrop as augmentation the model takes whole pictures, else crops of people.
 
     "paper" is its text: AdamW, layer-wise decay 0.85, weight decay 0.1, clipping at 1, linear warm-up and linear decay
     to zero; the text gives no numbers for rate, epochs and batch, so those of the released config stand. "published"

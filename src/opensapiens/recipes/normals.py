@@ -7,7 +7,6 @@ from opensapiens.data.label_kinds import NORMALS
 from opensapiens.data.scene_crop import PUBLISHED_NORMALS
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
 from opensapiens.recipes.labelled_people import people_with_maps
-from opensapiens.recipes.published_schedules import PUBLISHED_DENSE
 from opensapiens.recipes.sizes import SizeName
 from opensapiens.tasks.normals import NormalsTask
 from opensapiens.training.run import Run, Size
@@ -45,15 +44,14 @@ def normals(
     """
     return one_task_run(
         NormalsTask(),
-        PUBLISHED_DENSE,
         people_with_maps(data, NORMALS),
-        None if validation is None else people_with_maps(validation, NORMALS),
         output,
         size,
-        input_size,
         pretrained,
+        None if validation is None else people_with_maps(validation, NORMALS),
+        input_size,
         PUBLISHED_NORMALS if framing == "scene" else PUBLISHED_POSE,
-        backgrounds=backgrounds_from(backgrounds, BACKGROUND_CHANCE),
+        backgrounds_from(backgrounds, BACKGROUND_CHANCE),
         schedule=schedule,
         epochs=epochs,
         steps=steps,

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.labels.own_labels import find_keypoint_set
 from opensapiens.recipes.finetuning import ScheduleName, one_task_run
 from opensapiens.recipes.labelled_people import people_with_keypoints
@@ -45,14 +44,13 @@ def pose(
     hardest = HARDEST_POINTS.get((points.name, size)) if schedule == "published" else None
     return one_task_run(
         PoseTask(points, hardest=hardest),
-        published_pose_schedule(size, points.name),
         people_with_keypoints(data, images, points),
-        None if validation is None else people_with_keypoints(validation, validation_images or images, points),
         output,
         size,
-        input_size,
         pretrained,
-        PUBLISHED_POSE,
+        None if validation is None else people_with_keypoints(validation, validation_images or images, points),
+        input_size,
+        released=published_pose_schedule(size, points.name),
         schedule=schedule,
         epochs=epochs,
         steps=steps,

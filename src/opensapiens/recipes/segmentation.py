@@ -8,7 +8,6 @@ from opensapiens.data.scene_crop import PUBLISHED_SEGMENTATION
 from opensapiens.labels.own_labels import find_part_set
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
 from opensapiens.recipes.labelled_people import people_with_maps
-from opensapiens.recipes.published_schedules import PUBLISHED_DENSE
 from opensapiens.recipes.sizes import SizeName
 from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.training.run import Run, Size
@@ -49,15 +48,14 @@ def segmentation(
     part_set = find_part_set(parts)
     return one_task_run(
         SegmentationTask(part_set),
-        PUBLISHED_DENSE,
         people_with_maps(data, PARTS, part_set),
-        None if validation is None else people_with_maps(validation, PARTS, part_set),
         output,
         size,
-        input_size,
         pretrained,
+        None if validation is None else people_with_maps(validation, PARTS, part_set),
+        input_size,
         PUBLISHED_SEGMENTATION if framing == "scene" else PUBLISHED_POSE,
-        backgrounds=backgrounds_from(backgrounds, BACKGROUND_CHANCE),
+        backgrounds_from(backgrounds, BACKGROUND_CHANCE),
         schedule=schedule,
         epochs=epochs,
         steps=steps,
