@@ -14,9 +14,9 @@ import statistics
 from pathlib import Path
 
 import opensapiens
-from opensapiens.data.reading import read_image
 from opensapiens.evaluation.bench import difference
 from opensapiens.inference.files import find_inputs
+from opensapiens.storage.pictures import read_image
 
 
 def main() -> None:

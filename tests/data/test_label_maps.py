@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opensapiens.data import label_maps
 from opensapiens.data.label_maps import read_array, read_depth, read_mask, read_normals, read_parts
-from opensapiens.data.reading import ImageError
 from opensapiens.labels.parts import SAPIENS_28
+from opensapiens.storage import pictures
+from opensapiens.storage.pictures import ImageError
 
 IDS = np.array([[0, 1, 27], [3, 255, 2]], np.uint8)
 DEPTH = np.array([[1.5, 2.0, np.nan], [0.0, 3.25, np.inf]], np.float32)
@@ -107,9 +107,9 @@ def test_files_that_nobody_should_trust(tmp_path: Path, monkeypatch: pytest.Monk
     with zipfile.ZipFile(tmp_path / "two.npz", "w") as archive:
         archive.writestr("a.npy", b"")
         archive.writestr("b.npy", b"")
-    monkeypatch.setattr(label_maps, "MAX_PIXELS", 3)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 3)
     Image.fromarray(IDS).save(tmp_path / "large.png")
-    for name, message in (("two.npz", "holds 2 arrays"), ("large.png", "more than 3 pixels")):
+    for name, message in (("two.npz", "holds 2 arrays"), ("large.png", "more than the limit of 3")):
         with pytest.raises(ImageError, match=message):
             read_array(tmp_path / name)
 

@@ -37,7 +37,6 @@ from opensapiens.annotation.tool_files import (
     write_keypoints,
 )
 from opensapiens.data.coco import AnnotationError
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.inference.pipeline import People
@@ -45,6 +44,7 @@ from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import Result
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
+from opensapiens.storage.pictures import ImageError, read_image
 
 RESULTS_AHEAD = 2
 ABOUT = "about.json"

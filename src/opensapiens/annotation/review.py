@@ -13,10 +13,10 @@ from PIL import Image
 
 from opensapiens.annotation.agreement import REASONS, SURE, Agreement, Measured
 from opensapiens.annotation.tables import Instance
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.drawing import sheet
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.storage.pictures import ImageError, read_image
 
 COLUMNS = (
     "frame", "person_id", "point", "reason", "views_seen", "views_agreeing", "error_px", "error_relative", "deviation",

@@ -39,7 +39,7 @@ from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item, find_items, read_item
 from opensapiens.curation.stages import Stage, default_stages
 from opensapiens.curation.whole import finish_manifest
-from opensapiens.data.reading import ImageError
+from opensapiens.storage.pictures import ImageError
 
 
 class OtherRun(ValueError):

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opensapiens.data.reading import ImageError
 from opensapiens.inference.files import IMAGE_ENDINGS
+from opensapiens.storage.pictures import ImageError
 
 MAX_FILE_BYTES = 200_000_000  # of one image; more is no photo
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")

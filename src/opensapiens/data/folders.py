@@ -9,10 +9,10 @@ import numpy as np
 from opensapiens.data.background import person_mask
 from opensapiens.data.label_maps import ENDINGS as MAP_ENDINGS
 from opensapiens.data.label_maps import read_depth, read_mask, read_normals, read_parts
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.boxes import box_of_mask
 from opensapiens.labels.parts import SAPIENS_28, PartSet
+from opensapiens.storage.pictures import ImageError, read_image
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 Label = Literal["parts", "mask", "depth", "normals"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.sample import Sample
+from opensapiens.storage.pictures import ImageError, read_image
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NOT_PHOTOS = (".instances.png", ".parts.png", ".depth.png", ".normals.png")  # labels in the shards of synthetic people

@@ -5,7 +5,6 @@ Nothing in such a file is run, and none is read before its size is known to be t
 
 import struct
 import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,8 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from opensapiens.data.reading import MAX_PIXELS, ImageError
 from opensapiens.labels.parts import IGNORED, PartSet
+from opensapiens.storage.pictures import MAX_PIXELS, ImageError, open_image
 
 ENDINGS = (".png", ".npy", ".npz", ".exr")
 MAX_VALUES = 4 * MAX_PIXELS  # of an array, over all its channels
@@ -123,9 +122,7 @@ def _one_channel(array: np.ndarray, path: Path) -> np.ndarray:
 
 def _png(path: Path) -> Image.Image:
     try:
-        picture = Image.open(BytesIO(path.read_bytes()), formats=("PNG",))
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ImageError(f"{path}: more than {MAX_PIXELS} pixels")
+        picture = open_image(path.read_bytes(), str(path), ("PNG",))
         picture.load()
         return picture
     except ImageError:

@@ -15,7 +15,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from opensapiens.data.augment import augmented_crop
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.evaluation.people import EvaluationError
@@ -23,6 +22,7 @@ from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.views import whole_image_view
 from opensapiens.labels.parts import IGNORED
+from opensapiens.storage.pictures import ImageError, read_image
 from opensapiens.tasks.segmentation.metrics import SegmentationMetric
 from opensapiens.tasks.task import resize_maps
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from opensapiens.data.reading import ImageError
 from opensapiens.inference.boxes import read_boxes
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
 from opensapiens.inference.detr import DetrDetector
@@ -26,6 +25,7 @@ from opensapiens.inference.recording import VideoSettings, is_recorded, record_v
 from opensapiens.inference.results import Result
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.inference.video import VideoError
+from opensapiens.storage.pictures import ImageError
 
 RESULTS_AHEAD = 2
 DEFAULTS = VideoSettings()

@@ -10,13 +10,13 @@ from typing import Any, overload
 
 import numpy as np
 
-from opensapiens.data.reading import ImageError, ImageSource, read_image
 from opensapiens.inference.boxes import BoxesError, checked_boxes
 from opensapiens.inference.composing import TASKS, compose
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel, Prediction, predict
 from opensapiens.inference.results import Result
+from opensapiens.storage.pictures import ImageError, ImageSource, read_image
 
 READ_ANEW_FOR = 4  # batches of images for which a network is read that does not stay in memory
 

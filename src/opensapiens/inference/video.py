@@ -12,12 +12,12 @@ from types import ModuleType
 
 import numpy as np
 
-from opensapiens.data.reading import ImageError
 from opensapiens.inference.following import CutFinder, follow
 from opensapiens.inference.pipeline import Frame, People
 from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import Result
 from opensapiens.inference.tracking import Tracker
+from opensapiens.storage.pictures import ImageError
 
 SEGMENT = 60  # frames that are predicted, written and resumed as one; nothing but the tracker reaches beyond them
 RESULTS_AHEAD = 2  # of the writer; a result of a large frame is tens of megabytes

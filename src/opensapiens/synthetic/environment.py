@@ -11,7 +11,7 @@ import numpy as np
 
 from opensapiens.data.background import fitted
 from opensapiens.data.images import ImageCollection
-from opensapiens.data.reading import ImageError
+from opensapiens.storage.pictures import ImageError
 from opensapiens.synthetic.rasterizer import Camera, Light
 
 MAX_PIXELS = 64_000_000

@@ -98,7 +98,7 @@ def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], l
 
 def _problem_of(path: Path) -> str | None:
     from opensapiens.data.images import ENDINGS
-    from opensapiens.data.reading import ImageError, read_image
+    from opensapiens.storage.pictures import ImageError, read_image
     from opensapiens.synthetic.environment import read_panorama
     from opensapiens.synthetic.scan_files import ScanError, read_scan
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opensapiens.data import reading
-from opensapiens.data.reading import ImageError, read_image
+from opensapiens.storage import pictures
+from opensapiens.storage.pictures import ImageError, read_image
 
 RED_TOP = np.zeros((6, 4, 3), np.uint8)
 RED_TOP[:3, :, 0] = 255
@@ -108,7 +108,7 @@ def test_truncated(kind: str) -> None:
 
 
 def test_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_PIXELS", 20)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 20)
     for source in (stored(Image.fromarray(RED_TOP), "PNG"), RED_TOP):
         with pytest.raises(ImageError, match="4x6 pixels are more than the limit of 20"):
             read_image(source)
