@@ -15,10 +15,12 @@ from PIL import Image
 
 import opensapiens
 from opensapiens.curation.picture import decode
-from opensapiens.curation.sources import find_items, read_item
+from opensapiens.curation.sources import Item, find_items, read_item
 from opensapiens.data.images import ImageCollection
+from opensapiens.data.label_maps import read_array
 from opensapiens.inference.pipeline import read_frame
-from opensapiens.storage.pictures import IMAGE_FORMATS, ImageError
+from opensapiens.storage.pictures import IMAGE_FORMATS, ImageError, read_image
+from opensapiens.synthetic.environment import read_panorama
 from opensapiens.synthetic.scan_files import ScanError, read_scan
 
 PACKAGE = Path(opensapiens.__file__).parent
@@ -105,6 +107,67 @@ def test_the_same_places_take_a_picture(reader: Callable[[bytes, Path], None], t
     stored = io.BytesIO()
     Image.new("RGB", (8, 8)).save(stored, "PNG")
     reader(stored.getvalue(), tmp_path)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def circle(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def giant(path: Path) -> None:
+    """8 GB that take no room."""
+    path.touch()
+    os.truncate(path, 8_000_000_000)
+
+
+def curated(path: Path) -> None:
+    read_item(Item(str(path)))
+
+
+def textured(path: Path) -> None:
+    library = "newmtl skin\nmap_Kd photo.jpg\n"
+    path.with_name("a.mtl").write_text(library)
+    path.with_name("a.obj").write_text(f"mtllib a.mtl\n{TRIANGLE}usemtl skin\nf 1/1 2/2 3/3\n")
+    read_scan(path.with_name("a.obj"))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (pipe, "not a regular file"),
+        (device, "not a regular file|not.*subpath|in the subpath"),
+        (circle, "(?i)symbolic links|symlink loop"),
+        (giant, "its 8,000,000,000 bytes"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [
+        ("photo.jpg", read_image),
+        ("photo.jpg", curated),
+        ("photo.jpg", textured),
+        ("map.png", read_array),
+        ("map.npy", read_array),
+        ("map.npz", read_array),
+        ("map.exr", read_array),
+        ("light.hdr", read_panorama),
+        ("body.glb", read_scan),
+        ("body.ply", read_scan),
+    ],
+)
+def test_what_may_never_end_is_not_read(
+    name: str, reader: Callable[[Path], object], make: Callable[[Path], None], sentence: str, tmp_path: Path
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises((ImageError, ScanError), match=sentence):
+        reader(tmp_path / name)
 
 
 def test_the_formats_are_these() -> None:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opensapiens.inference.files import IMAGE_ENDINGS
-from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.pictures import MAX_FILE_BYTES, ImageError, read_regular_file
 
-MAX_FILE_BYTES = 200_000_000  # of one image; more is no photo
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
 PATH_COLUMNS = ("path", "file", "image_path")
 
@@ -165,14 +164,15 @@ def read_item(item: Item) -> bytes:
     try:
         if item.file.endswith(".parquet") and item.member:
             return _parquet_bytes(item)
+        if item.size < 0:
+            return read_regular_file(item.file, MAX_FILE_BYTES)
+        if item.size > MAX_FILE_BYTES:
+            raise ImageError(f"{item.source}: {item.size} bytes, the limit is {MAX_FILE_BYTES}")
         with open(item.file, "rb") as file:
             file.seek(item.offset)
-            data = file.read(item.size if item.size >= 0 else MAX_FILE_BYTES + 1)
+            return file.read(item.size)
     except OSError as error:
         raise ImageError(f"{item.source}: cannot be read ({error.strerror or error})") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ImageError(f"{item.source}: larger than {MAX_FILE_BYTES} bytes")
-    return data
 
 
 _row_group: tuple[tuple[str, int], list[object]] | None = None  # the last one read: neighbours are read one by one

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jfif", ".ppm", ".avif"}
-VIDEO_ENDINGS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+from opensapiens.storage.pictures import IMAGE_ENDINGS
+from opensapiens.storage.videos import VIDEO_ENDINGS
 
 
 def is_video(path: Path) -> bool:
@@ -24,7 +24,7 @@ def find_inputs(inputs: Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for given in map(Path, inputs):
         if given.is_dir():
-            endings = IMAGE_ENDINGS | VIDEO_ENDINGS
+            endings = (*IMAGE_ENDINGS, *VIDEO_ENDINGS)
             inside = [
                 path for path in sorted(given.iterdir()) if path.suffix.lower() in endings and path.name[0] != "."
             ]

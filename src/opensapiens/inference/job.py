@@ -24,8 +24,8 @@ from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.recording import VideoSettings, is_recorded, record_video
 from opensapiens.inference.results import Result
 from opensapiens.inference.runtimes import runtime_of
-from opensapiens.inference.video import VideoError
 from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.videos import VideoError
 
 RESULTS_AHEAD = 2
 DEFAULTS = VideoSettings()

@@ -94,7 +94,7 @@ def check_regular_file(path: int | str | Path, limit: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError("not a regular file")
     if status.st_size > limit:
-        raise OSError(f"{status.st_size / 1e6:,.0f} MB, the limit is {limit / 1e6:,.0f} MB")
+        raise OSError(f"its {status.st_size:,} bytes are more than the limit of {limit:,}")
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -138,7 +138,7 @@ def _content(source: str | Path | bytes | BinaryIO) -> tuple[bytes, str]:
     except (OSError, ValueError) as error:  # ValueError: a closed file, a path with a zero byte
         raise ImageError(f"{source}: cannot be read ({_said(error)})") from error
     if len(data) > MAX_FILE_BYTES:
-        raise ImageError(f"{name}: larger than the limit of {MAX_FILE_BYTES / 1e6:,.0f} MB")
+        raise ImageError(f"{name}: more than the limit of {MAX_FILE_BYTES:,} bytes")
     return data, name
 
 

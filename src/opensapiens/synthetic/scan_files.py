@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from opensapiens.storage.pictures import limited_formats
+from opensapiens.storage.pictures import check_regular_file, limited_formats
 
 ENDINGS = (".glb", ".gltf", ".obj", ".ply")
 MAX_BYTES = 1 << 30
@@ -109,8 +109,8 @@ def _bounded_resolver(path: Path) -> Any:
 
         def absolute(self, name: str) -> Path:
             found = super().absolute(name)
-            if found.is_file() and found.stat().st_size > MAX_BYTES:
-                raise ScanError(f"larger than the limit of {MAX_BYTES} bytes")
+            if found.exists():
+                check_regular_file(found, MAX_BYTES)
             return found
 
         def get(self, name: str) -> bytes:
@@ -128,20 +128,19 @@ def _bounded_resolver(path: Path) -> Any:
 def _check_claims(path: Path) -> None:
     """Refuses files whose headers claim more than can be there, before a reader makes room for it."""
     try:
+        check_regular_file(path, MAX_BYTES)
         size = path.stat().st_size
         with open(path, "rb") as file:
             start = file.read(1 << 16)
             if path.suffix.lower() in (".glb", ".gltf"):
                 file.seek(0)
-                header = json.loads(_gltf_header(file.read(MAX_BYTES) if size <= MAX_BYTES else b"", path))
+                header = json.loads(_gltf_header(file.read(size), path))
             else:
                 header = {}
     except OSError as error:
         raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, struct.error) as error:
         raise ScanError(f"{path}: not a glTF file ({error})") from error
-    if size > MAX_BYTES:
-        raise ScanError(f"{path}: larger than the limit of {MAX_BYTES} bytes")
     if path.suffix.lower() == ".ply":
         counts = [int(line.split()[2]) for line in start.split(b"end_header")[0].splitlines() if _is_element(line)]
         if sum(counts) > size:  # each takes a byte or more
