@@ -251,7 +251,7 @@ class Result:
             pictures = self.overlays()
             drawn = {**pictures, "sheet": self.sheet(pictures)}
             begun += [
-                pool.submit(Image.fromarray(overlay).save, path(f"{title}.jpg"), quality=92)
+                pool.submit(save_overlay, path(f"{title}.jpg"), overlay)
                 for title, overlay in drawn.items()
             ]
         for one in begun:

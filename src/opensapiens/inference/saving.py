@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+JPEG_SIDE = 65_500  # libjpeg's limit
 TABLE_COLUMNS = ("file", "frame", "seconds", "person_id", "keypoint", "x", "y", "score")
 
 
@@ -19,6 +20,13 @@ def save_parts(path: Path, labels: np.ndarray, colors: np.ndarray) -> None:
     picture = Image.fromarray(labels)  # mode L; the palette turns it into an indexed PNG with the same values
     picture.putpalette(colors.astype(np.uint8).tobytes())
     picture.save(path)
+
+
+def save_overlay(path: Path, picture: np.ndarray) -> None:
+    """JPEG of H×W×3 uint8 RGB, made smaller where a side is longer than a JPEG's can be."""
+    image = Image.fromarray(picture)
+    image.thumbnail((JPEG_SIDE, JPEG_SIDE))
+    image.save(path, quality=92)
 
 
 def depth_to_16_bits(normalized: np.ndarray) -> np.ndarray:

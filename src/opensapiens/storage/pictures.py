@@ -23,7 +23,7 @@ MAX_PIXELS = int(os.environ.get("OPENSAPIENS_MAX_PIXELS", 120_000_000))
 """Of a picture; telephones make photos of 108 million. A "decompression bomb" is a small file that claims more."""
 MAX_FILE_BYTES = 5 * MAX_PIXELS
 """Of a picture's file: what four uncompressed bytes a pixel take, and some more."""
-MAX_ASPECT = 500
+MAX_ASPECT = 200
 """The longer side of a picture by the shorter; what is drawn and cropped of a picture grows with its longer side."""
 TRANSPARENT_COLOR = (255, 255, 255)  # what shows through transparent pixels; browsers and viewers show pages as white
 BAND_PIXELS = 1 << 22  # as many are converted at a time, so that a large picture is not in memory several times
