@@ -25,7 +25,7 @@ def main() -> None:
     plain = opensapiens.load(options.model, device="cpu", runtime="torch")
     others = {name: opensapiens.load(options.model, device="cpu", runtime=name) for name in options.runtimes}
     shares: dict[tuple[str, str], list[float]] = {}
-    for path in find_inputs(options.photos):
+    for path in find_inputs(options.photos).files:
         photo = read_image(path)
         height, width = photo.shape[:2]
         found = [person.box.tolist() for person in plain(photo).persons]

@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"storage", "labels", "models", "data", "drawing", "checkpoints", "tasks"},
     "inference": UP_TO_TASKS | {"export"},
     "evaluation": UP_TO_TASKS | {"inference"},
-    "recipes": {"labels", "models", "data", "checkpoints", "tasks", "synthetic", "training"},
+    "recipes": {"storage", "labels", "models", "data", "checkpoints", "tasks", "synthetic", "training"},
     "curation": {"storage", "labels", "geometry", "data", "drawing", "inference"},
     "annotation": {"storage", "labels", "geometry", "data", "drawing", "inference"},
 }

@@ -129,3 +129,42 @@ def test_damaged_files(tmp_path: Path) -> None:
     np.save(tmp_path / "line.npy", np.zeros(5))
     with pytest.raises(ImageError, match="not a map of numbers"):
         read_array(tmp_path / "line.npy")
+
+
+def npy(shape: object, descr: str = "|u1") -> bytes:
+    """A header, and nothing behind it."""
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        (npy((28_000, 28_000)), "too large"),
+        (npy((10_000, 10_000, 3), "<f8"), "too large"),
+        (npy((1 << 70, 1 << 70)), "too large"),
+        (npy((4,)), "not a map of numbers"),
+        (npy((-4, -4)), "cannot be read"),
+        (npy("(4, 4"), "cannot be read"),
+        (npy("(4, " * 3000), "cannot be read"),
+        (npy("(4.0, 'x')"), "cannot be read"),
+        (npy((4, 4), "<z9"), "cannot be read"),
+        (npy((4, 4)), "cannot be read"),
+        (b"\x93NUMPY\x09\x00\x00\x00", "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_headers_are_not_believed(header: bytes, sentence: str, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"map{ending}"
+    if ending == ".npz":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("depth.npy", header)
+    else:
+        path.write_bytes(header)
+    with pytest.raises(ImageError, match=sentence):
+        read_array(path)
+
+
+def test_part_maps_with_alpha(tmp_path: Path) -> None:
+    Image.merge("LA", (Image.fromarray(IDS), Image.new("L", IDS.shape[::-1], 128))).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_parts(tmp_path / "a.png", SAPIENS_28), IDS)

@@ -108,7 +108,7 @@ def prelabel(
     rig = None if cameras is None else read_cameras(cameras)  # before the long part: it may be wrong
     keypoint_set = None if pose is None else pose.keypoint_set
     part_set = None if segmenter is None else segmenter.part_set
-    names, failures = find_images(images)
+    names, failures, passed_over = find_images(images)
     folder = output / "predictions"
     described = [loaded.description for loaded in people.models]
     about = {"models": [one.name for one in described], "preprocessing": [dict(one.preprocessing) for one in described]}
@@ -124,7 +124,7 @@ def prelabel(
             failures.append(_named(name, result))
     records = {name: load_record(folder, name) for name in names if is_saved(folder, name)}
     known = _Known(images, output, folder, records, keypoint_set, part_set)
-    return _finish(known, settings, rig, Outcome(failures=failures))
+    return _finish(known, settings, rig, Outcome(told=[passed_over] if passed_over else [], failures=failures))
 
 
 def _begin(folder: Path, about: Mapping[str, Any], resume: bool) -> None:
@@ -154,7 +154,7 @@ def take_corrections(
     RigError, AnnotationError for files that are none.
     """
     rig = None if cameras is None else read_cameras(cameras)
-    names, failures = find_images(images)
+    names, failures, passed_over = find_images(images)
     stems = {stem_of(name): name for name in names}
     people: dict[str, list] = {}
     maps: dict[str, np.ndarray] = {}
@@ -191,7 +191,8 @@ def take_corrections(
     known = _Known(
         images, output, folder, records, keypoint_set if people else None, SAPIENS_28 if maps else None, visible
     )
-    return _finish(known, settings, rig if people else None, Outcome(failures=failures))
+    outcome = Outcome(told=[passed_over] if passed_over else [], failures=failures)
+    return _finish(known, settings, rig if people else None, outcome)
 
 
 def _has_points(file: Path) -> bool:

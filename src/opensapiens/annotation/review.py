@@ -15,8 +15,8 @@ from opensapiens.annotation.agreement import REASONS, SURE, Agreement, Measured
 from opensapiens.annotation.tables import Instance
 from opensapiens.drawing import sheet
 from opensapiens.geometry.cameras import CalibratedCamera
-from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.geometry.person_crop import warp
+from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.storage.pictures import ImageError, read_image
 
 COLUMNS = (

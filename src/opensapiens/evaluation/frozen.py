@@ -22,12 +22,12 @@ from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.views import whole_image_view
 from opensapiens.labels.parts import IGNORED
-from opensapiens.storage.pictures import ImageError, read_image
+from opensapiens.storage.listing import list_files
+from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
 from opensapiens.tasks.segmentation.metrics import SegmentationMetric
 from opensapiens.tasks.task import resize_maps
 
 Method = Literal["probe", "knn"]
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # the protocol of DINO (Caron et al., ICCV 2021)
 STRENGTHS = (
     1e-4,
@@ -96,7 +96,7 @@ def _pictures(
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+    return list_files(folder, IMAGE_ENDINGS).files
 
 
 def _picture_features(loaded: LoadedModel, folder: Path, names: Sequence[str], limit: int | None) -> Labelled:

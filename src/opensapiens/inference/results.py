@@ -18,6 +18,7 @@ from opensapiens.inference.saving import (
     KeypointTable,
     depth_to_16_bits,
     normals_to_16_bits,
+    save_overlay,
     save_parts,
     save_ply,
     save_rgb_16_bits,
@@ -250,10 +251,7 @@ class Result:
             begun = self._begin_maps(pool, path)
             pictures = self.overlays()
             drawn = {**pictures, "sheet": self.sheet(pictures)}
-            begun += [
-                pool.submit(save_overlay, path(f"{title}.jpg"), overlay)
-                for title, overlay in drawn.items()
-            ]
+            begun += [pool.submit(save_overlay, path(f"{title}.jpg"), overlay) for title, overlay in drawn.items()]
         for one in begun:
             one.result()  # raises what went wrong there
         coco = self.to_coco(name)
