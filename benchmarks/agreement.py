@@ -14,9 +14,9 @@ import statistics
 from pathlib import Path
 
 import opensapiens
-from opensapiens.data.reading import read_image
 from opensapiens.evaluation.bench import difference
 from opensapiens.inference.files import find_inputs
+from opensapiens.storage.pictures import read_image
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     plain = opensapiens.load(options.model, device="cpu", runtime="torch")
     others = {name: opensapiens.load(options.model, device="cpu", runtime=name) for name in options.runtimes}
     shares: dict[tuple[str, str], list[float]] = {}
-    for path in find_inputs(options.photos):
+    for path in find_inputs(options.photos).files:
         photo = read_image(path)
         height, width = photo.shape[:2]
         found = [person.box.tolist() for person in plain(photo).persons]

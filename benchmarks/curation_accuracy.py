@@ -25,7 +25,7 @@ import torch
 from opensapiens.curation.duplicates import near_pairs
 from opensapiens.curation.sources import Item, read_item
 from opensapiens.curation.style import style_features
-from opensapiens.data.reading import read_image
+from opensapiens.storage.pictures import read_image
 
 Row = dict[str, Any]
 Test = Callable[[Row], bool | None]

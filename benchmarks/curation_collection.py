@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from opensapiens.data.reading import read_image
+from opensapiens.storage.pictures import read_image
 
 WORDS = ["summer", "sale", "photo", "stock", "sample", "preview", "copyright", "agency", "www", "new", "best", "news"]
 SIDE = 512  # pixels of the longer side of every image

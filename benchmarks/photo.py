@@ -31,13 +31,13 @@ from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, read_description, save_model
 from opensapiens.checkpoints.published_models import PUBLISHED_MODELS
-from opensapiens.data.reading import read_image
 from opensapiens.evaluation.bench import difference
 from opensapiens.export.export import portrait
 from opensapiens.export.parity import check_images
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.runtimes import place_of
 from opensapiens.models.cost import full_flops
+from opensapiens.storage.pictures import read_image
 
 SIDE = 3072  # of the square matrices that the machine's rate is measured with
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from opensapiens.curation.sources import SourceError, find_items, read_item
-from opensapiens.data.reading import ImageError
+from opensapiens.storage.pictures import ImageError
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:

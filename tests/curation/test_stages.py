@@ -15,7 +15,7 @@ from opensapiens.curation.picture import WORKING_SIDE, Picture, decode, working_
 from opensapiens.curation.stages import FileFacts, PerceptualHash, Quality, blur, default_stages
 from opensapiens.curation.style import Style
 from opensapiens.curation.text import TextArea, is_line, watermark_likelihood
-from opensapiens.data.reading import ImageError
+from opensapiens.storage.pictures import ImageError
 
 from .conftest import encoded, noise_image
 

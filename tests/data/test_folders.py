@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from opensapiens.data.folders import FolderDataset
-from opensapiens.data.reading import ImageError
+from opensapiens.storage.pictures import ImageError
 
 
 @pytest.fixture

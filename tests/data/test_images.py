@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from opensapiens.data.images import ImageCollection
-from opensapiens.data.reading import ImageError
 from opensapiens.data.sample import Sample
 from opensapiens.data.square_crop import SquareCrop, random_box, square_crop
+from opensapiens.storage.pictures import ImageError
 
 
 def encoded(value: int, kind: str) -> bytes:

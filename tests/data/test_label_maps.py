@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opensapiens.data import label_maps
 from opensapiens.data.label_maps import read_array, read_depth, read_mask, read_normals, read_parts
-from opensapiens.data.reading import ImageError
 from opensapiens.labels.parts import SAPIENS_28
+from opensapiens.storage import pictures
+from opensapiens.storage.pictures import ImageError
 
 IDS = np.array([[0, 1, 27], [3, 255, 2]], np.uint8)
 DEPTH = np.array([[1.5, 2.0, np.nan], [0.0, 3.25, np.inf]], np.float32)
@@ -107,9 +107,9 @@ def test_files_that_nobody_should_trust(tmp_path: Path, monkeypatch: pytest.Monk
     with zipfile.ZipFile(tmp_path / "two.npz", "w") as archive:
         archive.writestr("a.npy", b"")
         archive.writestr("b.npy", b"")
-    monkeypatch.setattr(label_maps, "MAX_PIXELS", 3)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 3)
     Image.fromarray(IDS).save(tmp_path / "large.png")
-    for name, message in (("two.npz", "holds 2 arrays"), ("large.png", "more than 3 pixels")):
+    for name, message in (("two.npz", "holds 2 arrays"), ("large.png", "more than the limit of 3")):
         with pytest.raises(ImageError, match=message):
             read_array(tmp_path / name)
 
@@ -129,3 +129,42 @@ def test_damaged_files(tmp_path: Path) -> None:
     np.save(tmp_path / "line.npy", np.zeros(5))
     with pytest.raises(ImageError, match="not a map of numbers"):
         read_array(tmp_path / "line.npy")
+
+
+def npy(shape: object, descr: str = "|u1") -> bytes:
+    """A header, and nothing behind it."""
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        (npy((28_000, 28_000)), "too large"),
+        (npy((10_000, 10_000, 3), "<f8"), "too large"),
+        (npy((1 << 70, 1 << 70)), "too large"),
+        (npy((4,)), "not a map of numbers"),
+        (npy((-4, -4)), "cannot be read"),
+        (npy("(4, 4"), "cannot be read"),
+        (npy("(4, " * 3000), "cannot be read"),
+        (npy("(4.0, 'x')"), "cannot be read"),
+        (npy((4, 4), "<z9"), "cannot be read"),
+        (npy((4, 4)), "cannot be read"),
+        (b"\x93NUMPY\x09\x00\x00\x00", "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_headers_are_not_believed(header: bytes, sentence: str, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"map{ending}"
+    if ending == ".npz":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("depth.npy", header)
+    else:
+        path.write_bytes(header)
+    with pytest.raises(ImageError, match=sentence):
+        read_array(path)
+
+
+def test_part_maps_with_alpha(tmp_path: Path) -> None:
+    Image.merge("LA", (Image.fromarray(IDS), Image.new("L", IDS.shape[::-1], 128))).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_parts(tmp_path / "a.png", SAPIENS_28), IDS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from opensapiens.checkpoints.model_description import standard_preprocessing
-from opensapiens.data.reading import read_image
 from opensapiens.export.calibration import GAINS, WINDOWS, calibration_images
 from opensapiens.export.export import portrait
 from opensapiens.export.parity import check_images
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.models.vit import VisionTransformer, ViTConfig
+from opensapiens.storage.pictures import read_image
 
 
 def network(size: tuple[int, int], width: int, layers: int, channels: int) -> HumanModel:

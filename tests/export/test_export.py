@@ -179,7 +179,7 @@ def test_openvino_reports_nothing_home() -> None:
 
 
 def test_the_portrait_is_in_the_package() -> None:
-    from opensapiens.data.reading import read_image
+    from opensapiens.storage.pictures import read_image
 
     assert read_image(export_module.portrait()).shape == (375, 320, 3)
     assert np.ptp(read_image(export_module.portrait())) > 200

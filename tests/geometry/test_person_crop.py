@@ -83,3 +83,18 @@ def test_decoded_points_go_where_the_warp_came_from() -> None:
 def test_unknown_interpolation() -> None:
     with pytest.raises(ValueError, match="'area': expected one of linear, nearest"):
         warp(ramp(9, 9), matrix_of([0, 0, 5, 5]), (9, 9), interpolation="area")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_crop_of_a_picture_longer_than_cv2_takes(turned: bool) -> None:
+    rows = np.arange(40_000, dtype=np.float32)
+    image = np.repeat(rows[:, None], 8, axis=1)
+    matrix = np.array([[1, 0, 0], [0, 0.5, -19_000]], np.float32)  # rows 38,000 to 38,020
+    whole = np.array([[1, 0, 0], [0, 0.001, 0]], np.float32)
+    for place, expected, near in ((matrix, 38_000 + 2 * np.arange(10), 1e-2), (whole, 1000.0 * np.arange(10), 1.5)):
+        if turned:
+            crop = warp(np.ascontiguousarray(image.T), place[::-1][:, [1, 0, 2]], (8, 10)).T
+        else:
+            crop = warp(image, place, (10, 8))
+        np.testing.assert_allclose(crop[1:, 2:6], np.repeat(expected[1:, None], 4, axis=1), atol=near * 40)
+    assert not warp(image, np.array([[1, 0, 0], [0, 1, 100]], np.float32), (10, 8), border=0).any()

@@ -12,8 +12,11 @@ def test_a_folder_gives_its_pictures_in_order(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "c.jpg").touch()
-    assert [path.name for path in find_inputs([tmp_path])] == ["a.png", "b.JPG", "clip.mp4"]
-    assert [path.name for path in find_inputs([tmp_path / "notes.txt", tmp_path / "below"])] == ["notes.txt", "c.jpg"]
+    assert [path.name for path in find_inputs([tmp_path]).files] == ["a.png", "b.JPG", "clip.mp4"]
+    assert [path.name for path in find_inputs([tmp_path / "notes.txt", tmp_path / "below"]).files] == [
+        "notes.txt",
+        "c.jpg",
+    ]
 
 
 def test_inputs_that_are_not_there(tmp_path: Path) -> None:

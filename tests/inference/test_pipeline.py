@@ -4,11 +4,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from opensapiens.data.reading import ImageError
 from opensapiens.inference.boxes import BoxesError
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.pipeline import People, SomeImagesFailed
 from opensapiens.inference.results import Result
+from opensapiens.storage.pictures import ImageError
 
 from .conftest import PERSON_CLASS, paint, painted_model, peak
 

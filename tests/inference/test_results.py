@@ -1,14 +1,16 @@
 import csv
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from opensapiens.inference.detection import WholeImage
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.results import Depth, Result, ResultError
-from opensapiens.inference.saving import depth_to_16_bits
+from opensapiens.inference.saving import depth_to_16_bits, save_overlay
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
 
@@ -148,3 +150,18 @@ def test_maps_of_a_frame_in_16_bits(result: Result, tmp_path) -> None:
     result.save_maps(tmp_path, "000001", "npz")
     maps = np.load(tmp_path / "000001.npz")
     assert np.array_equal(maps["depth"], result.depth.values, equal_nan=True) and maps["parts"].dtype == np.uint8
+
+
+def test_overlays_longer_than_a_jpeg_are_made_smaller(tmp_path: Path) -> None:
+    save_overlay(tmp_path / "a.jpg", np.zeros((80, 70_000, 3), np.uint8))
+    assert Image.open(tmp_path / "a.jpg").size == (65_500, 75)
+
+
+def test_a_screenshot_of_a_long_page_is_predicted_and_saved(tmp_path: Path) -> None:
+    page = np.zeros((33_000, 240, 3), np.uint8)
+    result = People([painted_model()], WholeImage())(page)
+    assert result.parts is not None and result.parts.labels.shape == (33_000, 240)
+    result.save(tmp_path, "page")
+    assert (tmp_path / "page_keypoints.json").is_file()
+    with Image.open(tmp_path / "page_sheet.jpg") as made:
+        assert max(made.size) < 10_000

@@ -14,12 +14,10 @@ from opensapiens.inference.pipeline import People
 from opensapiens.inference.recording import VideoSettings, is_recorded, record_video
 from opensapiens.inference.video import (
     PredictedFrame,
-    VideoError,
-    frame_count_and_rate,
     predict_video,
     predicted_frames,
-    read_frames,
 )
+from opensapiens.storage.videos import VideoError, frame_count_and_rate, open_video, read_frames
 
 from .conftest import paint, painted_model
 
@@ -184,6 +182,25 @@ def test_a_run_of_other_settings_is_not_resumed(clip: Path, tmp_path: Path, monk
     with pytest.raises(VideoError, match="had another smooth"):
         record_video(people(), clip, tmp_path, "clip", VideoSettings(smooth=True), resume=True)
     assert record_video(people(), clip, tmp_path, "clip", VideoSettings(smooth=True)).frames == FRAMES
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_of_a_video_that_ends_early_all_there_is_is_kept(clip: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "clip.mp4"
+    broken.write_bytes(clip.read_bytes())
+    with open_video(clip) as container:  # cut within the tenth frame, with the index at the start
+        starts = [packet.pos for packet in container.demux(container.streams.video[0]) if packet.size]
+    data = bytearray(clip.read_bytes())
+    data[starts[9] : starts[13]] = bytes(starts[13] - starts[9])
+    broken.write_bytes(data)
+    with pytest.raises(VideoError, match=f"of {FRAMES} frames"):
+        record_video(people(), broken, tmp_path / "out", "clip")
+    content = read(tmp_path / "out")
+    assert not content["info"]["complete"] and len(content["images"]) >= 9
+    assert len(list(read_frames(tmp_path / "out" / "clip_overlay.mp4"))) == len(content["images"])
+    with pytest.raises(VideoError, match=f"of {FRAMES} frames"):
+        record_video(people(), broken, tmp_path / "out", "clip", resume=True)
+    assert read(tmp_path / "out") == content and not is_recorded(tmp_path / "out", "clip")
 
 
 def test_what_is_not_a_video(tmp_path: Path) -> None:

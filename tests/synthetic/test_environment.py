@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from opensapiens.data.images import ImageCollection
-from opensapiens.data.reading import ImageError
+from opensapiens.storage.pictures import ImageError
 from opensapiens.synthetic.environment import (
     Surroundings,
     _directions,

@@ -11,6 +11,7 @@ import trimesh
 from PIL import Image
 
 from opensapiens.data.shards import ShardDataset, encode_frame, write_shard
+from opensapiens.storage import pictures
 from opensapiens.synthetic import scan_files
 from opensapiens.synthetic.scan_files import ScanError, find_scans, read_scan
 from opensapiens.synthetic.scan_studio import ScanStudio
@@ -133,14 +134,14 @@ def test_claims_are_checked_before_room_is_made(folder: Path, monkeypatch: pytes
     (folder / "d.ply").write_bytes(header)
     with pytest.raises(ScanError, match="claims 99999999999 elements"):
         read_scan(folder / "d.ply")
-    monkeypatch.setattr(scan_files, "MAX_TEXTURE_PIXELS", 1000)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 1000)
     with pytest.raises(ScanError, match="32x64 pixels"):
         read_scan(folder / "a.glb")
     monkeypatch.setattr(scan_files, "MAX_TRIANGLES", 100)
     with pytest.raises(ScanError, match="triangles"):
         read_scan(folder / "a.glb")
     monkeypatch.setattr(scan_files, "MAX_BYTES", 100)
-    with pytest.raises(ScanError, match="larger than the limit"):
+    with pytest.raises(ScanError, match="more than the limit of 100"):
         read_scan(folder / "c.ply")
 
 

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from opensapiens.checkpoints.model_folder import load_masked_autoencoder, load_model
-from opensapiens.data.reading import ImageError
 from opensapiens.data.sample import Sample
 from opensapiens.recipes.nano import describe, nano_smoke
 from opensapiens.recipes.pretrain import pretrain
+from opensapiens.storage.pictures import ImageError
 from opensapiens.training.devices import Ranks
 from opensapiens.training.log import make_tracker
 from opensapiens.training.loop import TrainingDiverged, divergence, train

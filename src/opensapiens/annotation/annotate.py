@@ -37,7 +37,6 @@ from opensapiens.annotation.tool_files import (
     write_keypoints,
 )
 from opensapiens.data.coco import AnnotationError
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.inference.pipeline import People
@@ -45,6 +44,7 @@ from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import Result
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
+from opensapiens.storage.pictures import ImageError, read_image
 
 RESULTS_AHEAD = 2
 ABOUT = "about.json"
@@ -106,7 +106,7 @@ def prelabel(
     if keypoint_set is None and (part_set is None or cameras is not None):
         raise AnnotateError("pre-labels need a model with a pose head" + ("" if cameras else ", or one for body parts"))
     rig = None if cameras is None else read_cameras(cameras)  # before the long part: it may be wrong
-    names, failures = find_images(images)
+    names, failures, passed_over = find_images(images)
     folder = output / "predictions"
     described = [loaded.description for loaded in people.models]
     about = {
@@ -125,7 +125,7 @@ def prelabel(
             failures.append(_named(name, result))
     records = {name: load_record(folder, name) for name in names if is_saved(folder, name)}
     known = _Known(images, output, folder, records, keypoint_set, part_set)
-    return _finish(known, settings, rig, Outcome(failures=failures))
+    return _finish(known, settings, rig, Outcome(told=[passed_over] if passed_over else [], failures=failures))
 
 
 def _begin(folder: Path, about: Mapping[str, Any], resume: bool) -> None:
@@ -155,7 +155,7 @@ def take_corrections(
     RigError, AnnotationError for files that are none.
     """
     rig = None if cameras is None else read_cameras(cameras)
-    names, failures = find_images(images)
+    names, failures, passed_over = find_images(images)
     stems = {stem_of(name): name for name in names}
     people: dict[str, list] = {}
     maps: dict[str, np.ndarray] = {}
@@ -192,7 +192,8 @@ def take_corrections(
     known = _Known(
         images, output, folder, records, keypoint_set if people else None, SAPIENS_28 if maps else None, visible
     )
-    return _finish(known, settings, rig if people else None, Outcome(failures=failures))
+    outcome = Outcome(told=[passed_over] if passed_over else [], failures=failures)
+    return _finish(known, settings, rig if people else None, outcome)
 
 
 def _has_points(file: Path) -> bool:

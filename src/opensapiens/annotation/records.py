@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from opensapiens.annotation.association import Detection
-from opensapiens.data.folders import IMAGE_ENDINGS
 from opensapiens.data.label_maps import read_array, read_parts
 from opensapiens.inference.results import Result
 from opensapiens.labels.parts import PartSet
+from opensapiens.storage.listing import list_files, passed_over_sentence
+from opensapiens.storage.pictures import IMAGE_ENDINGS
 from opensapiens.tasks.segmentation import save_parts
 
 
@@ -31,19 +32,17 @@ class Record:
     people: list[Detection]
 
 
-def find_images(folder: Path) -> tuple[list[str], list[str]]:
-    """Pictures below a folder, by their paths in it, sorted; and a sentence for each that cannot be told from another.
+def find_images(folder: Path) -> tuple[list[str], list[str], str]:
+    """Pictures below a folder, by their paths in it, sorted; a sentence for each that cannot be told from another; and
+    one that counts what is passed over, empty where nothing is.
 
     Labels are named after pictures without their endings, so of a.jpg and a.png only the first can have any.
     Raises FileNotFoundError for a folder that does not exist or holds no picture.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    found = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_ENDINGS and path.is_file() and not path.name.startswith(".")
-    )
+    listing = list_files(folder, IMAGE_ENDINGS)
+    found = sorted(path.relative_to(folder).as_posix() for path in listing.files)
     if not found:
         raise FileNotFoundError(f"no picture ({', '.join(IMAGE_ENDINGS)}) in {folder}")
     kept: dict[str, str] = {}
@@ -52,7 +51,7 @@ def find_images(folder: Path) -> tuple[list[str], list[str]]:
         first = kept.setdefault(stem_of(name), name)
         if first != name:
             failures.append(f"{name}: has the same name as {first}, whose labels it would overwrite; rename one")
-    return list(kept.values()), failures
+    return list(kept.values()), failures, passed_over_sentence(listing.passed_over)
 
 
 def stem_of(name: str) -> str:

@@ -13,10 +13,11 @@ from PIL import Image
 
 from opensapiens.annotation.agreement import REASONS, SURE, Agreement, Measured
 from opensapiens.annotation.tables import Instance
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.drawing import sheet
 from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.geometry.person_crop import warp
 from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.storage.pictures import ImageError, read_image
 
 COLUMNS = (
     "frame", "person_id", "point", "reason", "views_seen", "views_agreeing", "error_px", "error_relative", "deviation",
@@ -133,7 +134,7 @@ def _crop(image: np.ndarray, points: np.ndarray, scores: np.ndarray, agreed: np.
     start = np.round((low + high) / 2 - side / 2).astype(int)
     scale = CROP * 2 / side
     shift = np.array([[scale, 0, -start[0] * scale], [0, scale, -start[1] * scale]])
-    canvas = cv2.warpAffine(image, shift, (CROP * 2, CROP * 2), flags=cv2.INTER_LINEAR)
+    canvas = warp(image, shift, (CROP * 2, CROP * 2))
     for mine, theirs, score in zip(points, agreed, scores, strict=True):
         ends = [_at(one, start, scale) for one in (mine, theirs)]
         if all(ends) and score >= SURE:

@@ -21,10 +21,10 @@ from opensapiens.annotation.association import Detection
 from opensapiens.annotation.masks import mask_of, polygons_of, run_lengths_of
 from opensapiens.annotation.records import Record
 from opensapiens.data.coco import AnnotationError, coco_persons
-from opensapiens.data.reading import MAX_PIXELS
 from opensapiens.inference.results import MINIMUM_SCORE, coco_category
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
+from opensapiens.storage.pictures import MAX_PIXELS
 
 MaskKind = Literal["polygons", "rle"]
 MARGIN = 0.1  # of the extent of a person's points, around them, where a tool gives no box

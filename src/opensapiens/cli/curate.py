@@ -59,6 +59,7 @@ def score(
     """
     from opensapiens.curation.score import score as run
     from opensapiens.curation.stages import default_stages
+    from opensapiens.storage.listing import passed_over_sentence
 
     if not sources:
         return _misuse("score: name at least one folder, shard, Parquet file or list, before the options (see --help)")
@@ -72,6 +73,8 @@ def score(
     for name, seconds in summary.seconds.items():
         print(f"{name:16} {summary.images / max(seconds, 1e-9):10.1f} images a second in one worker")
     print(", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items())) + f"; see {out}")
+    if summary.passed_over:
+        print(passed_over_sentence(summary.passed_over))
     return 1 if summary.statuses.get("incomplete") else 0
 
 

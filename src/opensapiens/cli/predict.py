@@ -114,8 +114,10 @@ def predict(
     from opensapiens.inference.files import find_inputs, output_names
     from opensapiens.inference.job import Job, run_on_devices
     from opensapiens.inference.recording import VideoSettings
+    from opensapiens.storage.listing import passed_over_sentence
 
-    files = find_inputs(inputs)
+    listing = find_inputs(inputs)
+    files = listing.files
     outcome = run_on_devices(
         Job(
             files=tuple(files),
@@ -149,6 +151,8 @@ def predict(
     counts["done before"] = outcome.skipped
     found = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "photos")
     print(f"{found}; results are in {output}")
+    if listing.passed_over:
+        print(passed_over_sentence(listing.passed_over))
     if outcome.failures:
         print(f"{len(outcome.failures)} of {len(files)} files could not be processed:", file=sys.stderr)
         print("\n".join(f"  {sentence}" for _, sentence in outcome.failures), file=sys.stderr)

@@ -34,8 +34,8 @@ def reconstruct(
     from PIL import Image
 
     from opensapiens.checkpoints.model_folder import load_masked_autoencoder
-    from opensapiens.data.reading import read_image
     from opensapiens.drawing.reconstruction import draw_reconstructions
+    from opensapiens.storage.pictures import read_image
     from opensapiens.tasks.masked_pretraining import reconstruct as make
 
     network, description = load_masked_autoencoder(model, device)

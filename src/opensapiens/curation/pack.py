@@ -23,8 +23,8 @@ from opensapiens.curation.manifest import item_of_row, manifest_path, read_run, 
 from opensapiens.curation.picture import shrink
 from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces, boxes_above
 from opensapiens.curation.sources import read_item
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.shards import write_manifest, write_shard
+from opensapiens.storage.pictures import ImageError, read_image
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from opensapiens.data.reading import ImageError, read_image
+from opensapiens.storage.pictures import open_image, read_image
 
 Scores = dict[str, Any]
 """A stage's columns for one image."""
@@ -41,13 +38,12 @@ class Picture:
 def decode(data: bytes) -> Picture:
     """The picture in the bytes of a file. Raises ImageError, as `read_image`."""
     image = read_image(data)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # read_image has its own limit
-            header = Image.open(io.BytesIO(data))
-            return Picture(image, image.shape[:2], data, header.format or "", int(getattr(header, "n_frames", 1)))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ImageError(f"the image data: truncated or damaged ({error})") from error
+    with open_image(data, "the image data") as header:
+        try:
+            frames = int(getattr(header, "n_frames", 1))
+        except Exception:  # of damaged pages behind the first, which is all that is used
+            frames = 1
+        return Picture(image, image.shape[:2], data, header.format or "", frames)
 
 
 def working_copy(picture: Picture) -> Picture:

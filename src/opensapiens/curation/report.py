@@ -15,7 +15,7 @@ from opensapiens.curation.manifest import detector_of_run, item_of_row, manifest
 from opensapiens.curation.picture import shrink
 from opensapiens.curation.sources import read_item
 from opensapiens.curation.where import bounds, parse_where, terms
-from opensapiens.data.reading import ImageError, read_image
+from opensapiens.storage.pictures import ImageError, read_image
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -39,7 +39,7 @@ from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item, find_items, read_item
 from opensapiens.curation.stages import Stage, default_stages
 from opensapiens.curation.whole import finish_manifest
-from opensapiens.data.reading import ImageError
+from opensapiens.storage.pictures import ImageError
 
 
 class OtherRun(ValueError):
@@ -48,11 +48,13 @@ class OtherRun(ValueError):
 
 @dataclass
 class ScoreSummary:
-    """What a run did: rows by status in the whole manifest, and for this sitting alone seconds by stage and images."""
+    """What a run did: rows by status in the whole manifest, and for this sitting alone seconds by stage and images.
+    passed_over: files of the sources' folders that were not taken, by what they are."""
 
     statuses: dict[str, int]
     images: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 def score(
@@ -80,6 +82,7 @@ def score(
     stages = list(default_stages() if stages is None else stages)
     identity = _identity(sources, stages, block, opt_out, evaluation)
     run = _prepared(out, sources, identity)
+    passed_over = Counter(run["passed_over"])
     if not (out / "manifest.parquet").exists():
         summary = _score_parts(
             out, stages, run["inputs"], workers, address, BlockList.read(block), OptOutList.read(opt_out)
@@ -87,9 +90,9 @@ def score(
         statuses = finish_manifest(out, stages, run["inputs"], evaluation)
         write_json(out / "run.json", {**run, "statuses": statuses})
         shutil.rmtree(out / "parts", ignore_errors=True)
-        return ScoreSummary(statuses, summary.images, summary.seconds)
+        return ScoreSummary(statuses, summary.images, summary.seconds, passed_over)
     shutil.rmtree(out / "parts", ignore_errors=True)
-    return ScoreSummary(read_run(out / "manifest.parquet").get("statuses", {}))
+    return ScoreSummary(run.get("statuses", {}), passed_over=passed_over)
 
 
 def _identity(
@@ -124,8 +127,9 @@ def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]
     if any(out.iterdir()) and not (out / "inputs").exists():
         raise OtherRun(f"{out} is not empty: choose another folder")
     shutil.rmtree(out / "inputs", ignore_errors=True)  # of a first sitting that was stopped while listing
-    bar = tqdm(find_items(sources), desc="listing", unit=" images", disable=None)
-    run = {**identity, "inputs": write_inputs(out / "inputs", bar), "part": PART}
+    passed_over: Counter[str] = Counter()
+    bar = tqdm(find_items(sources, passed_over), desc="listing", unit=" images", disable=None)
+    run = {**identity, "inputs": write_inputs(out / "inputs", bar), "part": PART, "passed_over": dict(passed_over)}
     write_json(out / "run.json", run)
     return run
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opensapiens.data.reading import ImageError
-from opensapiens.inference.files import IMAGE_ENDINGS
+from opensapiens.storage.listing import why_passed_over
+from opensapiens.storage.pictures import IMAGE_ENDINGS, MAX_FILE_BYTES, ImageError, read_regular_file
 
-MAX_FILE_BYTES = 200_000_000  # of one image; more is no photo
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
 PATH_COLUMNS = ("path", "file", "image_path")
 
@@ -42,32 +42,33 @@ class Item:
         return f"{self.file}::{self.member}" if self.member else self.file
 
 
-def find_items(sources: Sequence[str | Path]) -> Iterator[Item]:
+def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None = None) -> Iterator[Item]:
     """The images of folders (with those below), tar shards, Parquet files, lists (.txt, one file a line) and single
     images, in a fixed order.
 
-    A folder's tars and Parquet files are opened as if they were named. Raises SourceError for what does not exist or
+    A folder's tars and Parquet files are opened as if they were named. passed_over: counts what folders hold besides,
+    by what it is. Raises SourceError for what does not exist or
     holds no image.
     """
     for given in map(Path, sources):
         if not given.exists():
             raise SourceError(f"no such file or folder: {given}")
         found = False
-        for item in _items_of(given, named=True):
+        for item in _items_of(given, True, Counter() if passed_over is None else passed_over):
             found = True
             yield item
         if not found:
             raise SourceError(f"no image in {given}")
 
 
-def _items_of(path: Path, named: bool) -> Iterator[Item]:
+def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[Item]:
     ending = path.suffix.lower()
     if path.is_dir():
         for folder, below, files in os.walk(path):
             below[:] = sorted(name for name in below if name[0] != ".")
             for name in sorted(files):
                 if name[0] != ".":
-                    yield from _items_of(Path(folder, name), named=False)
+                    yield from _items_of(Path(folder, name), False, passed_over)
     elif ending == ".tar":
         yield from _tar_items(path)
     elif ending == ".parquet":
@@ -77,7 +78,9 @@ def _items_of(path: Path, named: bool) -> Iterator[Item]:
             for line in lines:
                 if line.strip():
                     yield Item(str(path.parent / line.strip()))
-    elif named or ending in IMAGE_ENDINGS:
+    elif not named and (reason := why_passed_over(path, IMAGE_ENDINGS)):
+        passed_over[reason] += 1
+    else:
         yield Item(str(path))
 
 
@@ -165,14 +168,15 @@ def read_item(item: Item) -> bytes:
     try:
         if item.file.endswith(".parquet") and item.member:
             return _parquet_bytes(item)
+        if item.size < 0:
+            return read_regular_file(item.file, MAX_FILE_BYTES)
+        if item.size > MAX_FILE_BYTES:
+            raise ImageError(f"{item.source}: {item.size} bytes, the limit is {MAX_FILE_BYTES}")
         with open(item.file, "rb") as file:
             file.seek(item.offset)
-            data = file.read(item.size if item.size >= 0 else MAX_FILE_BYTES + 1)
+            return file.read(item.size)
     except OSError as error:
         raise ImageError(f"{item.source}: cannot be read ({error.strerror or error})") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ImageError(f"{item.source}: larger than {MAX_FILE_BYTES} bytes")
-    return data
 
 
 _row_group: tuple[tuple[str, int], list[object]] | None = None  # the last one read: neighbours are read one by one

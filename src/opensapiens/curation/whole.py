@@ -17,7 +17,7 @@ from opensapiens.curation.manifest import PART, batches, columns_of, part_path, 
 from opensapiens.curation.picture import decode, working_copy
 from opensapiens.curation.sources import find_items, read_item
 from opensapiens.curation.stages import PerceptualHash, Stage
-from opensapiens.data.reading import ImageError
+from opensapiens.storage.pictures import ImageError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from opensapiens.data.reading import read_image
 from opensapiens.data.sample import Sample
 from opensapiens.labels.keypoints import COCO_17, WHOLEBODY_133, KeypointSet
+from opensapiens.storage.pictures import read_image
 
 # COCO-WholeBody keeps its 133 points in these fields, in this order
 WHOLEBODY_FIELDS = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from opensapiens.data.label_kinds import LabelKind
 from opensapiens.data.label_maps import ENDINGS as MAP_ENDINGS
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.boxes import box_of_mask
 from opensapiens.labels.parts import SAPIENS_28, PartSet
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+from opensapiens.storage.listing import list_files
+from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
 
 
 class FolderDataset:
@@ -73,7 +72,7 @@ def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise ImageError(f"no folder {folder}")
     found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings):
+    for path in list_files(folder, endings).files:
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise ImageError(f"{found[name]} and {path} have the same name: which is meant?")

@@ -1,17 +1,17 @@
 """Images without labels from folders and tar shards, as pretraining reads them: nothing is unpacked to disk."""
 
 import tarfile
-from collections.abc import Sequence
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.sample import Sample
+from opensapiens.storage.listing import Listing, list_files
+from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NOT_PHOTOS = (".instances.png", ".parts.png", ".depth.png", ".normals.png")  # labels in the shards of synthetic people
 SCANNING_THREADS = 16
 
@@ -20,16 +20,19 @@ class ImageCollection:
     """The images of folders (searched to the bottom), tar shards, folders of shards or single files, as one sequence.
 
     Any image member of a tar counts (webdataset's layout is one such tar); loose pictures beside shards do not: they
-    are contact sheets and the like. A shard's headers are read once; then a sample is a byte range. The index holds 20
-    bytes an image, as numbers, so that loader processes share it.
+    are contact sheets and the like. `passed_over` counts these and what else folders hold. A shard's headers are read
+    once; then a sample is a byte range. The index holds 20 bytes an image, as numbers, so that loader processes share
+    it.
 
     Raises:
         ImageError: a path that is not there, a tar that cannot be read, or no image at all.
     """
 
     def __init__(self, *sources: Path | str) -> None:
-        files = [file for source in sources for file in _files(Path(source))]
+        listings = [_files(Path(source)) for source in sources]
+        files = [file for listing in listings for file in listing.files]
         self.paths = files
+        self.passed_over = sum((listing.passed_over for listing in listings), Counter[str]())
         shards = [file for file in files if file.suffix == ".tar"]
         with ThreadPoolExecutor(SCANNING_THREADS) as pool:
             scans = tqdm(pool.map(_members, shards), "reading shards", len(shards), disable=len(shards) < 50)
@@ -39,7 +42,7 @@ class ImageCollection:
         self._owners = np.repeat(np.arange(len(files), dtype=np.int32), [len(place) for place in places])
         self._places = np.concatenate([alone[:0], *places])
         if not len(self):
-            raise ImageError(f"no image ({', '.join(ENDINGS)}) or tar shard in {', '.join(map(str, sources))}")
+            raise ImageError(f"no image ({', '.join(IMAGE_ENDINGS)}) or tar shard in {', '.join(map(str, sources))}")
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -61,14 +64,15 @@ class ImageCollection:
             raise ImageError(f"{path}, member at byte {offset}: {error}") from error
 
 
-def _files(source: Path) -> Sequence[Path]:
+def _files(source: Path) -> Listing:
     if not source.exists():
         raise ImageError(f"{source}: no such file or folder")
     if source.is_file():
-        return [source]
-    files = sorted(file for file in source.rglob("*") if file.suffix.lower() in (".tar", *ENDINGS) and file.is_file())
-    with_shards = {file.parent for file in files if file.suffix == ".tar"}
-    return [file for file in files if file.suffix == ".tar" or file.parent not in with_shards]
+        return Listing([source])
+    found = list_files(source, (".tar", *IMAGE_ENDINGS))
+    with_shards = {file.parent for file in found.files if file.suffix == ".tar"}
+    files = [file for file in found.files if file.suffix == ".tar" or file.parent not in with_shards]
+    return Listing(files, found.passed_over + Counter({"picture beside shards": len(found.files) - len(files)}))
 
 
 def _members(shard: Path) -> np.ndarray:
@@ -79,7 +83,7 @@ def _members(shard: Path) -> np.ndarray:
                 (member.offset_data, member.size)
                 for member in tar
                 if member.isfile()
-                and member.name.lower().endswith(ENDINGS)
+                and member.name.lower().endswith(IMAGE_ENDINGS)
                 and not member.name.lower().endswith(NOT_PHOTOS)
             ]
     except (OSError, tarfile.TarError) as error:

@@ -3,9 +3,8 @@
 Nothing in such a file is run, and none is read before its size is known to be that of a picture.
 """
 
-import struct
+import math
 import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,11 +12,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from opensapiens.data.reading import MAX_PIXELS, ImageError
 from opensapiens.labels.parts import IGNORED, PartSet
+from opensapiens.storage.pictures import MAX_PIXELS, ImageError, check_regular_file, open_image, read_regular_file
 
 ENDINGS = (".png", ".npy", ".npz", ".exr")
-MAX_VALUES = 4 * MAX_PIXELS  # of an array, over all its channels
+MAX_BYTES = 12 * MAX_PIXELS  # of an array: normals as float32
 
 
 def read_parts(path: Path | str, part_set: PartSet) -> np.ndarray:
@@ -32,6 +31,8 @@ def read_parts(path: Path | str, part_set: PartSet) -> np.ndarray:
     picture = _png(path)
     if picture.mode == "P":  # the palette is the viewer's business: the indices are the classes
         return _checked_ids(np.array(picture), part_set, path)
+    if picture.mode == "LA":  # opacity is the viewer's business too
+        picture = picture.getchannel("L")
     if picture.mode in ("RGB", "RGBA"):
         return _classes_of_colors(np.array(picture.convert("RGB")), part_set, path)
     return _checked_ids(np.array(picture.convert("L") if picture.mode == "1" else picture), part_set, path)
@@ -73,8 +74,10 @@ def read_depth(path: Path | str, scale: float = 1.0) -> np.ndarray:
 
     PNG of 8 or 16 bits (scale 0.001 for millimetres), NPY, NPZ, or EXR (its channel Z or V, else the first).
     """
-    depth = _one_channel(read_array(Path(path)), Path(path)).astype(np.float32) * np.float32(scale)
-    return np.where(np.isfinite(depth) & (depth != 0), depth, np.float32(np.nan))
+    depth = _one_channel(read_array(Path(path)), Path(path)).astype(np.float32)
+    depth *= np.float32(scale)
+    depth[~np.isfinite(depth) | (depth == 0)] = np.nan
+    return depth
 
 
 def read_normals(path: Path | str) -> np.ndarray:
@@ -107,9 +110,14 @@ def read_array(path: Path) -> np.ndarray:
     if suffix not in readers:
         raise ImageError(f"{path}: not one of {', '.join(ENDINGS)}")
     try:
+        check_regular_file(path, MAX_BYTES)
         array = readers[suffix](path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, struct.error) as error:
-        raise error if isinstance(error, ImageError) else ImageError(f"{path}: cannot be read ({error})") from error
+    except (ImageError, ModuleNotFoundError):
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{path}: there is not enough memory for it") from error
+    except Exception as error:  # damaged files make the readers raise whatever comes first
+        raise ImageError(f"{path}: cannot be read ({error or type(error).__name__})") from error
     if array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind not in "uifb":
         raise ImageError(f"{path}: not a map of numbers, but {array.dtype} of shape {array.shape}")
     return array.astype(np.uint8) if array.dtype == bool else array
@@ -123,15 +131,13 @@ def _one_channel(array: np.ndarray, path: Path) -> np.ndarray:
 
 def _png(path: Path) -> Image.Image:
     try:
-        picture = Image.open(BytesIO(path.read_bytes()), formats=("PNG",))
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ImageError(f"{path}: more than {MAX_PIXELS} pixels")
+        picture = open_image(read_regular_file(path, MAX_BYTES), str(path), ("PNG",))
         picture.load()
         return picture
     except ImageError:
         raise
     except Exception as error:  # Pillow's readers raise many kinds on malformed files
-        raise ImageError(f"{path}: not a whole PNG ({error})") from error
+        raise ImageError(f"{path}: not a whole PNG ({error or type(error).__name__})") from error
 
 
 def _read_png(path: Path) -> np.ndarray:
@@ -159,8 +165,10 @@ def _checked_npy(file: BinaryIO, path: Path) -> np.ndarray:
     shape, _, dtype = read_header(file)
     if dtype.hasobject:
         raise ImageError(f"{path}: holds Python objects, which are not read")
-    if int(np.prod(shape, dtype=object)) > MAX_VALUES:
-        raise ImageError(f"{path}: an array of {shape} is too large")
+    if len(shape) not in (2, 3) or dtype.kind not in "uifb":
+        raise ImageError(f"{path}: not a map of numbers, but {dtype} of shape {shape}")
+    if shape[0] * shape[1] > MAX_PIXELS or math.prod(shape) * dtype.itemsize > MAX_BYTES:
+        raise ImageError(f"{path}: an array of {shape} is too large; the limit is {MAX_PIXELS} pixels")
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -172,8 +180,6 @@ def _read_npz(path: Path) -> np.ndarray:
         if len(names) != 1 and len(known) != 1:
             raise ImageError(f"{path}: holds {len(names)} arrays, none or several named depth, normal or data")
         name = names[0] if len(names) == 1 else known[0]
-        if archive.getinfo(name).file_size > 8 * MAX_VALUES:
-            raise ImageError(f"{path}: {name} is too large")
         with archive.open(name) as member:  # seekable, so that header and content are read from one stream
             return _checked_npy(member, path)  # type: ignore[arg-type]
 
@@ -186,9 +192,11 @@ def _read_exr(path: Path) -> np.ndarray:
     try:
         # Not OpenCV, which can: its wheels hold OpenEXR 2.3 of 2018, and turn it on by an environment variable only.
         with OpenEXR.File(str(path), header_only=True) as file:
-            low, high = file.header()["dataWindow"]
-            if int(high[0] - low[0] + 1) * int(high[1] - low[1] + 1) > MAX_PIXELS:
-                raise ImageError(f"{path}: more than {MAX_PIXELS} pixels")
+            header = file.header()
+            low, high = header["dataWindow"]
+            pixels = int(high[0] - low[0] + 1) * int(high[1] - low[1] + 1)
+            if pixels > MAX_PIXELS or 4 * pixels * len(header["channels"]) > MAX_BYTES:
+                raise ImageError(f"{path}: more than {MAX_PIXELS} pixels, or many channels")
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels: dict[str, Any] = {name: channel.pixels for name, channel in file.channels().items()}
     except (RuntimeError, ValueError) as error:  # the library raises either on damaged files

@@ -10,12 +10,13 @@ from opensapiens.labels.parts import PartSet
 
 _PAPER = (24, 24, 28)
 _INK = (235, 235, 235)
+WIDEST = 4  # of a sheet's images, by the sheet's height: wider ones are lower
 
 
 def sheet(
     images: Sequence[np.ndarray], titles: Sequence[str], height: int = 640, columns: int | None = None
 ) -> np.ndarray:
-    """Images in rows under their titles, all scaled to the same height, on dark paper.
+    """Images in rows under their titles, scaled to the same height (see WIDEST), on dark paper.
 
     columns: how many to a row, by default all in one. Raises ValueError if there are no images or not one title for
     each.
@@ -58,6 +59,7 @@ def legend(part_set: PartSet, present: Sequence[int], height: int = 640) -> np.n
 
 
 def _scaled(image: np.ndarray, height: int) -> Image.Image:
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    factor = min(height / image.shape[0], WIDEST * height / image.shape[1])
+    width, height = (max(1, round(side * factor)) for side in image.shape[1::-1])
     way = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LANCZOS4
     return Image.fromarray(cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=way))

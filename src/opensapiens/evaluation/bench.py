@@ -13,13 +13,13 @@ import torch
 
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_folder import build_model, read_description
-from opensapiens.data.reading import read_image
 from opensapiens.evaluation.evaluate import evaluate
 from opensapiens.inference.forward import network_inputs, raw_maps, read_maps
 from opensapiens.inference.loading import load, usable_device
 from opensapiens.inference.pipeline import Frame, People
 from opensapiens.inference.runtimes import place_of
 from opensapiens.models.cost import full_flops
+from opensapiens.storage.pictures import read_image
 
 REFERENCE = ("torch", "float32")
 MATRIX_SIDE = {"cpu": 1536, "cuda": 8192, "mps": 4096}

@@ -15,7 +15,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from opensapiens.data.crop import view_sample
-from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.evaluation.people import EvaluationError
@@ -23,10 +22,11 @@ from opensapiens.geometry.view import resize_maps, whole_image_view
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.labels.parts import IGNORED
+from opensapiens.storage.listing import list_files
+from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
 from opensapiens.tasks.segmentation import SegmentationTask
 
 Method = Literal["probe", "knn"]
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # the protocol of DINO (Caron et al., ICCV 2021)
 STRENGTHS = (
     1e-4,
@@ -95,7 +95,7 @@ def _pictures(
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+    return list_files(folder, IMAGE_ENDINGS).files
 
 
 def _picture_features(loaded: LoadedModel, folder: Path, names: Sequence[str], limit: int | None) -> Labelled:

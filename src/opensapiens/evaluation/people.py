@@ -16,12 +16,12 @@ import numpy as np
 from opensapiens.data.coco import SAPIENS_FIELD, CocoPerson, read_coco_persons
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK
-from opensapiens.data.reading import read_image
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
 from opensapiens.labels.keypoint_maps import convert_keypoints
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, KeypointSet
+from opensapiens.storage.pictures import read_image
 
 
 class EvaluationError(ValueError):

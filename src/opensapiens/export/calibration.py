@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from opensapiens.checkpoints.model_description import Preprocessing
-from opensapiens.data.reading import read_image
 from opensapiens.export.export import portrait
 from opensapiens.export.parity import check_images
 from opensapiens.models.cost import full_flops
 from opensapiens.models.human_model import HumanModel
+from opensapiens.storage.pictures import read_image
 
 WINDOWS = (
     (0.0, 1.0, 0.0, 1.0),  # all

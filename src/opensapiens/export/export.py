@@ -9,11 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from opensapiens.checkpoints.model_description import ModelDescription
-from opensapiens.data.reading import ImageSource, read_image
 from opensapiens.export.formats import ENDINGS, ExportError, Format, open_session, write_graph
 from opensapiens.export.graph import network_graph
 from opensapiens.export.parity import check_images, compare
 from opensapiens.models.human_model import HumanModel
+from opensapiens.storage.pictures import ImageSource, read_image
 
 TOLERANCE = 1e-3
 """Largest difference allowed between a map of the file and of plain PyTorch, over the largest value of that map."""

@@ -16,6 +16,7 @@ Interpolation = Literal["linear", "nearest"]
 # No "area": cv2.warpAffine has none, it takes INTER_AREA for INTER_LINEAR without a word.
 CV2_FLAGS = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 CV2_CHANNELS = 4  # cv2.warpAffine takes no more at a time
+CV2_SIDE = 32766  # nor larger images
 
 
 def udp_warp_matrix(
@@ -68,6 +69,8 @@ def warp(
     if image.ndim == 3 and image.shape[2] > CV2_CHANNELS:
         groups = [image[:, :, i : i + CV2_CHANNELS] for i in range(0, image.shape[2], CV2_CHANNELS)]
         return np.concatenate([warp(group, matrix, size_hw, interpolation, border) for group in groups], axis=2)
+    if max(image.shape[:2]) > CV2_SIDE:
+        image, matrix = _within_cv2(image, matrix, size_hw)
     return cv2.warpAffine(
         np.ascontiguousarray(image),
         matrix,
@@ -76,6 +79,20 @@ def warp(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(border,) * CV2_CHANNELS,
     )
+
+
+def _within_cv2(image: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The part of an image that a crop shows, every n-th row and column of it where that is still too large for cv2;
+    and the map from there."""
+    x1, y1, x2, y2 = _footprint(matrix, size_hw, image.shape[:2])
+    corner = np.array([max(x1 - 1, 0), max(y1 - 1, 0)])
+    part = image[corner[1] : y2 + 1, corner[0] : x2 + 1]
+    if part.size == 0:  # the crop lies beside the image
+        return image[:1, :1], np.array([[1, 0, -9], [0, 1, -9]], matrix.dtype)
+    steps = np.array([-(-side // CV2_SIDE) for side in part.shape[1::-1]])
+    linear = matrix[:, :2].astype(np.float64)
+    offset = linear @ corner + matrix[:, 2]
+    return part[:: steps[1], :: steps[0]], np.column_stack([linear * steps, offset])
 
 
 def crop_points_to_image(
@@ -89,3 +106,16 @@ def crop_points_to_image(
     """
     size = np.array([size_hw[1], size_hw[0]], dtype=np.float32)
     return points / size * scale + center - 0.5 * scale
+
+
+def _footprint(
+    matrix: np.ndarray, crop_size_hw: tuple[int, int], image_size_hw: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """The image pixels x1 <= x < x2, y1 <= y < y2 outside which no pixel falls on the crop."""
+    height, width = crop_size_hw
+    corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
+    in_image = transform_points(corners, invert(matrix.astype(np.float64)))
+    limits = np.array([image_size_hw[1], image_size_hw[0]])
+    x1, y1 = np.clip(np.floor(in_image.min(axis=0)), 0, limits).astype(int)
+    x2, y2 = np.clip(np.ceil(in_image.max(axis=0)) + 1, 0, limits).astype(int)
+    return int(x1), int(y1), int(x2), int(y2)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jfif", ".ppm", ".avif"}
-VIDEO_ENDINGS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+from opensapiens.storage.listing import Listing, list_files, passed_over_sentence
+from opensapiens.storage.pictures import IMAGE_ENDINGS
+from opensapiens.storage.videos import VIDEO_ENDINGS
 
 
 def is_video(path: Path) -> bool:
@@ -14,25 +15,24 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_ENDINGS
 
 
-def find_inputs(inputs: Iterable[str | Path]) -> list[Path]:
+def find_inputs(inputs: Iterable[str | Path]) -> Listing:
     """The files named, and of each folder named the photos and videos in it (not in folders below), in the order of
     their names.
 
     Hidden files are left out. Raises FileNotFoundError for an input that does not exist and for a folder without any
     photo or video.
     """
-    found: list[Path] = []
+    found = Listing()
     for given in map(Path, inputs):
         if given.is_dir():
-            endings = IMAGE_ENDINGS | VIDEO_ENDINGS
-            inside = [
-                path for path in sorted(given.iterdir()) if path.suffix.lower() in endings and path.name[0] != "."
-            ]
-            if not inside:
-                raise FileNotFoundError(f"no photo or video in the folder {given}")
-            found += [path for path in inside if path.is_file()]
+            inside = list_files(given, (*IMAGE_ENDINGS, *VIDEO_ENDINGS), below=False)
+            if not inside.files:
+                why = passed_over_sentence(inside.passed_over)
+                raise FileNotFoundError(f"no photo or video in the folder {given}" + (f": {why}" if why else ""))
+            found.files.extend(inside.files)
+            found.passed_over.update(inside.passed_over)
         elif given.exists():
-            found.append(given)
+            found.files.append(given)
         else:
             raise FileNotFoundError(f"no such file or folder: {given}")
     return found

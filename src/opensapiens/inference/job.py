@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from opensapiens.data.reading import ImageError
 from opensapiens.inference.boxes import read_boxes
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
 from opensapiens.inference.detr import DetrDetector
@@ -25,7 +24,8 @@ from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.recording import VideoSettings, is_recorded, record_video
 from opensapiens.inference.results import Result
 from opensapiens.inference.runtimes import runtime_of
-from opensapiens.inference.video import VideoError
+from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.videos import VideoError
 from opensapiens.tasks.segmentation import SegmentationTask
 
 RESULTS_AHEAD = 2

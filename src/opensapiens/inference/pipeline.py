@@ -10,7 +10,6 @@ from typing import Any, overload
 
 import numpy as np
 
-from opensapiens.data.reading import ImageError, ImageSource, read_image
 from opensapiens.inference.boxes import BoxesError, checked_boxes
 from opensapiens.inference.composing import compose
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
@@ -19,6 +18,7 @@ from opensapiens.inference.forward import LoadedModel, Prediction, predict
 from opensapiens.inference.results import Result
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import PartSet
+from opensapiens.storage.pictures import ImageError, ImageSource, read_image
 from opensapiens.tasks import TASKS
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.segmentation import SegmentationTask

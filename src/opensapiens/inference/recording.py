@@ -30,12 +30,10 @@ from opensapiens.inference.video import (
     RESULTS_AHEAD,
     SEGMENT,
     PredictedFrame,
-    VideoError,
-    frame_count_and_rate,
     new_tracker,
     predicted_frames,
-    pyav,
 )
+from opensapiens.storage.videos import VideoError, frame_count_and_rate, open_for_writing, open_video, pyav
 
 QUALITY = {"crf": "20"}
 SETTINGS = "settings.json"
@@ -219,7 +217,7 @@ class _Recording:
             height, width = frame.result.image.shape[:2]
             self.size = height - height % 2, width - width % 2  # the encoder takes even sizes only
         self.content = {"first": frame.number, "size": self.size, "images": [], "annotations": []}
-        container = pyav().open(str(self._part().with_suffix(".mp4")), "w")
+        container = open_for_writing(self._part().with_suffix(".mp4"))
         stream = container.add_stream("h264", rate=self.rate, options=QUALITY)
         stream.height, stream.width = self.size
         stream.pix_fmt = "yuv420p"
@@ -278,13 +276,12 @@ class _Recording:
 
 def _join_videos(parts: list[Path], path: Path, rate: Fraction) -> None:
     """The packets of several videos of one size in one file, without coding them anew."""
-    av = pyav()
     unfinished = path.with_name(f"{path.stem}.part{path.suffix}")
-    with av.open(str(unfinished), "w") as joined:
+    with open_for_writing(unfinished) as joined:
         target, done = None, 0
         for part in parts:
-            with av.open(str(part)) as container:
-                source = container.streams.video[0]
+            with open_video(part) as container:
+                source: Any = container.streams.video[0]
                 target = target or joined.add_stream_from_template(source)
                 offset = round(done / rate / source.time_base)
                 for packet in container.demux(source):

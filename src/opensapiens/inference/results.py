@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from opensapiens import drawing
-from opensapiens.inference.saving import KeypointTable, save_ply, table_rows
+from opensapiens.inference.saving import KeypointTable, save_overlay, save_ply, table_rows
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.tasks.depth import DepthMap, DepthTask
 from opensapiens.tasks.normals import NormalMap, NormalsTask
@@ -200,10 +200,7 @@ class Result:
             ]
             pictures = self.overlays()
             drawn = {**pictures, "sheet": self.sheet(pictures)}
-            begun += [
-                pool.submit(Image.fromarray(overlay).save, path(f"{title}.jpg"), quality=92)
-                for title, overlay in drawn.items()
-            ]
+            begun += [pool.submit(save_overlay, path(f"{title}.jpg"), overlay) for title, overlay in drawn.items()]
         for writing in begun:
             writing.result()  # raises what went wrong there
         coco = self.to_coco(name)

@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+JPEG_SIDE = 65_500  # libjpeg's limit
 TABLE_COLUMNS = ("file", "frame", "seconds", "person_id", "keypoint", "x", "y", "score")
+
+
+def save_overlay(path: Path, picture: np.ndarray) -> None:
+    """JPEG of H×W×3 uint8 RGB, made smaller where a side is longer than a JPEG's can be."""
+    image = Image.fromarray(picture)
+    image.thumbnail((JPEG_SIDE, JPEG_SIDE))
+    image.save(path, quality=92)
 
 
 def save_ply(path: Path, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None) -> None:

@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
-from opensapiens.data.reading import ImageError
 from opensapiens.inference.following import CutFinder, follow
 from opensapiens.inference.pipeline import Frame, People
 from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import Result
 from opensapiens.inference.tracking import Tracker
+from opensapiens.storage.videos import VideoError, read_frames
 
 SEGMENT = 60  # frames that are predicted, written and resumed as one; nothing but the tracker reaches beyond them
 RESULTS_AHEAD = 2  # of the writer; a result of a large frame is tens of megabytes
-
-
-class VideoError(ImageError):
-    """A video that cannot be read; the message says which and why."""
 
 
 @dataclass(eq=False)
@@ -44,7 +38,7 @@ def predict_video(
 
     detect_every: the detector looks at every so many frames, at cuts and at the end of each 60 frames; in between
     people move on straight lines. smooth: One-Euro filter on the keypoints. Raises VideoError for a file that is not a
-    readable video, ModuleNotFoundError without the extra "video".
+    readable video, and after the last result for one that ends early; ModuleNotFoundError without the extra "video".
     """
     tracker = new_tracker(people, smooth)
     for frame in prefetch(predicted_frames(people, path, flip, detect_every), RESULTS_AHEAD):
@@ -63,9 +57,11 @@ def predicted_frames(
 ) -> Iterator[PredictedFrame]:
     """Frames from number `first` on, a multiple of SEGMENT, with results whose ids mean nothing yet.
 
-    Each segment is predicted for itself, in the same batches whatever came before.
+    Each segment is predicted for itself, in the same batches whatever came before. Raises VideoError after what could
+    be read.
     """
-    frames = enumerate(prefetch(read_frames(path), people.batch_size))
+    errors: list[VideoError] = []
+    frames = enumerate(_up_to_error(prefetch(read_frames(path), people.batch_size), errors))
     begins = CutFinder()
     for number, (image, _) in islice(frames, first):
         if number == first - 1:
@@ -84,7 +80,19 @@ def predicted_frames(
             count += 1
             yield PredictedFrame(*taken.popleft(), result)
         if count < SEGMENT:
+            if errors:
+                raise errors[0]
             return
+
+
+def _up_to_error(
+    frames: Iterator[tuple[np.ndarray, float]], errors: list[VideoError]
+) -> Iterator[tuple[np.ndarray, float]]:
+    """The frames before an error, which is put into `errors`."""
+    try:
+        yield from frames
+    except VideoError as error:
+        errors.append(error)
 
 
 def _noted(
@@ -97,45 +105,3 @@ def _noted(
         cut = begins(image)
         taken.append((number, seconds, cut))
         yield image, cut
-
-
-def read_frames(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
-    """Frames of a video, H×W×3 uint8 RGB, turned upright, with their time in seconds. Raises VideoError."""
-    av = pyav()
-    try:
-        with av.open(str(path)) as container:
-            stream = _video_stream(container, path)
-            stream.thread_type = "AUTO"
-            rate = Fraction(stream.average_rate or 25)
-            for number, frame in enumerate(container.decode(stream)):
-                turns = round(getattr(frame, "rotation", 0) / 90) % 4
-                seconds = float(number / rate) if frame.time is None else float(frame.time)
-                yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns)), seconds
-    except av.FFmpegError as error:
-        raise VideoError(f"{path}: not a readable video ({error.strerror})") from error
-
-
-def frame_count_and_rate(path: str | Path) -> tuple[int | None, Fraction]:
-    """The number of frames that a video says it has (None: it does not), and frames per second. Raises VideoError."""
-    av = pyav()
-    try:
-        with av.open(str(path)) as container:
-            stream = _video_stream(container, path)
-            return stream.frames or None, Fraction(stream.average_rate or 25)
-    except av.FFmpegError as error:
-        raise VideoError(f"{path}: not a readable video ({error.strerror})") from error
-
-
-def _video_stream(container, path: str | Path):  # type: ignore[no-untyped-def]  # PyAV is an extra
-    if not container.streams.video:
-        raise VideoError(f"{path}: there is no picture in this file")
-    return container.streams.video[0]
-
-
-def pyav() -> ModuleType:
-    """PyAV. Raises ModuleNotFoundError that says how to install it."""
-    try:
-        import av
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("reading videos needs PyAV: pip install opensapiens[video]", name="av") from error
-    return av

@@ -8,6 +8,7 @@ from opensapiens.data.square_crop import SquareCrop
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import HEAD
 from opensapiens.recipes.sizes import SIZES, SizeName, backbone
+from opensapiens.storage.listing import passed_over_sentence
 from opensapiens.tasks.masked_pretraining import MaskedPretrainingTask
 from opensapiens.tasks.task import SeveralTasks
 from opensapiens.training.run import OptimizerSettings, Run, ScheduleSettings, Size
@@ -43,6 +44,8 @@ def pretrain(
     number stops the run (published: replaced by a constant).
     """
     images = ImageCollection(*data)
+    if images.passed_over:
+        print(passed_over_sentence(images.passed_over))
     steps = steps or max(round(epochs * len(images) / batch_size), 1)
     vit = backbone(size, input_size, class_token=True)
     return Run(

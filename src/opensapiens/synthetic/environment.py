@@ -11,7 +11,7 @@ import numpy as np
 
 from opensapiens.data.background import fitted
 from opensapiens.data.images import ImageCollection
-from opensapiens.data.reading import ImageError
+from opensapiens.storage.pictures import MAX_FILE_BYTES, ImageError, read_regular_file
 from opensapiens.synthetic.rasterizer import Camera, Light
 
 MAX_PIXELS = 64_000_000
@@ -77,7 +77,7 @@ def read_panorama(path: Path) -> np.ndarray:
     Raises ImageError for what is no such file, is damaged, or has more than MAX_PIXELS.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_regular_file(path, MAX_FILE_BYTES)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
     size = re.search(rb"\n-Y (\d{1,9}) \+X (\d{1,9})\n", data[:4096])

@@ -10,11 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from opensapiens.storage.pictures import check_regular_file, limited_formats
+
 ENDINGS = (".glb", ".gltf", ".obj", ".ply")
 MAX_BYTES = 1 << 30
 """Of one file: the scan, a buffer or a texture that it refers to."""
 MAX_TRIANGLES = 4_000_000
-MAX_TEXTURE_PIXELS = 16384 * 8192
 KEPT_TEXTURE_SIDE = 4096
 """Larger textures are halved until they fit: more than a frame of 4K shows of a person."""
 PLAIN_GREY = np.array([0.5, 0.5, 0.5])
@@ -63,8 +64,8 @@ def read_scan(path: Path | str) -> Scan:
     0.3 to 3 is set to 1.7 metres.
 
     Raises:
-        ScanError: a file that is missing, damaged, of another kind, too large (MAX_BYTES, MAX_TRIANGLES,
-            MAX_TEXTURE_PIXELS), without triangles, or that refers to files elsewhere.
+        ScanError: a file that is missing, damaged, of another kind, too large (MAX_BYTES, MAX_TRIANGLES), without
+            triangles, with a texture that read_image would not take, or that refers to files elsewhere.
         ModuleNotFoundError: without the extra "synthetic".
     """
     import trimesh
@@ -76,9 +77,10 @@ def read_scan(path: Path | str) -> Scan:
             file = stack.enter_context(open(path, "rb"))
             kind = path.suffix.lower().lstrip(".")
             resolver = _bounded_resolver(path)
+            refused = stack.enter_context(limited_formats())
             scene = trimesh.load_scene(file, file_type=kind, resolver=resolver, process=False)
-        if resolver.refused:
-            raise ScanError(f"{path}: {'; '.join(resolver.refused)}")
+        if refused := resolver.refused + refused:
+            raise ScanError(f"{path}: {'; '.join(refused)}")
         named = [(scene.geometry[name], matrix) for matrix, name in _placed(scene)]
         triangles = sum(len(mesh.faces) for mesh, _ in named)
         if not 0 < triangles <= MAX_TRIANGLES:
@@ -107,8 +109,8 @@ def _bounded_resolver(path: Path) -> Any:
 
         def absolute(self, name: str) -> Path:
             found = super().absolute(name)
-            if found.is_file() and found.stat().st_size > MAX_BYTES:
-                raise ScanError(f"larger than the limit of {MAX_BYTES} bytes")
+            if found.exists():
+                check_regular_file(found, MAX_BYTES)
             return found
 
         def get(self, name: str) -> bytes:
@@ -126,20 +128,19 @@ def _bounded_resolver(path: Path) -> Any:
 def _check_claims(path: Path) -> None:
     """Refuses files whose headers claim more than can be there, before a reader makes room for it."""
     try:
+        check_regular_file(path, MAX_BYTES)
         size = path.stat().st_size
         with open(path, "rb") as file:
             start = file.read(1 << 16)
             if path.suffix.lower() in (".glb", ".gltf"):
                 file.seek(0)
-                header = json.loads(_gltf_header(file.read(MAX_BYTES) if size <= MAX_BYTES else b"", path))
+                header = json.loads(_gltf_header(file.read(size), path))
             else:
                 header = {}
     except OSError as error:
         raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, struct.error) as error:
         raise ScanError(f"{path}: not a glTF file ({error})") from error
-    if size > MAX_BYTES:
-        raise ScanError(f"{path}: larger than the limit of {MAX_BYTES} bytes")
     if path.suffix.lower() == ".ply":
         counts = [int(line.split()[2]) for line in start.split(b"end_header")[0].splitlines() if _is_element(line)]
         if sum(counts) > size:  # each takes a byte or more
@@ -209,9 +210,6 @@ def _linear(color: np.ndarray) -> np.ndarray:
 
 
 def _texture(image: Any) -> np.ndarray:
-    width, height = image.size
-    if not 0 < width * height <= MAX_TEXTURE_PIXELS:
-        raise ScanError(f"a texture of {width}x{height} pixels; the limit is {MAX_TEXTURE_PIXELS}")
     texture = np.asarray(image.convert("RGB"))  # opacity is not looked at: people are not transparent
     while max(texture.shape[:2]) > KEPT_TEXTURE_SIDE:
         texture = halved(texture)

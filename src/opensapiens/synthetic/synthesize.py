@@ -97,14 +97,13 @@ def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], l
 
 
 def _problem_of(path: Path) -> str | None:
-    from opensapiens.data.images import ENDINGS
-    from opensapiens.data.reading import ImageError, read_image
+    from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
     from opensapiens.synthetic.environment import read_panorama
     from opensapiens.synthetic.scan_files import ScanError, read_scan
 
     ending = path.suffix.lower()
     try:
-        (read_panorama if ending == ".hdr" else read_image if ending in ENDINGS else read_scan)(path)
+        (read_panorama if ending == ".hdr" else read_image if ending in IMAGE_ENDINGS else read_scan)(path)
     except (ImageError, ScanError) as error:
         return str(error)
     return None

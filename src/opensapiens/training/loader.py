@@ -15,10 +15,10 @@ from opensapiens.data.batch import stack_images
 from opensapiens.data.crop import view_sample
 from opensapiens.data.mixture import sample_at
 from opensapiens.data.order import sample_generator, sample_seed
-from opensapiens.data.reading import ImageError
 from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import SceneCrop, scene_crop
 from opensapiens.data.square_crop import SquareCrop, square_crop
+from opensapiens.storage.pictures import ImageError
 from opensapiens.training.devices import Ranks
 from opensapiens.training.run import Run
 

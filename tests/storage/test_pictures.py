@@ -1,14 +1,18 @@
 """Pictures of every unpleasant kind become RGB or a clear error."""
 
 import io
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from opensapiens.data import reading
-from opensapiens.data.reading import ImageError, read_image
+from opensapiens.curation.picture import decode
+from opensapiens.storage import pictures
+from opensapiens.storage.pictures import ImageError, read_image
 
 RED_TOP = np.zeros((6, 4, 3), np.uint8)
 RED_TOP[:3, :, 0] = 255
@@ -108,7 +112,7 @@ def test_truncated(kind: str) -> None:
 
 
 def test_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_PIXELS", 20)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 20)
     for source in (stored(Image.fromarray(RED_TOP), "PNG"), RED_TOP):
         with pytest.raises(ImageError, match="4x6 pixels are more than the limit of 20"):
             read_image(source)
@@ -133,3 +137,101 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 def test_arrays_that_are_no_image(array: np.ndarray, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         read_image(array)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 0.2, 1], [0, 51, 255]),
+        ([-0.01, 0.2, 1.02], [0, 51, 255]),  # resampled
+        ([0, 51, 255], [0, 51, 255]),
+        ([0, 51 * 257, 65535], [0, 51, 255]),
+    ],
+)
+def test_floating_point_grey_is_scaled_by_what_its_values_say(values: list[float], expected: list[int]) -> None:
+    tiff = stored(Image.fromarray(np.array([values], np.float32)), "TIFF")
+    assert read_image(tiff)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("values", [[-1.0, 0.0, 1.0], [0.0, 1e9, 5.0], [0.0, np.nan, 1.0], [0.0, np.inf, 1.0]])
+def test_floating_point_that_says_nothing_is_refused(values: list[float]) -> None:
+    with pytest.raises(ImageError, match="values"):
+        read_image(stored(Image.fromarray(np.array([values], np.float32)), "TIFF"))
+
+
+def test_integers_of_32_bits_are_scaled_by_their_values() -> None:
+    for top in (255, 65535):
+        tiff = stored(Image.fromarray(np.array([[0, top]], np.int32)), "TIFF")
+        assert read_image(tiff)[0, :, 0].tolist() == [0, 255]
+
+
+def test_an_open_file(tmp_path: Path) -> None:
+    data = stored(Image.fromarray(RED_TOP), "PNG")
+    np.testing.assert_array_equal(read_image(io.BytesIO(data)), RED_TOP)
+    (tmp_path / "a.png").write_bytes(data)
+    with (tmp_path / "a.png").open("rb") as file:
+        np.testing.assert_array_equal(read_image(file), RED_TOP)
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(file)
+    with pytest.raises(ImageError, match="the file is empty"):
+        read_image(io.BytesIO())
+
+
+@pytest.mark.parametrize("read", [read_image, lambda data: decode(data).image])
+def test_a_damaged_second_page_does_not_matter(read: Callable[[bytes], np.ndarray]) -> None:
+    pages = [Image.fromarray(RED_TOP), Image.fromarray(RED_TOP[::-1])]
+    data = bytearray(stored(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    with Image.open(io.BytesIO(data)) as image:
+        image.seek(1)
+        data[image.tag_v2._offset : image.tag_v2._offset + 60] = b"\xff" * 60
+    np.testing.assert_array_equal(read(bytes(data)), RED_TOP)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_as_pillow_has_it(orientation: int) -> None:
+    image = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = stored(image, "PNG", exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(read_image(data), expected)
+
+
+def test_a_picture_of_many_bands_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "BAND_PIXELS", 9)
+    noise = np.random.default_rng(0).integers(0, 256, (11, 4, 4), dtype=np.uint8)
+    opaque = stored(Image.fromarray(noise[..., :3]), "PNG")
+    np.testing.assert_array_equal(read_image(opaque), noise[..., :3])
+    over_white = np.rint(255 + (noise[..., :3] - 255.0) * (noise[..., 3:] / 255))
+    assert np.abs(read_image(stored(Image.fromarray(noise), "PNG")) - over_white).max() <= 1
+    grey = np.linspace(0, 1, 44, dtype=np.float32).reshape(11, 4)
+    expected = np.rint(grey * 255).astype(np.uint8)
+    np.testing.assert_array_equal(read_image(stored(Image.fromarray(grey), "TIFF"))[..., 0], expected)
+
+
+def test_out_of_memory_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pictures, "_rgb", none_left)
+    with pytest.raises(ImageError, match="not enough memory for its 4x6 pixels"):
+        read_image(stored(Image.fromarray(RED_TOP), "PNG"))
+
+
+def test_a_thread_of_a_picture_is_refused() -> None:
+    with pytest.raises(ImageError, match="3000x2 pixels; a side may be"):
+        read_image(np.zeros((2, 3000, 3), np.uint8))
+
+
+def test_reading_costs_a_few_times_the_picture(tmp_path: Path) -> None:
+    Image.new("RGB", (5000, 4000), "red").save(tmp_path / "a.png", compress_level=1)
+    code = """
+import resource, sys
+from opensapiens.storage.pictures import read_image
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+pixels = read_image(sys.argv[1])
+print((peak() - before) / pixels.nbytes)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 4

@@ -1,0 +1,149 @@
+"""Reading videos that nobody vouches for: frames, and an error where a file holds fewer than it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opensapiens.storage.pictures import MAX_PIXELS, ImageError, check_regular_file
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+VIDEO_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+# FFmpeg tells formats by content, and some of them are lists of other files and addresses to read.
+CONTAINERS = "mov,matroska,avi"
+SIDES = (16, 16384)
+"""Pixels: people are not seen in less, and H.264, which overlays are written in, has no more."""
+RATES = (Fraction(1, 100), Fraction(1000))
+"""Frames per second that are believed."""
+USUAL_RATE = Fraction(25)
+
+
+class VideoError(ImageError):
+    """A video that cannot be read, or not to its end; the message says which and why."""
+
+
+def read_frames(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
+    """Frames of a video, H×W×3 uint8 RGB, turned upright, with their time in seconds.
+
+    Raises VideoError, for a video that is damaged or ends before the time that it promises after what there is.
+    """
+    av = pyav()
+    progress = _Progress()
+    with open_video(path) as container:
+        stream = _video_stream(container, path)
+        rate = _rate(stream)
+        try:
+            for packet in container.demux():
+                progress.see(packet)
+                if packet.stream is not stream:
+                    continue
+                for frame in stream.decode(packet):
+                    _check_sides(frame.width, frame.height, path)
+                    seconds = float(progress.frames / rate) if frame.time is None else float(frame.time)
+                    progress.count(frame)
+                    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+                    yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns)), seconds
+        except av.FFmpegError as error:
+            progress.reason = f" ({error.strerror})"
+        if problem := progress.problem(container, stream, rate):
+            raise VideoError(f"{path}: {problem}")
+
+
+def frame_count_and_rate(path: str | Path) -> tuple[int | None, Fraction]:
+    """The number of frames that a video says it has (None: it does not), and frames per second. Raises VideoError."""
+    with open_video(path) as container:
+        stream = _video_stream(container, path)
+        return stream.frames or None, _rate(stream)
+
+
+def open_video(path: str | Path) -> InputContainer:
+    """A container that is read, from a file and nowhere else. Raises VideoError."""
+    av = pyav()
+    # The prefix, or a file named "http:..." would be an address; titles come in any encoding.
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    try:
+        check_regular_file(path, 1 << 62)
+        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+    except av.ArgumentError as error:
+        raise VideoError(f"{path}: not a video in a format that can be read (MP4, MOV, MKV, WebM, AVI)") from error
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(f"{path}: not a readable video ({error.strerror or error})") from error
+
+
+def open_for_writing(path: Path) -> Any:
+    """A container that is written to a file, by the ending of its name."""
+    return pyav().open(f"file:{path}", "w")
+
+
+def pyav() -> ModuleType:
+    """PyAV. Raises ModuleNotFoundError that says how to install it."""
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("reading videos needs PyAV: pip install opensapiens[video]", name="av") from error
+    return av
+
+
+def _video_stream(container: InputContainer, path: str | Path) -> VideoStream:
+    if not container.streams.video:
+        raise VideoError(f"{path}: there is no picture in this file")
+    stream = container.streams.video[0]
+    _check_sides(stream.codec_context.width, stream.codec_context.height, path)
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _check_sides(width: int, height: int, path: str | Path) -> None:
+    if not SIDES[0] <= min(width, height) <= max(width, height) <= SIDES[1] or width * height > MAX_PIXELS:
+        raise VideoError(f"{path}: {width}x{height} pixels; sides of {SIDES[0]} to {SIDES[1]} can be read")
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    rate = Fraction(stream.average_rate or USUAL_RATE)
+    return rate.limit_denominator(1 << 16) if RATES[0] <= rate <= RATES[1] else USUAL_RATE
+
+
+class _Progress:
+    """How far a video was read, and how much of it is damaged."""
+
+    def __init__(self) -> None:
+        self.frames, self.damaged, self.seconds, self.reason = 0, 0, 0.0, ""
+
+    def see(self, packet: Any) -> None:
+        """Of any stream: sound may go on after the last frame."""
+        if packet.pts is not None:
+            self.seconds = max(self.seconds, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+
+    def count(self, frame: Any) -> None:
+        self.frames += 1
+        # Before the first whole one they are those of a video cut within a group of pictures, as editors do.
+        self.damaged += bool(frame.is_corrupt) and self.damaged < self.frames - 1
+
+    def problem(self, container: InputContainer, stream: VideoStream, rate: Fraction) -> str | None:
+        """What is wrong with a video that was read to its end, or to an error."""
+        promised = self._promised(container, stream, rate)
+        if self.seconds < promised - max(0.2, 2.5 / float(rate)) or self.reason:
+            total = stream.frames or round(promised * rate)
+            return (
+                f"ends early{self.reason}: {self.frames} of {total} frames could be read "
+                f"({float(self.frames / rate):.1f} of {promised:.1f} seconds)"
+            )
+        return f"{self.damaged} of {self.frames} frames are damaged" if self.damaged else None
+
+    @staticmethod
+    def _promised(container: InputContainer, stream: VideoStream, rate: Fraction) -> float:
+        """Seconds at which a video says that it ends; 0 where it does not."""
+        if container.format.name == "avi":  # FFmpeg takes its duration from the size of the file
+            return float(stream.frames / rate)
+        if stream.duration is not None and stream.time_base is not None:
+            return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        return ((container.start_time or 0) + (container.duration or 0)) / 1e6

@@ -1,0 +1,61 @@
+"""What a folder holds is taken or counted, in every command that lists one."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from opensapiens.annotation.records import find_images
+from opensapiens.curation.sources import find_items
+from opensapiens.data.folders import FolderDataset
+from opensapiens.data.images import ImageCollection
+from opensapiens.inference.files import find_inputs
+from opensapiens.storage.listing import passed_over_sentence
+
+TAKEN = ["a.JPE", "b.jfif", "c.gif", "d.tiff"]
+
+
+def by_predict(folder: Path) -> tuple[list[Path], str]:
+    listing = find_inputs([folder])
+    return listing.files, passed_over_sentence(listing.passed_over)
+
+
+def by_annotate(folder: Path) -> tuple[list[Path], str]:
+    names, _, sentence = find_images(folder)
+    return [folder / name for name in names], sentence
+
+
+def by_curate(folder: Path) -> tuple[list[Path], str]:
+    passed_over: Counter[str] = Counter()
+    return [Path(item.file) for item in find_items([folder], passed_over)], passed_over_sentence(passed_over)
+
+
+def by_pretraining(folder: Path) -> tuple[list[Path], str]:
+    images = ImageCollection(folder)
+    return list(images.paths), passed_over_sentence(images.passed_over)
+
+
+@pytest.mark.parametrize("read", [by_predict, by_annotate, by_curate, by_pretraining])
+def test_what_is_passed_over_is_counted(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name in (*TAKEN, "e.heic", "f.HEIC", "._a.jpg", ".DS_Store", "g.tar.gz"):
+        (tmp_path / name).touch()
+    (tmp_path / "h.jpg").symlink_to("nowhere.jpg")
+    files, sentence = read(tmp_path)
+    assert [file.name for file in files] == TAKEN
+    assert sentence == "4 files passed over: 2 .heic (convert to JPEG or PNG), 1 .gz (unpack it), 1 broken link"
+
+
+def test_a_hidden_file_beside_a_picture_is_no_picture(tmp_path: Path) -> None:
+    for name in ("images/a.png", "images/._a.png", "masks/a.png", "masks/._a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    assert FolderDataset(tmp_path / "images", {"mask": tmp_path / "masks"}).names == ["a"]
+
+
+def test_pictures_beside_shards_are_counted(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "sheet.png")
+    (tmp_path / "a.tar").write_bytes(bytes(10240))
+    (tmp_path / "b").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "b" / "c.png")
+    assert passed_over_sentence(ImageCollection(tmp_path).passed_over) == "1 file passed over: 1 picture beside shards"
