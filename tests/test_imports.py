@@ -19,23 +19,24 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "opensapiens"
 PHOTO = ROOT / "examples" / "photos" / "grace_hopper.jpg"
 
-UP_TO_TASKS = {"labels", "geometry", "models", "data", "drawing", "checkpoints", "tasks"}
+UP_TO_TASKS = {"storage", "labels", "geometry", "models", "data", "drawing", "checkpoints", "tasks"}
 ALLOWED: dict[str, set[str]] = {
-    "labels": set(),
-    "geometry": set(),
-    "models": {"geometry"},
-    "data": {"labels", "geometry"},
-    "drawing": {"labels", "geometry"},
-    "checkpoints": {"labels", "models"},
-    "tasks": {"labels", "geometry", "models", "data"},
-    "export": {"models", "data", "checkpoints", "tasks"},
-    "synthetic": {"labels", "geometry", "data", "drawing"},
-    "training": {"labels", "models", "data", "drawing", "checkpoints", "tasks"},
+    "storage": set(),
+    "labels": {"storage"},
+    "geometry": {"storage"},
+    "models": {"storage", "geometry"},
+    "data": {"storage", "labels", "geometry"},
+    "drawing": {"storage", "labels", "geometry"},
+    "checkpoints": {"storage", "labels", "models"},
+    "tasks": {"storage", "labels", "geometry", "models", "data"},
+    "export": {"storage", "models", "data", "checkpoints", "tasks"},
+    "synthetic": {"storage", "labels", "geometry", "data", "drawing"},
+    "training": {"storage", "labels", "models", "data", "drawing", "checkpoints", "tasks"},
     "inference": UP_TO_TASKS | {"export"},
     "evaluation": UP_TO_TASKS | {"inference"},
-    "recipes": {"labels", "models", "data", "checkpoints", "tasks", "synthetic", "training"},
-    "curation": {"labels", "geometry", "data", "drawing", "inference"},
-    "annotation": {"labels", "geometry", "data", "drawing", "inference"},
+    "recipes": {"storage", "labels", "models", "data", "checkpoints", "tasks", "synthetic", "training"},
+    "curation": {"storage", "labels", "geometry", "data", "drawing", "inference"},
+    "annotation": {"storage", "labels", "geometry", "data", "drawing", "inference"},
 }
 ALLOWED["cli"] = set(ALLOWED) | {"cli", "opensapiens"}  # "opensapiens": the names that the package itself offers
 

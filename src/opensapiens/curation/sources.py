@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 from opensapiens.data.reading import ImageError
 from opensapiens.inference.files import IMAGE_ENDINGS
+from opensapiens.storage.tars import Member, members
 
 MAX_FILE_BYTES = 200_000_000  # of one image; more is no photo
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
@@ -47,7 +49,7 @@ def find_items(sources: Sequence[str | Path]) -> Iterator[Item]:
     images, in a fixed order.
 
     A folder's tars and Parquet files are opened as if they were named. Raises SourceError for what does not exist or
-    holds no image.
+    holds no image, TarError for a tar that is damaged or cut off.
     """
     for given in map(Path, sources):
         if not given.exists():
@@ -83,19 +85,9 @@ def _items_of(path: Path, named: bool) -> Iterator[Item]:
 
 def _tar_items(path: Path) -> Iterator[Item]:
     """Members that are images, with url and licence from the .json of the same key, as img2dataset writes them."""
-    try:
-        with tarfile.open(path, "r:") as tar, open(path, "rb") as file:
-            group: list[tarfile.TarInfo] = []
-            for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # or the tar would remember all of them
-                if group and _key(member.name) != _key(group[0].name):
-                    yield from _group_items(path, group, file)
-                    group = []
-                group.append(member)
-            if group:
-                yield from _group_items(path, group, file)
-    except (OSError, tarfile.TarError) as error:
-        raise SourceError(f"{path}: not a readable tar ({error})") from error
+    with open(path, "rb") as file:
+        for _, group in groupby(members(path), key=lambda member: _key(member.name)):
+            yield from _group_items(path, list(group), file)
 
 
 def _key(name: str) -> str:
@@ -103,17 +95,17 @@ def _key(name: str) -> str:
     return folder + slash + last.partition(".")[0]
 
 
-def _group_items(path: Path, members: list[tarfile.TarInfo], file) -> Iterator[Item]:  # type: ignore[no-untyped-def]
+def _group_items(path: Path, group: list[Member], file: BinaryIO) -> Iterator[Item]:
     facts = {"url": "", "licence": ""}
-    for member in members:
-        if member.isfile() and member.name.endswith(".json") and member.size < 1_000_000:
-            file.seek(member.offset_data)
+    for member in group:
+        if member.name.endswith(".json") and member.size < 1_000_000:
+            file.seek(member.offset)
             facts = _facts(file.read(member.size))
-    for member in members:
+    for member in group:
         last = member.name.rpartition("/")[2]
         # KEY.jpg is an image; KEY.parts.png is a label of one.
-        if member.isfile() and last.count(".") == 1 and Path(last).suffix.lower() in IMAGE_ENDINGS:
-            yield Item(str(path), member.name, member.offset_data, member.size, facts["url"], facts["licence"])
+        if last.count(".") == 1 and Path(last).suffix.lower() in IMAGE_ENDINGS:
+            yield Item(str(path), member.name, member.offset, member.size, facts["url"], facts["licence"])
 
 
 def _facts(data: bytes) -> dict[str, str]:

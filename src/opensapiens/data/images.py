@@ -1,6 +1,5 @@
 """Images without labels from folders and tar shards, as pretraining reads them: nothing is unpacked to disk."""
 
-import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.sample import Sample
+from opensapiens.storage.tars import members
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NOT_PHOTOS = (".instances.png", ".parts.png", ".depth.png", ".normals.png")  # labels in the shards of synthetic people
@@ -24,7 +24,8 @@ class ImageCollection:
     bytes an image, as numbers, so that loader processes share it.
 
     Raises:
-        ImageError: a path that is not there, a tar that cannot be read, or no image at all.
+        ImageError: a path that is not there, or no image at all.
+        TarError: a tar that is damaged or cut off.
     """
 
     def __init__(self, *sources: Path | str) -> None:
@@ -73,15 +74,9 @@ def _files(source: Path) -> Sequence[Path]:
 
 def _members(shard: Path) -> np.ndarray:
     """(N, 2) int64 offset and size of the images of a tar, in their order."""
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            found = [
-                (member.offset_data, member.size)
-                for member in tar
-                if member.isfile()
-                and member.name.lower().endswith(ENDINGS)
-                and not member.name.lower().endswith(NOT_PHOTOS)
-            ]
-    except (OSError, tarfile.TarError) as error:
-        raise ImageError(f"{shard}: not a readable tar ({error})") from error
+    found = [
+        (member.offset, member.size)
+        for member in members(shard)
+        if member.name.lower().endswith(ENDINGS) and not member.name.lower().endswith(NOT_PHOTOS)
+    ]
     return np.array(found, np.int64).reshape(-1, 2)

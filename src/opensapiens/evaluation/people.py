@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
@@ -78,14 +77,12 @@ def read_shard_images(
 ) -> Iterator[AnnotatedImage]:
     """The frames of a folder of shards, at most `limit`, their points brought to a set. Raises ShardError."""
     dataset = ShardDataset(folder)
-    records = _person_records(dataset.paths)
     # A sample's key is "shard/frame#person"; the people of a frame follow each other.
-    frames = groupby(
-        (dataset[index] for index in range(len(dataset))), key=lambda sample: sample.key.rpartition("#")[0]
-    )
-    for number, (_, samples) in enumerate(islice(frames, limit)):
-        people = list(samples)
-        yield _shard_image(number + 1, people, [records[sample.key] for sample in people], keypoint_set)
+    people = ((dataset[index], dataset.person_record(index)) for index in range(len(dataset)))
+    frames = groupby(people, key=lambda one: one[0].key.rpartition("#")[0])
+    for number, (_, found) in enumerate(islice(frames, limit)):
+        samples, records = zip(*found, strict=True)
+        yield _shard_image(number + 1, list(samples), list(records), keypoint_set)
 
 
 def read_coco_images(
@@ -177,18 +174,6 @@ def _scored(person: CocoPerson, keypoint_set: KeypointSet) -> CocoPerson:
 def _converted(keypoints: np.ndarray, source: KeypointSet, target: KeypointSet) -> np.ndarray:
     points, visibility = convert_keypoints(keypoints[:, :2], keypoints[:, 2], source, target)
     return np.column_stack([points, visibility]).astype(np.float32)
-
-
-def _person_records(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """What the JSON of the frames says about each person, by the key of its sample."""
-    records = {}
-    for path in paths:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
-                    for number, person in enumerate(json.loads(file.read())["persons"]):
-                        records[f"{path.name}/{member.name.removesuffix('.json')}#{number + 1}"] = person
-    return records
 
 
 def _shard_image(
