@@ -20,6 +20,7 @@ from opensapiens.data.label_maps import read_array, read_parts
 from opensapiens.inference.results import Result
 from opensapiens.inference.saving import save_parts
 from opensapiens.labels.parts import PartSet
+from opensapiens.storage.json_files import read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def is_saved(folder: Path, name: str) -> bool:
 
 def load_record(folder: Path, name: str) -> Record:
     """Back from save_record."""
-    content = json.loads(_sibling(folder / stem_of(name), ".json").read_text(encoding="utf-8"))
+    content = read_json(_sibling(folder / stem_of(name), ".json"))
     people = [
         Detection(
             np.array(one["points"], float).reshape(-1, 2), np.array(one["scores"], float), np.array(one["box"], float),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from opensapiens.curation.manifest import detector_of_run
 from opensapiens.data.shards import shard_paths
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import contents
 
 PEOPLE_ABOVE = 0.4
@@ -36,7 +36,7 @@ def write_card(out: Path, run: dict[str, Any], packing: dict[str, Any], fates: C
 def packed_facts(out: Path) -> Iterator[dict[str, Any]]:
     """The KEY.json of every image of a folder of shards, one after the other."""
     for path in shard_paths(out):
-        yield from (json.loads(data) for _, data in contents(path, ".json"))
+        yield from (read_json(data, f"{path}, {member.name}") for member, data in contents(path, ".json"))
 
 
 def _card(run: dict[str, Any], packing: dict[str, Any], facts: dict[str, Any], sides: list[int]) -> str:

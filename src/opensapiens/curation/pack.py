@@ -25,6 +25,7 @@ from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces, boxe
 from opensapiens.curation.sources import read_item
 from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.shards import write_manifest, write_shard
+from opensapiens.storage.json_files import read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,12 +79,12 @@ def pack(
     if not (out / "plan" / "done.json").exists() and not (out / "manifest.json").exists():
         _write_plan(manifest, out / "plan", packing)
     if not (out / "manifest.json").exists():
-        shards = json.loads((out / "plan" / "done.json").read_text())["shards"]
+        shards = read_json(out / "plan" / "done.json")["shards"]
         lists = BlockList.read(block), OptOutList.read(opt_out)
         fates = _write_shards(out, shards, packing, lists, workers, address)
         facts = write_card(out, run, identity, fates)
         write_manifest(out, {**identity, **facts, "shards": [f"{number:06d}.tar" for number in range(shards)]})
-    return json.loads((out / "manifest.json").read_text())["fates"]
+    return read_json(out / "manifest.json")["fates"]
 
 
 def _identity(manifest: Path, packing: Packing, lists: tuple[Path, ...]) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def _digest(path: Path) -> bytes:
 
 def _check(out: Path, identity: dict[str, Any]) -> None:
     path = out / "identity.json"
-    if path.exists() and json.loads(path.read_text()) != identity:
+    if path.exists() and read_json(path) != identity:
         raise PackError(f"{out} holds shards of another selection, packing or lists: choose another folder")
     if not path.exists() and any(out.iterdir()):
         raise PackError(f"{out} is not empty: choose another folder")
@@ -151,7 +152,7 @@ def _write_shards(
             bar.update()
     fates: Counter[str] = Counter()
     for shard in range(shards):
-        fates.update(json.loads((out / "plan" / f"{shard:06d}.json").read_text())["fates"])
+        fates.update(read_json(out / "plan" / f"{shard:06d}.json")["fates"])
     return fates
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +12,7 @@ from opensapiens.curation.manifest import write_json
 from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item
 from opensapiens.data.shards import ShardError, shard_paths, write_shard
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import contents
 
 
@@ -57,7 +57,7 @@ def _is_named(facts: dict, blocked: BlockList, opted_out: OptOutList) -> bool:
 def _facts(path: Path) -> Iterator[tuple[str, dict]]:
     for key, frame in _frames(path):
         try:
-            yield key, json.loads(frame["json"])
+            yield key, read_json(frame["json"])
         except (KeyError, ValueError) as error:
             raise ShardError(f"{path}: {key} has no readable .json: not a shard of opensapiens curate pack") from error
 
@@ -89,14 +89,14 @@ def _kept(path: Path, named: frozenset[str], expected: int) -> Iterator[tuple[st
 def _noted(shards: Path) -> frozenset[str]:
     """The keys that were removed before."""
     path = shards / "removed.json"
-    return frozenset(json.loads(path.read_text())["keys"]) if path.exists() else frozenset()
+    return frozenset(read_json(path)["keys"]) if path.exists() else frozenset()
 
 
 def _check_counts(shards: Path, found: int, gone: int) -> None:
     """Whether the shards hold what the manifest says. Raises ShardError."""
     manifest = shards / "manifest.json"
     if manifest.exists():
-        fates = json.loads(manifest.read_text())["fates"]
+        fates = read_json(manifest)["fates"]
         packed = fates.get("packed", 0) + fates.get("removed", 0)
         if found + gone != packed:
             raise ShardError(
@@ -108,7 +108,7 @@ def _check_counts(shards: Path, found: int, gone: int) -> None:
 def _update_manifest(shards: Path, removed: int) -> None:
     manifest = shards / "manifest.json"
     if manifest.exists() and removed:
-        content = json.loads(manifest.read_text())
+        content = read_json(manifest)
         packed = content["fates"].get("packed", 0) + content["fates"].get("removed", 0)
         content["fates"] |= {"removed": removed, "packed": packed - removed}
         write_json(manifest, content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from typing import BinaryIO
 
 from opensapiens.data.reading import ImageError
 from opensapiens.inference.files import IMAGE_ENDINGS
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import Member, members
+from opensapiens.storage.text_files import FileError
 
 MAX_FILE_BYTES = 200_000_000  # of one image; more is no photo
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
@@ -110,8 +111,8 @@ def _group_items(path: Path, group: list[Member], file: BinaryIO) -> Iterator[It
 
 def _facts(data: bytes) -> dict[str, str]:
     try:
-        record = json.loads(data)
-    except ValueError:
+        record = read_json(data)
+    except FileError:
         record = None
     if not isinstance(record, dict):
         record = {}

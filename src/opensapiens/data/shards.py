@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 
 from opensapiens.data.sample import Sample
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import members, write_tar
 
 DenseLabel = Literal["parts", "depth", "normals"]
@@ -91,7 +92,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Any], differing: str) -> N
     Raises ValueError where it holds others; `differing` says in which ways they may differ.
     """
     path = folder / "identity.json"
-    if path.exists() and json.loads(path.read_text()) != identity:
+    if path.exists() and read_json(path) != identity:
         raise ValueError(f"{folder} holds frames of another {differing}: choose an empty folder")
     path.write_text(json.dumps(identity, indent=1))
 
@@ -219,7 +220,7 @@ def _scan(path: Path) -> list[tuple[str, list[tuple[int, int]], list[int]]]:
 def _decode(suffix: str, data: bytes, name: str) -> Any:
     if suffix == "json":
         try:
-            record = json.loads(data)
+            record = read_json(data, name)
             if not isinstance(record["persons"], list):
                 raise TypeError("persons is not a list")
             return record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from opensapiens.labels.keypoints import (
     read_keypoint_set,
 )
 from opensapiens.labels.parts import PART_COLUMNS, PART_SETS, PartSet, part_set_of_rows, read_part_set
+from opensapiens.storage.json_files import MAX_ANNOTATION_BYTES, read_json
 
 DEFAULT_SIGMA = 0.05  # of a point that no known set has; COCO's lie between 0.025 (eyes) and 0.107 (hips)
 SIDES = re.compile(r"left|right|(?<![a-z])[lr](?![a-z])", re.IGNORECASE)  # in names such as left_paw, pawRight, l_paw
@@ -64,7 +64,7 @@ def _file(source: str | Path, what: str, known: Mapping[str, Any]) -> Path:
 
 def _categories(path: Path) -> list[dict[str, Any]]:
     try:
-        categories = json.loads(path.read_bytes())["categories"]
+        categories = read_json(path, limit=MAX_ANNOTATION_BYTES)["categories"]
         if not categories or not all(isinstance(category, dict) for category in categories):
             raise TypeError("categories is not a list of objects")
         return categories

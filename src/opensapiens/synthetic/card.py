@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from opensapiens.data.shards import shard_paths
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import contents
 
 FACINGS = ("front", "right side", "back", "left side")
@@ -64,7 +65,7 @@ def data_card(folder: Path | str) -> dict[str, Any]:
 
 def _records(folder: Path | str) -> Iterator[dict[str, Any]]:
     for path in shard_paths(folder):
-        yield from (json.loads(data) for _, data in contents(path, ".json"))
+        yield from (read_json(data, f"{path}, {member.name}") for member, data in contents(path, ".json"))
 
 
 def _tenth(value: float) -> str:

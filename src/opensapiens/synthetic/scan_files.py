@@ -1,7 +1,6 @@
 """Reading scans of people: textured meshes from files that nobody vouches for."""
 
 import contextlib
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+
+from opensapiens.storage.json_files import read_json
 
 ENDINGS = (".glb", ".gltf", ".obj", ".ply")
 MAX_BYTES = 1 << 30
@@ -131,7 +132,9 @@ def _check_claims(path: Path) -> None:
             start = file.read(1 << 16)
             if path.suffix.lower() in (".glb", ".gltf"):
                 file.seek(0)
-                header = json.loads(_gltf_header(file.read(MAX_BYTES) if size <= MAX_BYTES else b"", path))
+                header = read_json(
+                    _gltf_header(file.read(MAX_BYTES) if size <= MAX_BYTES else b"", path), str(path), MAX_BYTES
+                )
             else:
                 header = {}
     except OSError as error:
