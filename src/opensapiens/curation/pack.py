@@ -22,7 +22,7 @@ from opensapiens.curation.engine import Pool, ray_running, run_pieces
 from opensapiens.curation.manifest import item_of_row, manifest_path, read_run, write_json, write_table
 from opensapiens.curation.picture import shrink
 from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces, boxes_above
-from opensapiens.curation.sources import read_item
+from opensapiens.curation.sources import Item, read_item
 from opensapiens.data.reading import ImageError, read_image
 from opensapiens.data.shards import write_manifest, write_shard
 from opensapiens.storage.json_files import read_json
@@ -81,7 +81,8 @@ def pack(
     if not (out / "manifest.json").exists():
         shards = read_json(out / "plan" / "done.json")["shards"]
         lists = BlockList.read(block), OptOutList.read(opt_out)
-        fates = _write_shards(out, shards, packing, lists, workers, address)
+        fates, matched = _write_shards(out, shards, packing, lists, workers, address)
+        lists[1].log_unmatched(matched)
         facts = write_card(out, run, identity, fates)
         write_manifest(out, {**identity, **facts, "shards": [f"{number:06d}.tar" for number in range(shards)]})
     return read_json(out / "manifest.json")["fates"]
@@ -143,7 +144,8 @@ def _write_shards(
     lists: tuple[BlockList, OptOutList],
     workers: int | None,
     address: str | None,
-) -> Counter[str]:
+) -> tuple[Counter[str], set[str]]:
+    """The images by fate, and the lines of the opt-out lists that named one."""
     with (
         ray_running(workers, address) as count,
         tqdm(total=shards, desc="packing", unit=" shards", disable=None) as bar,
@@ -151,9 +153,12 @@ def _write_shards(
         for _ in run_pieces(shards, [Pool(functools.partial(ShardPacker, out, packing, *lists))], count):
             bar.update()
     fates: Counter[str] = Counter()
+    matched: set[str] = set()
     for shard in range(shards):
-        fates.update(read_json(out / "plan" / f"{shard:06d}.json")["fates"])
-    return fates
+        record = read_json(out / "plan" / f"{shard:06d}.json")
+        fates.update(record["fates"])
+        matched |= set(record["matched"])
+    return fates, matched
 
 
 class ShardPacker:
@@ -179,14 +184,16 @@ class ShardPacker:
             first = shard * self.packing.shard_size
             write_shard(self.out / f"{shard:06d}.tar", self._frames(rows, first, fates))
             failures = [name for fate, name in fates if fate != "packed"]
-            write_json(record, {"fates": dict(Counter(fate for fate, _ in fates)), "failures": failures})
+            matched = {line for row in rows for line in self.opted_out.lines_for(_item(row))}
+            counts = dict(Counter(fate for fate, _ in fates))
+            write_json(record, {"fates": counts, "failures": failures, "matched": sorted(matched)})
         return {"id": np.array([shard]), "facts": np.array([pickle.dumps(None)], object)}
 
     def _frames(
         self, rows: list[dict[str, Any]], first: int, fates: list[tuple[str, str]]
     ) -> Iterator[tuple[str, dict[str, bytes]]]:
         for place, row in enumerate(rows, first):
-            item = item_of_row({"url": "", "licence": "", **row})
+            item = _item(row)
             if self.opted_out.names(item):
                 fates.append(("opted_out", item.source))
             elif self.blocked.names(row["sha256"], row.get("phash")):
@@ -208,6 +215,10 @@ class ShardPacker:
             boxes = boxes_above(row.get("person_scores") or [], row.get("person_boxes") or [], BLUR_ABOVE)
             image = blur_faces(image, boxes, self.model)
         return shrink(image, self.packing.side)
+
+
+def _item(row: dict[str, Any]) -> Item:
+    return item_of_row({"url": "", "licence": "", **row})
 
 
 def _members(image: np.ndarray, row: dict[str, Any], source: str) -> dict[str, bytes]:

@@ -29,13 +29,17 @@ def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()
     named: dict[Path, list[str]] = {}
     counts: dict[Path, int] = {}
     left: set[str] = set()  # of the keys noted: a run that was stopped had noted them before it removed them
+    matched: set[str] = set()
     for path in tqdm(shard_paths(shards), desc="reading", unit=" shards", disable=None):
         named[path], counts[path] = [], 0
         for key, facts in _facts(path):
             counts[path] += 1
             left |= {key} & noted
-            if _is_named(facts, blocked, opted_out):
+            lines = opted_out.lines_for(_item(facts))
+            matched |= lines
+            if lines or _is_blocked(facts, blocked):
                 named[path].append(key)
+    opted_out.log_unmatched(matched)
     _check_counts(shards, sum(counts.values()), len(noted - left))
     removed = [key for keys in named.values() for key in keys]
     gone = noted - left | set(removed)
@@ -47,19 +51,22 @@ def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()
     return removed
 
 
-def _is_named(facts: dict, blocked: BlockList, opted_out: OptOutList) -> bool:
-    phash = int(facts["phash"], 16) if facts.get("phash") else None
+def _is_blocked(facts: dict, blocked: BlockList) -> bool:
+    phash = facts.get("phash")
+    return blocked.names(str(facts.get("sha256", "")), int(phash, 16) if phash else None)
+
+
+def _item(facts: dict) -> Item:
     file, _, member = str(facts.get("source", "")).partition("::")
-    item = Item(file, member, url=str(facts.get("url", "")))
-    return blocked.names(str(facts.get("sha256", "")), phash) or opted_out.names(item)
+    return Item(file, member, url=str(facts.get("url", "")))
 
 
 def _facts(path: Path) -> Iterator[tuple[str, dict]]:
     for key, frame in _frames(path):
-        try:
-            yield key, read_json(frame["json"])
-        except (KeyError, ValueError) as error:
-            raise ShardError(f"{path}: {key} has no readable .json: not a shard of opensapiens curate pack") from error
+        facts = read_json(frame["json"], f"{path}, {key}.json") if "json" in frame else None
+        if not isinstance(facts, dict):
+            raise ShardError(f"{path}: {key} has no .json with its facts: not a shard of opensapiens curate pack")
+        yield key, facts
 
 
 def _frames(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:

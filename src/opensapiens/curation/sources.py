@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from opensapiens.data.reading import ImageError
 from opensapiens.inference.files import IMAGE_ENDINGS
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import Member, members
-from opensapiens.storage.text_files import FileError
+from opensapiens.storage.text_files import FileError, read_text
 
 MAX_FILE_BYTES = 200_000_000  # of one image; more is no photo
+MAX_LIST_BYTES = 1_000_000_000
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
 PATH_COLUMNS = ("path", "file", "image_path")
+
+logger = logging.getLogger(__name__)
 
 
 class SourceError(ValueError):
@@ -58,9 +62,16 @@ def find_items(sources: Sequence[str | Path]) -> Iterator[Item]:
         found = False
         for item in _items_of(given, named=True):
             found = True
-            yield item
+            if item.file.isprintable() or _is_unicode(item.file):
+                yield item
+            else:
+                logger.warning("%s is left out: its name is not UTF-8; rename it", ascii(item.file))
         if not found:
             raise SourceError(f"no image in {given}")
+
+
+def _is_unicode(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _items_of(path: Path, named: bool) -> Iterator[Item]:
@@ -76,10 +87,9 @@ def _items_of(path: Path, named: bool) -> Iterator[Item]:
     elif ending == ".parquet":
         yield from _parquet_items(path)
     elif ending == ".txt" and named:
-        with open(path, encoding="utf-8") as lines:
-            for line in lines:
-                if line.strip():
-                    yield Item(str(path.parent / line.strip()))
+        for line in read_text(path, limit=MAX_LIST_BYTES).splitlines():
+            if line.strip():
+                yield Item(str(path.parent / line.strip()))
     elif named or ending in IMAGE_ENDINGS:
         yield Item(str(path))
 
