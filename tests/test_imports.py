@@ -22,13 +22,13 @@ PHOTO = ROOT / "examples" / "photos" / "grace_hopper.jpg"
 UP_TO_TASKS = {"storage", "labels", "geometry", "models", "data", "drawing", "checkpoints", "tasks"}
 ALLOWED: dict[str, set[str]] = {
     "storage": set(),
-    "labels": set(),
+    "labels": {"storage"},
     "geometry": set(),
-    "models": {"geometry"},
+    "models": {"storage", "geometry"},
     "data": {"storage", "labels", "geometry"},
-    "drawing": {"labels", "geometry"},
-    "checkpoints": {"labels", "models"},
-    "tasks": {"labels", "geometry", "models", "data"},
+    "drawing": {"storage", "labels", "geometry"},
+    "tasks": {"storage", "labels", "geometry", "models", "data", "drawing"},
+    "checkpoints": {"storage", "labels", "geometry", "models", "tasks"},
     "export": {"storage", "models", "data", "checkpoints", "tasks"},
     "synthetic": {"storage", "labels", "geometry", "data", "drawing"},
     "training": {"storage", "labels", "models", "data", "drawing", "checkpoints", "tasks"},

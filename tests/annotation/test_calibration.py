@@ -105,16 +105,27 @@ def test_what_is_wrong_is_said(ring: Ring, tmp_path: Path, change: Callable[[dic
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", "{", "not a calibration"),
+        ("a.json", "{", "not JSON"),
         ("a.json", "[]", "at least two"),
         ("a.json", '{"cameras": 3}', "expected"),
-        ("a.toml", "x = [", "not a calibration"),
+        ("a.toml", "x = [", "not TOML"),
         ("a.toml", "[metadata]\nerror = 0.0", "no table"),
         ("a.toml", "[c]\nmatrix = [[1.0]]\nfisheye = true", "fisheye"),
         ("a.txt", "", "neither .json nor .toml"),
         ("b/c.yml", "%YAML:1.0\n---\nx: 1\n", "is missing"),
         ("b/c.txt", "", "neither intri.yml"),
+        ("a.toml", "x = " + "[" * 5000, "nested"),
+        ("a.toml", "[c]\nmatrix = [inf]", "not TOML"),
+        ("a.json", "[" * 100_000, "nested"),
+        ("a.json", '{"cameras": [{"matrix": [' + "9" * 400 + "]}]}", "64 bits"),
+        ("a.json", " " * 16_000_001, "larger than the limit"),
+        ("b/c.yml", "%YAML:1.0\n---\na: " + "[" * 200_000, "brackets, tags and keys"),
+        ("b/c.yml", "%YAML:1.0\n---\na:\n   " + "- " * 200_000, "brackets, tags and keys"),
+        ("b/c.yml", "%YAML:1.0\n---\n" + "a: " * 200_000, "brackets, tags and keys"),
+        ("b/c.xml", "<?xml version='1.0'?><opencv_storage>" + "<a>" * 200_000, "brackets, tags and keys"),
+        ("b/c.json", '{"a": ' * 200_000, "brackets, tags and keys"),
     ],
+    ids=lambda text: text[:30],
 )
 def test_what_is_no_calibration(tmp_path: Path, name: str, content: str, message: str) -> None:
     path = tmp_path / name

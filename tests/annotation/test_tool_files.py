@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from opensapiens.annotation.association import Detection
-from opensapiens.annotation.masks import mask_of, polygons_of, run_lengths_of
 from opensapiens.annotation.records import Record, find_images, load_maps, load_record, save_record
 from opensapiens.annotation.tables import write_trc
 from opensapiens.annotation.tool_files import (
@@ -21,60 +20,6 @@ from opensapiens.annotation.tool_files import (
 from opensapiens.data.coco import AnnotationError, read_coco_persons
 from opensapiens.labels.keypoints import COCO_17, KEYPOINT_SETS, KeypointSet
 from opensapiens.labels.parts import SAPIENS_28
-
-
-def blobs(seed: int = 0, shape: tuple[int, int] = (60, 40)) -> np.ndarray:
-    """A mask with holes, and pieces at the borders of the picture."""
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    phase = np.random.default_rng(seed).uniform(0, 6, 2)
-    return np.sin(rows / 5 + phase[0]) + np.cos(columns / 4 + phase[1]) > 0.2
-
-
-def test_run_lengths_round_trip() -> None:
-    for mask in (blobs(), ~blobs(), np.zeros((3, 4), bool), np.ones((3, 4), bool)):
-        assert (mask_of(run_lengths_of(mask), mask.shape) == mask).all()
-    lengths = run_lengths_of(np.array([[0, 1], [1, 1]], bool))
-    assert lengths == {"size": [2, 2], "counts": [1, 3]}, "down the columns, zeros first"
-
-
-def test_polygons_round_trip() -> None:
-    mask = np.zeros((60, 40), bool)
-    mask[5:30, 3:20] = True
-    mask[40:, 25:] = True
-    mask[45:50, 0:9] = np.tri(5, 9, 3, dtype=bool)
-    outlines = polygons_of(mask)
-    assert len(outlines) == 3 and (mask_of(outlines, mask.shape) == mask).all()
-    assert min(outlines[-1][::2] + outlines[0][::2]) >= 0.5, "the centre of the first pixel lies at a half"
-
-
-def test_compressed_run_lengths_are_those_of_coco() -> None:
-    coco = pytest.importorskip("faster_coco_eval.core.mask")
-    for seed in range(3):
-        mask = blobs(seed)
-        encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-        text = encoded["counts"].decode()
-        assert (mask_of({"size": [60, 40], "counts": text}, (60, 40)) == mask).all()
-        plain = coco.decode(coco.frPyObjects(run_lengths_of(mask), 60, 40))
-        assert (plain.astype(bool) == mask).all()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"size": [60, 40], "counts": [5, 5]},
-        {"size": [60, 40], "counts": [10**15]},
-        {"size": [60, 40], "counts": [-3, 2403]},
-        {"size": [40, 60], "counts": [2400]},
-        {"size": [60, 40], "counts": "~~"},
-        {"size": [60, 40]},
-        [[1, 2, 3, 4]],
-        [[1, 2, 3, 4, 5, float("nan")]],
-        "polygon",
-    ],
-)
-def test_a_segmentation_that_is_none(wrong: object) -> None:
-    with pytest.raises(ValueError):
-        mask_of(wrong, (60, 40))
 
 
 def detection(keypoint_set: KeypointSet, seed: int = 0) -> Detection:
@@ -94,7 +39,7 @@ def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSe
     np.testing.assert_array_equal(person.keypoints[:, 2], visibility)
     np.testing.assert_allclose(person.keypoints[:, :2], one.points * (visibility > 0)[:, None], atol=1e-4)
     np.testing.assert_allclose(person.box, one.box)
-    assert person.image_path == tmp_path / "cam_01/a.jpg"
+    assert person.image.path == tmp_path / "cam_01/a.jpg"
 
 
 def test_the_fields_that_tools_ask_for(tmp_path: Path) -> None:
@@ -130,13 +75,13 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.names)}],
     }  # fmt: skip
     (tmp_path / "from_tool.json").write_text(json.dumps(content))
-    found, failures = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17)
-    ((one, visibility),) = found["cam_01/a.jpg"]
+    found = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17)
+    ((one, visibility),) = found.people["cam_01/a.jpg"]
     np.testing.assert_array_equal(visibility, points[:, 2])
     np.testing.assert_array_equal(one.scores, points[:, 2] == 2)
     placed = points[points[:, 2] > 0, :2]
     assert (one.box[:2] < placed.min(0)).all() and (one.box[2:] > placed.max(0)).all()
-    assert len(failures) == 1 and "b.jpg" in failures[0]
+    assert len(found.failures) == 1 and "b.jpg" in found.failures[0]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"images": []}', '{"images": [3], "annotations": []}'])
@@ -165,9 +110,9 @@ def test_parts_round_trip(tmp_path: Path, kind: str) -> None:
         (2, 2),
     }
     write_parts(tmp_path / "parts.json", [(Record("a.jpg", (60, 40), []), annotations)], SAPIENS_28, {})
-    found, failures = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
-    assert not failures
-    np.testing.assert_array_equal(found["a.jpg"], parts)
+    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    assert not found.failures
+    np.testing.assert_array_equal(found.maps["a.jpg"], parts)
 
 
 def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
@@ -175,9 +120,9 @@ def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
     annotations = part_annotations(parts, people, "rle")
     annotations[0]["segmentation"]["counts"][0] += 1
     write_parts(tmp_path / "parts.json", [(Record("a.jpg", (60, 40), []), annotations)], SAPIENS_28, {})
-    found, failures = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
-    assert len(failures) == 1 and "annotation 1 of a.jpg" in failures[0]
-    assert set(np.unique(found["a.jpg"])) == set(np.unique(parts)) - {annotations[0]["category_id"]}
+    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    assert len(found.failures) == 1 and "annotation 1 of a.jpg" in found.failures[0]
+    assert set(np.unique(found.maps["a.jpg"])) == set(np.unique(parts)) - {annotations[0]["category_id"]}
 
 
 def test_records_round_trip(tmp_path: Path) -> None:

@@ -154,10 +154,10 @@ def test_damaged_weights(folder: Path, damage: str) -> None:
 def test_damaged_config(folder: Path) -> None:
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text[: len(text) // 2])
-    with pytest.raises(CheckpointError, match=r"config\.json is not JSON"):
+    with pytest.raises(CheckpointError, match=r"config\.json: not JSON"):
         read_description(folder)
     (folder / "config.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(CheckpointError, match=r"config\.json is not JSON"):
+    with pytest.raises(CheckpointError, match=r"config\.json: UTF-16"):
         read_description(folder)
 
 

@@ -36,7 +36,7 @@ def test_prelabels(pictures: Path, tiny_model: Path, tmp_path: Path, capsys: pyt
     printed = capsys.readouterr()
     assert "3 pictures, 3 people" in printed.out and "broken.jpg" in printed.err and "a.jpg" not in printed.err
     persons = read_coco_persons(out / "keypoints.json", pictures, SAPIENS_308)
-    assert sorted(str(person.image_path.relative_to(pictures)) for person in persons) == [
+    assert sorted(str(person.image.path.relative_to(pictures)) for person in persons) == [
         "a.jpg",
         "sub/b.png",
         "sub/c.jpg",
@@ -131,7 +131,7 @@ def test_views_that_agree(studio: Path, capsys: pytest.CaptureFixture[str]) -> N
     persons = read_coco_persons(out / "keypoints.json", studio / "studio", COCO_17)
     assert len(persons) == 17
     for person in persons:
-        frame, v = int(person.image_path.stem), int(person.image_path.parent.name[-2:])
+        frame, v = int(person.image.path.stem), int(person.image.path.parent.name[-2:])
         camera = cameras[v]
         camera.matrix[:2] = np.array([[500.0, 0, 320], [0, 502.5, 175]])
         truth = camera.project(STANDING + [0.1 * frame, 0, 0])
@@ -183,6 +183,13 @@ def test_corrections_without_cameras(studio: Path) -> None:
 
 def test_pictures_of_another_size_are_named(studio: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (320, 180)).save(studio / "studio" / "cam_04" / "0.png")
+    assert run_studio(studio, "out") == 1
+    assert "cam_04/0.png: 320×180 pixels (as EXIF turns it), but 640×360 in its ann" in capsys.readouterr().err
+    content = json.loads((studio / "from_tool.json").read_text())
+    for image in content["images"]:
+        if image["file_name"].endswith("cam_04/0.png"):
+            image |= {"width": 320, "height": 180}
+    (studio / "from_tool.json").write_text(json.dumps(content))
     assert run_studio(studio, "out") == 1
     assert "cam_04/0.png: 320×180 pixels, but cam_04 was calibrated at 640×360" in capsys.readouterr().err
     assert len(json.loads((studio / "out" / "points_3d.json").read_text())["people"]) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from opensapiens.curation.sources import SourceError, find_items, read_item
 from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.tars import TarError
+from opensapiens.storage.text_files import FileError
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
@@ -63,7 +66,7 @@ def test_parquet_with_bytes_or_paths(tmp_path: Path) -> None:
 
 def test_a_list_of_files(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(b"x")
-    (tmp_path / "list.txt").write_text("x.jpg\n\ngone.jpg\n")
+    (tmp_path / "list.txt").write_text("\ufeffx.jpg\n\ngone.jpg\n", encoding="utf-8")
     there, gone = find_items([tmp_path / "list.txt"])
     assert read_item(there) == b"x"
     with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read"):
@@ -75,5 +78,18 @@ def test_what_is_no_source_is_said(tmp_path: Path) -> None:
     (tmp_path / "bad.tar").write_bytes(b"no tar")
     (tmp_path / "bad.parquet").write_bytes(b"no parquet")
     for name, says in (("gone", "no such"), ("empty", "no image"), ("bad.tar", "tar"), ("bad.parquet", "Parquet")):
-        with pytest.raises(SourceError, match=says):
+        with pytest.raises((SourceError, TarError), match=says):
             list(find_items([tmp_path / name]))
+
+
+def test_a_list_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("x.jpg", encoding="utf-16")
+    with pytest.raises(FileError, match="save it as UTF-8"):
+        list(find_items([tmp_path / "list.txt"]))
+
+
+def test_a_name_that_is_not_utf_8_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in (b"a.jpg", b"b\xff.jpg"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    assert [Path(item.file).name for item in find_items([tmp_path])] == ["a.jpg"]
+    assert r"b\udcff.jpg' is left out: its name is not UTF-8" in caplog.text

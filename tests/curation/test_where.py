@@ -77,6 +77,14 @@ def test_conditions(text: str, passes: list[int]) -> None:
         ("boxes == 1", "list"),
         ("side > 1 and " * 1000 + "copy", "longer"),
         ("(" * 300 + "copy" + ")" * 300, "cannot read"),
+        ("side > 9223372036854775808", "smaller than 2"),
+        ("side in [1.5]", "no value of a column of int32"),
+        ("side > -9223372036854775809", "smaller than 2"),
+        ("side > " + "9" * 400, "smaller than 2"),
+        ("score < 1e999", "smaller than 2"),
+        ("side in [1, 99999999999999999999]", "smaller than 2"),
+        ("not " * 990 + "copy", "nested|cannot read"),
+        ("side > " + "-" * 3900 + "1", "nested|cannot read"),
     ],
 )
 def test_what_is_refused(text: str, says: str) -> None:

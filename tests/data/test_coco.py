@@ -16,6 +16,7 @@ from opensapiens.data.coco import (
     read_coco_persons,
     write_coco_keypoints,
 )
+from opensapiens.storage.pictures import ImageError
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
 
 
@@ -49,7 +50,7 @@ def test_coco_persons(file: Path) -> None:
     persons = read_coco_persons(file, file.parent)
     assert [p.annotation_id for p in persons] == [1, 2, 3]  # 4 is no person
     first = persons[0]
-    assert first.box.tolist() == [2, 3, 12, 13] and first.area == 55.5 and not first.is_crowd and first.image_id == 7
+    assert first.box.tolist() == [2, 3, 12, 13] and first.area == 55.5 and not first.is_crowd and first.image.id == 7
     assert persons[1].box.tolist() == [0, 0, 19, 13] and persons[1].is_crowd
     assert first.keypoints is not None and first.keypoints.shape == (17, 3)
     assert first.keypoints[16].tolist() == [16, 1016, 1]
@@ -134,3 +135,113 @@ def test_images_lie_in_their_folder(file: Path) -> None:
     file.write_text(json.dumps(content))
     with pytest.raises(AnnotationError, match="outside the folder"):
         read_coco_persons(file, file.parent)
+
+
+def labelled(**changes: Any) -> dict[str, Any]:
+    """A file of one picture with two people, all of whose points are labelled."""
+    points = [v for i in range(17) for v in (2 + i % 9, 3 + i % 7, 2)]
+    people = [
+        {"id": number, "image_id": 7, "category_id": 1, "bbox": [2, 3, 10, 8], "area": 50, "keypoints": points}
+        for number in (1, 2)
+    ]
+    category = {"id": 1, "name": "person", "keypoints": list(COCO_17.names)}
+    content = {"images": [{"id": 7, "file_name": "a.png", "width": 20, "height": 14}], "annotations": people}
+    return content | {"categories": [category]} | changes
+
+
+def with_rows(key: str, **changes: Any) -> dict[str, Any]:
+    """The same with changes to the rows of a list."""
+    content = labelled()
+    content[key] = [row | changes for row in content[key]]
+    return content
+
+
+NULL = [None, 3, 2, *labelled()["annotations"][0]["keypoints"][3:]]
+OF_ANIMALS = [{"id": 1, "name": "dog"}, {"id": 18, "name": "Person", "keypoints": list(COCO_17.names)}]
+SPELLED = [{"id": 1, "name": "person", "keypoints": [name.replace("_", " ").title() for name in COCO_17.names]}]
+UNKNOWN = [{"id": 1, "name": "person", "keypoints": [*COCO_17.names[:16], "tail"]}]
+
+# An unusual file, how many of 17 points of each of its two people are read, and what is logged.
+UNUSUAL: dict[str, tuple[dict[str, Any], int, str]] = {
+    "nothing": (labelled(), 17, ""),
+    "ids from 0": (labelled(annotations=[row | {"id": n} for n, row in enumerate(labelled()["annotations"])]), 17,
+                   "2 annotations whose ids repeat, or are no numbers from 1 on, numbered anew"),
+    "repeated ids": (with_rows("annotations", id=5), 17, "numbered anew"),
+    "ids as text": (labelled(annotations=[row | {"id": f"p{row['id']}"} for row in labelled()["annotations"]]), 17,
+                    "numbered anew"),
+    "ids beyond 32 bits": (labelled(annotations=[row | {"id": 2**40 + row["id"]} for row in labelled()["annotations"]]),
+                           17, "numbered anew"),
+    "no area": (with_rows("annotations", area=None), 17, "2 annotations without an area"),
+    "area 0": (with_rows("annotations", area=0), 17, "2 annotations without an area"),
+    "area 1": (with_rows("annotations", area=1), 17, "2 annotations without an area"),
+    "a null point": (with_rows("annotations", keypoints=NULL), 16, "2 points that are null"),
+    "a point far outside": (with_rows("annotations", keypoints=[1e30, *NULL[1:]]), 16, "2 points that are null"),
+    "category 0": (with_rows("annotations", category_id=0) | {"categories": []}, 17, ""),
+    "category 18": (with_rows("annotations", category_id=18) | {"categories": OF_ANIMALS}, 17, ""),
+    "category as text": (with_rows("annotations", category_id="1"), 17, ""),
+    "category by name": (with_rows("annotations", category_id="person"), 17, ""),
+    "names spelled otherwise": (labelled(categories=SPELLED), 17, ""),
+    "names that are unknown": (labelled(categories=UNKNOWN), 16, "1 points that coco_17 lacks left out: tail"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_an_unusual_file_is_read_and_what_is_done_is_said(
+    name: str, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content, points, sentence = UNUSUAL[name]
+    file.write_text(json.dumps(content))
+    persons = read_coco_persons(file, file.parent)
+    assert [int((p.keypoints[:, 2] == 2).sum()) for p in persons if p.keypoints is not None] == [points, points]
+    assert [p.annotation_id for p in persons] == [1, 2]
+    assert {p.area for p in persons} == ({50} if "area" not in name else {0.53 * 80})
+    assert (sentence in caplog.text) if sentence else not caplog.text
+    assert all(np.isfinite(p.keypoints).all() for p in persons if p.keypoints is not None)
+
+
+def test_what_is_left_out_is_counted(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    CocoDataset(read_coco_persons(file, file.parent))
+    assert "1 annotations of other categories than 1 (person) left out" in caplog.text
+    assert "1 people are trained on; left out are 1 crowds, 1 with fewer than 3 labelled points" in caplog.text
+
+
+# A file that cannot be used, and the sentence that says why.
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "relative boxes": (with_rows("annotations", bbox=[0.1, 0.2, 0.5, 0.5]), "boxes lie between 0 and 1"),
+    "relative points": (with_rows("annotations", keypoints=[0.5, 0.5, 2] * 17), "points lie between 0 and 1"),
+    "a point named twice": (
+        labelled(categories=[{"id": 1, "keypoints": ["left eye"] * 17}]), "the point left eye more than once"),
+    "no category of people": (labelled(categories=[{"id": 3}, {"id": 4, "name": "dog"}]), "which category"),
+    "points that are no names": (labelled(categories=[{"id": 1, "keypoints": "nose"}]), "not a list of names"),
+    "categories that are no list": (labelled(categories={}), "not a COCO annotation file"),
+    "rows that are no objects": (labelled(annotations=[3]), "not a COCO annotation file"),
+    "a list": ([], "not a COCO annotation file"),  # type: ignore[dict-item]
+    "a box of text": (with_rows("annotations", bbox=["1", 2, 3, 4]), "annotation 1 .*numbers were expected"),
+    "a box with null": (with_rows("annotations", bbox=[None, 2, 3, 4]), "annotation 1 .*four numbers"),
+    "no box": (with_rows("annotations", bbox=None), "annotation 1 .*numbers were expected"),
+    "an image id that is a list": (with_rows("annotations", image_id=[7]), "annotation 1 "),
+    "points of text": (with_rows("annotations", keypoints=["1"] * 51), "annotation 1 .*numbers were expected"),
+    "points of lists": (with_rows("annotations", keypoints=[[1, 2, 2]] * 17), "annotation 1 .*numbers were expected"),
+    "points in an object": (with_rows("annotations", keypoints={"nose": [1, 2]}), "annotation 1 .*numbers were"),
+    "pictures of one id": (labelled(images=labelled()["images"] * 2), "have the id 7"),
+    "a picture without a size": (with_rows("images", width=None), "no width and height"),
+    "a picture without a name": (with_rows("images", file_name=3), "no file name"),
+    "a name with a zero byte": (with_rows("images", file_name="a\0.png"), "no file name"),
+    "a thousand and one people": (labelled(annotations=labelled()["annotations"] * 501), "more than 1000 people"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_file_that_cannot_be_used_says_why(name: str, file: Path) -> None:
+    content, sentence = WRONG[name]
+    file.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match=rf"annotations\.json.*{sentence}"):
+        read_coco_persons(file, file.parent)
+
+
+@pytest.mark.parametrize(("size", "reason"), [((14, 20), "the turn in its EXIF data"), ((40, 28), "it was resized")])
+def test_labels_of_another_size_are_refused(file: Path, size: tuple[int, int], reason: str) -> None:
+    file.write_text(json.dumps(with_rows("images", width=size[0], height=size[1])))
+    (sample, *_) = CocoDataset(read_coco_persons(file, file.parent)).persons
+    with pytest.raises(ImageError, match=rf"a\.png: 20×14 pixels .* but {size[0]}×{size[1]} .*{reason}"):
+        sample.sample()

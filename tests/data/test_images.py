@@ -12,6 +12,7 @@ from opensapiens.data.images import ImageCollection
 from opensapiens.data.sample import Sample
 from opensapiens.data.square_crop import SquareCrop, random_box, square_crop
 from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.tars import TarError
 
 
 def encoded(value: int, kind: str) -> bytes:
@@ -56,7 +57,7 @@ def test_sources_that_give_nothing(collection: Path) -> None:
     with pytest.raises(ImageError, match=r"no image .* in .*empty"):
         ImageCollection(collection / "empty")
     (collection / "broken.tar").write_bytes(b"no tar" * 100)
-    with pytest.raises(ImageError, match=r"broken.tar: not a readable tar"):
+    with pytest.raises(TarError, match=r"broken.tar, byte 0: not a readable tar"):
         ImageCollection(collection)
 
 

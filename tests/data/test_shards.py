@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from opensapiens.data.shards import MAPS, ShardDataset, ShardError, encode_frame, shard_paths, write_shard
+from opensapiens.storage.tars import TarError
 
 
 def frame() -> dict[str, bytes]:
@@ -132,7 +133,7 @@ def test_no_shards_and_no_tar_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"no \*.tar shard"):
         ShardDataset(tmp_path)
     (tmp_path / "0.tar").write_bytes(b"this is no tar" * 100)
-    with pytest.raises(ShardError, match="not a readable tar"):
+    with pytest.raises(TarError, match="not a readable tar"):
         ShardDataset(tmp_path)
 
 
@@ -140,7 +141,7 @@ def test_a_truncated_shard_is_an_error(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", [("a", frame()), ("b", frame())])
     whole = (tmp_path / "0.tar").read_bytes()
     (tmp_path / "0.tar").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ShardError, match=r"0.tar"):
+    with pytest.raises(TarError, match=r"0.tar"):
         ShardDataset(tmp_path)
 
 

@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 
 import opensapiens
+from opensapiens.cli.main import main
 from opensapiens.evaluation.dense import evaluate_dense
 from opensapiens.evaluation.evaluate import evaluate
-from opensapiens.evaluation.people import AnnotatedImage, EvaluationError, read_coco_images, read_shard_images
+from opensapiens.evaluation.people import (
+    AnnotatedImage,
+    EvaluationError,
+    read_coco_images,
+    read_person_boxes,
+    read_shard_images,
+)
 from opensapiens.evaluation.pose import bootstrap_interval, evaluate_pose, mean_pose, similarity
 from opensapiens.inference.forward import Prediction
 from opensapiens.inference.results import Person, Result
@@ -88,6 +95,62 @@ def test_the_truth_of_a_coco_file_scores_one(tmp_path: Path) -> None:
     figures = evaluate_pose(Oracle(images), images)  # type: ignore[arg-type]
     assert figures["AP"] == pytest.approx(1) and figures["people"] == 1
     assert math.isnan(figures["AP_large"]), "a person of 2000 pixels is of medium size"
+
+
+@pytest.mark.parametrize("change", ["0", "repeated", "text", "32 bits", "images", "area"])
+def test_unusual_numbers_in_a_coco_file_change_no_score(change: str, tmp_path: Path) -> None:
+    content = json.loads(coco_file(tmp_path).read_text())
+    for row in content["annotations"]:
+        row["area"] = 0 if change == "area" else row["area"]
+        row["id"] = {"0": row["id"] - 1, "repeated": 5, "text": f"p{row['id']}", "32 bits": 2**40}.get(
+            change, row["id"]
+        )
+        row["image_id"] = f"image {row['image_id']}" if change == "images" else row["image_id"] + 2**35
+    for row in content["images"]:
+        row["id"] = f"image {row['id']}" if change == "images" else row["id"] + 2**35
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    images = list(read_coco_images(tmp_path / "annotations.json", tmp_path))
+    figures = evaluate_pose(Oracle(images), images)  # type: ignore[arg-type]
+    assert figures["AP"] == figures["AP_medium"] == pytest.approx(1) and figures["people"] == 1
+    assert figures["hardest_third_AP"] == pytest.approx(1)
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_scored(tmp_path: Path, tiny_model: Path) -> None:
+    content = json.loads(coco_file(tmp_path).read_text())
+    content["annotations"][3]["keypoints"] = content["annotations"][0]["keypoints"]
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    (tmp_path / "2.png").write_bytes(b"none")
+    people, failures = opensapiens.load(tiny_model, device="cpu"), []  # type: ignore[var-annotated]
+    figures = evaluate("pose", people, tmp_path, tmp_path / "annotations.json", failures=failures)
+    assert figures["images"] == 1 and len(failures) == 1 and "2.png" in failures[0]
+    assert main(["evaluate", "pose", "--images", str(tmp_path), "--annotations", str(tmp_path / "annotations.json"),
+                 "--model", str(tiny_model)]) == 1  # fmt: skip
+
+
+def test_boxes_of_a_detector_outside_the_picture_are_passed_over(tmp_path: Path, tiny_model: Path) -> None:
+    boxes = [[10, 5, 60, 70], [500, 500, 10, 10], [-50, -50, 20, 20]]
+    rows = [{"image_id": 1, "category_id": 1, "bbox": box, "score": 0.5} for box in boxes]
+    (tmp_path / "boxes.json").write_text(json.dumps(rows))
+    people = opensapiens.load(tiny_model, device="cpu")
+    figures = evaluate("pose", people, tmp_path, coco_file(tmp_path), boxes=tmp_path / "boxes.json")
+    assert figures["people"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("3", "not a file of COCO detections"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3, 1e999], "score": 1}]', "1e999 is too large"),
+        ("[" * 100_000, "nested"),
+        ('[{"image_id": [], "bbox": [1, 2, 3, 4], "score": 1}]', "not a file of COCO detections"),
+        (json.dumps([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}] * 1001), "more than 1000 people"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_files_of_detections_that_are_none(content: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text(content)
+    with pytest.raises(EvaluationError, match=rf"boxes\.json: .*{sentence}"):
+        read_person_boxes(tmp_path / "boxes.json")
 
 
 def test_the_mean_pose_is_exact_where_all_stand_alike(shard_images: list[AnnotatedImage]) -> None:

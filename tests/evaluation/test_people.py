@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from opensapiens.data.coco import AnnotationError
-from opensapiens.evaluation.people import _mask, difficulty, hardest_third, read_coco_images, read_shard_images
+from opensapiens.evaluation.people import difficulty, hardest_third, read_coco_images, read_shard_images
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
@@ -86,11 +86,21 @@ def test_files_that_are_no_coco_files(tmp_path: Path, protocol: str) -> None:
             list(read_coco_images(path, tmp_path, protocol=POSE_PROTOCOLS[protocol]))
 
 
-def test_run_lengths_are_column_by_column() -> None:
-    truth = np.zeros((4, 3), bool)
-    truth[1:3, 1] = True
-    assert np.array_equal(_mask({"size": [4, 3], "counts": [5, 2, 5]}, 4, 3), truth)
-    run_lengths = pytest.importorskip("faster_coco_eval.core.mask")
-    packed = run_lengths.encode(np.asfortranarray(truth.astype(np.uint8)))
-    assert np.array_equal(_mask(packed, 4, 3), truth)
-    assert _mask([], 4, 3) is None
+@pytest.mark.parametrize("segmentation", [[[]], [], None, {"size": [80, 90], "counts": [7200]}, [["x"] * 6], "text"])
+def test_a_mask_that_is_none_leaves_the_person(segmentation: object, tmp_path: Path) -> None:
+    content = json.loads(coco_file(tmp_path).read_text())
+    content["annotations"][0]["segmentation"] = segmentation
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    ((person,),) = [image.persons for image in read_coco_images(tmp_path / "annotations.json", tmp_path)]
+    assert person.sample.mask is None
+
+
+@pytest.mark.parametrize("box", [[10, 5, 0, 70], [500, 5, 10, 10], [10, 5, -5, 20]])
+def test_a_box_without_a_pixel_is_left_out_and_counted(
+    box: list[float], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = json.loads(coco_file(tmp_path).read_text())
+    content["annotations"].append({**content["annotations"][0], "id": 9, "bbox": box})
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    ((person,),) = [image.persons for image in read_coco_images(tmp_path / "annotations.json", tmp_path)]
+    assert person.id == 1 and "1 people whose boxes have no pixel in the picture left out" in caplog.text

@@ -61,8 +61,16 @@ def test_all_kinds_of_box_files_say_the_same(content: object, tmp_path: Path) ->
         ('{"a.jpg": [[1, 2, "x", 4]]}', "not four numbers"),
         ('{"a.jpg": 5}', "not a list"),
         ("5", "neither"),
-        ('{"annotations": [{}], "images": []}', "not a COCO"),
+        ('{"annotations": [{}], "images": []}', "no picture has the id None"),
+        ('{"annotations": [{}], "images": {}}', "not a COCO"),
+        ('{"annotations": [], "images": [{"id": [], "file_name": "a.jpg"}]}', "no id or no file name"),
+        ('{"a.jpg": [[1, 2, 1e999, 4]]}', "too large"),
+        ('{"a.jpg": [[1, 2, ' + "9" * 400 + ", 4]]}", "64 bits"),
+        ("[" * 100_000, "nested"),
+        (json.dumps({"a.jpg": [[0, 0, 5, 5]] * 1001}), "1001 boxes for a.jpg; at most 1000"),
+        (json.dumps([{"image": f"{n}/a.jpg", "bbox": [0, 0, 5, 5]} for n in range(1001)]), "at most 1000"),
     ],
+    ids=lambda text: text[:30],
 )
 def test_box_files_that_are_none(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text(content)

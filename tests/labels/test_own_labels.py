@@ -59,6 +59,48 @@ def test_a_coco_category() -> None:
     assert keypoint_set_of_category("c", {"keypoints": ["collar", "curl"]}).flip_indices.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("names", "mirrors"),
+    [
+        (["LShoulder", "RShoulder", "Nose"], [1, 0, 2]),
+        (["shoulderL", "shoulderR"], [1, 0]),
+        (["L5", "R5"], [1, 0]),
+        (["bright_spot", "upright"], [0, 1]),
+        (["L5", "C7", "R2D2"], [0, 1, 2]),
+        (["RIP", "Lens"], [0, 1]),
+        (["left_right_edge", "right_right_edge"], [1, 0]),
+    ],
+)
+def test_sides_are_what_has_a_counterpart(
+    names: list[str], mirrors: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert keypoint_set_of_category("c", {"keypoints": names}).flip_indices.tolist() == mirrors
+    assert ("no names were found that mirror each other" in caplog.text) == (mirrors == sorted(mirrors))
+
+
+@pytest.mark.parametrize(
+    ("category", "sentence"),
+    [
+        ({"keypoints": "nose"}, "not a list of names"),
+        ({"keypoints": [3]}, "not a list of names"),
+        ({"keypoints": ["a", "b"], "skeleton": [1, 2]}, "not a list of pairs"),
+        ({"keypoints": ["a", "b"], "skeleton": [["1", 2]]}, "names point '1'"),
+        ({"keypoints": ["lefthand", "nose"]}, "there is no 'righthand'"),
+        ({"keypoints": ["pawLeft"]}, "there is no 'pawRight'"),
+        ({"keypoints": ["l_paw"]}, "there is no 'r_paw'"),
+    ],
+)
+def test_categories_of_wrong_types(category: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        keypoint_set_of_category("c", category)
+
+
+@pytest.mark.parametrize("color", ["red", [1, 2], [1, 2, 256], [1, 2, None], [1.5, 2, 3]])
+def test_a_color_that_is_none(color: Any) -> None:
+    with pytest.raises(ValueError, match="color of shoe"):
+        part_set_of_categories("c", [{"id": 1, "name": "shoe", "color": color}])
+
+
 def test_coco_categories_that_cannot_be_used() -> None:
     with pytest.raises(ValueError, match="'left_paw' names a side, but there is no 'right_paw'"):
         keypoint_set_of_category("cat", {"keypoints": ["left_paw"]})

@@ -11,7 +11,7 @@ from opensapiens.data.coco import read_coco_persons
 from opensapiens.data.shards import ShardDataset, encode_frame, write_shard
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
 from opensapiens.synthetic.card import data_card, write_card
-from opensapiens.synthetic.folders import run_lengths, unpack
+from opensapiens.synthetic.folders import unpack
 
 
 @pytest.fixture
@@ -81,14 +81,6 @@ def test_folders_hold_the_same_bytes(shards: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == [
         "depth", "images", "instances", "normals", "parts", "records",
     ]  # fmt: skip
-
-
-def test_run_lengths_are_cocos(shards: Path) -> None:
-    rng = np.random.default_rng(0)
-    for mask in (rng.random((5, 7)) > 0.5, np.ones((3, 4), bool), np.zeros((3, 4), bool)):
-        counts = run_lengths(mask)
-        flat = np.repeat(np.arange(len(counts)) % 2, counts).astype(bool)
-        np.testing.assert_array_equal(flat.reshape(mask.shape, order="F"), mask)
 
 
 def test_a_card_counts_what_the_records_say(shards: Path) -> None:

@@ -36,7 +36,7 @@ from opensapiens.annotation.tool_files import (
     write_cvat_labels,
     write_keypoints,
 )
-from opensapiens.data.coco import AnnotationError
+from opensapiens.data.coco import CocoImage, read_annotations
 from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.inference.pipeline import People
@@ -44,7 +44,7 @@ from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import Result
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
-from opensapiens.storage.pictures import ImageError, read_image
+from opensapiens.storage.pictures import ImageError
 
 RESULTS_AHEAD = 2
 ABOUT = "about.json"
@@ -159,19 +159,17 @@ def take_corrections(
     stems = {stem_of(name): name for name in names}
     people: dict[str, list] = {}
     maps: dict[str, np.ndarray] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     for file in files:
-        try:
-            if _has_points(file):
-                found, wrong = read_corrected(file, images, stems, keypoint_set)
-                people |= found
-            else:
-                drawn_maps, wrong = read_corrected_parts(file, stems, SAPIENS_28)
-                maps |= drawn_maps
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            if isinstance(error, AnnotationError):
-                raise
-            raise AnnotationError(f"{file}: not what a labelling tool exports ({error!r})") from error
-        failures += wrong
+        found = (
+            read_corrected(file, images, stems, keypoint_set)
+            if _has_points(file)
+            else read_corrected_parts(file, stems, SAPIENS_28)
+        )
+        people |= found.people
+        maps |= found.maps
+        sizes |= found.sizes
+        failures += found.failures
     folder = output / "corrected"
     _begin(folder, {"corrected": [file.name for file in files]}, resume=False)
     records: dict[str, Record] = {}
@@ -179,9 +177,7 @@ def take_corrections(
     listed = sorted(people.keys() | maps.keys())
     for name in _bar("pictures")(listed):
         try:
-            height, width = read_image(images / name).shape[:2]
-            if name in maps and maps[name].shape != (height, width):
-                raise ImageError(f"{name}: {width}×{height} pixels, other than in the file of parts")
+            height, width = CocoImage(name, images / name, sizes[name]).read().shape[:2]
         except ImageError as error:
             failures.append(_named(name, error))
             continue
@@ -197,11 +193,8 @@ def take_corrections(
 
 
 def _has_points(file: Path) -> bool:
-    try:
-        content = json.loads(file.read_bytes())
-        return any(row.get("keypoints") for key in ("categories", "annotations") for row in content.get(key, []))
-    except (OSError, ValueError, TypeError, AttributeError):
-        return True  # and let the reader of points say what is wrong
+    content = read_annotations(file)
+    return any(row.get("keypoints") for key in ("categories", "annotations") for row in content[key])
 
 
 def _whose(parts: np.ndarray | None, record: Record) -> np.ndarray | None:

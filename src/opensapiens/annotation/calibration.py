@@ -13,7 +13,6 @@ forward; integer pixel coordinates are pixel centres):
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,11 @@ import cv2
 import numpy as np
 
 from opensapiens.geometry.cameras import DISTORTION_COUNTS, CalibratedCamera
+from opensapiens.storage.json_files import read_json, read_toml
+from opensapiens.storage.text_files import FileError, read_text
 
 LARGEST_FILE = 16_000_000  # bytes; a calibration of a thousand cameras is a tenth of it
+MOST_LEVELS = 20_000  # marks that open a level in OpenCV's files; a camera has about 30
 
 
 class CalibrationError(ValueError):
@@ -42,22 +44,20 @@ def read_cameras(path: str | Path) -> list[CalibratedCamera]:
     try:
         if path.is_dir():
             cameras = _of_folder(path)
-        elif path.stat().st_size > LARGEST_FILE:
-            raise CalibrationError(f"{path}: too large for a calibration")
         elif path.suffix.lower() == ".toml":
-            cameras = _of_toml(tomllib.loads(path.read_text(encoding="utf-8")), path)
+            cameras = _of_toml(read_toml(path, LARGEST_FILE), path)
         elif path.suffix.lower() == ".json":
-            cameras = _of_json(json.loads(path.read_text(encoding="utf-8")), path)
+            cameras = _of_json(read_json(path, limit=LARGEST_FILE), path)
         else:
             raise CalibrationError(
                 f"{path}: neither .json nor .toml, nor a folder of OpenCV's .yml files (docs/annotation.md shows each)"
             )
-    except (OSError, UnicodeDecodeError, ValueError, cv2.error) as error:
-        raise (
-            error
-            if isinstance(error, CalibrationError)
-            else CalibrationError(f"{path}: not a calibration that can be read ({error})")
-        ) from error
+    except FileError as error:
+        raise CalibrationError(str(error)) from error
+    except (OSError, ValueError, cv2.error) as error:
+        if isinstance(error, CalibrationError):
+            raise
+        raise CalibrationError(f"{path}: not a calibration that can be read ({error})") from error
     names = [camera.name for camera in cameras]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -129,7 +129,7 @@ def camera_of(
 def _numbers(where: str, label: str, values: Any) -> np.ndarray:
     try:
         array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CalibrationError(f"{where}: its {label} is not made of numbers") from error
     if not np.isfinite(array).all():
         raise CalibrationError(f"{where}: its {label} is missing, or holds what is not finite")
@@ -204,12 +204,18 @@ def _of_storage(file: Path) -> CalibratedCamera:
 
 
 def _storage(file: Path) -> cv2.FileStorage:
-    if file.stat().st_size > LARGEST_FILE:
-        raise CalibrationError(f"{file}: too large for a calibration")
+    _check_nesting(file, read_text(file, limit=LARGEST_FILE))
     storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_READ)
     if not storage.isOpened():
         raise CalibrationError(f"{file}: not a file that OpenCV's FileStorage can read")
     return storage
+
+
+def _check_nesting(file: Path, text: str) -> None:
+    """OpenCV's parsers recurse, and end the process where a file nests some 100,000 levels. No file nests deeper than
+    it has marks that can open a level. Raises CalibrationError."""
+    if sum(text.count(mark) for mark in ("[", "{", "<", ":", "- ")) > MOST_LEVELS:
+        raise CalibrationError(f"{file}: more than {MOST_LEVELS} brackets, tags and keys, as no calibration has")
 
 
 def _matrix(storage: cv2.FileStorage, *names: str) -> np.ndarray | None:

@@ -18,6 +18,7 @@ from opensapiens.annotation.association import Detection
 from opensapiens.data.label_maps import read_array, read_parts
 from opensapiens.inference.results import Result
 from opensapiens.labels.parts import PartSet
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import list_files, passed_over_sentence
 from opensapiens.storage.pictures import IMAGE_ENDINGS
 from opensapiens.tasks.segmentation import save_parts
@@ -123,7 +124,7 @@ def is_saved(folder: Path, name: str) -> bool:
 
 def load_record(folder: Path, name: str) -> Record:
     """Back from save_record."""
-    content = json.loads(_sibling(folder / stem_of(name), ".json").read_text(encoding="utf-8"))
+    content = read_json(_sibling(folder / stem_of(name), ".json"))
     people = [
         Detection(
             np.array(one["points"], float).reshape(-1, 2), np.array(one["scores"], float), np.array(one["box"], float),

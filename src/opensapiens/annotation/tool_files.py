@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +19,9 @@ import numpy as np
 
 from opensapiens.annotation.agreement import SURE
 from opensapiens.annotation.association import Detection
-from opensapiens.annotation.masks import mask_of, polygons_of, run_lengths_of
 from opensapiens.annotation.records import Record
-from opensapiens.data.coco import AnnotationError, coco_persons
+from opensapiens.data.coco import coco_images, coco_persons, read_annotations
+from opensapiens.data.segmentations import mask_of, polygons_of, run_lengths_of
 from opensapiens.inference.results import MINIMUM_SCORE, coco_category
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
@@ -190,101 +191,91 @@ def _hex(color: np.ndarray) -> str:
     return "#" + "".join(f"{int(value):02x}" for value in color)
 
 
-def read_corrected(
-    path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet
-) -> tuple[dict[str, list[tuple[Detection, np.ndarray]]], list[str]]:
-    """People as somebody has corrected them in a tool: by picture (as `known` names it) detections with visibilities.
+@dataclass
+class Corrected:
+    """What a tool's file says about pictures: people with visibilities, or part maps (H, W) uint8, by picture; the
+    (height, width) that each picture has there; and a sentence for what could not be used."""
+
+    people: dict[str, list[tuple[Detection, np.ndarray]]] = field(default_factory=dict)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+
+def read_corrected(path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet) -> Corrected:
+    """People as somebody has corrected them in a tool.
 
     A point marked as seen has score 1, any other 0: it is written as it is, but no evidence for other views. known:
     stems of the pictures -> their paths below `images`. Where a tool leaves the box out, it is drawn around the points.
-    Also a sentence for each picture of the file that is not known. Raises AnnotationError.
+    Raises AnnotationError.
     """
-    content = _read_json(path)
+    content = read_annotations(path)
     for annotation in content["annotations"]:
-        if isinstance(annotation, dict) and "keypoints" in annotation and not any(annotation.get("bbox") or ()):
+        if "keypoints" in annotation and not (isinstance(annotation.get("bbox"), list) and any(annotation["bbox"])):
             annotation["bbox"] = _box_around(annotation["keypoints"])
-    persons = coco_persons(content, path, images, keypoint_set)
-    found: dict[str, list[tuple[Detection, np.ndarray]]] = {}
-    by_id = {}
-    failures = []
-    for record in content["images"]:
-        name = _known(record.get("file_name", ""), known)
-        if name is None:
-            failures.append(f"{path}: {record.get('file_name')} is not among the pictures")
-        else:
-            by_id[record["id"]] = name
-            found.setdefault(name, [])
-    for person in persons:
-        name = by_id.get(person.image_id)
+    corrected, names = _pictures(content, path, known)
+    for person in coco_persons(content, path, images, keypoint_set):
+        name = names.get(person.image.id)
         if name is None or person.keypoints is None or person.is_crowd:
             continue
+        found = corrected.people.setdefault(name, [])
         visibility = person.keypoints[:, 2].astype(int)
-        number = len(found[name]) + 1
-        points = person.keypoints[:, :2].astype(float)
-        seen = (visibility == 2).astype(float)
-        found[name].append((Detection(points, seen, person.box.astype(float), 1.0, number), visibility))
-    return found, failures
+        points, seen = person.keypoints[:, :2].astype(float), (visibility == 2).astype(float)
+        found.append((Detection(points, seen, person.box.astype(float), 1.0, len(found) + 1), visibility))
+    for name in names.values():
+        corrected.people.setdefault(name, [])
+    return corrected
 
 
-def read_corrected_parts(
-    path: Path, known: Mapping[str, str], part_set: PartSet
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Part maps (H, W) uint8 of a COCO file of instances, by picture; large parts are drawn first, so that what lies in
-    the hole of another stays. Categories are told by their names. Also sentences as `read_corrected`."""
-    content = _read_json(path)
+def read_corrected_parts(path: Path, known: Mapping[str, str], part_set: PartSet) -> Corrected:
+    """Part maps of a COCO file of instances; large parts are drawn first, so that what lies in the hole of another
+    stays. Categories are told by their names. Raises AnnotationError."""
+    content = read_annotations(path)
     lowered = [name.lower() for name in part_set.names]
-    numbers, failures = {}, []
-    for category in content.get("categories", []):
-        name = str(category.get("name", "")).lower()
-        if name in lowered:
-            numbers[category.get("id")] = lowered.index(name)
-    maps: dict[str, np.ndarray] = {}
-    of_image: dict[Any, tuple[str, tuple[int, int]]] = {}
-    for record in content["images"]:
-        picture = _known(record.get("file_name", ""), known)
-        height, width = int(record.get("height", 0)), int(record.get("width", 0))
-        if picture is None or not 0 < height * width <= MAX_PIXELS:
-            failures.append(f"{path}: {record.get('file_name')} is not among the pictures, or its size is not known")
-            continue
-        of_image[record["id"]] = picture, (height, width)
-        maps[picture] = np.zeros((height, width), np.uint8)
+    numbers = {
+        str(category.get("id")): lowered.index(str(category.get("name")).lower())
+        for category in content["categories"]
+        if str(category.get("name")).lower() in lowered
+    }
+    corrected, names = _pictures(content, path, known)
     masks: dict[str, list[tuple[int, int, np.ndarray]]] = {}
     for annotation in content["annotations"]:
-        drawn_on, size = of_image.get(annotation.get("image_id"), ("", (0, 0)))
-        if drawn_on and annotation.get("category_id") in numbers and annotation.get("segmentation"):
+        name, part = names.get(_hashable(annotation.get("image_id"))), numbers.get(str(annotation.get("category_id")))
+        if name is not None and part is not None and annotation.get("segmentation") not in (None, [], [[]]):
             try:
-                mask = mask_of(annotation["segmentation"], size)
+                mask = mask_of(annotation["segmentation"], corrected.sizes[name])
             except ValueError as error:
-                failures.append(f"{path}: annotation {annotation.get('id')} of {drawn_on}: {error}")
+                corrected.failures.append(f"{path}: annotation {annotation.get('id')} of {name}: {error}")
                 continue
-            packed = np.packbits(mask)
-            masks.setdefault(drawn_on, []).append((int(mask.sum()), numbers[annotation["category_id"]], packed))
+            masks.setdefault(name, []).append((int(mask.sum()), part, np.packbits(mask)))
     for name, drawn in masks.items():
-        size = maps[name].shape
-        for _, number, packed in sorted(drawn, key=lambda one: -one[0]):
-            maps[name][np.unpackbits(packed, count=size[0] * size[1]).reshape(size).astype(bool)] = number
-    return {name: parts for name, parts in maps.items() if name in masks}, failures
+        height, width = corrected.sizes[name]
+        corrected.maps[name] = np.zeros((height, width), np.uint8)
+        for _, part, packed in sorted(drawn, key=lambda one: -one[0]):
+            corrected.maps[name][np.unpackbits(packed, count=height * width).reshape(height, width).astype(bool)] = part
+    return corrected
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, dict) or not all(
-            isinstance(content.get(key), list) for key in ("images", "annotations")
-        ):
-            raise ValueError('no lists "images" and "annotations"')
-        if not all(
-            isinstance(row, dict) for key in ("images", "annotations", "categories") for row in content.get(key, [])
-        ):
-            raise ValueError("its rows are not objects")
-    except (OSError, ValueError) as error:
-        raise AnnotationError(f"{path}: not a COCO file that a labelling tool exports ({error})") from error
-    return content
+def _pictures(content: dict[str, Any], path: Path, known: Mapping[str, str]) -> tuple[Corrected, dict[Any, str]]:
+    """The sizes of those pictures of a file that are known, a sentence for each other, and their names by id."""
+    corrected, names = Corrected(), {}
+    for number, image in coco_images(content, str(path), Path()).items():
+        name = _known(image.path.as_posix(), known)
+        if name is None or image.size[0] * image.size[1] > MAX_PIXELS:
+            corrected.failures.append(f"{path}: {image.path} is not among the pictures, or too large")
+        else:
+            names[number] = name
+            corrected.sizes[name] = image.size
+    return corrected, names
 
 
-def _known(file_name: Any, known: Mapping[str, str]) -> str | None:
+def _hashable(value: Any) -> int | str | None:
+    return value if isinstance(value, int | str) else None
+
+
+def _known(file_name: str, known: Mapping[str, str]) -> str | None:
     """The picture that a tool means: some lose folders before the path, or put their own before it."""
-    stem = str(file_name).replace("\\", "/").rpartition(".")[0] or str(file_name)
+    stem = file_name.replace("\\", "/").rpartition(".")[0] or file_name
     if stem in known:
         return known[stem]
     ends = [name for own, name in known.items() if own.endswith("/" + stem) or stem.endswith("/" + own)]
@@ -295,8 +286,8 @@ def _box_around(keypoints: Any) -> list[float]:
     try:
         points = np.array(keypoints, np.float64).reshape(-1, 3)
     except (TypeError, ValueError):
-        return [0.0, 0.0, 0.0, 0.0]
-    placed = points[points[:, 2] > 0, :2]
+        return [0.0, 0.0, 0.0, 0.0]  # reading the points says what is wrong with them
+    placed = points[(points[:, 2] > 0) & np.isfinite(points).all(1), :2]
     if not len(placed):
         return [0.0, 0.0, 0.0, 0.0]
     low, high = placed.min(0), placed.max(0)

@@ -13,6 +13,8 @@ from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.models.vit import VisionTransformer
+from opensapiens.storage.json_files import read_json
+from opensapiens.storage.text_files import FileError
 
 from .model_description import ModelDescription
 from .strict_loading import CheckpointError, check_names_and_shapes, load_strictly, read_shapes, read_tensors
@@ -141,9 +143,9 @@ def read_description(folder: str | os.PathLike[str]) -> ModelDescription:
     if not path.is_file():
         raise CheckpointError(f"{path.parent} is no model folder: it has no {CONFIG_FILE}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+        content = read_json(path)
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
     return ModelDescription.from_json(content, str(path))
 
 

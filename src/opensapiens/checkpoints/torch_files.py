@@ -5,7 +5,6 @@ PyTorch 2.2 to 2.7, and the later archives). Of a program only its tensors are l
 """
 
 import io
-import json
 import mmap
 import struct
 import warnings
@@ -17,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from opensapiens.storage.json_files import read_json
 
 from .inert_pickle import Outside, Record, read_pickle
 from .strict_loading import CheckpointError
@@ -159,7 +160,7 @@ def _read_archive(view: memoryview, source: str) -> Any:
 def _exported_tensors(archive: _Archive) -> dict[str, Tensor]:
     """The later archives of exported programs: one file per tensor, and a JSON file that says what they are."""
     try:
-        config = json.loads(bytes(archive.entry("data/weights/model_weights_config.json")))["config"]
+        config = read_json(bytes(archive.entry("data/weights/model_weights_config.json")))["config"]
         tensors = {}
         for name, weight in config.items():
             meta = weight["tensor_meta"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,6 +74,7 @@ def evaluate(
 
     if flip and no_flip:
         raise EvaluationError("--flip and --no-flip exclude each other")
+    failures: list[str] = []
     people = load(model, device=device, batch_size=batch_size)
     if task == "probe" or task == "knn":
         if train is None:
@@ -81,12 +83,16 @@ def evaluate(
     else:
         asked = True if flip else False if no_flip else None
         figures = measure(
-            task, people, images, annotations, limit, detect, asked, protocol, boxes, masks, depth_scale, per_person
-        )
+            task, people, images, annotations, limit, detect, asked, protocol, boxes, masks, depth_scale, per_person,
+            failures,
+        )  # fmt: skip
     print("\n".join(lines(figures)))
     if json is not None:
         _write(json, figures)
-    return 0
+    if failures:
+        print(f"{len(failures)} pictures were left out:", file=sys.stderr)
+        print("\n".join(f"  {sentence}" for sentence in failures), file=sys.stderr)
+    return 1 if failures else 0
 
 
 def _write(path: Path, figures: dict[str, object]) -> None:

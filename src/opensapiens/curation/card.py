@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from opensapiens.curation.manifest import detector_of_run
 from opensapiens.data.shards import shard_paths
+from opensapiens.storage.json_files import read_json
+from opensapiens.storage.tars import contents
 
 PEOPLE_ABOVE = 0.4
 PAPER_PEOPLE = {"1": 0.17, "2": 0.14, "3": 0.13, "4 or more": 0.56}  # Humans-300M, arXiv 2408.12569, section 3.1
@@ -31,18 +33,10 @@ def write_card(out: Path, run: dict[str, Any], packing: dict[str, Any], fates: C
     return facts
 
 
-def packed_facts(out: Path) -> Any:
+def packed_facts(out: Path) -> Iterator[dict[str, Any]]:
     """The KEY.json of every image of a folder of shards, one after the other."""
-    import tarfile
-
     for path in shard_paths(out):
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # or the tar would remember all of them
-                if member.name.endswith(".json"):
-                    file = tar.extractfile(member)
-                    if file is not None:
-                        yield json.loads(file.read())
+        yield from (read_json(data, f"{path}, {member.name}") for member, data in contents(path, ".json"))
 
 
 def _card(run: dict[str, Any], packing: dict[str, Any], facts: dict[str, Any], sides: list[int]) -> str:

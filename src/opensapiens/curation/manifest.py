@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from opensapiens.curation.sources import Item
 from opensapiens.curation.stages import Stage
+from opensapiens.storage.json_files import read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,10 +143,9 @@ def manifest_path(source: Path) -> Path:
 def read_run(manifest: Path) -> dict[str, Any]:
     """The record of the run behind a manifest or a selection: its stages with versions, its detector, its counts."""
     path = manifest.parent / ("selection.json" if manifest.name == "selection.parquet" else "run.json")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ManifestError(f"{path} is missing: it lies beside {manifest.name}") from None
+    if not path.exists():
+        raise ManifestError(f"{path} is missing: it lies beside {manifest.name}")
+    return read_json(path)
 
 
 def detector_of_run(run: Mapping[str, Any]) -> str:

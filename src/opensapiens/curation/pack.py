@@ -22,8 +22,9 @@ from opensapiens.curation.engine import Pool, ray_running, run_pieces
 from opensapiens.curation.manifest import item_of_row, manifest_path, read_run, write_json, write_table
 from opensapiens.curation.picture import shrink
 from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces, boxes_above
-from opensapiens.curation.sources import read_item
+from opensapiens.curation.sources import Item, read_item
 from opensapiens.data.shards import write_manifest, write_shard
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.pictures import ImageError, read_image
 
 if TYPE_CHECKING:
@@ -78,12 +79,13 @@ def pack(
     if not (out / "plan" / "done.json").exists() and not (out / "manifest.json").exists():
         _write_plan(manifest, out / "plan", packing)
     if not (out / "manifest.json").exists():
-        shards = json.loads((out / "plan" / "done.json").read_text())["shards"]
+        shards = read_json(out / "plan" / "done.json")["shards"]
         lists = BlockList.read(block), OptOutList.read(opt_out)
-        fates = _write_shards(out, shards, packing, lists, workers, address)
+        fates, matched = _write_shards(out, shards, packing, lists, workers, address)
+        lists[1].log_unmatched(matched)
         facts = write_card(out, run, identity, fates)
         write_manifest(out, {**identity, **facts, "shards": [f"{number:06d}.tar" for number in range(shards)]})
-    return json.loads((out / "manifest.json").read_text())["fates"]
+    return read_json(out / "manifest.json")["fates"]
 
 
 def _identity(manifest: Path, packing: Packing, lists: tuple[Path, ...]) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def _digest(path: Path) -> bytes:
 
 def _check(out: Path, identity: dict[str, Any]) -> None:
     path = out / "identity.json"
-    if path.exists() and json.loads(path.read_text()) != identity:
+    if path.exists() and read_json(path) != identity:
         raise PackError(f"{out} holds shards of another selection, packing or lists: choose another folder")
     if not path.exists() and any(out.iterdir()):
         raise PackError(f"{out} is not empty: choose another folder")
@@ -142,7 +144,8 @@ def _write_shards(
     lists: tuple[BlockList, OptOutList],
     workers: int | None,
     address: str | None,
-) -> Counter[str]:
+) -> tuple[Counter[str], set[str]]:
+    """The images by fate, and the lines of the opt-out lists that named one."""
     with (
         ray_running(workers, address) as count,
         tqdm(total=shards, desc="packing", unit=" shards", disable=None) as bar,
@@ -150,9 +153,12 @@ def _write_shards(
         for _ in run_pieces(shards, [Pool(functools.partial(ShardPacker, out, packing, *lists))], count):
             bar.update()
     fates: Counter[str] = Counter()
+    matched: set[str] = set()
     for shard in range(shards):
-        fates.update(json.loads((out / "plan" / f"{shard:06d}.json").read_text())["fates"])
-    return fates
+        record = read_json(out / "plan" / f"{shard:06d}.json")
+        fates.update(record["fates"])
+        matched |= set(record["matched"])
+    return fates, matched
 
 
 class ShardPacker:
@@ -178,14 +184,16 @@ class ShardPacker:
             first = shard * self.packing.shard_size
             write_shard(self.out / f"{shard:06d}.tar", self._frames(rows, first, fates))
             failures = [name for fate, name in fates if fate != "packed"]
-            write_json(record, {"fates": dict(Counter(fate for fate, _ in fates)), "failures": failures})
+            matched = {line for row in rows for line in self.opted_out.lines_for(_item(row))}
+            counts = dict(Counter(fate for fate, _ in fates))
+            write_json(record, {"fates": counts, "failures": failures, "matched": sorted(matched)})
         return {"id": np.array([shard]), "facts": np.array([pickle.dumps(None)], object)}
 
     def _frames(
         self, rows: list[dict[str, Any]], first: int, fates: list[tuple[str, str]]
     ) -> Iterator[tuple[str, dict[str, bytes]]]:
         for place, row in enumerate(rows, first):
-            item = item_of_row({"url": "", "licence": "", **row})
+            item = _item(row)
             if self.opted_out.names(item):
                 fates.append(("opted_out", item.source))
             elif self.blocked.names(row["sha256"], row.get("phash")):
@@ -207,6 +215,10 @@ class ShardPacker:
             boxes = boxes_above(row.get("person_scores") or [], row.get("person_boxes") or [], BLUR_ABOVE)
             image = blur_faces(image, boxes, self.model)
         return shrink(image, self.packing.side)
+
+
+def _item(row: dict[str, Any]) -> Item:
+    return item_of_row({"url": "", "licence": "", **row})
 
 
 def _members(image: np.ndarray, row: dict[str, Any], source: str) -> dict[str, bytes]:

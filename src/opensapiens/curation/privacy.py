@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,10 +15,14 @@ import numpy as np
 from opensapiens.curation.duplicates import distances
 from opensapiens.curation.sources import Item
 from opensapiens.inference.forward import LoadedModel, predict
+from opensapiens.storage.text_files import read_text
 from opensapiens.tasks.segmentation import SegmentationTask
 
 NEAR = 4  # bits of 64: closer perceptual hashes are taken for the same image
 FACE = "Face_Neck"
+MAX_LIST_BYTES = 1_000_000_000
+
+logger = logging.getLogger(__name__)
 
 
 class ListError(ValueError):
@@ -34,9 +39,10 @@ class BlockList:
     @classmethod
     def read(cls, paths: Iterable[Path]) -> BlockList:
         """From text files, one hash in hexadecimal a line: 64 digits of SHA-256 or 16 of a perceptual hash. Empty lines
-        and what follows a # do not count. Raises ListError for anything else."""
+        and what follows a # do not count. Raises ListError for anything else, FileError for what is no text."""
         exact, near = set(), []
-        for where, line in _lines(paths):
+        for where, text in _lines(paths):
+            line = text.partition("#")[0].strip()
             if set(line) - set(string.hexdigits) or len(line) not in (16, 64):
                 raise ListError(f"{where}: {line!r} is neither a SHA-256 (64 digits) nor a perceptual hash (16 digits)")
             if len(line) == 64:
@@ -54,33 +60,77 @@ class BlockList:
         return sha256 in self.sha256 or (phash is not None and self.near(phash))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OptOutList:
-    """Sources whose images must not be used: files, addresses, or whole domains."""
+    """Sources whose images must not be used: files, addresses, or whole domains. forms: every way in which a source may
+    be written -> the line of a list that means it."""
 
-    lines: frozenset[str] = frozenset()
+    forms: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, paths: Iterable[Path]) -> OptOutList:
         """From text files, one a line: a file or file::member as the manifest names it, an address (https://…), or a
-        domain (example.org, which includes www.example.org)."""
-        return cls(frozenset(line for _, line in _lines(paths)))
+        domain (example.org, which includes www.example.org; https://example.org/ and *.example.org are the same).
+        Empty lines, and what follows a # at the start of a line or behind a space, do not count. Raises FileError."""
+        forms: dict[str, str] = {}
+        for _, line in _lines(paths):
+            for text in {line, line.split(" #")[0].strip()}:
+                host, rest = _host_and_rest(text)
+                for form in {text, host + rest} - {""}:
+                    forms.setdefault(form, line)
+        return cls(forms)
+
+    def lines_for(self, item: Item) -> set[str]:
+        """The lines that an image's source is on."""
+        if not self.forms:
+            return set()
+        host, rest = _host_and_rest(item.url)
+        labels = host.split(".")
+        domains = [".".join(labels[start:]) for start in range(len(labels))]
+        return {self.forms[form] for form in (item.file, item.source, item.url, host + rest, *domains)
+                if form and form in self.forms}  # fmt: skip
 
     def names(self, item: Item) -> bool:
         """Whether an image comes from one of the list."""
-        if not self.lines:
-            return False
-        labels = (urlsplit(item.url).hostname or "").split(".")
-        domains = {".".join(labels[start:]) for start in range(len(labels))}
-        return not self.lines.isdisjoint({item.file, item.source, item.url} - {""} | domains - {""})
+        return bool(self.lines_for(item))
+
+    def log_unmatched(self, matched: Collection[str]) -> None:
+        """Says how many lines named no image, so that a list in the wrong form is noticed. matched: those that did."""
+        lines = set(self.forms.values())
+        rest = sorted(lines - set(matched))
+        if rest:
+            examples = ", ".join(line[:80] for line in rest[:3])
+            logger.warning(
+                "%d of %d lines of the opt-out lists name no image, such as %s", len(rest), len(lines), examples
+            )
+
+
+def _host_and_rest(address: str) -> tuple[str, str]:
+    """The host of an address in small letters and ASCII, and what follows it but for a slash at the end; both empty for
+    what cannot be read as one."""
+    try:
+        parts = urlsplit(address if "//" in address else f"//{address}")
+        host = parts.hostname or ""
+    except ValueError:  # such as http://[::1
+        return "", ""
+    labels = host.removeprefix("*.").strip(".").split(".")
+    query = f"?{parts.query}" if parts.query else ""
+    return ".".join(map(_ascii, labels)), parts.path.rstrip("/") + query
+
+
+def _ascii(label: str) -> str:
+    try:
+        return label.encode("idna").decode()
+    except UnicodeError:
+        return label
 
 
 def _lines(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """Where it stands, and text of each line that is not empty and no comment."""
     for path in paths:
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-            text = line.partition("#")[0].strip()
-            if text:
-                yield f"{path}, line {number}", text
+        for number, line in enumerate(read_text(path, limit=MAX_LIST_BYTES).splitlines(), 1):
+            if line.strip() and not line.strip().startswith("#"):
+                yield f"{path}, line {number}", line.strip()
 
 
 def blur_faces(image: np.ndarray, boxes: np.ndarray, loaded: LoadedModel) -> np.ndarray:

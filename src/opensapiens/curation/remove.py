@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import tarfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,71 +12,110 @@ from opensapiens.curation.manifest import write_json
 from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item
 from opensapiens.data.shards import ShardError, shard_paths, write_shard
+from opensapiens.storage.json_files import read_json
+from opensapiens.storage.tars import contents
 
 
 def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()) -> list[str]:
     """Write the shards that hold images of the lists anew without them; returns the keys that were removed.
 
-    A shard is replaced only when its new version is complete, so a run that was stopped can be repeated. The counts in
-    manifest.json and a list removed.json (keys, no hashes) are brought up to date. Raises ShardError for a folder
-    without shards.
+    Every shard is read to its end before the first is replaced. A shard is replaced only when its new version is
+    complete, so a run that was stopped can be repeated. The counts in manifest.json and a list removed.json (keys, no
+    hashes) are brought up to date. Raises ShardError for a folder without shards, and for one that does not hold as
+    many images as its manifest.json says; TarError for a shard that is damaged or cut off.
     """
     blocked, opted_out = BlockList.read(block), OptOutList.read(opt_out)
-    removed: list[str] = []
-    for path in tqdm(shard_paths(shards), desc="removing", unit=" shards", disable=None):
-        named = [key for key, facts in _facts(path) if _is_named(facts, blocked, opted_out)]
-        if named:
-            write_shard(path, (frame for frame in _frames(path) if frame[0] not in set(named)))
-            removed += named
-            _note(shards, named)
+    noted = _noted(shards)
+    named: dict[Path, list[str]] = {}
+    counts: dict[Path, int] = {}
+    left: set[str] = set()  # of the keys noted: a run that was stopped had noted them before it removed them
+    matched: set[str] = set()
+    for path in tqdm(shard_paths(shards), desc="reading", unit=" shards", disable=None):
+        named[path], counts[path] = [], 0
+        for key, facts in _facts(path):
+            counts[path] += 1
+            left |= {key} & noted
+            lines = opted_out.lines_for(_item(facts))
+            matched |= lines
+            if lines or _is_blocked(facts, blocked):
+                named[path].append(key)
+    opted_out.log_unmatched(matched)
+    _check_counts(shards, sum(counts.values()), len(noted - left))
+    removed = [key for keys in named.values() for key in keys]
+    gone = noted - left | set(removed)
+    if removed or gone != noted:
+        write_json(shards / "removed.json", {"keys": sorted(gone)})
+        for path in tqdm([path for path in named if named[path]], desc="removing", unit=" shards", disable=None):
+            write_shard(path, _kept(path, frozenset(named[path]), counts[path] - len(named[path])))
+    _update_manifest(shards, len(gone))
     return removed
 
 
-def _is_named(facts: dict, blocked: BlockList, opted_out: OptOutList) -> bool:
-    phash = int(facts["phash"], 16) if facts.get("phash") else None
+def _is_blocked(facts: dict, blocked: BlockList) -> bool:
+    phash = facts.get("phash")
+    return blocked.names(str(facts.get("sha256", "")), int(phash, 16) if phash else None)
+
+
+def _item(facts: dict) -> Item:
     file, _, member = str(facts.get("source", "")).partition("::")
-    item = Item(file, member, url=str(facts.get("url", "")))
-    return blocked.names(str(facts.get("sha256", "")), phash) or opted_out.names(item)
+    return Item(file, member, url=str(facts.get("url", "")))
 
 
 def _facts(path: Path) -> Iterator[tuple[str, dict]]:
     for key, frame in _frames(path):
-        try:
-            yield key, json.loads(frame["json"])
-        except (KeyError, ValueError) as error:
-            raise ShardError(f"{path}: {key} has no readable .json: not a shard of opensapiens curate pack") from error
+        facts = read_json(frame["json"], f"{path}, {key}.json") if "json" in frame else None
+        if not isinstance(facts, dict):
+            raise ShardError(f"{path}: {key} has no .json with its facts: not a shard of opensapiens curate pack")
+        yield key, facts
 
 
 def _frames(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The members of a shard by key, one key at a time."""
-    key = ""
-    frame: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # or the tar would remember all of them
-                file = tar.extractfile(member)
-                if file is None:
-                    continue
-                this, _, suffix = member.name.rpartition("/")[2].partition(".")
-                if this != key and frame:
-                    yield key, frame
-                    frame = {}
-                key, frame = this, {**frame, suffix: file.read()}
-            if frame:
-                yield key, frame
-    except (OSError, tarfile.TarError) as error:
-        raise ShardError(f"{path}: not a readable tar ({error})") from error
+    named = ((member.name.rpartition("/")[2].partition("."), data) for member, data in contents(path))
+    for key, group in groupby(named, key=lambda one: one[0][0]):
+        frame: dict[str, bytes] = {}
+        for (_, _, suffix), data in group:
+            if suffix in frame:
+                raise ShardError(f"{path}: there is more than one {key}.{suffix}")
+            frame[suffix] = data
+        yield key, frame
 
 
-def _note(shards: Path, named: list[str]) -> None:
+def _kept(path: Path, named: frozenset[str], expected: int) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The frames that are not named. Raises ShardError at the end, before the new shard takes the old one's place, if
+    there are not as many as expected."""
+    count = 0
+    for key, frame in _frames(path):
+        if key not in named:
+            count += 1
+            yield key, frame
+    if count != expected:
+        raise ShardError(f"{path}: {count} images would be left where {expected} were expected; it stays as it was")
+
+
+def _noted(shards: Path) -> frozenset[str]:
+    """The keys that were removed before."""
     path = shards / "removed.json"
-    before = json.loads(path.read_text())["keys"] if path.exists() else []
-    keys = sorted({*before, *named})
-    write_json(path, {"keys": keys})
+    return frozenset(read_json(path)["keys"]) if path.exists() else frozenset()
+
+
+def _check_counts(shards: Path, found: int, gone: int) -> None:
+    """Whether the shards hold what the manifest says. Raises ShardError."""
     manifest = shards / "manifest.json"
     if manifest.exists():
-        content = json.loads(manifest.read_text())
+        fates = read_json(manifest)["fates"]
+        packed = fates.get("packed", 0) + fates.get("removed", 0)
+        if found + gone != packed:
+            raise ShardError(
+                f"{shards}: the shards hold {found} images and {gone} were removed, but by manifest.json {packed} "
+                "were packed; nothing was changed. Bring the missing shards back, or pack the selection again"
+            )
+
+
+def _update_manifest(shards: Path, removed: int) -> None:
+    manifest = shards / "manifest.json"
+    if manifest.exists() and removed:
+        content = read_json(manifest)
         packed = content["fates"].get("packed", 0) + content["fates"].get("removed", 0)
-        content["fates"] |= {"removed": len(keys), "packed": packed - len(keys)}
+        content["fates"] |= {"removed": removed, "packed": packed - removed}
         write_json(manifest, content)

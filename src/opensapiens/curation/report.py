@@ -81,7 +81,12 @@ def _section(rows: Any, term: str, examples: int, seed: int) -> str:
     missing = rows.count_rows() - len(table)
     if missing:
         title += f"<p>{missing} of the dropped have no value here: they could not be read, or the stage failed.</p>"
-    parts = [title, _histogram(values, threshold, column), _ladder(rows, term, column, values)]
+    finite = values[np.isfinite(values)]
+    if len(finite) < len(values):
+        title += f"<p>{len(values) - len(finite)} values are infinite or no numbers; the figures are without them.</p>"
+    parts = [title]
+    if len(finite):
+        parts += [_histogram(finite, threshold, column), _ladder(rows, term, column, finite)]
     generator = np.random.default_rng(seed)
     for name, mask in (("kept", good), ("dropped", ~good)):
         side = order[mask[order]]
@@ -115,7 +120,7 @@ def _random_examples(rows: Any, passing: Any, examples: int, seed: int) -> str:
     for name, chosen in (("kept", passing), ("dropped", None)):
         table = rows.to_table(columns=FACTS, filter=passing if chosen is not None else ~passing)
         count = min(examples, len(table))
-        places: Any = np.sort(np.random.default_rng(seed).choice(len(table), count, replace=False)) if count else []
+        places = np.sort(np.random.default_rng(seed).choice(len(table), count, replace=False))
         parts.append(_figures(table.take(places), f"{name}, drawn at random", name, None))
     return "".join(parts)
 

@@ -84,10 +84,10 @@ def score(
     run = _prepared(out, sources, identity)
     passed_over = Counter(run["passed_over"])
     if not (out / "manifest.parquet").exists():
-        summary = _score_parts(
-            out, stages, run["inputs"], workers, address, BlockList.read(block), OptOutList.read(opt_out)
-        )
+        opted_out = OptOutList.read(opt_out)
+        summary = _score_parts(out, stages, run["inputs"], workers, address, BlockList.read(block), opted_out)
         statuses = finish_manifest(out, stages, run["inputs"], evaluation)
+        opted_out.log_unmatched(_matched_lines(out / "manifest.parquet", opted_out))
         write_json(out / "run.json", {**run, "statuses": statuses})
         shutil.rmtree(out / "parts", ignore_errors=True)
         return ScoreSummary(statuses, summary.images, summary.seconds, passed_over)
@@ -132,6 +132,19 @@ def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]
     run = {**identity, "inputs": write_inputs(out / "inputs", bar), "part": PART, "passed_over": dict(passed_over)}
     write_json(out / "run.json", run)
     return run
+
+
+def _matched_lines(manifest: Path, opted_out: OptOutList) -> set[str]:
+    """The lines of the opt-out lists that named an image of a manifest."""
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    matched: set[str] = set()
+    rows = ds.dataset(manifest).scanner(columns=["file", "member", "url"], filter=pc.field("status") == OPTED_OUT)
+    for batch in rows.to_batches():
+        for row in batch.to_pylist():
+            matched |= opted_out.lines_for(Item(row["file"], row["member"], url=row["url"]))
+    return matched
 
 
 def _score_parts(

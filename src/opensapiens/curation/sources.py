@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import why_passed_over
 from opensapiens.storage.pictures import IMAGE_ENDINGS, MAX_FILE_BYTES, ImageError, read_regular_file
+from opensapiens.storage.tars import Member, members
+from opensapiens.storage.text_files import FileError, read_text
 
+MAX_LIST_BYTES = 1_000_000_000
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
 PATH_COLUMNS = ("path", "file", "image_path")
+
+logger = logging.getLogger(__name__)
 
 
 class SourceError(ValueError):
@@ -47,8 +54,8 @@ def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None =
     images, in a fixed order.
 
     A folder's tars and Parquet files are opened as if they were named. passed_over: counts what folders hold besides,
-    by what it is. Raises SourceError for what does not exist or
-    holds no image.
+    by what it is. Raises SourceError for what does not exist or holds no image, TarError for a tar that is damaged or
+    cut off.
     """
     for given in map(Path, sources):
         if not given.exists():
@@ -56,9 +63,16 @@ def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None =
         found = False
         for item in _items_of(given, True, Counter() if passed_over is None else passed_over):
             found = True
-            yield item
+            if item.file.isprintable() or _is_unicode(item.file):
+                yield item
+            else:
+                logger.warning("%s is left out: its name is not UTF-8; rename it", ascii(item.file))
         if not found:
             raise SourceError(f"no image in {given}")
+
+
+def _is_unicode(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[Item]:
@@ -74,10 +88,9 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
     elif ending == ".parquet":
         yield from _parquet_items(path)
     elif ending == ".txt" and named:
-        with open(path, encoding="utf-8") as lines:
-            for line in lines:
-                if line.strip():
-                    yield Item(str(path.parent / line.strip()))
+        for line in read_text(path, limit=MAX_LIST_BYTES).splitlines():
+            if line.strip():
+                yield Item(str(path.parent / line.strip()))
     elif not named and (reason := why_passed_over(path, IMAGE_ENDINGS)):
         passed_over[reason] += 1
     else:
@@ -86,19 +99,9 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
 
 def _tar_items(path: Path) -> Iterator[Item]:
     """Members that are images, with url and licence from the .json of the same key, as img2dataset writes them."""
-    try:
-        with tarfile.open(path, "r:") as tar, open(path, "rb") as file:
-            group: list[tarfile.TarInfo] = []
-            for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # or the tar would remember all of them
-                if group and _key(member.name) != _key(group[0].name):
-                    yield from _group_items(path, group, file)
-                    group = []
-                group.append(member)
-            if group:
-                yield from _group_items(path, group, file)
-    except (OSError, tarfile.TarError) as error:
-        raise SourceError(f"{path}: not a readable tar ({error})") from error
+    with open(path, "rb") as file:
+        for _, group in groupby(members(path), key=lambda member: _key(member.name)):
+            yield from _group_items(path, list(group), file)
 
 
 def _key(name: str) -> str:
@@ -106,23 +109,23 @@ def _key(name: str) -> str:
     return folder + slash + last.partition(".")[0]
 
 
-def _group_items(path: Path, members: list[tarfile.TarInfo], file) -> Iterator[Item]:  # type: ignore[no-untyped-def]
+def _group_items(path: Path, group: list[Member], file: BinaryIO) -> Iterator[Item]:
     facts = {"url": "", "licence": ""}
-    for member in members:
-        if member.isfile() and member.name.endswith(".json") and member.size < 1_000_000:
-            file.seek(member.offset_data)
+    for member in group:
+        if member.name.endswith(".json") and member.size < 1_000_000:
+            file.seek(member.offset)
             facts = _facts(file.read(member.size))
-    for member in members:
+    for member in group:
         last = member.name.rpartition("/")[2]
         # KEY.jpg is an image; KEY.parts.png is a label of one.
-        if member.isfile() and last.count(".") == 1 and Path(last).suffix.lower() in IMAGE_ENDINGS:
-            yield Item(str(path), member.name, member.offset_data, member.size, facts["url"], facts["licence"])
+        if last.count(".") == 1 and Path(last).suffix.lower() in IMAGE_ENDINGS:
+            yield Item(str(path), member.name, member.offset, member.size, facts["url"], facts["licence"])
 
 
 def _facts(data: bytes) -> dict[str, str]:
     try:
-        record = json.loads(data)
-    except ValueError:
+        record = read_json(data)
+    except FileError:
         record = None
     if not isinstance(record, dict):
         record = {}

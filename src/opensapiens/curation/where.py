@@ -21,6 +21,7 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.NotEq: operator.ne,
 }
 LONGEST = 4000  # characters
+LARGEST = 2**63
 LANGUAGE = "comparisons (< <= > >= == != in, not in) of columns with numbers and texts, joined by and, or, not, ( )"
 
 
@@ -34,7 +35,10 @@ def parse_where(text: str, schema: pa.Schema) -> pc.Expression:
     A row without a value in a column that is compared does not pass, whatever the comparison. Raises WhereError for
     anything but LANGUAGE, for a column that is not there, and for a comparison of a number with a text.
     """
-    return _condition(_tree(text), schema)
+    try:
+        return _condition(_tree(text), schema)
+    except RecursionError:
+        raise WhereError(f"the condition is nested too deeply: it takes {LANGUAGE}") from None
 
 
 def terms(text: str) -> list[str]:
@@ -103,7 +107,7 @@ def _comparison(node: ast.Compare, schema: pa.Schema) -> pc.Expression:
     left = node.left
     for op, right in zip(node.ops, node.comparators, strict=True):
         if isinstance(op, ast.In | ast.NotIn):
-            found = _column(left, schema).isin(_listed(left, right, schema))
+            found = _column(left, schema).isin(pa.array(*_listed(left, right, schema)))
             # isin takes a missing value for a plain no, which `not` would turn into a yes.
             known = pc.if_else(_column(left, schema).is_valid(), found, pc.scalar(pa.scalar(None, pa.bool_())))
             one = known if isinstance(op, ast.In) else ~known
@@ -121,12 +125,30 @@ def _comparison(node: ast.Compare, schema: pa.Schema) -> pc.Expression:
     return joined
 
 
-def _listed(left: ast.expr, right: ast.expr, schema: pa.Schema) -> list[Any]:
+def _listed(left: ast.expr, right: ast.expr, schema: pa.Schema) -> tuple[list[Any], pa.DataType]:
+    """The values of a list, and the type of the column that they are compared with."""
     if not isinstance(right, ast.List | ast.Tuple):
         raise WhereError(f"in takes a list: {ast.unparse(left)} in ['JPEG', 'PNG']")
     for element in right.elts:
         _check_kinds(left, element, schema)
-    return [_constant(element) for element in right.elts]
+    _column(left, schema)
+    kind = schema.field(ast.unparse(left)).type
+    return [_fitting(_constant(element), kind, element) for element in right.elts], kind
+
+
+def _fitting(value: Any, kind: pa.DataType, node: ast.expr) -> Any:
+    """A constant as a value of a column's type. Raises WhereError for a number that the type does not have."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(kind):
+        return float(value)
+    try:
+        fitting = pa.scalar(value, kind).as_py()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        fitting = None
+    if fitting != value:
+        raise WhereError(f"{ast.unparse(node)} is no value of a column of {kind}")
+    return fitting
 
 
 def _side(node: ast.expr, other: ast.expr, schema: pa.Schema) -> pc.Expression:
@@ -138,7 +160,9 @@ def _side(node: ast.expr, other: ast.expr, schema: pa.Schema) -> pc.Expression:
         return _column(node, schema)
     kind = schema.field(other.id).type if isinstance(other, ast.Name) else None
     value = _constant(node)
-    return pc.scalar(pa.scalar(value, kind) if kind is not None and pa.types.is_floating(kind) else value)
+    if kind is not None and (pa.types.is_floating(kind) or kind == pa.uint64()):  # which Arrow compares with no other
+        return pc.scalar(pa.scalar(_fitting(value, kind, node), kind))
+    return pc.scalar(value)
 
 
 def _constant(node: ast.expr) -> Any:
@@ -147,6 +171,8 @@ def _constant(node: ast.expr) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return -value
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str | bool):
+        if isinstance(node.value, int | float) and not abs(node.value) < LARGEST:
+            raise WhereError(f"a number must be smaller than 2^63, this is {str(node.value)[:40]}")
         return node.value
     raise WhereError(f"{ast.unparse(node)!r} is not allowed: a condition takes {LANGUAGE}")
 

@@ -1,6 +1,5 @@
 """Images without labels from folders and tar shards, as pretraining reads them: nothing is unpacked to disk."""
 
-import tarfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from tqdm import tqdm
 from opensapiens.data.sample import Sample
 from opensapiens.storage.listing import Listing, list_files
 from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
+from opensapiens.storage.tars import members
 
 NOT_PHOTOS = (".instances.png", ".parts.png", ".depth.png", ".normals.png")  # labels in the shards of synthetic people
 SCANNING_THREADS = 16
@@ -25,7 +25,8 @@ class ImageCollection:
     it.
 
     Raises:
-        ImageError: a path that is not there, a tar that cannot be read, or no image at all.
+        ImageError: a path that is not there, or no image at all.
+        TarError: a tar that is damaged or cut off.
     """
 
     def __init__(self, *sources: Path | str) -> None:
@@ -77,15 +78,9 @@ def _files(source: Path) -> Listing:
 
 def _members(shard: Path) -> np.ndarray:
     """(N, 2) int64 offset and size of the images of a tar, in their order."""
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            found = [
-                (member.offset_data, member.size)
-                for member in tar
-                if member.isfile()
-                and member.name.lower().endswith(IMAGE_ENDINGS)
-                and not member.name.lower().endswith(NOT_PHOTOS)
-            ]
-    except (OSError, tarfile.TarError) as error:
-        raise ImageError(f"{shard}: not a readable tar ({error})") from error
+    found = [
+        (member.offset, member.size)
+        for member in members(shard)
+        if member.name.lower().endswith(IMAGE_ENDINGS) and not member.name.lower().endswith(NOT_PHOTOS)
+    ]
     return np.array(found, np.int64).reshape(-1, 2)

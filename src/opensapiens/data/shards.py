@@ -16,10 +16,8 @@ Frames of scans have no parts.png, and the keypoints of their persons are null: 
 Nothing is ever extracted to disk: the reader scans the headers once and then reads byte ranges.
 """
 
-import io
 import json
 import os
-import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,8 @@ import numpy as np
 
 from opensapiens.data.label_kinds import MASK, STORED_KINDS, LabelKind
 from opensapiens.data.sample import Sample
+from opensapiens.storage.json_files import read_json
+from opensapiens.storage.tars import members, write_tar
 
 REQUIRED = ("jpg", "instances.png", "json")
 OPTIONAL = tuple(f"{kind.name}.png" for kind in STORED_KINDS)
@@ -77,23 +77,8 @@ def _encode(extension: str, array: np.ndarray, options: Sequence[int] = ()) -> b
 
 
 def write_shard(path: Path | str, frames: Iterable[tuple[str, Frame]]) -> None:
-    """Writes (key, frame) pairs as one shard.
-
-    The file appears under its name only when it is complete, and the same frames always give the same bytes.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for key, frame in frames:
-                for suffix in sorted(frame):
-                    member = tarfile.TarInfo(f"{key}.{suffix}")  # mtime, uid, gid and names keep their fixed defaults
-                    member.size = len(frame[suffix])
-                    tar.addfile(member, io.BytesIO(frame[suffix]))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes (key, frame) pairs as one shard, by `write_tar`."""
+    write_tar(path, ((f"{key}.{suffix}", frame[suffix]) for key, frame in frames for suffix in sorted(frame)))
 
 
 def claim_folder(folder: Path, identity: Mapping[str, Any], differing: str) -> None:
@@ -102,7 +87,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Any], differing: str) -> N
     Raises ValueError where it holds others; `differing` says in which ways they may differ.
     """
     path = folder / "identity.json"
-    if path.exists() and json.loads(path.read_text()) != identity:
+    if path.exists() and read_json(path) != identity:
         raise ValueError(f"{folder} holds frames of another {differing}: choose an empty folder")
     path.write_text(json.dumps(identity, indent=1))
 
@@ -124,6 +109,8 @@ def shard_paths(folder: Path | str) -> list[Path]:
 
 class ShardDataset:
     """The persons of some shards as a sequence of samples: `len(dataset)`, `dataset[i] -> Sample`.
+
+    Raises TarError for a shard that is damaged or cut off, ShardError for a frame without what it needs.
 
     `source` is a folder of shards or a list of shard files. The index holds only numbers (40 bytes a frame), so that
     it is cheap to hand to loader processes; files are opened for each read, so that the dataset may be shared by
@@ -171,12 +158,18 @@ class ShardDataset:
         """Shard and key of a frame, for messages."""
         return f"{self.paths[self._shards[frame]].name}/{self.keys[frame]}"
 
-    def read_bytes(self, frame: int) -> dict[str, bytes]:
-        """The members of frame number `frame` as they are stored, without those optional ones that it lacks."""
+    def person_record(self, index: int) -> dict[str, Any]:
+        """What the JSON of its frame says of person `index`."""
+        frame, person = self._persons[index].tolist()
+        record = _decode("json", self.read_bytes(frame, ("json",))["json"], f"{self.name_of_frame(frame)}.json")
+        return record["persons"][person]
+
+    def read_bytes(self, frame: int, members: Collection[str] = MEMBERS) -> dict[str, bytes]:
+        """Members of frame number `frame` as they are stored, without those optional ones that it lacks."""
         contents = {}
         with open(self.paths[self._shards[frame]], "rb") as file:
             for suffix, (offset, size) in zip(MEMBERS, self._members[frame].tolist(), strict=True):
-                if (offset, size) != ABSENT:
+                if suffix in members and (offset, size) != ABSENT:
                     file.seek(offset)
                     contents[suffix] = file.read(size)
         return contents
@@ -186,10 +179,8 @@ class ShardDataset:
         JSON. Optional members that the frame lacks are left out.
         """
         name = self.name_of_frame(frame)
-        stored = self.read_bytes(frame)
-        contents = {
-            suffix: _decode(suffix, stored[suffix], f"{name}.{suffix}") for suffix in stored if suffix in members
-        }
+        stored = self.read_bytes(frame, members)
+        contents = {suffix: _decode(suffix, data, f"{name}.{suffix}") for suffix, data in stored.items()}
         height, width = contents["jpg"].shape[:2]
         for suffix in ("instances.png", *OPTIONAL):
             if suffix in contents and contents[suffix].shape[:2] != (height, width):
@@ -201,22 +192,20 @@ def _scan(path: Path) -> list[tuple[str, list[tuple[int, int]], list[int]]]:
     """Reads the headers of a shard: for each frame its key, (offset, size) of each member, and its persons' places."""
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
     frames = []
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                key, _, suffix = member.name.rpartition("/")[2].partition(".")
-                ranges.setdefault(key, {})[suffix] = (member.offset_data, member.size)
-    except (OSError, tarfile.TarError) as error:
-        raise ShardError(f"{path}: not a readable tar ({error})") from error
+    for member in members(path):
+        key, _, suffix = member.name.rpartition("/")[2].partition(".")
+        if suffix in ranges.setdefault(key, {}):
+            raise ShardError(f"{path.name}/{key}.{suffix}: there is more than one")
+        ranges[key][suffix] = (member.offset, member.size)
     with open(path, "rb") as file:
-        for key, members in ranges.items():
-            missing = [suffix for suffix in REQUIRED if suffix not in members]
+        for key, places in ranges.items():
+            missing = [suffix for suffix in REQUIRED if suffix not in places]
             if missing:
                 raise ShardError(f"{path.name}/{key}: no {', '.join(missing)}")
-            file.seek(members["json"][0])
-            record = _decode("json", file.read(members["json"][1]), f"{path.name}/{key}.json")
+            file.seek(places["json"][0])
+            record = _decode("json", file.read(places["json"][1]), f"{path.name}/{key}.json")
             frames.append(
-                (key, [members.get(suffix, ABSENT) for suffix in MEMBERS], list(range(len(record["persons"]))))
+                (key, [places.get(suffix, ABSENT) for suffix in MEMBERS], list(range(len(record["persons"]))))
             )
     return frames
 
@@ -224,7 +213,7 @@ def _scan(path: Path) -> list[tuple[str, list[tuple[int, int]], list[int]]]:
 def _decode(suffix: str, data: bytes, name: str) -> Any:
     if suffix == "json":
         try:
-            record = json.loads(data)
+            record = read_json(data, name)
             if not isinstance(record["persons"], list):
                 raise TypeError("persons is not a list")
             return record

@@ -45,6 +45,7 @@ def evaluate(
     masks: str | Path | None = None,
     depth_scale: float = 1.0,
     per_person: str | Path | None = None,
+    failures: list[str] | None = None,
 ) -> dict[str, Any]:
     """The figures of evaluate_pose() or evaluate_dense(), and what they were measured on.
 
@@ -53,8 +54,9 @@ def evaluate(
     one. limit: at most so many images. flip: None as the weights ask for. protocol: a name of POSE_PROTOCOLS or
     DENSE_PROTOCOLS; by default, for pose, "coco", or the points of a model's own set. boxes: a detector's COCO result
     file, for pose. depth_scale: on depths of a folder. per_person: a file for what is known of each person, a JSON
-    object a line. A figure that does not exist is None. Raises EvaluationError, AnnotationError, ShardError,
-    ImageError.
+    object a line. failures: a list that gets a sentence for each picture that cannot be read, which is then left out;
+    without it the first of them raises ImageError. A figure that does not exist is None. Raises EvaluationError,
+    AnnotationError, ShardError, TarError, ImageError.
     """
     folder = Path(images)
     if not folder.is_dir():
@@ -65,10 +67,10 @@ def evaluate(
         raise EvaluationError("detected boxes are evaluated for pose only")
     records: list[dict[str, Any]] = []
     if task == PoseTask.name:
-        figures = _pose(people, folder, annotations, limit, detect, flip, protocol, boxes, records)
+        figures = _pose(people, folder, annotations, limit, detect, flip, protocol, boxes, records, failures)
     else:
         sources = (annotations, masks, depth_scale)
-        figures = _dense(task, people, folder, sources, limit, flip, protocol, records)
+        figures = _dense(task, people, folder, sources, limit, flip, protocol, records, failures)
     if per_person is not None:
         _write_lines(Path(per_person), records)
     model = people.model_of_task[task]
@@ -93,6 +95,7 @@ def _pose(
     protocol_name: str | None,
     boxes: str | Path | None,
     records: list[dict[str, Any]],
+    failures: list[str] | None,
 ) -> dict[str, Any]:
     protocol = _pose_protocol(people, protocol_name)
     check_points(people, protocol)
@@ -105,7 +108,7 @@ def _pose(
         _check_shards(folder, "their COCO file")
         source = read_shard_images(folder, limit, protocol.keypoint_set)
     else:
-        source = read_coco_images(annotations, folder, limit, protocol, everyone=boxes is not None)
+        source = read_coco_images(annotations, folder, limit, protocol, boxes is not None, failures)
     given = None if boxes is None else read_person_boxes(boxes)
     figures = evaluate_pose(people, _progress(source, PoseTask.name), detect, flip, protocol, given, records)
     return {"protocol": protocol.name, **_note(protocol.note), **figures}
@@ -129,6 +132,7 @@ def _dense(
     flip: bool | None,
     protocol_name: str | None,
     records: list[dict[str, Any]],
+    failures: list[str] | None,
 ) -> dict[str, Any]:
     annotations, masks, depth_scale = sources
     protocol = _named(protocol_name, DENSE_PROTOCOLS, task) if protocol_name else WHOLE
@@ -150,11 +154,11 @@ def _dense(
     chosen = protocol.selected(dataset.names)[:limit]
     if not chosen:
         raise EvaluationError(f"{folder} holds no picture of the protocol {protocol.name}: {protocol.note}")
-    figures = _on_folder(people, dataset, chosen, protocol, task, flip, records)
+    figures = _on_folder(people, dataset, chosen, protocol, task, flip, records, failures)
     for subset in protocol.subsets:
         own = [number for number in chosen if f"{subset}/" in f"{dataset.names[number]}"]
         if own:
-            found = _on_folder(people, dataset, own, protocol, task, flip, [])
+            found = _on_folder(people, dataset, own, protocol, task, flip, [], None if failures is None else [])
             figures |= {f"{subset}_{name}": value for name, value in found.items() if isinstance(value, float | int)}
     if not protocol.name:
         return figures
@@ -170,8 +174,9 @@ def _on_folder(
     task: str,
     flip: bool | None,
     records: list[dict[str, Any]],
+    failures: list[str] | None,
 ) -> dict[str, Any]:
-    source = read_folder_images(dataset, chosen, protocol.whole_image)
+    source = read_folder_images(dataset, chosen, protocol.whole_image, failures)
     figures = evaluate_dense(people, _progress(source, task, len(chosen)), task, flip, records)
     return {**figures, "boxes": "whole image"} if protocol.whole_image else figures
 

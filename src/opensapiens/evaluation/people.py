@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import tarfile
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from opensapiens.data.coco import SAPIENS_FIELD, CocoPerson, read_coco_persons
+from opensapiens.data.coco import SAPIENS_FIELD, CocoPerson, coco_images, coco_persons, read_annotations
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK
 from opensapiens.data.sample import Sample
+from opensapiens.data.segmentations import mask_of
 from opensapiens.data.shards import ShardDataset
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
 from opensapiens.labels.keypoint_maps import convert_keypoints
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, KeypointSet
-from opensapiens.storage.pictures import read_image
+from opensapiens.storage.json_files import MAX_ANNOTATION_BYTES, read_json
+from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.text_files import FileError
+
+MAX_BOXES = 1000  # of a detector in one picture
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluationError(ValueError):
@@ -79,14 +84,12 @@ def read_shard_images(
 ) -> Iterator[AnnotatedImage]:
     """The frames of a folder of shards, at most `limit`, their points brought to a set. Raises ShardError."""
     dataset = ShardDataset(folder)
-    records = _person_records(dataset.paths)
     # A sample's key is "shard/frame#person"; the people of a frame follow each other.
-    frames = groupby(
-        (dataset[index] for index in range(len(dataset))), key=lambda sample: sample.key.rpartition("#")[0]
-    )
-    for number, (_, samples) in enumerate(islice(frames, limit)):
-        people = list(samples)
-        yield _shard_image(number + 1, people, [records[sample.key] for sample in people], keypoint_set)
+    people = ((dataset[index], dataset.person_record(index)) for index in range(len(dataset)))
+    frames = groupby(people, key=lambda one: one[0].key.rpartition("#")[0])
+    for number, (_, found) in enumerate(islice(frames, limit)):
+        samples, records = zip(*found, strict=True)
+        yield _shard_image(number + 1, list(samples), list(records), keypoint_set)
 
 
 def read_coco_images(
@@ -95,39 +98,63 @@ def read_coco_images(
     limit: int | None = None,
     protocol: PoseProtocol = POSE_PROTOCOLS["coco"],
     everyone: bool = False,
+    failures: list[str] | None = None,
 ) -> Iterator[AnnotatedImage]:
     """The images of a COCO-style file that have people with points of the protocol, or all of them; at most `limit`.
 
-    Raises AnnotationError for a file that is no COCO file, ImageError for an image that cannot be read.
+    People whose boxes have no pixel in the picture are left out, and counted in the log. failures: a list that gets a
+    sentence for each image that cannot be read; without it they raise ImageError. Raises AnnotationError for a file
+    that is no COCO file.
     """
-    persons = read_coco_persons(annotations, images, _source(protocol, Path(annotations)))
-    content = json.loads(Path(annotations).read_text(encoding="utf-8"))
-    raw = {record["id"]: record for record in content["annotations"]}
-    by_image: dict[int, list[CocoPerson]] = {}
+    content = read_annotations(annotations)
+    persons = coco_persons(content, annotations, images, _source(protocol, content))
+    by_image: dict[int | str, list[CocoPerson]] = {}
     for person in persons:
-        by_image.setdefault(person.image_id, []).append(_scored(person, protocol.keypoint_set))
-    records = {record["id"]: record for record in content["images"]}
+        if person.is_crowd or person.has_area:
+            by_image.setdefault(person.image.id, []).append(_scored(person, protocol.keypoint_set))
+    flat = len(persons) - sum(map(len, by_image.values()))
+    if flat:
+        logger.warning("%s: %d people whose boxes have no pixel in the picture left out", annotations, flat)
+    pictures = coco_images(content, str(annotations), Path(images))
     # In the order of the annotations, those without any last
-    order = [*by_image, *(image_id for image_id in records if image_id not in by_image)]
+    order = [*by_image, *(image_id for image_id in pictures if image_id not in by_image)]
     wanted = [image_id for image_id in order if everyone or any(map(_has_points, by_image.get(image_id, ())))]
     for image_id in wanted[:limit]:
+        try:
+            image = pictures[image_id].read()
+        except ImageError as error:
+            if failures is None:
+                raise
+            failures.append(str(error))
+            continue
         found = by_image.get(image_id, [])
-        image = read_image(Path(images) / records[image_id]["file_name"])
+        records = [content["annotations"][person.place] for person in found]
         points = len(protocol.keypoint_set)
-        entries = [_coco_entry(person, raw[person.annotation_id], points) for person in found]
-        people = [_coco_person(person, raw[person.annotation_id], image) for person in found if _has_points(person)]
-        yield AnnotatedImage(image, people, records[image_id], entries)
+        entries = [_coco_entry(person, record, points) for person, record in zip(found, records, strict=True)]
+        people = [
+            _coco_person(person, record, image)
+            for person, record in zip(found, records, strict=True)
+            if _has_points(person)
+        ]
+        yield AnnotatedImage(image, people, {"id": image_id}, entries)
 
 
 def read_folder_images(
-    dataset: FolderDataset, chosen: Iterable[int], whole_image: bool = False
+    dataset: FolderDataset, chosen: Iterable[int], whole_image: bool = False, failures: list[str] | None = None
 ) -> Iterator[AnnotatedImage]:
     """Pictures with label maps, each with one person: the labelled pixels. Pictures without any are passed over.
 
-    whole_image: the person's box is that of the picture. Raises ImageError.
+    whole_image: the person's box is that of the picture. failures: a list that gets a sentence for each picture that
+    cannot be read; without it they raise ImageError.
     """
     for number in chosen:
-        sample = dataset[number]
+        try:
+            sample = dataset[number]
+        except ImageError as error:
+            if failures is None:
+                raise
+            failures.append(str(error))
+            continue
         if sample.box is None:
             continue
         height, width = sample.image.shape[:2]
@@ -136,35 +163,42 @@ def read_folder_images(
         yield AnnotatedImage(sample.image, [person], {"id": number + 1, "file_name": sample.key})
 
 
-def read_person_boxes(path: str | Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def read_person_boxes(path: str | Path) -> dict[int | str, tuple[np.ndarray, np.ndarray]]:
     """A detector's result file in COCO's format -> by image id the boxes (N, 4) xyxy and scores (N,) of people.
 
     A list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}; only category 1 is taken. Raises
-    EvaluationError for anything else.
+    EvaluationError for anything else, and for more than MAX_BOXES people in one picture.
     """
+    found: dict[int | str, list[list[float]]] = {}
+    others = 0
     try:
-        found: dict[int, list[list[float]]] = {}
-        for entry in json.loads(Path(path).read_bytes()):
-            if entry.get("category_id", 1) == 1:
-                x, y, width, height = map(float, entry["bbox"])
-                if width > 0 and height > 0:
-                    row = [x, y, x + width, y + height, float(entry["score"])]
-                    found.setdefault(int(entry["image_id"]), []).append(row)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        for entry in read_json(path, limit=MAX_ANNOTATION_BYTES):
+            if entry.get("category_id", 1) != 1:
+                others += 1
+                continue
+            x, y, width, height = map(float, entry["bbox"])
+            if width > 0 and height > 0:
+                rows_here = found.setdefault(entry["image_id"], [])
+                rows_here.append([x, y, x + width, y + height, float(entry["score"])])
+                if len(rows_here) > MAX_BOXES:
+                    raise ValueError(f"more than {MAX_BOXES} people in the picture {entry['image_id']}")
+    except FileError as error:
+        raise EvaluationError(str(error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(f"{path}: not a file of COCO detections of people ({error!r})") from error
+    if others:
+        logger.warning("%s: %d detections of other categories than 1 (person) left out", path, others)
     rows = {image_id: np.array(boxes, np.float32) for image_id, boxes in found.items()}
     return {image_id: (boxes[:, :4], boxes[:, 4]) for image_id, boxes in rows.items()}
 
 
-def _source(protocol: PoseProtocol, annotations: Path) -> KeypointSet:
-    """The set that a file is labelled with, of those that a protocol knows; its first for a file that is none."""
+def _source(protocol: PoseProtocol, content: dict[str, Any]) -> KeypointSet:
+    """The set that a file is labelled with, of those that a protocol knows."""
     if SAPIENS_308 in protocol.sources[1:]:
-        try:
-            first = json.loads(annotations.read_bytes())["annotations"][0]
-            if SAPIENS_FIELD in first or len(first["keypoints"]) == 3 * len(SAPIENS_308):
+        for record in content["annotations"]:
+            points = record.get("keypoints")
+            if SAPIENS_FIELD in record or (isinstance(points, list) and len(points) == 3 * len(SAPIENS_308)):
                 return SAPIENS_308
-        except (OSError, ValueError, KeyError, IndexError, TypeError):
-            pass  # reading the people says what is wrong
     return protocol.sources[0]
 
 
@@ -178,18 +212,6 @@ def _scored(person: CocoPerson, keypoint_set: KeypointSet) -> CocoPerson:
 def _converted(keypoints: np.ndarray, source: KeypointSet, target: KeypointSet) -> np.ndarray:
     points, visibility = convert_keypoints(keypoints[:, :2], keypoints[:, 2], source, target)
     return np.column_stack([points, visibility]).astype(np.float32)
-
-
-def _person_records(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """What the JSON of the frames says about each person, by the key of its sample."""
-    records = {}
-    for path in paths:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
-                    for number, person in enumerate(json.loads(file.read())["persons"]):
-                        records[f"{path.name}/{member.name.removesuffix('.json')}#{number + 1}"] = person
-    return records
 
 
 def _shard_image(
@@ -228,7 +250,7 @@ def _coco_entry(person: CocoPerson, record: dict[str, Any], points: int) -> dict
     keypoints = np.zeros((points, 3)) if person.keypoints is None else person.keypoints
     return {
         "id": person.annotation_id,
-        "image_id": person.image_id,
+        "image_id": person.image.id,
         "category_id": 1,
         "iscrowd": int(person.is_crowd),
         "area": person.area,
@@ -241,36 +263,16 @@ def _coco_entry(person: CocoPerson, record: dict[str, Any], points: int) -> dict
 def _coco_person(person: CocoPerson, record: dict[str, Any], image: np.ndarray) -> AnnotatedPerson:
     assert person.keypoints is not None
     height, width = image.shape[:2]
-    sample = Sample(image, key=f"{person.image_path.name}#{person.annotation_id}", box=person.box)
-    mask = _mask(record.get("segmentation"), height, width)
-    if mask is not None:
-        sample.labels[MASK] = mask
+    sample = Sample(image, key=f"{person.image.path.name}#{person.annotation_id}", box=person.box)
+    if record.get("segmentation") not in (None, [], [[]]):
+        try:
+            sample.labels[MASK] = mask_of(record["segmentation"], (height, width))
+        except ValueError as error:
+            logger.warning("%s: its mask is not scored (%s)", sample.key, error)
     # COCO does not say how much of a person is hidden; the share of its points that are not visible comes near.
     hidden = float((person.keypoints[:, 2] < 2).mean())
     hard = difficulty((person.box[3] - person.box[1]) / height, hidden, _touches_border(person.box, height, width))
     return AnnotatedPerson(person.annotation_id, sample, person.box, person.keypoints, person.area, float(hard))
-
-
-def _mask(segmentation: Any, height: int, width: int) -> np.ndarray | None:
-    """Polygons or run lengths of a COCO annotation as a mask, None where there are none."""
-    if not segmentation:
-        return None
-    if isinstance(segmentation, list):
-        # Filled by cv2: within half a pixel of COCO's own rasteriser, and without an extra.
-        canvas = np.zeros((height, width), np.uint8)
-        for polygon in segmentation:
-            corners = np.round((np.array(polygon, float).reshape(-1, 2) - 0.5) * 16).astype(np.int32)
-            cv2.fillPoly(canvas, [corners], 1, shift=4)
-        return canvas.astype(bool)
-    if isinstance(segmentation.get("counts"), list):
-        runs = np.asarray(segmentation["counts"], int)
-        values = np.arange(len(runs)) % 2 == 1
-        return np.repeat(values, runs).reshape(width, height).T
-    from faster_coco_eval.core import (
-        mask as run_lengths,  # compressed run lengths: the one case that needs the extra "eval"
-    )
-
-    return run_lengths.decode(segmentation).astype(bool)
 
 
 def _touches_border(box: np.ndarray, height: int, width: int) -> bool:

@@ -13,6 +13,7 @@ from opensapiens.evaluation.average_precision import average_precision, oks_supp
 from opensapiens.evaluation.people import AnnotatedImage, AnnotatedPerson, EvaluationError, hardest_third
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
 from opensapiens.geometry.boxes import center_and_scale
+from opensapiens.inference.boxes import in_image
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.results import Person
 from opensapiens.labels.keypoint_maps import convert_keypoints, source_indices
@@ -24,7 +25,7 @@ FOUND = 0.5  # object keypoint similarity from which a person counts as found
 BOOTSTRAP_SAMPLES = 2000
 
 
-PersonBoxes = Mapping[int, tuple[np.ndarray, np.ndarray]]
+PersonBoxes = Mapping[int | str, tuple[np.ndarray, np.ndarray]]
 """By image id, the boxes (N, 4) xyxy and scores (N,) of a detector."""
 
 
@@ -175,6 +176,8 @@ def _predict(
     box_scores = None
     if boxes is not None:
         given, box_scores = boxes.get(image.coco_image["id"], (np.empty((0, 4), np.float32), np.empty(0, np.float32)))
+        kept_boxes = in_image(given, image.image.shape[:2])
+        given, box_scores = given[kept_boxes], box_scores[kept_boxes]
     found = people.predict_image(image.image, None if detect else given, flip).persons
     if box_scores is not None:
         found = [replace(person, score=float(score)) for person, score in zip(found, box_scores, strict=True)]
@@ -230,7 +233,7 @@ def _points(people: People, person: Person, protocol: PoseProtocol) -> tuple[np.
 
 
 def _detection(
-    image_id: int,
+    image_id: int | str,
     points: np.ndarray,
     scores: np.ndarray,
     score: float,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from opensapiens.data.coco import AnnotationError, checked_annotations, coco_images, is_of, person_category
+from opensapiens.storage.json_files import read_json
+from opensapiens.storage.text_files import FileError
+
+MAX_BOXES = 1000  # of people in one picture
+MAX_FILE_BYTES = 1_000_000_000
 
 
 class BoxesError(ValueError):
@@ -27,13 +33,19 @@ def checked_boxes(boxes: np.ndarray | Sequence, image_size: tuple[int, int]) -> 
     if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all():
         raise BoxesError(f"boxes must be N×4 finite numbers x1, y1, x2, y2; got shape {array.shape}")
     height, width = image_size
-    clipped = np.clip(array, 0, np.array([width, height, width, height], np.float32))
-    empty = ((clipped[:, 2:] - clipped[:, :2]) <= 0).any(axis=1)
-    if empty.any():
+    inside = in_image(array, image_size)
+    if not inside.all():
         raise BoxesError(
-            f"box {array[empty][0].tolist()} (x1, y1, x2, y2) has no area in the image of {width}×{height}"
+            f"box {array[~inside][0].tolist()} (x1, y1, x2, y2) has no area in the image of {width}×{height}"
         )
-    return clipped
+    return np.clip(array, 0, np.array([width, height, width, height], np.float32))
+
+
+def in_image(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """(N,) bool: which boxes (N, 4) xyxy have an area inside an image of (height, width)."""
+    height, width = image_size
+    clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+    return (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
 
 
 def read_boxes(path: str | Path) -> dict[str, np.ndarray]:
@@ -41,48 +53,50 @@ def read_boxes(path: str | Path) -> dict[str, np.ndarray]:
 
     The file is JSON, one of three: a list of {"image": name, "bbox": [x, y, width, height]} ("file_name" in place of
     "image" will do); a COCO annotation file, of which the people's boxes are taken; or {name: [[x1, y1, x2, y2], …]}.
-    Only the last part of a name with folders counts. Raises BoxesError.
+    Only the last part of a name with folders counts. Raises BoxesError, also for more than MAX_BOXES in one image.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BoxesError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
-        raise BoxesError(f"{path}: not JSON ({error})") from error
-    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        return _from_coco(content, path)
-    boxes: dict[str, list[list[float]]] = {}
-    if isinstance(content, dict):
-        for name, listed in content.items():
-            if not isinstance(listed, list):
-                raise BoxesError(f"{path}: the boxes of {name!r} are not a list")
-            boxes[Path(name).name] = [_four(box, f"{path}: a box of {name!r}") for box in listed]
-    elif isinstance(content, list):
-        for number, entry in enumerate(content):
-            name = entry.get("image", entry.get("file_name")) if isinstance(entry, dict) else None
-            if not isinstance(name, str) or "bbox" not in entry:
-                raise BoxesError(f'{path}: entry {number} is not {{"image": name, "bbox": [x, y, width, height]}}')
-            boxes.setdefault(Path(name).name, []).append(_corners(entry["bbox"], f"{path}: entry {number}"))
-    else:
-        raise BoxesError(f"{path}: neither a list of boxes nor boxes by file name")
+        content = read_json(path, limit=MAX_FILE_BYTES)
+        boxes = _from_coco(content, path) if isinstance(content, dict) and "annotations" in content else None
+    except (FileError, AnnotationError) as error:
+        raise BoxesError(str(error)) from error
+    if boxes is None:
+        boxes = {}
+        if isinstance(content, dict):
+            for name, listed in content.items():
+                if not isinstance(listed, list):
+                    raise BoxesError(f"{path}: the boxes of {name!r} are not a list")
+                boxes[Path(name).name] = [_four(box, f"{path}: a box of {name!r}") for box in listed]
+        elif isinstance(content, list):
+            for number, entry in enumerate(content):
+                name = entry.get("image", entry.get("file_name")) if isinstance(entry, dict) else None
+                if not isinstance(name, str) or "bbox" not in entry:
+                    raise BoxesError(f'{path}: entry {number} is not {{"image": name, "bbox": [x, y, width, height]}}')
+                boxes.setdefault(Path(name).name, []).append(_corners(entry["bbox"], f"{path}: entry {number}"))
+        else:
+            raise BoxesError(f"{path}: neither a list of boxes nor boxes by file name")
+    for name, listed in boxes.items():
+        if len(listed) > MAX_BOXES:
+            raise BoxesError(f"{path}: {len(listed)} boxes for {name}; at most {MAX_BOXES} people are read in an image")
     return {name: np.array(listed, np.float32).reshape(-1, 4) for name, listed in boxes.items()}
 
 
-def _from_coco(content: dict[str, Any], path: str | Path) -> dict[str, np.ndarray]:
-    try:
-        names = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
-        boxes: dict[str, list[list[float]]] = {name: [] for name in names.values()}
-        for annotation in content["annotations"]:
-            if annotation.get("category_id", 1) == 1 and not annotation.get("iscrowd", 0):
-                where = f"{path}: annotation {annotation.get('id')}"
-                boxes[names[annotation["image_id"]]].append(_corners(annotation["bbox"], where))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BoxesError(f"{path}: not a COCO annotation file ({error!r})") from error
-    return {name: np.array(listed, np.float32).reshape(-1, 4) for name, listed in boxes.items()}
+def _from_coco(content: dict[str, Any], path: str | Path) -> dict[str, list[list[float]]]:
+    content = checked_annotations(content, path)
+    category = person_category(content, str(path))
+    images = coco_images(content, str(path), Path(), sized=False)
+    boxes: dict[str, list[list[float]]] = {image.path.name: [] for image in images.values()}
+    for annotation in content["annotations"]:
+        if is_of(annotation, category) and not annotation.get("iscrowd", 0):
+            where, image_id = f"{path}: annotation {annotation.get('id')}", annotation.get("image_id")
+            if not isinstance(image_id, int | str) or image_id not in images:
+                raise BoxesError(f"{where}: no picture has the id {image_id!r}")
+            boxes[images[image_id].path.name].append(_corners(annotation.get("bbox"), where))
+    return boxes
 
 
 def _four(box: Any, where: str) -> list[float]:
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(type(value) in (int, float) for value in box):
         raise BoxesError(f"{where} is not four numbers")
     return [float(value) for value in box]
 

@@ -8,6 +8,7 @@ from the tip to the root, the right hand comes first, and the wrists stand behin
 from __future__ import annotations
 
 import csv
+import io
 import re
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +16,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
+
+from opensapiens.storage.text_files import FileError, read_text
 
 TABLES = files("opensapiens.labels") / "tables"
 KEYPOINT_COLUMNS = ("name", "mirror", "group", "body_half", "sigma", "joint_weight", "color")
@@ -100,8 +103,10 @@ def keypoint_set_of_rows(name: str, rows: list[dict[str, str]], limbs: list[dict
 
 def read_rows(table: Path | Traversable, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """The rows of a CSV file by column name. ValueError when it has none or lacks one of `columns`."""
-    with table.open("r", encoding="utf-8-sig") as stream:  # -sig: spreadsheets put a byte-order mark first
-        rows = list(csv.DictReader(stream))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(table.read_bytes(), str(table)))))
+    except csv.Error as error:
+        raise FileError(f"{table}: not a CSV file ({error})") from error
     if not rows:
         raise ValueError(f"{table}: no rows")
     missing = [column for column in columns if rows[0].get(column) is None]

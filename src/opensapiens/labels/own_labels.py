@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,9 +21,17 @@ from opensapiens.labels.keypoints import (
     read_keypoint_set,
 )
 from opensapiens.labels.parts import PART_COLUMNS, PART_SETS, PartSet, part_set_of_rows, read_part_set
+from opensapiens.storage.json_files import MAX_ANNOTATION_BYTES, read_json
 
 DEFAULT_SIGMA = 0.05  # of a point that no known set has; COCO's lie between 0.025 (eyes) and 0.107 (hips)
-SIDES = re.compile(r"left|right|(?<![a-z])[lr](?![a-z])", re.IGNORECASE)  # in names such as left_paw, pawRight, l_paw
+# What may be a side in a name, if the name with the other side is there too: left_paw, pawRight, l_paw, LPaw, pawL, L5
+SIDES = re.compile(r"(?i:left|right|(?<![a-z])[lr](?![a-z]))|(?<![A-Za-z])[LR](?=[A-Z])|(?<=[a-z0-9])[LR](?![A-Za-z])")
+# What is one in any case: a word of its own, and a single letter set apart
+SIDE_WORDS = re.compile(
+    r"(?<![A-Za-z])(?i:left|right)|(?<=[a-z])(?:Left|Right)|(?i:(?<![a-z0-9])[lr](?=[_ -])|(?<=[_ -])[lr](?![a-z0-9]))"
+)
+logger = logging.getLogger(__name__)
+
 COLORS = {"left": "#00ff00", "right": "#ff8000", "": "#3399ff"}
 
 
@@ -64,11 +72,11 @@ def _file(source: str | Path, what: str, known: Mapping[str, Any]) -> Path:
 
 def _categories(path: Path) -> list[dict[str, Any]]:
     try:
-        categories = json.loads(path.read_bytes())["categories"]
+        categories = read_json(path, limit=MAX_ANNOTATION_BYTES)["categories"]
         if not categories or not all(isinstance(category, dict) for category in categories):
             raise TypeError("categories is not a list of objects")
         return categories
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a COCO file with categories ({error!r})") from error
 
 
@@ -76,16 +84,22 @@ def keypoint_set_of_category(name: str, category: Mapping[str, Any], where: str 
     """A keypoint set from a COCO category: its "keypoints" are the names, its "skeleton" (from 1) the limbs.
 
     COCO does not say what mirrors what, nor how exactly a point can be placed. Mirrors follow from the names: what is
-    left to right, left_paw and right_paw, l_paw and r_paw. Points of the known sets keep the sigma, group and colour
-    they have there; others get a sigma of 0.05. Write a CSV file where that is not good enough. ValueError when a
-    category has no points, or a point names a side and its counterpart is absent.
+    left to right, left_paw and right_paw, l_paw and r_paw, LPaw and RPaw; a set without any is logged. Points of the
+    known sets keep the sigma, group and colour they have there; others get a sigma of 0.05. Write a CSV file where that
+    is not good enough. ValueError when a category has no points, or a point names a side and its counterpart is absent.
     """
-    names = [str(point) for point in category.get("keypoints", ())]
+    names, skeleton = category.get("keypoints") or [], category.get("skeleton") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{where}: its keypoints are not a list of names")
+    if not isinstance(skeleton, list) or not all(isinstance(limb, list) and len(limb) == 2 for limb in skeleton):
+        raise ValueError(f"{where}: its skeleton is not a list of pairs of points")
     limbs = [
         {"start": _named(names, start, where), "end": _named(names, end, where), "color": COLORS[""]}
-        for start, end in category.get("skeleton") or ()
+        for start, end in skeleton
     ]
-    return keypoint_set_of_rows(name, [_point_row(point, names, where) for point in names], limbs, where)
+    rows = [_point_row(point, names, where) for point in names]
+    _say_if_nothing_mirrors(rows, where)
+    return keypoint_set_of_rows(name, rows, limbs, where)
 
 
 def _named(names: Sequence[str], number: int, where: str) -> str:
@@ -107,16 +121,26 @@ def _point_row(point: str, names: Sequence[str], where: str) -> dict[str, str]:
 
 def _mirror(name: str, names: Sequence[str], where: str) -> tuple[str, str]:
     """The name of the counterpart ("" where there is no side) and the side."""
-    found = SIDES.search(name)
-    if not found:
-        return "", ""
-    word = found.group()
-    other = {"left": "right", "right": "left", "l": "r", "r": "l"}[word.lower()]
-    other = other.upper() if word.isupper() else other.title() if word[0].isupper() else other
-    counterpart = name[: found.start()] + other + name[found.end() :]
-    if counterpart not in names:
+    for found in SIDES.finditer(name):
+        counterpart = name[: found.start()] + _other_side(found.group()) + name[found.end() :]
+        if counterpart in names:
+            return counterpart, "left" if found.group()[0] in "lL" else "right"
+    word = SIDE_WORDS.search(name)
+    if word:
+        counterpart = name[: word.start()] + _other_side(word.group()) + name[word.end() :]
         raise ValueError(f"{where}: {name!r} names a side, but there is no {counterpart!r}; give mirrors in a CSV file")
-    return counterpart, "left" if word.lower() in ("left", "l") else "right"
+    return "", ""
+
+
+def _other_side(word: str) -> str:
+    other = {"left": "right", "right": "left", "l": "r", "r": "l"}[word.lower()]
+    return other.upper() if word.isupper() else other.title() if word[0].isupper() else other
+
+
+def _say_if_nothing_mirrors(rows: Sequence[Mapping[str, str]], where: str) -> None:
+    if not any(row["mirror"] for row in rows):
+        logger.warning("%s: no names were found that mirror each other, such as left_paw and right_paw; mirrored "
+                       "pictures keep every name where it is. Give mirrors in a CSV file", where)  # fmt: skip
 
 
 def part_set_of_categories(
@@ -140,8 +164,11 @@ def part_set_of_categories(
     rows = []
     for number, part in enumerate(names):
         color = of_id[number].get("color") or _distinct_color(number)
+        if not isinstance(color, list) or len(color) != 3 or not all(value in range(256) for value in color):
+            raise ValueError(f"{where}: the color of {part} is not [red, green, blue] of 0 to 255")
         mirror, _ = _mirror(part, names, where)
         rows.append({"name": part, "mirror": mirror, "loss_weight": "1", "color": _hex(color)})
+    _say_if_nothing_mirrors(rows, where)
     return part_set_of_rows(name, rows, where)
 
 

@@ -1,9 +1,6 @@
 """Frames in which composed objects stand where people were: pretraining data to set against people."""
 
-import os
-import tarfile
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -11,6 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from opensapiens.data.shards import ShardDataset, write_shard
+from opensapiens.storage.pictures import read_image
+from opensapiens.storage.tars import contents, write_tar
 
 PIECES = (3, 7)
 """How many ellipses, boxes and triangles make an object: as many limbs as a person shows."""
@@ -34,17 +33,10 @@ def only_images(people: Path, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):
         if not (out / path.name).exists():
-            temporary = out / f".{path.name}.part"
-            with tarfile.open(path) as source, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as target:
-                for member in source:
-                    content = source.extractfile(member)
-                    if member.name.endswith(".jpg") and content is not None:
-                        image = cv2.imdecode(np.frombuffer(content.read(), np.uint8), cv2.IMREAD_COLOR)
-                        assert image is not None  # the generator wrote it
-                        data = _jpeg(image)
-                        member.size = len(data)
-                        target.addfile(member, BytesIO(data))
-            os.replace(temporary, out / path.name)
+            write_tar(
+                out / path.name,
+                ((member.name, _jpeg(read_image(data)[..., ::-1])) for member, data in contents(path, ".jpg")),
+            )
     return out
 
 

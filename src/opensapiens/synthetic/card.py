@@ -1,7 +1,6 @@
 """What is in a folder of shards: counts and histograms, as JSON and as a picture."""
 
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from opensapiens.data.shards import shard_paths
+from opensapiens.storage.json_files import read_json
+from opensapiens.storage.tars import contents
 
 FACINGS = ("front", "right side", "back", "left side")
 """Which side of the person the camera sees."""
@@ -64,10 +65,7 @@ def data_card(folder: Path | str) -> dict[str, Any]:
 
 def _records(folder: Path | str) -> Iterator[dict[str, Any]]:
     for path in shard_paths(folder):
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
-                    yield json.load(file)
+        yield from (read_json(data, f"{path}, {member.name}") for member, data in contents(path, ".json"))
 
 
 def _tenth(value: float) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from opensapiens.data.coco import WHOLEBODY_FIELDS
+from opensapiens.data.segmentations import run_lengths_of
 from opensapiens.data.shards import ShardDataset
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
@@ -57,15 +58,8 @@ def _annotation(image_id: int, person: dict[str, Any], mask: np.ndarray) -> dict
         "bbox": [left, top, right - left, bottom - top],
         "area": int(mask.sum()),
         "iscrowd": 0,
-        "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
+        "segmentation": run_lengths_of(mask),
     }
-
-
-def run_lengths(mask: np.ndarray) -> list[int]:
-    """COCO's uncompressed run lengths of a mask (H, W): down the columns, first what is outside."""
-    column = np.concatenate([[False], mask.ravel(order="F"), [not mask[-1, -1]]])
-    edges = np.flatnonzero(column[1:] != column[:-1])
-    return np.diff(np.concatenate([[0], edges])).tolist()
 
 
 def _points(points: list[list[float]] | None, keypoints: KeypointSet) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Reading scans of people: textured meshes from files that nobody vouches for."""
 
 import contextlib
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.pictures import check_regular_file, limited_formats
 
 ENDINGS = (".glb", ".gltf", ".obj", ".ply")
@@ -134,7 +134,7 @@ def _check_claims(path: Path) -> None:
             start = file.read(1 << 16)
             if path.suffix.lower() in (".glb", ".gltf"):
                 file.seek(0)
-                header = json.loads(_gltf_header(file.read(size), path))
+                header = read_json(_gltf_header(file.read(size), path), str(path), MAX_BYTES)
             else:
                 header = {}
     except OSError as error:

@@ -13,6 +13,7 @@ import numpy as np
 SHIFT = 4  # cv2 fills polygons at 1/16 pixel
 SMALLEST = 4  # pixels: specks of a part map are no polygons
 RUN_BITS = 5  # of each character of compressed run lengths
+MOST_BITS = 60  # of a run length
 
 
 def polygons_of(mask: np.ndarray) -> list[list[float]]:
@@ -40,14 +41,16 @@ def mask_of(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     Raises ValueError for anything else, and for run lengths of another size.
     """
     if isinstance(segmentation, dict):
-        if list(segmentation.get("size", [])) != list(size):
-            raise ValueError(f"run lengths of size {segmentation.get('size')} in an image of {list(size)}")
+        if segmentation.get("size") != list(size):
+            raise ValueError(f"run lengths of size {str(segmentation.get('size'))[:40]} in an image of {list(size)}")
         counts = segmentation.get("counts")
         return _filled(counts if isinstance(counts, list) else _decompressed(counts), size)
     if not isinstance(segmentation, list) or not all(isinstance(outline, list) for outline in segmentation):
         raise ValueError("a segmentation must be a list of polygons, or run lengths")
     mask = np.zeros(size, np.uint8)
     for outline in segmentation:
+        if not all(type(value) in (int, float) for value in outline):
+            raise ValueError("a polygon that is not made of numbers")
         points = np.array(outline, np.float64)
         if points.size < 6 or points.size % 2 or not np.isfinite(points).all():
             raise ValueError(f"a polygon of {points.size} numbers")
@@ -56,11 +59,11 @@ def mask_of(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     return mask.astype(bool)
 
 
-def _filled(counts: Any, size: tuple[int, int]) -> np.ndarray:
-    lengths = np.array(counts, np.int64)
+def _filled(counts: list[Any], size: tuple[int, int]) -> np.ndarray:
     total = size[0] * size[1]
-    if lengths.ndim != 1 or (lengths < 0).any() or lengths.max(initial=0) > total or lengths.sum() != total:
+    if not all(type(value) is int and 0 <= value <= total for value in counts) or sum(counts) != total:
         raise ValueError(f"run lengths do not add up to the {total} pixels of the image")
+    lengths = np.array(counts, np.int64)
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(size, order="F")
 
 
@@ -77,6 +80,8 @@ def _decompressed(text: Any) -> list[int]:
         bits = ord(letter) - 48
         value |= (bits & 31) << shift
         shift += RUN_BITS
+        if shift > MOST_BITS:
+            raise ValueError("run lengths with a number that no picture has")
         if bits & 32:
             continue
         if bits & 16:

@@ -1,0 +1,40 @@
+"""Text files that nobody vouches for: UTF-8, with or without a byte-order mark, and not larger than they should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MAX_BYTES = 64_000_000
+
+
+class FileError(ValueError):
+    """A file that cannot be used as what it should be; the message names it and says what to do."""
+
+
+def read_text(source: Path | str | bytes, name: str = "", limit: int = MAX_BYTES) -> str:
+    """The text of a file, or of bytes that are called `name` in errors, without its byte-order mark.
+
+    Raises FileError for a file that cannot be opened, is none, is larger than `limit` bytes, or is not UTF-8.
+    """
+    data = source if isinstance(source, bytes) else _read_bytes(Path(source), limit)
+    name = name or (str(source) if not isinstance(source, bytes) else "the text")
+    if len(data) > limit:
+        raise FileError(f"{name}: larger than the limit of {limit} bytes")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4]:
+        raise FileError(f"{name}: UTF-16 or UTF-32; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(f"{name}: not UTF-8 (byte {data[error.start]:#x} at {error.start}); save it as UTF-8") from None
+
+
+def _read_bytes(path: Path, limit: int) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise FileError(f"{path}: not a regular file")
+        with open(path, "rb") as file:
+            return file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
