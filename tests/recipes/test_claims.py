@@ -99,7 +99,6 @@ def test_the_whole_experiment_at_toy_size(
     """With ready-made shards in the generator's place; a second call runs nothing again."""
     for name in ("people", "validation"):
         (tmp_path / name).symlink_to(people_shards)
-    monkeypatch.setattr(claims, "training_people", lambda *_args, **_options: None)
     monkeypatch.setattr(claims, "synthesize", lambda *_args, **_options: None)
     monkeypatch.setattr(claims, "TOY", claims.replace(claims.TOY, labels=(0.5,), seeds=(0,)))
     claims.main(tmp_path, toy=True, device="cpu", workers=0)
