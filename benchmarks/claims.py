@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from claims_objects import only_images, replace_people
+from claims_runs import finetuning_run, pretraining_run
 
-from opensapiens.recipes.claims import claims_finetuning, claims_pretraining
-from opensapiens.recipes.objects_for_people import only_images, replace_people
 from opensapiens.recipes.sizes import SizeName
 from opensapiens.synthetic.synthesize import synthesize
 from opensapiens.training.loop import train
@@ -102,8 +102,8 @@ def pretrained(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) 
         return None
     output = folder / "pretraining" / f"{cell.size}_{cell.start}_seed{cell.seed}"
     if not (output / "done").exists():
-        run = claims_pretraining(
-            folder / "frames" / cell.start, output, cell.size, plan.pretraining_steps, input_size=plan.input_size,
+        run = pretraining_run(
+            folder / "frames" / cell.start, output, cell.size, plan.pretraining_steps, plan.input_size,
             workers=workers, seed=cell.seed, **({} if plan.batch_size is None else {"batch_size": plan.batch_size}),
         )  # fmt: skip
         train(replace(run, device=device))
@@ -115,9 +115,9 @@ def measure(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) -> 
     """The figure of a fine-tuning run, from its result.json or by running it."""
     result = folder / cell.folder / "result.json"
     if not result.exists():
-        run = claims_finetuning(
+        run = finetuning_run(
             folder / "people", folder / cell.folder, cell.task, pretrained(folder, plan, cell, device, workers),
-            folder / "validation", cell.labels, cell.size, plan.finetuning_steps, input_size=plan.input_size,
+            folder / "validation", cell.labels, cell.size, plan.finetuning_steps, plan.input_size,
             workers=workers, seed=cell.seed, **({} if plan.batch_size is None else {"batch_size": plan.batch_size}),
         )  # fmt: skip
         train(replace(run, device=device))
