@@ -35,17 +35,15 @@ class Measures:
     """Where each vertex lies on a body at rest, the coordinates that garments are cut along. All (V,), metres.
 
     height above the hips; arm and leg: length along the limb from shoulder or hip, negative far from it;
-    arm_share and leg_share: how far a vertex follows the limb's bones, 0..1; foot_share the same for the foot.
+    arm_share and leg_share: how far a vertex follows the limb's bones, 0..1.
     """
 
     rest: np.ndarray
     arm: np.ndarray
-    arm_length: float
     arm_share: np.ndarray
     leg: np.ndarray
     leg_length: float
     leg_share: np.ndarray
-    foot_share: np.ndarray
 
     @functools.cached_property
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -155,11 +153,11 @@ class BodyModel:
         foot_share = share("foot", "toe")
         leg_share = share("upperleg", "lowerleg") + foot_share
         points = self.rest * np.where(self.rest[:, :1] < 0, [-1.0, 1, 1], [1.0, 1, 1])
-        arm, arm_length = _along(points, joint["upperarm01.L"], joint["lowerarm01.L"], joint["wrist.L"])
+        arm, _ = _along(points, joint["upperarm01.L"], joint["lowerarm01.L"], joint["wrist.L"])
         leg, leg_length = _along(points, joint["upperleg01.L"], joint["lowerleg01.L"], joint["foot.L"])
         below = joint["foot.L"][2] - points[:, 2]
         leg = np.where(foot_share > 0.5, leg_length + below, leg)
-        return Measures(self.rest, arm, arm_length, arm_share, leg, leg_length, leg_share, foot_share)
+        return Measures(self.rest, arm, arm_share, leg, leg_length, leg_share)
 
 
 def _along(points: np.ndarray, start: np.ndarray, middle: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, float]:

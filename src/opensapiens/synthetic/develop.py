@@ -52,7 +52,7 @@ def develop(
     if backdrop is None or backdrop.linear:
         far = sky(rng, place, camera) if backdrop is None else backdrop.picture
         light = _over(light, far, cover)
-    light = _expose(rng, light, rendering, people)
+    light = _expose(rng, light, people)
     picture = _tone(rng, light)
     if backdrop is not None and not backdrop.linear:
         picture = _over(picture, _tint(rng, backdrop.picture), cover)
@@ -110,7 +110,7 @@ def sky(rng: np.random.Generator, place: Place, camera: Camera) -> np.ndarray:
     return cv2.resize(picture.astype(np.float32), camera.size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _expose(rng: np.random.Generator, light: np.ndarray, rendering: Rendering, people: np.ndarray) -> np.ndarray:
+def _expose(rng: np.random.Generator, light: np.ndarray, people: np.ndarray) -> np.ndarray:
     """Scales light so that people, or the whole picture, are about as bright as cameras make them."""
     whole = light[::4, ::4].reshape(-1, 3)
     level = float(np.exp(np.log(_mean_of_channels(whole) + 1e-2).mean()))

@@ -109,7 +109,6 @@ class Outfit:
     brow_size: float
     beard: float
     blush: float
-    liner: float
     fold_phase: np.ndarray = field(repr=False)
 
     @property
@@ -152,7 +151,7 @@ def draw_denim(rng: np.random.Generator) -> Material:
 
 def draw_outfit(rng: np.random.Generator, m: Measures, age: float, gender: float) -> Outfit:
     """Looks for a person of an age and gender (Anny's scales, 0..1; gender 0 male)."""
-    garments = _draw_garments(rng, m, age, gender)
+    garments = _draw_garments(rng, m, gender)
     hair = draw_hair(rng, age, gender)
     hat = str(rng.choice(["", "beanie", "cap", "brim", "helmet"], p=[0.87, 0.045, 0.05, 0.02, 0.015]))
     tone = draw_skin_tone(rng)
@@ -166,31 +165,39 @@ def draw_outfit(rng: np.random.Generator, m: Measures, age: float, gender: float
     lips = tone * redness if gender < 0.5 or rng.random() < 0.6 else draw_color(rng) * [0.8, 0.2, 0.3]
     iris = [[0.05, 0.025, 0.012], [0.1, 0.05, 0.02], [0.1, 0.16, 0.25], [0.08, 0.12, 0.05], [0.14, 0.15, 0.16]]
     color = np.array(iris[rng.choice(5, p=[0.45, 0.25, 0.14, 0.09, 0.07])]) * rng.uniform(0.7, 1.6)
-    return Outfit(
-        garments,
-        Material(
-            tone * 1.06, tone * [0.86, 0.74, 0.7], SKIN, rng.uniform(60, 150), float(rng.uniform(0.02, 0.16)),
-            relief=(0.0, 60.0, float(rng.choice([0.0, 0.0001, 0.0002]) * (1 + (age > 0.85)))),
-            scatter=0.35,
-        ),
-        Material(np.full(3, rng.uniform(0.6, 0.8)), color, GAZE, 1.0, 0.9),
-        hair,
-        hat,
-        draw_fabric(rng, plain=rng.random() < 0.6),
-        None if glasses is None else Material(glasses, glasses, SOLID, 1.0, 0.5),
-        lens,
-        draw_fabric(rng) if rng.random() < 0.05 else None,
-        np.clip(lips, 0.01, 1),
-        hair.material.first * rng.uniform(0.8, 1.4),
-        float(rng.uniform(0.7, 1.3) if gender < 0.5 else rng.uniform(0.5, 0.9)),
-        float(rng.uniform(0.25, 0.95)) if bearded else 0.0,
-        float(rng.uniform(0.0, 0.35)),
-        float(rng.uniform(0.1, 0.5) if gender < 0.5 else rng.uniform(0.3, 0.95)),
-        rng.uniform(0, 2 * np.pi, (6, 4)),
+    skin = Material(
+        tone * 1.06, tone * [0.86, 0.74, 0.7], SKIN, rng.uniform(60, 150), float(rng.uniform(0.02, 0.16)),
+        relief=(0.0, 60.0, float(rng.choice([0.0, 0.0001, 0.0002]) * (1 + (age > 0.85)))),
+        scatter=0.35,
     )  # fmt: skip
+    eyes = Material(np.full(3, rng.uniform(0.6, 0.8)), color, GAZE, 1.0, 0.9)
+    hat_look = draw_fabric(rng, plain=rng.random() < 0.6)
+    scarf = draw_fabric(rng) if rng.random() < 0.05 else None
+    brows = hair.material.first * rng.uniform(0.8, 1.4)
+    brow_size = float(rng.uniform(0.7, 1.3) if gender < 0.5 else rng.uniform(0.5, 0.9))
+    beard = float(rng.uniform(0.25, 0.95)) if bearded else 0.0
+    blush = float(rng.uniform(0.0, 0.35))
+    rng.random()  # not used, but without it every seed would give other people
+    return Outfit(
+        garments=garments,
+        skin=skin,
+        eyes=eyes,
+        hair=hair,
+        hat=hat,
+        hat_look=hat_look,
+        glasses=None if glasses is None else Material(glasses, glasses, SOLID, 1.0, 0.5),
+        lens=lens,
+        scarf=scarf,
+        lips=np.clip(lips, 0.01, 1),
+        brows=brows,
+        brow_size=brow_size,
+        beard=beard,
+        blush=blush,
+        fold_phase=rng.uniform(0, 2 * np.pi, (6, 4)),
+    )
 
 
-def _draw_garments(rng: np.random.Generator, m: Measures, age: float, gender: float) -> list[Garment]:
+def _draw_garments(rng: np.random.Generator, m: Measures, gender: float) -> list[Garment]:
     female = gender > 0.5
     if female and rng.random() < 0.13:
         garments = _dress(rng, m)
@@ -215,7 +222,7 @@ def _top(rng: np.random.Generator, m: Measures, female: bool) -> list[Garment]:
     cloth = draw_fabric(rng, top=True)
     if sleeve > 0.3 and rng.random() < 0.35 and cloth.pattern == FABRIC:
         cloth = replace(cloth, pattern=PLACKET, frequency=6.0, second=draw_color(rng))
-    garments = [_worn_top(rng, m, _top_cut(m, sleeve, hem, collar, scoop), cloth, slack, hem)]
+    garments = [_worn_top(m, _top_cut(m, sleeve, hem, collar, scoop), cloth, slack, hem)]
     if collar < 0.08 and scoop < 0.05 and rng.random() < 0.5:
         garments.append(_collar(rng, m, cloth, collar))
     if rng.random() < 0.25:
@@ -223,9 +230,7 @@ def _top(rng: np.random.Generator, m: Measures, female: bool) -> list[Garment]:
     return garments
 
 
-def _worn_top(
-    rng: np.random.Generator, m: Measures, keep: np.ndarray, cloth: Material, slack: float, hem: float
-) -> Garment:
+def _worn_top(m: Measures, keep: np.ndarray, cloth: Material, slack: float, hem: float) -> Garment:
     down = np.clip((0.5 - m.columns[2]) / max(0.5 - hem, 0.2), 0.1, 1.0)
     share = _lines(m).along_arm + _lines(m).off_arm * down
     ease = 0.004 + 0.15 * slack
@@ -267,7 +272,7 @@ def _jacket(rng: np.random.Generator, m: Measures, hem: float, slack: float) -> 
         lines = _lines(m)
         gap = rng.uniform(0.01, 0.09) * lines.opening
         cut = np.minimum(cut, np.maximum(lines.aside - gap, lines.unless_front))
-    return _worn_top(rng, m, cut, cloth, slack + float(rng.uniform(0.012, 0.03)), lowest)
+    return _worn_top(m, cut, cloth, slack + float(rng.uniform(0.012, 0.03)), lowest)
 
 
 def _trousers(rng: np.random.Generator, m: Measures) -> list[Garment]:
@@ -309,7 +314,7 @@ def _dress(rng: np.random.Generator, m: Measures) -> list[Garment]:
         rng.choice([rng.uniform(-0.04, 0.03), rng.uniform(0.12, 0.26), rng.uniform(0.48, 0.55)], p=[0.5, 0.35, 0.15])
     )
     cut = _top_cut(m, sleeve, 0.02, float(rng.uniform(0.065, 0.12)), float(rng.uniform(0, 0.11)))
-    top = _worn_top(rng, m, cut, cloth, float(rng.uniform(0.0, 0.015)), 0.02)
+    top = _worn_top(m, cut, cloth, float(rng.uniform(0.0, 0.015)), 0.02)
     return [*_skirt(rng, m, cloth, UPPER), top]
 
 

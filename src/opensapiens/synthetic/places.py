@@ -62,7 +62,7 @@ def draw_place(
         plain = draw_color(rng) * 0.8 + 0.1
         seam = Material(plain, plain, SOLID, 1.0, 0.0)
         return Place(kind, [], [], Ground(0.0, 0, float(rng.uniform(5, 12))), seam, light, plain * 0.8, plain)
-    things, shell = (_street if kind == "street" else _nature)(rng, deep, wide)
+    things, shell = _street(rng, deep, wide) if kind == "street" else ([], _nature(rng, deep))
     return Place(kind, things, shell, Ground(0.0, 0, float(rng.uniform(40, 90))), floor, light, zenith, horizon)
 
 
@@ -254,7 +254,7 @@ def _street(rng: np.random.Generator, deep: float, wide: float) -> tuple[list[Su
     return things, shell
 
 
-def _nature(rng: np.random.Generator, deep: float, wide: float) -> tuple[list[Surface], list[Surface]]:
+def _nature(rng: np.random.Generator, deep: float) -> list[Surface]:
     shell: list[Surface] = []
     for _ in range(rng.integers(0, 14)):
         place = np.array([rng.normal(0, 6), deep + rng.uniform(1.5, 25)])
@@ -269,4 +269,4 @@ def _nature(rng: np.random.Generator, deep: float, wide: float) -> tuple[list[Su
             shell.append(props.box(look, np.array([x, y, 0.55]), np.array([0.05, 0.05, 0.55])))
         for z in (0.4, 0.9):
             shell.append(props.box(look, np.array([0, y, z]), np.array([8.0, 0.02, 0.06])))
-    return [], shell
+    return shell

@@ -14,7 +14,6 @@ from opensapiens.synthetic.surfaces import Surface, thing, unit_sphere
 
 _QUADS = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
 BOX_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)[_QUADS.ravel()]
-_FLAT = np.array([[0, 1], [2, 3], [0, 1], [2, 3], [1, 0], [1, 0]])
 BOX_TRIANGLES = np.concatenate([np.arange(24).reshape(6, 4)[:, [0, 1, 2]], np.arange(24).reshape(6, 4)[:, [0, 2, 3]]])
 _ALONG = np.repeat([1, 1, 0, 0, 0, 0], 4)  # the axis that a pattern's first coordinate follows at each corner
 _ACROSS = np.repeat([2, 2, 2, 2, 1, 1], 4)
