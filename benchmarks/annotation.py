@@ -275,16 +275,16 @@ def rendered(cameras: list[CalibratedCamera], numbers: list[int]) -> tuple[list[
 def dressed(numbers: list[int]) -> Any:
     """A scene of the synthetic generator with one person and little else."""
     from opensapiens.synthetic.body import BodyModel
-    from opensapiens.synthetic.clothing import Wardrobe
     from opensapiens.synthetic.scene import build_scene, plan_scene
     from opensapiens.synthetic.style import Style
+    from opensapiens.synthetic.wardrobe import Wardrobe
 
     model = BodyModel()
     wardrobe = Wardrobe(model)
     rng = np.random.default_rng(numbers)
     style = replace(Style(), people=(1.0,), occluders=0.0)
     plan = plan_scene(rng, style, model, wardrobe)
-    return build_scene(rng, style, plan, model.vertices(plan.people), wardrobe)
+    return build_scene(rng, style, plan, model.vertices(plan.people), wardrobe, surrounded=True)
 
 
 def shot(scene: Any, camera: CalibratedCamera) -> tuple[np.ndarray, np.ndarray]:
@@ -295,7 +295,7 @@ def shot(scene: Any, camera: CalibratedCamera) -> tuple[np.ndarray, np.ndarray]:
     matrix, flip = camera.matrix, np.diag([1.0, -1, -1])  # the generator's cameras have y up and look along -z
     center = float(matrix[0, 2]), float(matrix[1, 2])
     seen = Camera(flip @ camera.rotation, camera.position, float(matrix[0, 0]), center, camera.size)
-    made = render(scene.mesh, scene.materials, seen, scene.light, scene.ground)
+    made = render(scene.mesh, scene.materials, seen, scene.light, scene.place.ground)
     person = (made.triangle >= 0) & (scene.mesh.instance[made.triangle] == 1)
     light = made.color * made.covered[..., None] + 0.35 * (1 - made.covered[..., None])
     picture = np.clip(light / max(2 * float(np.median(light[person])), 0.05), 0, 1) ** (1 / 2.2)

@@ -25,19 +25,17 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from claims_objects import only_images, replace_people
+from claims_runs import finetuning_run, pretraining_run
 
-from opensapiens.recipes.claims import claims_finetuning, claims_pretraining
-from opensapiens.recipes.objects_for_people import only_images, replace_people
 from opensapiens.recipes.sizes import SizeName
-from opensapiens.recipes.synthetic_people import training_people
-from opensapiens.synthetic.style import Style
 from opensapiens.synthetic.synthesize import synthesize
 from opensapiens.training.loop import train
 
 TaskName = Literal["pose", "segmentation"]
 STARTS = ("random", "objects", "people")
 FIGURES = {"pose": "pose/oks", "segmentation": "segmentation/mIoU"}
-VALIDATION_SEED = 2_000_003
+TRAINING_SEED, VALIDATION_SEED = 1, 2_000_003
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,8 @@ def cells(plan: Plan) -> Iterator[Cell]:
 
 def make_data(folder: Path, plan: Plan, workers: int) -> None:
     """Frames of people, the same as images alone, the same with objects, and other people to judge on."""
-    training_people(folder / "people", plan.frames, workers=workers)
-    synthesize(plan.validation_frames, folder / "validation", VALIDATION_SEED, workers, Style())
+    synthesize(plan.frames, folder / "people", TRAINING_SEED, workers)
+    synthesize(plan.validation_frames, folder / "validation", VALIDATION_SEED, workers)
     only_images(folder / "people", folder / "frames" / "people")
     replace_people(folder / "people", folder / "frames" / "objects")
 
@@ -104,8 +102,8 @@ def pretrained(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) 
         return None
     output = folder / "pretraining" / f"{cell.size}_{cell.start}_seed{cell.seed}"
     if not (output / "done").exists():
-        run = claims_pretraining(
-            folder / "frames" / cell.start, output, cell.size, plan.pretraining_steps, input_size=plan.input_size,
+        run = pretraining_run(
+            folder / "frames" / cell.start, output, cell.size, plan.pretraining_steps, plan.input_size,
             workers=workers, seed=cell.seed, **({} if plan.batch_size is None else {"batch_size": plan.batch_size}),
         )  # fmt: skip
         train(replace(run, device=device))
@@ -117,9 +115,9 @@ def measure(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) -> 
     """The figure of a fine-tuning run, from its result.json or by running it."""
     result = folder / cell.folder / "result.json"
     if not result.exists():
-        run = claims_finetuning(
+        run = finetuning_run(
             folder / "people", folder / cell.folder, cell.task, pretrained(folder, plan, cell, device, workers),
-            folder / "validation", cell.labels, cell.size, plan.finetuning_steps, input_size=plan.input_size,
+            folder / "validation", cell.labels, cell.size, plan.finetuning_steps, plan.input_size,
             workers=workers, seed=cell.seed, **({} if plan.batch_size is None else {"batch_size": plan.batch_size}),
         )  # fmt: skip
         train(replace(run, device=device))

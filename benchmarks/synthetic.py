@@ -72,23 +72,23 @@ def measure(job: tuple[tuple[int, int], int, int, int]) -> tuple[float, dict[str
     import torch
 
     from opensapiens.synthetic import frame as frame_module
-    from opensapiens.synthetic import studio as studio_module
+    from opensapiens.synthetic import people_renderer as renderer_module
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     size, people, count, seed = job
     style = Style(size=size, people=(0.0,) * (people - 1) + (1.0,), framing=(1.0, 0.0, 0.0, 0.0))
-    studio = studio_module.Studio()
-    for _ in studio.frames(seed, 0, 2, style):  # kernels are compiled and loaded
+    renderer = renderer_module.PeopleRenderer()
+    for _ in renderer.frames(seed, 0, 2, style):  # kernels are compiled and loaded
         pass
     spent: Counter[str] = Counter()
     places = (
-        ("drawing", studio_module, "plan_party"),
-        ("bodies", studio.model, "vertices"),
-        ("clothes and scene", studio_module, "build_stage"),
+        ("drawing", renderer_module, "plan_scene"),
+        ("bodies", renderer.model, "vertices"),
+        ("clothes and scene", renderer_module, "build_scene"),
         ("rendering", frame_module, "render"),
-        ("photo", studio_module, "develop_photo"),
-        ("points and boxes", studio_module, "describe_people"),
+        ("photo", frame_module, "develop"),
+        ("points and boxes", renderer_module, "describe_people"),
     )
     originals = [(place, name, getattr(place, name)) for _, place, name in places]
     for stage, place, name in places:
@@ -96,7 +96,7 @@ def measure(job: tuple[tuple[int, int], int, int, int]) -> tuple[float, dict[str
     encode = timed(encode_frame, "files", spent)
     begin = time.perf_counter()
     for first in range(0, count, FRAMES_PER_BATCH):
-        for frame in studio.frames(seed, first, min(FRAMES_PER_BATCH, count - first), style):
+        for frame in renderer.frames(seed, first, min(FRAMES_PER_BATCH, count - first), style):
             encode(frame.image, frame.instances, frame.labels, frame.record)
     seconds = time.perf_counter() - begin
     spent["other"] = max(seconds - sum(spent.values()), 0.0)

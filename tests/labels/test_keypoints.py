@@ -15,7 +15,7 @@ from opensapiens.labels.keypoints import (
 )
 
 each_set = pytest.mark.parametrize("keypoints", KEYPOINT_SETS.values(), ids=KEYPOINT_SETS)
-HEADER = "name,mirror,group,body_half,sigma,joint_weight,color\n"
+HEADER = "name,mirror,group,body_half,sigma,color\n"
 
 
 @each_set
@@ -23,8 +23,8 @@ def test_arrays_fit_the_names(keypoints: KeypointSet) -> None:
     count = len(keypoints)
     assert len(set(keypoints.names)) == count == len(keypoints.body_halves) == len(keypoints.groups)
     assert keypoints.flip_indices.shape == (count,) and keypoints.flip_indices.dtype == np.int64
-    assert keypoints.sigmas.shape == keypoints.joint_weights.shape == (count,)
-    assert keypoints.sigmas.dtype == keypoints.joint_weights.dtype == np.float32
+    assert keypoints.sigmas.shape == (count,)
+    assert keypoints.sigmas.dtype == np.float32
     assert keypoints.colors.shape == (count, 3) and keypoints.colors.dtype == np.uint8
     assert keypoints.limbs.dtype == np.int64 and keypoints.limb_colors.shape == (len(keypoints.limbs), 3)
     assert keypoints.limbs.min() >= 0 and keypoints.limbs.max() < count
@@ -99,7 +99,7 @@ def test_unknown_names() -> None:
 
 def test_a_users_table(tmp_path: Path) -> None:
     table, limbs = tmp_path / "points.csv", tmp_path / "limbs.csv"
-    rows = "tail,,back,,0.1,1,#010203\npaw_l,paw_r,front,upper,0.2,2,#ff0000\npaw_r,paw_l,front,upper,0.2,2,#00ff00\n"
+    rows = "tail,,back,,0.1,#010203\npaw_l,paw_r,front,upper,0.2,#ff0000\npaw_r,paw_l,front,upper,0.2,#00ff00\n"
     table.write_text("\ufeff" + HEADER + rows)  # as a spreadsheet writes it
     limbs.write_text("start,end,color\ntail,paw_r,#0000ff\n")
     keypoints = read_keypoint_set("cat", table, limbs)
@@ -113,9 +113,9 @@ def test_a_users_table(tmp_path: Path) -> None:
     [
         (HEADER, "no rows"),
         ("name,mirror\na,\n", "no column group"),
-        (HEADER + "a,,g,,1,1,#000000\na,,g,,1,1,#000000\n", "repeated names: a"),
-        (HEADER + "a,b,g,,1,1,#000000\n", "unknown name 'b'"),
-        (HEADER + "a,b,g,,1,1,#000000\nb,,g,,1,1,#000000\n", "not the mirror of their mirror: a"),
+        (HEADER + "a,,g,,1,#000000\na,,g,,1,#000000\n", "repeated names: a"),
+        (HEADER + "a,b,g,,1,#000000\n", "unknown name 'b'"),
+        (HEADER + "a,b,g,,1,#000000\nb,,g,,1,#000000\n", "not the mirror of their mirror: a"),
     ],
 )
 def test_a_wrong_table(tmp_path: Path, text: str, message: str) -> None:

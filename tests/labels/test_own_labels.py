@@ -28,9 +28,15 @@ def test_keypoints_survive_json(known: Any) -> None:
     back = keypoint_set_from_json(json.loads(json.dumps(keypoint_set_to_json(known))))
     for field in ("name", "names", "groups", "body_halves"):
         assert getattr(back, field) == getattr(known, field)
-    for field in ("flip_indices", "sigmas", "joint_weights", "colors", "limbs", "limb_colors"):
+    for field in ("flip_indices", "sigmas", "colors", "limbs", "limb_colors"):
         np.testing.assert_array_equal(getattr(back, field), getattr(known, field))
         assert getattr(back, field).dtype == getattr(known, field).dtype
+
+
+def test_columns_that_a_set_does_not_have_are_ignored() -> None:
+    content = keypoint_set_to_json(COCO_17)
+    content["keypoints"] = [{**row, "joint_weight": "1"} for row in content["keypoints"]]
+    assert keypoint_set_from_json(content).names == COCO_17.names
 
 
 def test_parts_survive_json() -> None:
@@ -124,8 +130,8 @@ def test_sets_are_found_by_name_and_by_file(tmp_path: Path) -> None:
     assert find_keypoint_set("coco_17") is COCO_17 and find_part_set("sapiens_28") is SAPIENS_28
     (tmp_path / "cat.json").write_text(json.dumps({"categories": [CAT]}))
     assert find_keypoint_set(tmp_path / "cat.json").name == "cat"
-    columns = "name,mirror,group,body_half,sigma,joint_weight,color\n"
-    (tmp_path / "hat.csv").write_text(columns + "brim,,hat,,0.05,1,#ff0000\ntip,,hat,,0.05,1,#00ff00\n")
+    columns = "name,mirror,group,body_half,sigma,color\n"
+    (tmp_path / "hat.csv").write_text(columns + "brim,,hat,,0.05,#ff0000\ntip,,hat,,0.05,#00ff00\n")
     assert find_keypoint_set(tmp_path / "hat.csv").limbs.shape == (0, 2)
     (tmp_path / "hat_limbs.csv").write_text("start,end,color\nbrim,tip,#0000ff\n")
     assert find_keypoint_set(tmp_path / "hat.csv").limbs.tolist() == [[0, 1]]

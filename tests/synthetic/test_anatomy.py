@@ -9,7 +9,7 @@ import pytest
 
 from opensapiens.labels.keypoints import SAPIENS_308
 from opensapiens.labels.parts import SAPIENS_28
-from opensapiens.synthetic.anatomy import FACE_KINDS, IRIS_ANGLE, PUPIL_ANGLE, VERTEX_COUNT, load_anatomy
+from opensapiens.synthetic.anatomy import FACE_KINDS, VERTEX_COUNT, load_anatomy
 
 anatomy = load_anatomy()
 PART = {name: i for i, name in enumerate(SAPIENS_28.names)}
@@ -65,12 +65,6 @@ def test_flip_partners_are_mirror_images():
     np.testing.assert_allclose(at[SAPIENS_308.flip_indices] * MIRROR, at, atol=1e-3)
 
 
-def test_mirrored_vertices_is_an_involution_that_mirrors_the_template():
-    mirrored = anatomy.mirrored_vertices
-    np.testing.assert_array_equal(mirrored[mirrored], np.arange(VERTEX_COUNT))
-    np.testing.assert_allclose(template()[mirrored] * MIRROR, template(), atol=2e-3)
-
-
 def test_left_is_the_persons_left():
     for name, point in points().items():
         words = set(name.split("_"))
@@ -87,11 +81,11 @@ def test_left_is_the_persons_left():
 def test_parts_are_whole_quads_and_mirror_images():
     corners, parts = quads()
     assert (parts[:, 0] == parts[:, 1]).all()
-    part_of = {tuple(c): p for c, p in zip(corners.tolist(), parts[:, 0], strict=True)}
-    mirrored = np.sort(anatomy.mirrored_vertices[corners], axis=1).tolist()
-    for c, m in zip(corners.tolist(), mirrored, strict=True):
-        if m != c:
-            assert part_of[tuple(m)] == SAPIENS_28.flip_indices[part_of[tuple(c)]]
+    centers = template()[corners].mean(1)
+    for quad in np.random.default_rng(0).integers(len(corners), size=600):
+        away = np.linalg.norm(centers - centers[quad] * MIRROR, axis=1)
+        assert away.min() < 2e-3
+        assert parts[away.argmin(), 0] == SAPIENS_28.flip_indices[parts[quad, 0]]
 
 
 def test_bare_body_has_every_part_but_hair_and_clothes():
@@ -193,29 +187,18 @@ def test_numbered_points_of_the_face_run_along_the_image():
             assert at[f"{eye}_border_of_{part}_midpoint_1"][2] > hours[1][2]
 
 
-def test_eye_coordinates_give_the_iris_and_pupil_of_the_keypoints():
-    c = anatomy.coordinates
-    used, weights = anatomy.keypoint_vertices, anatomy.keypoint_weights
-    side, up, front = ((weights * c[name][used]).sum(1) for name in ("eye_side", "eye_up", "eye_front"))
-    angle = np.arctan2(np.hypot(side, up), front)
-    for i, name in enumerate(anatomy.keypoint_names):
-        if "iris" in name or "pupil" in name:
-            expected = 0.0 if "center" in name else IRIS_ANGLE if "iris" in name else PUPIL_ANGLE
-            assert angle[i] == pytest.approx(expected, abs=0.02), name
-
-
 def test_regions_are_opacities_where_their_names_say():
     assert all(r.shape == (VERTEX_COUNT,) and r.min() >= 0 and r.max() == 1 for r in anatomy.regions.values())
     x, _, z = template().T
     at = points()
     chin, eye, brow = at["tip_of_chin"][2], at["left_eye"][2], at["upper_midpoint_1_of_l_eyebrow"][2]
     strong = {name: region > 0.5 for name, region in anatomy.regions.items()}
-    assert eye < z[strong["eyebrow"]].min() and z[strong["eyebrow"]].max() < brow + 0.01
+    assert eye - 0.03 < z[strong["eyelids"]].min() and z[strong["eyelids"]].max() < brow
     assert chin - 0.03 < z[strong["beard"]].min() and z[strong["beard"]].max() < eye
     assert (np.abs(x[strong["ears"]]) > 0.055).all()
     assert np.unique(np.sign(x[strong["nails"]])).tolist() == [-1, 1] and z[strong["nails"]].max() < at["left_wrist"][2]
-    for name in ("teeth", "tongue", "eyelashes"):
-        kind = FACE_KINDS.index("lashes" if name == "eyelashes" else name)
+    for name in ("teeth", "tongue"):
+        kind = FACE_KINDS.index(name)
         used = np.unique(anatomy.faces[anatomy.face_kinds == kind])
         np.testing.assert_array_equal(np.flatnonzero(strong[name]), used)
 
@@ -229,15 +212,3 @@ def test_scalp_grows_to_the_crown_and_spares_face_ears_and_body():
     assert anatomy.scalp[template()[:, 2].argmax()] > 0.03
     body = np.isin(anatomy.face_parts, [PART["Face_Neck"]], invert=True)
     assert anatomy.scalp[anatomy.faces[body]].max() < 0
-
-
-def test_limb_coordinates_run_from_joint_to_joint():
-    at, skin = points(), np.unique(anatomy.faces[anatomy.face_kinds == 0])
-    near = lambda name: skin[np.argsort(np.linalg.norm(template()[skin] - at[name], axis=1))[:12]]  # noqa: E731
-    arm, leg = anatomy.coordinates["arm_position"], anatomy.coordinates["leg_position"]
-    assert arm[near("left_elbow")].mean() == pytest.approx(0.53, abs=0.06)
-    assert arm[near("right_wrist")].mean() == pytest.approx(1.0, abs=0.06)
-    assert leg[near("left_knee")].mean() == pytest.approx(0.49, abs=0.06)
-    assert leg[near("right_ankle")].mean() == pytest.approx(1.0, abs=0.06)
-    height = anatomy.coordinates["torso_height"]
-    assert height[near("left_hip")].mean() < 0.3 < 0.75 < height[near("left_shoulder")].mean() < 1.0

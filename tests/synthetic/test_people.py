@@ -15,7 +15,7 @@ from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.synthetic import people as people_module
 from opensapiens.synthetic.frame import Frame
 from opensapiens.synthetic.people import SyntheticPeople, open_people, sample_of
-from opensapiens.synthetic.studio import Studio
+from opensapiens.synthetic.people_renderer import PeopleRenderer
 from opensapiens.synthetic.style import Style
 
 SMALL = Style(size=(96, 72))
@@ -23,9 +23,9 @@ FACE_PARTS = {"Face_Neck", "Hair", "Apparel", "Lower_Lip", "Upper_Lip", "Lower_T
 
 
 @pytest.fixture
-def people(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> SyntheticPeople:
+def people(renderer: PeopleRenderer, monkeypatch: pytest.MonkeyPatch) -> SyntheticPeople:
     """Small samples, from the body model that is loaded already."""
-    monkeypatch.setattr(people_module, "_studio", lambda surroundings: studio)
+    monkeypatch.setattr(people_module, "_renderer", lambda surroundings: renderer)
     return SyntheticPeople(seed=7, count=6, style=SMALL)
 
 
@@ -46,14 +46,14 @@ def test_samples_are_the_same_alone_in_a_batch_and_in_loader_processes(people: S
     assert (together[0].image != together[1].image).any()
 
 
-def test_a_sample_is_that_frame_of_the_shards(people: SyntheticPeople, studio: Studio) -> None:
-    (frame,) = studio.frames(seed=7, first=4, count=1, style=SMALL)
+def test_a_sample_is_that_frame_of_the_shards(people: SyntheticPeople, renderer: PeopleRenderer) -> None:
+    (frame,) = renderer.frames(seed=7, first=4, count=1, style=SMALL)
     same = (np.abs(people[4].image.astype(int) - frame.image) < 8).all(-1)
     assert same.mean() > 0.98
 
 
 def test_where_nobody_is_in_sight_another_frame_is_tried(people: SyntheticPeople, monkeypatch) -> None:
-    original, tried = Studio.frames_of, []
+    original, tried = PeopleRenderer.frames_of, []
 
     def empty_at_first(self, seeds, style, batch):
         frame = next(original(self, seeds, style, batch))
@@ -62,7 +62,7 @@ def test_where_nobody_is_in_sight_another_frame_is_tried(people: SyntheticPeople
             frame.record["persons"].clear()
         yield frame
 
-    monkeypatch.setattr(Studio, "frames_of", empty_at_first)
+    monkeypatch.setattr(PeopleRenderer, "frames_of", empty_at_first)
     assert people[1].mask is not None
     assert tried == [(7, 1), (7, 1, 2, 1), (7, 1, 2, 2)]
 

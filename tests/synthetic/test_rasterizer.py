@@ -5,7 +5,6 @@ import pytest
 import warp as wp
 
 from opensapiens.synthetic import patterns, rasterizer
-from opensapiens.synthetic.clothing import unit_sphere
 from opensapiens.synthetic.rasterizer import (
     IMAGE,
     Camera,
@@ -17,6 +16,7 @@ from opensapiens.synthetic.rasterizer import (
     render,
     vertex_normals,
 )
+from opensapiens.synthetic.surfaces import unit_sphere
 
 SIZE = (64, 96)
 CAMERA = Camera(np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), np.array([0.0, -4.0, 0.0]), 120.0, (47.5, 31.5), SIZE)

@@ -14,7 +14,7 @@ from opensapiens.data.shards import ShardDataset, encode_frame, write_shard
 from opensapiens.storage import pictures
 from opensapiens.synthetic import scan_files
 from opensapiens.synthetic.scan_files import ScanError, find_scans, read_scan
-from opensapiens.synthetic.scan_studio import ScanStudio
+from opensapiens.synthetic.scan_renderer import ScanRenderer
 from opensapiens.synthetic.style import Style
 from opensapiens.synthetic.synthesize import _problem_of as problem_of
 
@@ -64,7 +64,7 @@ def test_scans_of_all_kinds_become_the_same_upright_person(folder: Path) -> None
 
 def test_frames_of_scans_are_upright_textured_and_labelled(folder: Path) -> None:
     for path in find_scans(folder):
-        (frame,) = ScanStudio([path]).frames(seed=1, first=0, count=1, style=STYLE)
+        (frame,) = ScanRenderer([path]).frames(seed=1, first=0, count=1, style=STYLE)
         (person,) = frame.record["persons"]
         rows = np.flatnonzero((frame.instances == 1).any(1))
         middle = (rows[0] + rows[-1]) // 2
@@ -77,18 +77,18 @@ def test_frames_of_scans_are_upright_textured_and_labelled(folder: Path) -> None
 
 def test_all_scans_have_their_turn_and_a_seed_gives_the_same_bytes(folder: Path) -> None:
     paths = find_scans(folder)
-    studio = ScanStudio(paths)
-    first = [next(studio.frames(3, 16 * i, 1, STYLE)) for i in range(len(paths))]
+    renderer = ScanRenderer(paths)
+    first = [next(renderer.frames(3, 16 * i, 1, STYLE)) for i in range(len(paths))]
     assert {frame.record["persons"][0]["scan"] for frame in first} == {path.name for path in paths}
-    again = next(ScanStudio(paths).frames(3, 16, 1, STYLE))
+    again = next(ScanRenderer(paths).frames(3, 16, 1, STYLE))
     np.testing.assert_array_equal(first[1].image, again.image)
     assert first[1].record == again.record
-    yaws = [frame.record["persons"][0]["yaw_degrees"] for frame in studio.frames(3, 0, 3, STYLE)]
+    yaws = [frame.record["persons"][0]["yaw_degrees"] for frame in renderer.frames(3, 0, 3, STYLE)]
     assert len(set(yaws)) == 3
 
 
 def test_a_shard_of_scans_gives_samples_without_points_and_parts(folder: Path, tmp_path: Path) -> None:
-    (frame,) = ScanStudio([folder / "a.glb"]).frames(1, 0, 1, STYLE)
+    (frame,) = ScanRenderer([folder / "a.glb"]).frames(1, 0, 1, STYLE)
     encoded = encode_frame(frame.image, frame.instances, frame.parts, frame.depth, frame.normals, frame.record)
     write_shard(tmp_path / "0.tar", [("0", encoded)])
     sample = ShardDataset(tmp_path)[0]

@@ -10,8 +10,8 @@ from opensapiens.data.shards import ShardDataset
 from opensapiens.labels.keypoints import SAPIENS_308
 from opensapiens.synthetic import synthesize as synthesize_module
 from opensapiens.synthetic.frame import Frame
-from opensapiens.synthetic.poses import ACTIVITIES, PoseSampler, rotation_about, rotation_between
-from opensapiens.synthetic.studio import Studio
+from opensapiens.synthetic.people_renderer import PeopleRenderer
+from opensapiens.synthetic.rotations import rotation_about, rotation_between
 from opensapiens.synthetic.style import Style
 from opensapiens.synthetic.synthesize import synthesize
 
@@ -68,21 +68,13 @@ def test_left_parts_are_near_left_points(frames: list[Frame]) -> None:
     assert len(nearer) >= 5 and np.mean(nearer) > 0.8
 
 
-def test_frames_show_people_of_many_kinds(studio: Studio) -> None:
+def test_frames_show_people_of_many_kinds(renderer: PeopleRenderer) -> None:
     rng = np.random.default_rng(0)
-    people = [studio.model.draw(rng) for _ in range(200)]
-    assert {person.activity for person in people} == set(ACTIVITIES)
+    people = [renderer.model.draw(rng) for _ in range(200)]
+    assert len({person.activity for person in people}) > 10
     ages = np.array([person.phenotype["age"] for person in people])
     assert (ages < 0.3).any() and (ages > 0.9).any()
     assert np.ptp([person.yaw for person in people]) > 340
-
-
-def test_poses_are_rotations(studio: Studio) -> None:
-    sampler, rng = PoseSampler(studio.model.bones, studio.model.joints), np.random.default_rng(1)
-    for _ in range(20):
-        _, pose = sampler.draw(rng)
-        np.testing.assert_allclose(pose @ pose.transpose(0, 2, 1), np.broadcast_to(np.eye(3), pose.shape), atol=1e-9)
-        assert (np.linalg.det(pose) > 0).all()
 
 
 def test_rotations_turn_as_said() -> None:
@@ -118,6 +110,6 @@ def test_a_set_is_the_same_with_more_workers_and_after_a_stop(tmp_path: Path, mo
         synthesize(20, two, seed=4, style=SMALL)
 
 
-def test_another_seed_gives_other_frames(studio: Studio) -> None:
-    first, second = (next(studio.frames(seed, 0, 1, SMALL)) for seed in (1, 2))
+def test_another_seed_gives_other_frames(renderer: PeopleRenderer) -> None:
+    first, second = (next(renderer.frames(seed, 0, 1, SMALL)) for seed in (1, 2))
     assert (first.image != second.image).mean() > 0.5

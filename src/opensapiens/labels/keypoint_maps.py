@@ -37,7 +37,6 @@ def subset(keypoints: KeypointSet, indices: np.ndarray, name: str) -> KeypointSe
         sigmas=keypoints.sigmas[pick],
         body_halves=tuple(keypoints.body_halves[i] for i in pick),
         groups=tuple(keypoints.groups[i] for i in pick),
-        joint_weights=keypoints.joint_weights[pick],
         colors=keypoints.colors[pick],
         limbs=np.empty((0, 2), np.int64),
         limb_colors=np.empty((0, 3), np.uint8),

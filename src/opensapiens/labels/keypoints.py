@@ -20,7 +20,7 @@ import numpy as np
 from opensapiens.storage.text_files import FileError, read_text
 
 TABLES = files("opensapiens.labels") / "tables"
-KEYPOINT_COLUMNS = ("name", "mirror", "group", "body_half", "sigma", "joint_weight", "color")
+KEYPOINT_COLUMNS = ("name", "mirror", "group", "body_half", "sigma", "color")
 LIMB_COLUMNS = ("start", "end", "color")
 
 
@@ -31,7 +31,7 @@ class KeypointSet:
     flip_indices (K,) int64: the point that takes the place of each one in a mirrored image (itself on the midline).
     sigmas (K,) float32: the spread of human annotation per point, for object keypoint similarity.
     body_halves: "upper", "lower" or "" per point, for half-body augmentation. groups: "body", "foot", "face", ... per
-    point. joint_weights (K,) float32: loss weights. colors (K, 3) uint8 RGB.
+    point. colors (K, 3) uint8 RGB.
     limbs (L, 2) int64: pairs of points to draw a line between. limb_colors (L, 3) uint8 RGB.
     """
 
@@ -41,7 +41,6 @@ class KeypointSet:
     sigmas: np.ndarray
     body_halves: tuple[str, ...]
     groups: tuple[str, ...]
-    joint_weights: np.ndarray
     colors: np.ndarray
     limbs: np.ndarray
     limb_colors: np.ndarray
@@ -68,7 +67,7 @@ def read_keypoint_set(name: str, keypoints: Path | Traversable, limbs: Path | Tr
     """Read a keypoint set from CSV files with a header row.
 
     keypoints: columns name, mirror (the name of its counterpart, empty on the midline), group, body_half, sigma,
-    joint_weight, color (#rrggbb); one row per channel. limbs: columns start, end, color.
+    color (#rrggbb); one row per channel. limbs: columns start, end, color.
     ValueError when a name is repeated or unknown, when mirrored points do not name each other, when a column is
     missing or a file has no rows.
     """
@@ -94,7 +93,6 @@ def keypoint_set_of_rows(name: str, rows: list[dict[str, str]], limbs: list[dict
         sigmas=sigmas,
         body_halves=tuple(row["body_half"] for row in rows),
         groups=tuple(row["group"] for row in rows),
-        joint_weights=parse_numbers([row["joint_weight"] for row in rows], f"{where}, joint_weight"),
         colors=parse_colors([row["color"] for row in rows], where),
         limbs=np.array(ends, dtype=np.int64).reshape(-1, 2),
         limb_colors=parse_colors([row["color"] for row in limbs], f"{where}, limbs"),

@@ -110,7 +110,7 @@ def _named(names: Sequence[str], number: int, where: str) -> str:
 
 def _point_row(point: str, names: Sequence[str], where: str) -> dict[str, str]:
     mirror, side = _mirror(point, names, where)
-    row = {"name": point, "mirror": mirror, "group": "own", "body_half": "", "joint_weight": "1"}
+    row = {"name": point, "mirror": mirror, "group": "own", "body_half": ""}
     row |= {"sigma": str(DEFAULT_SIGMA), "color": COLORS[side]}
     for known in (COCO_17, WHOLEBODY_133, SAPIENS_308):
         if point in known.names:
@@ -183,11 +183,11 @@ def _hex(color: Sequence[int]) -> str:
 
 def keypoint_set_to_json(keypoints: KeypointSet) -> dict[str, Any]:
     """A keypoint set as JSON: {"name", "keypoints": rows, "limbs": rows}, rows with the columns of the CSV files."""
-    numbers = zip(keypoints.flip_indices, keypoints.sigmas, keypoints.joint_weights, strict=True)
+    numbers = zip(keypoints.flip_indices, keypoints.sigmas, strict=True)
     rows = [
         dict(zip(KEYPOINT_COLUMNS, (name, "" if mirror == i else keypoints.names[mirror], group, half, str(sigma),
-                                    str(weight), _hex(color)), strict=True))
-        for i, (name, group, half, (mirror, sigma, weight), color) in enumerate(
+                                    _hex(color)), strict=True))
+        for i, (name, group, half, (mirror, sigma), color) in enumerate(
             zip(keypoints.names, keypoints.groups, keypoints.body_halves, numbers, keypoints.colors, strict=True)
         )
     ]  # fmt: skip
@@ -247,9 +247,9 @@ def _checked(content: Any, key: str, columns: Sequence[str]) -> tuple[str, list[
 
 
 def _checked_rows(rows: Any, columns: Sequence[str], name: str) -> list[dict[str, str]]:
+    """The columns of rows; others are ignored, as in CSV files."""
     if not isinstance(rows, list) or not all(
-        isinstance(row, Mapping) and set(row) == set(columns) and all(isinstance(value, str) for value in row.values())
-        for row in rows
+        isinstance(row, Mapping) and all(isinstance(row.get(column), str) for column in columns) for row in rows
     ):
         raise ValueError(f"label set {name!r}: its rows must be objects of text with the keys {', '.join(columns)}")
-    return [dict(row) for row in rows]
+    return [{column: row[column] for column in columns} for row in rows]

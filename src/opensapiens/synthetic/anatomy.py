@@ -38,27 +38,13 @@ VERTEX_COUNT = 15128
 FACE_KINDS = ("skin", "eye", "lashes", "teeth", "tongue", "mouth")
 """Materials of ``Anatomy.face_kinds``; "mouth" is the lining of the mouth, lips are "skin"."""
 
-IRIS_ANGLE, PUPIL_ANGLE = float(np.radians(21.5)), float(np.radians(8.0))
-"""Angle in radians, at the centre of the eyeball, between the gaze and the border of the iris and of the pupil."""
-
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
     """Tables keyed to the vertices and faces of the body mesh (V = VERTEX_COUNT, F faces, M vertices per keypoint).
 
-    Regions are opacities from 0 to 1: "beard" (with moustache, without lips), "eyebrow", "lips", "eyelids",
-    "eyelashes", "teeth", "tongue", "mouth" (its lining), "ears", "nails", "areolae".
-
-    Coordinates are smooth, so that interpolated inside a face and compared with a threshold they give a sharp line:
-
-    - "brow_along": 0 at the inner end of either eyebrow, 1 at the outer end; "brow_across": metres above its middle
-      line (an eyebrow is about 0.01 high and tapers to its outer end). Far from the brows: -1 and 0.03.
-    - "beard_line": metres inside the area of beard and moustache, negative outside; the lips are inside.
-    - "eye_side", "eye_up", "eye_front": direction from the centre of the eyeball (x, z, -y of the rest pose; zero
-      elsewhere). The angle to the gaze, atan2(hypot(side, up), front), is below IRIS_ANGLE in the iris.
-    - "arm_position": along the arm, 0 at the shoulder joint, 1 at the wrist (elbow 0.53), beyond 1 on the hand;
-      "leg_position": 0 at the hip joint, 1 at the ankle (knee 0.49). -1 where the limb does not move the skin.
-    - "torso_height": 0 at the crotch, 1 at the neck base (whose plane rises to the back), linear in height.
+    Regions are opacities from 0 to 1: "beard" (with mustache, without lips), "lips", "eyelids", "teeth", "tongue",
+    "mouth" (its lining), "ears", "nails", "areolae".
     """
 
     faces: np.ndarray
@@ -68,15 +54,11 @@ class Anatomy:
     Face_Neck."""
     face_kinds: np.ndarray
     """(F,) uint8 index into FACE_KINDS."""
-    mirrored_vertices: np.ndarray
-    """(V,) int64: the vertex at the mirrored place, an involution."""
     scalp: np.ndarray
     """(V,) float32 metres above (inside) the usual hairline, negative on face, ears, neck and body, up to 0.16 at the
     back of the crown. Other thresholds than 0 are higher or lower hairlines."""
     regions: dict[str, np.ndarray]
     """Name to (V,) float32 opacity, listed above."""
-    coordinates: dict[str, np.ndarray]
-    """Name to (V,) float32, listed above."""
     keypoint_names: tuple[str, ...]
     """The 308 names, in the order of SAPIENS_308."""
     keypoint_vertices: np.ndarray
@@ -112,17 +94,14 @@ def load_anatomy() -> Anatomy:
         faces=arrays["faces"].astype(np.int32),
         face_parts=arrays["face_parts"],
         face_kinds=arrays["face_kinds"],
-        mirrored_vertices=arrays["mirrored"].astype(np.int64),
         scalp=arrays["scalp"].astype(np.float32),
-        regions=_named(arrays["region_names"], arrays["regions"]),
-        coordinates=_named(arrays["coordinate_names"], arrays["coordinates"]),
+        regions={
+            str(name): region.astype(np.float32)
+            for name, region in zip(arrays["region_names"], arrays["regions"], strict=True)
+        },
         keypoint_names=tuple(row["name"] for row in rows),
         keypoint_vertices=keypoint_vertices,
         keypoint_weights=keypoint_weights,
         keypoint_is_surface=np.array([row["on_surface"] == "1" for row in rows]),
         keypoint_radius=np.array([row["radius"] for row in rows], dtype=np.float32),
     )
-
-
-def _named(names: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
-    return {str(name): row.astype(np.float32) for name, row in zip(names, rows, strict=True)}

@@ -8,7 +8,7 @@ import numpy as np
 from opensapiens.synthetic.backdrop import draw_backdrop
 
 PAGE = 128
-PICTURES, PRINTS, VIEWS = range(0, 16), range(16, 40), range(40, 48)
+PICTURES, PRINTS, WINDOWS = range(0, 16), range(16, 40), range(40, 48)
 """Numbers of the pages: pictures for walls, prints for clothes (magenta is cloth), views out of windows."""
 _WORDS = (
     "NEW YORK",
@@ -37,7 +37,7 @@ def page_of(number: int) -> tuple[float, float, float, float]:
 def atlas() -> np.ndarray:
     """All pages, one below another (N * PAGE, PAGE, 3) uint8 sRGB."""
     rng = np.random.default_rng(20)
-    pages = [_picture(rng) for _ in PICTURES] + [_print(rng) for _ in PRINTS] + [_view(rng) for _ in VIEWS]
+    pages = [_picture(rng) for _ in PICTURES] + [_print(rng) for _ in PRINTS] + [_view(rng) for _ in WINDOWS]
     return np.ascontiguousarray(np.concatenate(pages))
 
 

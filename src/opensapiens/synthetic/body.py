@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from opensapiens.synthetic.poses import AXIS_Z, PoseSampler, clipped, rotation_about
-from opensapiens.synthetic.postures import PostureSampler
+from opensapiens.synthetic.poses import PoseSampler
+from opensapiens.synthetic.rotations import UP, clipped, rotation_about
 
 BATCH = 16
 """Bodies evaluated at once. Fixed, since the last bits of a batched product depend on the batch."""
@@ -15,20 +15,19 @@ BATCH = 16
 Span = tuple[int, int]
 TIGHTS: Span = (15328, 18002)
 SKIRT: Span = (18002, 18722)
-HAIR: Span = (18722, 19150)
 
 
 @dataclass(frozen=True)
 class Person:
     """What makes one body: phenotype and facial actions by name, bone rotations (J, 3, 3), turn about the vertical;
-    attitude: see PostureSampler.draw_posture."""
+    attitude: see PoseSampler.draw."""
 
     phenotype: dict[str, float]
     expression: dict[str, float]
     activity: str
+    attitude: str
     pose: np.ndarray
     yaw: float
-    attitude: str = "up"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +35,15 @@ class Measures:
     """Where each vertex lies on a body at rest, the coordinates that garments are cut along. All (V,), metres.
 
     height above the hips; arm and leg: length along the limb from shoulder or hip, negative far from it;
-    arm_share and leg_share: how far a vertex follows the limb's bones, 0..1; foot_share the same for the foot.
+    arm_share and leg_share: how far a vertex follows the limb's bones, 0..1.
     """
 
     rest: np.ndarray
     arm: np.ndarray
-    arm_length: float
     arm_share: np.ndarray
     leg: np.ndarray
     leg_length: float
     leg_share: np.ndarray
-    foot_share: np.ndarray
 
     @functools.cached_property
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -67,21 +64,17 @@ class BodyModel:
             at_rest = self._model(phenotype_kwargs={"age": torch.tensor([0.7])})
         self.rest = at_rest["vertices"][0].numpy()
         self.joints = at_rest["rest_bone_heads"][0].numpy()
-        self._sampler = PoseSampler(self.bones, self.joints)
-        self._postures = PostureSampler(self.bones, [int(parent) for parent in self._model.bone_parents], self.joints)
+        self.poses = PoseSampler(self.bones, [int(parent) for parent in self._model.bone_parents], self.joints)
 
     def draw(self, rng: np.random.Generator) -> Person:
-        """A person: adults mostly, some children and elders, all builds; a pose; a face that does something."""
-        phenotype = self._phenotype(rng)
-        activity, pose = self._sampler.draw(rng)
-        return Person(phenotype, self._expression(rng), activity, pose, float(rng.uniform(-180, 180)))
+        """A person: mostly adults, some children and elderly people, of every build, in a pose, with an expression.
 
-    def draw_posed(self, rng: np.random.Generator) -> Person:
-        """As draw, in a pose of generator version 2; people turn to the camera more often than away from it."""
+        Half of them face any direction, the others more or less the camera.
+        """
         phenotype, expression = self._phenotype(rng), self._expression(rng)
-        activity, attitude, pose = self._postures.draw_posture(rng)
+        activity, attitude, pose = self.poses.draw(rng)
         yaw = float(rng.uniform(-180, 180) if rng.random() < 0.5 else rng.normal(0, 40))
-        return Person(phenotype, expression, activity, pose, yaw, attitude)
+        return Person(phenotype, expression, activity, attitude, pose, yaw)
 
     def _phenotype(self, rng: np.random.Generator) -> dict[str, float]:
         ages = ((0.58, 0.85), (0.3, 0.6), (0.85, 1.0), (0.0, 0.3))
@@ -131,7 +124,7 @@ class BodyModel:
         pose = torch.eye(4).repeat(batch, len(self.bones), 1, 1)
         for i, person in enumerate(padded):
             pose[i, :, :3, :3] = torch.from_numpy(person.pose)
-            turn = rotation_about(AXIS_Z, person.yaw)
+            turn = rotation_about(UP, person.yaw)
             pose[i, 0, :3, :3] = torch.from_numpy(turn @ person.pose[0])
         phenotype = {k: torch.tensor([p.phenotype[k] for p in padded]) for k in self._model.phenotype_labels}
         actions = {
@@ -148,15 +141,8 @@ class BodyModel:
     @functools.cached_property
     def measures(self) -> Measures:
         """Coordinates along limbs and trunk of the model at rest."""
-        return self._measures(self.joints - self.joints[self.bones.index("root")])
-
-    @functools.cached_property
-    def measures_of_version_1(self) -> Measures:
-        """As measures, of joints 17 cm too high, as generator version 1 had them; its lengths are fitted to that."""
-        return self._measures(self.joints)
-
-    def _measures(self, joints: np.ndarray) -> Measures:
-        joint = {name: joints[i] for i, name in enumerate(self.bones)}
+        heads = self.joints - self.joints[self.bones.index("root")]
+        joint = {name: heads[i] for i, name in enumerate(self.bones)}
         weights, indices = self._model.vertex_bone_weights.numpy(), self._model.vertex_bone_indices.numpy()
 
         def share(*starts: str) -> np.ndarray:
@@ -167,11 +153,11 @@ class BodyModel:
         foot_share = share("foot", "toe")
         leg_share = share("upperleg", "lowerleg") + foot_share
         points = self.rest * np.where(self.rest[:, :1] < 0, [-1.0, 1, 1], [1.0, 1, 1])
-        arm, arm_length = _along(points, joint["upperarm01.L"], joint["lowerarm01.L"], joint["wrist.L"])
+        arm, _ = _along(points, joint["upperarm01.L"], joint["lowerarm01.L"], joint["wrist.L"])
         leg, leg_length = _along(points, joint["upperleg01.L"], joint["lowerleg01.L"], joint["foot.L"])
         below = joint["foot.L"][2] - points[:, 2]
         leg = np.where(foot_share > 0.5, leg_length + below, leg)
-        return Measures(self.rest, arm, arm_length, arm_share, leg, leg_length, leg_share, foot_share)
+        return Measures(self.rest, arm, arm_share, leg, leg_length, leg_share)
 
 
 def _along(points: np.ndarray, start: np.ndarray, middle: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, float]:

@@ -1,5 +1,5 @@
-"""From light to a photograph, in generator version 2: what lies behind everything, depth of field, exposure, colour,
-the faults of lenses, sensors and files."""
+"""From light to a photograph: what lies behind everything, depth of field, exposure, color, the faults of lenses,
+sensors and files."""
 
 import functools
 
@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from opensapiens.synthetic.environment import Backdrop
+from opensapiens.synthetic.places import Place
 from opensapiens.synthetic.rasterizer import Camera, Rendering
-from opensapiens.synthetic.stage import Setting
 
 TILE = 512
 """Pixels a side of the noise that is drawn once per process."""
@@ -39,9 +39,9 @@ def _noise_tiles() -> tuple[np.ndarray, np.ndarray]:
 
 
 def develop(
-    setting: Setting,
-    camera: Camera,
     rng: np.random.Generator,
+    place: Place,
+    camera: Camera,
     rendering: Rendering,
     people: np.ndarray,
     backdrop: Backdrop | None,
@@ -50,9 +50,9 @@ def develop(
     size = people.shape
     light, cover = rendering.color, rendering.covered
     if backdrop is None or backdrop.linear:
-        far = sky(rng, setting, camera) if backdrop is None else backdrop.picture
+        far = sky(rng, place, camera) if backdrop is None else backdrop.picture
         light = _over(light, far, cover)
-    light = _expose(rng, light, rendering, people)
+    light = _expose(rng, light, people)
     picture = _tone(rng, light)
     if backdrop is not None and not backdrop.linear:
         picture = _over(picture, _tint(rng, backdrop.picture), cover)
@@ -76,17 +76,17 @@ def _mean_of_channels(colors: np.ndarray) -> np.ndarray:
     return (colors[:, 0] + colors[:, 1] + colors[:, 2]) / 3
 
 
-def sky(rng: np.random.Generator, setting: Setting, camera: Camera) -> np.ndarray:
+def sky(rng: np.random.Generator, place: Place, camera: Camera) -> np.ndarray:
     """Linear light (H, W, 3) from beyond everything: sky with clouds, hills on the horizon, haze below it."""
-    if setting.kind in ("room", "studio"):
-        return np.broadcast_to(setting.horizon.astype(np.float32), (*camera.size, 3))
+    if place.kind in ("room", "studio"):
+        return np.broadcast_to(place.horizon.astype(np.float32), (*camera.size, 3))
     coarse = 4
     y, x = np.mgrid[0 : camera.size[0] : coarse, 0 : camera.size[1] : coarse].astype(np.float32)
     ray = np.stack([(x - camera.center[0]) / camera.focal, (camera.center[1] - y) / camera.focal, -np.ones_like(x)], -1)
     ray = ray @ camera.rotation.astype(np.float32)
     rise = ray[..., 2] / np.sqrt((ray**2).sum(-1))
     around = np.arctan2(ray[..., 0], ray[..., 1])
-    zenith, horizon = setting.zenith.astype(np.float32), setting.horizon.astype(np.float32)
+    zenith, horizon = place.zenith.astype(np.float32), place.horizon.astype(np.float32)
     level = np.clip(rise * 1.6, 0, 1)[..., None] ** np.float32(0.6)
     picture = horizon + (zenith - horizon) * level
     clouds = _noise_tiles()[1]
@@ -110,7 +110,7 @@ def sky(rng: np.random.Generator, setting: Setting, camera: Camera) -> np.ndarra
     return cv2.resize(picture.astype(np.float32), camera.size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _expose(rng: np.random.Generator, light: np.ndarray, rendering: Rendering, people: np.ndarray) -> np.ndarray:
+def _expose(rng: np.random.Generator, light: np.ndarray, people: np.ndarray) -> np.ndarray:
     """Scales light so that people, or the whole picture, are about as bright as cameras make them."""
     whole = light[::4, ::4].reshape(-1, 3)
     level = float(np.exp(np.log(_mean_of_channels(whole) + 1e-2).mean()))
@@ -132,10 +132,10 @@ def _tone(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
     x = np.linspace(0, 1, 4096) ** 2 * 4  # the table is denser in the dark
     curve = np.minimum(x * (1 + shoulder) / (1 + shoulder * x), 1) ** (1 / 2.2)
     curve = (curve + 2 * contrast * curve * (1 - curve) * (2 * curve - 1)).astype(np.float32)
-    place = np.clip(light, 0, 4)
-    cv2.sqrt(place, dst=place)
-    place *= np.float32(4095 / 2)
-    return _tint(rng, np.take(curve, place.astype(np.uint16), mode="clip"))  # which needs no check: twice as fast
+    index = np.clip(light, 0, 4)
+    cv2.sqrt(index, dst=index)
+    index *= np.float32(4095 / 2)
+    return _tint(rng, np.take(curve, index.astype(np.uint16), mode="clip"))  # which needs no check: twice as fast
 
 
 def _tint(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:

@@ -9,11 +9,11 @@ import numpy as np
 
 from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS, LabelKind
 from opensapiens.synthetic.anatomy import VERTEX_COUNT
-from opensapiens.synthetic.backdrop import draw_backdrop
-from opensapiens.synthetic.clothing import Wardrobe
+from opensapiens.synthetic.develop import develop
 from opensapiens.synthetic.environment import Backdrop
 from opensapiens.synthetic.rasterizer import Camera, Rendering, render
 from opensapiens.synthetic.scene import Scene, ScenePlan
+from opensapiens.synthetic.wardrobe import Wardrobe
 
 LEAST_PIXELS = 200
 LEAST_VISIBLE = 0.25
@@ -40,9 +40,6 @@ class Frame:
         return {**parts, DEPTH: self.depth, NORMALS: self.normals}
 
 
-Develop = Callable[[np.random.Generator, Rendering, np.ndarray, Backdrop | None], np.ndarray]
-"""A picture (H, W, 3) uint8 from light, given where people are (H, W) and what stands behind."""
-
 Describe = Callable[[np.ndarray, Rendering], list[dict[str, Any]]]
 """The persons of a record, from instances (H, W) and all that was rendered."""
 
@@ -53,11 +50,11 @@ def photograph(
     describe: Describe,
     backdrop: Backdrop | None = None,
     parts_known: bool = True,
-    develop: Develop | None = None,
 ) -> Frame:
-    """Renders a scene before a backdrop, procedural if none is given, with a camera's faults (those of version 1 if
-    `develop` is not given), and reads the labels."""
-    rendering = render(scene.mesh, scene.materials, scene.camera, scene.light, scene.ground, scene.casters)
+    """Renders a scene before a backdrop, the place's own if none is given, develops the picture and reads the
+    labels."""
+    camera = scene.camera
+    rendering = render(scene.mesh, scene.materials, camera, scene.light, scene.place.ground, scene.casters)
     mesh, triangle = scene.mesh, rendering.triangle
     instances = np.append(mesh.instance, 0).astype(np.uint8)[triangle]  # -1, where no triangle is, is the last
     people = instances > 0
@@ -65,8 +62,7 @@ def photograph(
     depth, normals = np.full_like(rendering.depth, np.nan), np.full_like(rendering.normals, np.nan)
     for known, wanted in ((rendering.depth, depth), (rendering.normals, normals)):
         cv2.copyTo(known, people.view(np.uint8), wanted)  # numpy is slow along an axis of three
-    image = (develop or _develop)(rng, rendering, people, backdrop)
-    camera = scene.camera
+    image = develop(rng, scene.place, camera, rendering, people, backdrop)
     record = {
         "width": camera.size[1],
         "height": camera.size[0],
@@ -75,40 +71,6 @@ def photograph(
         "persons": describe(instances, rendering),
     }
     return Frame(image, instances, parts, depth, normals, record)
-
-
-def _develop(
-    rng: np.random.Generator, rendering: Rendering, people: np.ndarray, backdrop: Backdrop | None
-) -> np.ndarray:
-    """Linear light to an 8-bit picture: exposure, white balance, tone, lens and sensor."""
-    size = people.shape
-    color, cover = rendering.color, cv2.merge([rendering.covered] * 3)  # numpy is slow along an axis of three
-    seen = people if people.any() else rendering.covered > 0
-    level = float(np.median(color[seen])) if seen.any() else 0.3
-    exposure = rng.uniform(0.08, 0.4) / max(level, 0.02) if rng.random() < 0.5 else rng.uniform(0.7, 1.3)
-    balance = np.clip(exposure, 0.3, 4.0) * rng.normal(1, 0.05, 3)
-    shoulder = np.float32(rng.uniform(0, 0.3))
-    gains = np.tile(balance.astype(np.float32), (size[1], 1))
-
-    def show(light: np.ndarray) -> np.ndarray:
-        shown = np.maximum(light * gains, 0)
-        return cv2.pow(np.minimum(shown / (1 + shoulder * shown), 1), 1 / 2.2)
-
-    shown = show(color)
-    behind: np.ndarray
-    if backdrop is None:
-        behind = draw_backdrop(rng, size)
-    else:
-        behind = show(backdrop.picture) if backdrop.linear else backdrop.picture
-    picture: np.ndarray = shown * cover + behind * (1 - cover)
-    if rng.random() < 0.4:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.9) * size[0] / 320)
-    if rng.random() < 0.4:
-        y, x = np.linspace(-1, 1, size[0], dtype=np.float32), np.linspace(-1, 1, size[1], dtype=np.float32)
-        picture = picture * (1 - np.float32(rng.uniform(0, 0.3)) * (x**2 + y[:, None] ** 2))[..., None]
-    if rng.random() < 0.5:
-        picture = picture + rng.standard_normal((*size, 3), np.float32) * np.float32(rng.uniform(0.003, 0.03))
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def describe_people(
@@ -171,7 +133,7 @@ def _keypoints(
     camera: Camera,
     points: np.ndarray,
     wardrobe: Wardrobe,
-    cover: np.ndarray | float,
+    cover: np.ndarray,
     mask: np.ndarray,
     depth: np.ndarray,
 ) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Hair as geometry, in generator version 2: caps close to the scalp, shells that hang, tails, buns; brows."""
+"""Hair as geometry: caps close to the scalp, shells that hang, tails, buns; brows."""
 
 import functools
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from opensapiens.synthetic.anatomy import Anatomy
-from opensapiens.synthetic.clothing import Surface
 from opensapiens.synthetic.materials import Material, draw_hair_color
-from opensapiens.synthetic.poses import cross, length_of, lengths_of
-from opensapiens.synthetic.props import ball, thing, tube
+from opensapiens.synthetic.props import ball, tube
 from opensapiens.synthetic.rasterizer import KNIT, STRANDS
+from opensapiens.synthetic.rotations import cross, length_of, lengths_of
+from opensapiens.synthetic.surfaces import Surface, thing
 
 STYLES = {  # chances for women, men
     "bald": (0.01, 0.09), "buzz": (0.02, 0.14), "short": (0.12, 0.55), "curly": (0.07, 0.07), "afro": (0.06, 0.05),

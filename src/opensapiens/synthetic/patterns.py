@@ -90,8 +90,6 @@ def plain_pattern(kind: int, p: wp.vec3) -> float:
         x = p[0] - wp.floor(p[0]) - 0.5
         z = p[2] - wp.floor(p[2]) - 0.5
         return wp.smoothstep(0.1, 0.06, x * x + z * z)
-    if kind == 6:  # p is a direction from the middle of the eyeball; the iris looks along -y
-        return wp.smoothstep(0.925, 0.935, -p[1] / wp.length(p))
     return 0.25 * value_noise(p)
 
 

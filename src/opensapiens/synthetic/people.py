@@ -15,7 +15,7 @@ from opensapiens.synthetic.style import Style
 if TYPE_CHECKING:
     from opensapiens.synthetic.environment import Surroundings
     from opensapiens.synthetic.frame import Frame
-    from opensapiens.synthetic.studio import Studio
+    from opensapiens.synthetic.people_renderer import PeopleRenderer
 
 ATTEMPTS = 20
 """Frames tried for one sample; in some of them everybody is hidden."""
@@ -54,14 +54,14 @@ class SyntheticPeople:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # sums over several threads have other last bits
         try:
-            return [self._sample(_studio(self.surroundings), index) for index in indices]
+            return [self._sample(_renderer(self.surroundings), index) for index in indices]
         finally:
             torch.set_num_threads(threads)
 
-    def _sample(self, studio: "Studio", index: int) -> Sample:
+    def _sample(self, renderer: "PeopleRenderer", index: int) -> Sample:
         for attempt in range(ATTEMPTS):
             numbers = (self.seed, index) if attempt == 0 else (self.seed, index, 2, attempt)
-            frame = next(studio.frames_of([numbers], self.style, batch=1))
+            frame = next(renderer.frames_of([numbers], self.style, batch=1))
             if persons := frame.record["persons"]:
                 chosen = int(np.random.default_rng([*numbers, 3]).integers(len(persons)))
                 return sample_of(frame, chosen, f"synthetic:{self.seed}/{index}#{chosen + 1}")
@@ -69,10 +69,10 @@ class SyntheticPeople:
 
 
 @functools.lru_cache(maxsize=1)
-def _studio(surroundings: "Surroundings | None") -> "Studio":
-    from opensapiens.synthetic.studio import Studio
+def _renderer(surroundings: "Surroundings | None") -> "PeopleRenderer":
+    from opensapiens.synthetic.people_renderer import PeopleRenderer
 
-    return Studio(surroundings)
+    return PeopleRenderer(surroundings)
 
 
 def sample_of(frame: "Frame", person: int, key: str) -> Sample:

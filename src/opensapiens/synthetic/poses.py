@@ -1,101 +1,285 @@
-"""Poses that people take, as joint angles drawn around named activities.
+"""Poses: legs and trunk from a table of postures, arms that reach for places given by gestures, no limb inside another.
 
 A pose is one rotation per bone of the body model, relative to the parent and in the axes of the world at rest
 (+x the person's left, -y the front, +z up). At rest the arms hang at 45 degrees, the elbows are bent.
+
+The tables are ours: `postures.csv` has ranges of joint angles (degrees, see PoseSampler._leg and _trunk);
+`gestures.csv` says where a wrist goes (metres beside a bone of the average adult at rest, x outward from the person's
+middle), where the elbow points and where the palm faces (axes of the breast bone; of the leg for gestures on it);
+`hands.csv` says how far the fingers bend.
 """
 
+import csv
+import functools
+import importlib.resources
+import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-ACTIVITIES = {
-    "standing": 0.2,
-    "walking": 0.14,
-    "running": 0.08,
-    "sitting": 0.18,
-    "crouching": 0.1,
-    "kneeling": 0.05,
-    "lying": 0.06,
-    "bending": 0.07,
-    "sport": 0.12,
-}
-Angles = tuple[float, float]
-AXIS_X, AXIS_Y, AXIS_Z = np.eye(3)
-_FINGERS = range(1, 6)
+from opensapiens.synthetic.capsules import ALLOWED_DEPTH, capsules_of
+from opensapiens.synthetic.rotations import (
+    AXIS_X,
+    AXIS_Y,
+    AXIS_Z,
+    clipped,
+    cross,
+    length_of,
+    rotation_about,
+    rotation_between,
+)
+
+ATTEMPTS = 12
+"""Poses drawn before one whose limbs still overlap is taken."""
+LEVEL = {"up", "seat"}
+"""Attitudes with the soles on the ground, as far as ankles bend."""
+AHEAD = np.array([0.0, -1.0, 0.0])
+FINGERS = range(1, 6)
+Hand = tuple[str, list[float], float]
+"""Side, and how far the five fingers bend and the four spread; see PoseSampler._close_hand."""
 
 
-def rotation_about(axis: np.ndarray, degrees: float) -> np.ndarray:
-    """Rotation matrix (3, 3) by an angle about an axis (3,) that need not have unit length."""
-    x, y, z = axis.tolist()
-    length = math.sqrt(x * x + y * y + z * z)
-    x, y, z = x / length, y / length, z / length
-    angle = math.radians(degrees)
-    sine, cosine = math.sin(angle), math.cos(angle)
-    rest = 1 - cosine
-    xy, xz, yz = x * y * rest, x * z * rest, y * z * rest
-    return np.array(
-        [
-            [cosine + x * x * rest, xy - z * sine, xz + y * sine],
-            [xy + z * sine, cosine + y * y * rest, yz - x * sine],
-            [xz - y * sine, yz + x * sine, cosine + z * z * rest],
-        ]
-    )
+def _rows(name: str) -> list[dict[str, str]]:
+    text = importlib.resources.files(__package__).joinpath("tables", name).read_text("utf-8")
+    return list(csv.DictReader(io.StringIO(text)))
 
 
-def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross product of vectors (..., 3): numpy's takes several times as long for few of them."""
-    if a.ndim == b.ndim == 1:
-        (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
-        return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
-    x, y, z = (a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1)))
-    return np.stack([x, y, z], -1)
-
-
-def length_of(vector: np.ndarray) -> float:
-    """What np.linalg.norm says of a vector (3,), in half the time."""
-    return math.sqrt(vector.dot(vector))
-
-
-def lengths_of(vectors: np.ndarray) -> np.ndarray:
-    """What np.linalg.norm says of vectors (N, 3), in half the time."""
-    x, y, z = (vectors * vectors).T
-    return np.sqrt(x + y + z)
-
-
-def clipped(value: float, low: float, high: float) -> float:
-    """What np.clip says of a number, in a tenth of the time."""
-    return min(max(value, low), high)
-
-
-def rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Smallest rotation (3, 3) that turns one direction (3,) into another."""
-    source, target = source / length_of(source), target / length_of(target)
-    axis = cross(source, target)
-    if length_of(axis) < 1e-9:
-        return np.eye(3) if source @ target > 0 else rotation_about(np.array([source[1], -source[0], 1e-6]), 180)
-    return rotation_about(axis, np.rad2deg(np.arccos(clipped(float(source @ target), -1, 1))))
+@functools.cache
+def _tables() -> tuple[list[dict[str, str]], np.ndarray, dict[str, dict[str, str]], dict[str, list[float]]]:
+    """Postures, their chances, gestures by name, hands by name."""
+    postures, gestures = _rows("postures.csv"), _rows("gestures.csv")
+    weights = np.array([float(row["weight"]) for row in postures])
+    hands = {row.pop("hand"): [float(angle) for angle in row.values()] for row in _rows("hands.csv")}
+    return postures, weights / weights.sum(), {row["gesture"]: row for row in gestures}, hands
 
 
 class PoseSampler:
-    """Draws poses for a skeleton given by its bone names and the joints' places at rest (J, 3) in metres."""
+    """Draws poses for a skeleton: bone names, parents (J,) and joints at rest (J, 3) metres."""
 
-    def __init__(self, bones: Sequence[str], joints: np.ndarray):
+    def __init__(self, bones: Sequence[str], parents: Sequence[int], joints: np.ndarray):
         self.index = {name: i for i, name in enumerate(bones)}
-        self.joints = joints
+        self.joints = joints = np.asarray(joints, float)
         self._directions: dict[tuple[str, str], np.ndarray] = {}
         self._hands: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self.parents = list(parents)
+        self._offsets = np.array([joints[b] - joints[max(p, 0)] for b, p in enumerate(self.parents)])
+        needed = {self.index[b] for b in self.index if not b.startswith(("toe", "metacarpal", "eye", "finger"))}
+        needed |= {self.index[f"finger3-1.{side}"] for side in "LR"}
+        for bone in sorted(needed):  # and all that they hang on
+            while (bone := self.parents[bone]) >= 0:
+                needed.add(bone)
+        self._order = sorted(needed)  # parents come before their children
+        self._arm_order = {side: self._below(f"clavicle.{side}") for side in "LR"}
+        self._spine_order = self._above("spine01")
+        self._leg_orders = [self._above(f"lowerleg02.{side}") for side in "LR"]
+        self._arms_at_rest = {side: self._arm_at_rest(side) for side in "LR"}
+        self.capsules = capsules_of(self.index)
 
-    def draw(self, rng: np.random.Generator) -> tuple[str, np.ndarray]:
-        """One pose: the activity's name and rotations (J, 3, 3); the root's is the whole body's attitude."""
-        name = str(rng.choice(list(ACTIVITIES), p=list(ACTIVITIES.values())))
-        pose = np.repeat(np.eye(3)[None], len(self.index), 0)
-        _LEGS_AND_TRUNK[name](self, pose, rng)
-        self._arms(pose, name, rng)
-        self._head(pose, rng)
-        for side in "LR":
-            self._hand(pose, side, rng)
-        return name, pose
+    def _below(self, bone: str) -> list[int]:
+        """The bones that move with one, itself first."""
+        chain = [self.index[bone]]
+        for other in self._order:
+            if self.parents[other] in chain:
+                chain.append(other)
+        return chain
+
+    def _above(self, bone: str) -> list[int]:
+        """The bones that move one, the root first, and itself."""
+        chain = [self.index[bone]]
+        while (parent := self.parents[chain[0]]) >= 0:
+            chain.insert(0, parent)
+        return chain
+
+    def draw(self, rng: np.random.Generator) -> tuple[str, str, np.ndarray]:
+        """The activity, the attitude (up, seat, floor, back, front, side), and rotations (J, 3, 3); the
+        root's is the whole body's attitude."""
+        postures, weights, _, _ = _tables()
+        best: tuple[float, str, str, np.ndarray, list[Hand]] | None = None
+        row = postures[rng.choice(len(postures), p=weights)]
+        for attempt in range(ATTEMPTS):
+            pose = np.repeat(np.eye(3)[None], len(self.index), 0)
+            self._lower_body(pose, row, rng)
+            self._look(pose, rng)
+            places, hands = self._gesture_arms(pose, row["gestures"].split(), rng)
+            depth = self.capsules.overlap(places)
+            if best is None or depth < best[0]:
+                best = depth, row["activity"], row["attitude"], pose, hands
+            if depth < ALLOWED_DEPTH:
+                break
+            if attempt == ATTEMPTS // 2:
+                row = {**row, "gestures": "hang side"}
+        assert best is not None
+        _, activity, attitude, pose, hands = best
+        for side, curls, spread in hands:
+            self._close_hand(pose, side, curls, spread)
+        return activity, attitude, pose
+
+    # --- legs, trunk, head
+
+    def _lower_body(self, pose: np.ndarray, row: dict[str, str], rng: np.random.Generator) -> None:
+        def among(name: str) -> float:
+            low, high = row[name].split(":")
+            return float(rng.uniform(float(low), float(high)))
+
+        hinge = among("hinge")  # the hips bend while the legs stay where they are
+        one, other = rng.permutation(["L", "R"])
+        angles = [among(name) for name in ("flexion", "abduction", "twist", "knee")]
+        if row["other_flexion"]:
+            others = [among(f"other_{name}") for name in ("flexion", "abduction", "twist", "knee")]
+        else:
+            others = [angle + rng.normal(0, 4) for angle in angles]
+        seated = row["attitude"] in ("seat", "floor")
+        for side, (flexion, abduction, twist, knee) in ((one, angles), (other, others)):
+            self._leg(pose, side, flexion + (0.0 if seated else hinge), abduction, twist, clipped(knee, 0, 150))
+        self._trunk(pose, among("forward"), among("sideways"), among("turn"))
+        lean = rotation_about(AXIS_X, hinge)
+        if row["attitude"] in ("back", "front", "side"):
+            around = {"back": 0.0, "front": 180.0, "side": float(rng.choice([-90.0, 90.0]))}[row["attitude"]]
+            roll = rotation_about(AXIS_Z, around + rng.normal(0, 8))
+            lean = rotation_about(AXIS_X, -90 + rng.normal(0, 4)) @ roll
+        self._turn(pose, "root", lean)
+        if row["attitude"] in LEVEL:
+            self._level_feet(pose, rng)
+        else:
+            for side in "LR":
+                self._turn(pose, f"foot.{side}", rotation_about(AXIS_X, rng.uniform(-5, 32)))
+
+    def _level_feet(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        for side, order in zip("LR", self._leg_orders, strict=True):
+            toes = self._turn_of(pose, order) @ AHEAD
+            pitch = np.rad2deg(np.arcsin(clipped(toes[2], -1, 1)))
+            angle = clipped(pitch, -28, 40) + rng.normal(0, 2)
+            self._turn(pose, f"foot.{side}", rotation_about(AXIS_X, angle))
+
+    def _look(self, pose: np.ndarray, rng: np.random.Generator) -> None:
+        """Neck and head; who leans or lies still looks about ahead, more or less."""
+        ahead = self._turn_of(pose, self._spine_order).T @ AHEAD
+        back_up = 0.6 * np.rad2deg(np.arcsin(clipped(ahead[2], -0.8, 0.8)))
+        nod = clipped(rng.normal(4, 11) - back_up, -40, 38)
+        tilt, turn = clipped(rng.normal(0, 7), -22, 22), clipped(rng.normal(0, 22), -62, 62)
+        self._turn_head(pose, nod, tilt, turn)
+
+    # --- arms
+
+    def _gesture_arms(
+        self, pose: np.ndarray, choices: list[str], rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[Hand]]:
+        """Poses both arms; returns where all bones then are, as forward does, and how the hands close."""
+        _, _, gestures, _ = _tables()
+        first = str(rng.choice(choices))
+        second = first if rng.random() < float(gestures[first]["both"]) else str(rng.choice(choices))
+        if second != first and float(gestures[second]["both"]) > 0.95:
+            second = "hang" if "hang" in choices else first
+        names = [first, second]
+        if first in ("swing", "run"):
+            names = [first, f"{first}_back"]
+        turns, places = self.forward(pose)
+        sides = rng.permutation(["L", "R"])
+        hands = [
+            self._reach_for(pose, str(side), turns, places, gestures[name], rng)
+            for side, name in zip(sides, names, strict=True)
+        ]
+        return places, hands
+
+    def _reach_for(
+        self,
+        pose: np.ndarray,
+        side: str,
+        turns: np.ndarray,
+        places: np.ndarray,
+        gesture: dict[str, Any],
+        rng: np.random.Generator,
+    ) -> Hand:
+        """Bends an arm so that its wrist is where a gesture wants it, and turns the palm; keeps up turns and places.
+
+        Returns how the hand closes, which moves none of the bones that matter here.
+        """
+        sign = 1.0 if side == "L" else -1.0
+        bone = gesture["bone"] if gesture["bone"] in self.index else f"{gesture['bone']}.{side}"
+        offset = np.array([float(gesture[axis]) for axis in "xyz"]) + rng.normal(0, float(gesture["spread"]), 3)
+        on_leg = "leg" in gesture["bone"]
+        axes = turns[self.index[bone if on_leg else "spine01"]]
+        goal = places[self.index[bone]] + turns[self.index[bone]] @ (offset * [sign, 1, 1])
+        pole = turns[self.index["spine01"]] @ (_vector(gesture, "pole", sign) + rng.normal(0, 0.12, 3))
+        self._lift_shoulder(pose, side, turns, places, goal)
+        self._follow(pose, turns, places, self._arm_order[side][:3])  # as far as the upper arm
+        forearm_turn = self._two_bones(pose, side, turns, places, goal, pole)
+        palm = axes @ (_vector(gesture, "palm", sign) + rng.normal(0, 0.15, 3))
+        self._turn_palm(pose, side, forearm_turn, palm, rng)
+        hand = self._draw_hand(side, gesture["hand"], rng)
+        self._follow(pose, turns, places, self._arm_order[side])
+        return hand
+
+    def _lift_shoulder(
+        self, pose: np.ndarray, side: str, turns: np.ndarray, places: np.ndarray, goal: np.ndarray
+    ) -> None:
+        sign = 1.0 if side == "L" else -1.0
+        toward = turns[self.index["spine01"]].T @ (goal - places[self.index[f"upperarm01.{side}"]])
+        raised = np.rad2deg(np.arctan2(np.hypot(toward[0], toward[1]), -toward[2]))
+        lift = rotation_about(AXIS_Y, -sign * clipped(0.12 * (raised - 40), -4, 15))
+        forward = rotation_about(AXIS_Z, -sign * clipped(-25 * toward[1], -6, 14))
+        self._turn(pose, f"clavicle.{side}", lift @ forward)
+        self._turn(pose, f"shoulder01.{side}", lift)
+
+    def _two_bones(
+        self, pose: np.ndarray, side: str, turns: np.ndarray, places: np.ndarray, goal: np.ndarray, pole: np.ndarray
+    ) -> np.ndarray:
+        """Sets shoulder and elbow; returns the world rotation of the forearm."""
+        shoulder = self.index[f"upperarm01.{side}"]
+        elbow = self.index[f"lowerarm01.{side}"]
+        a, b, upper_at_rest, lower_at_rest = self._arms_at_rest[side]
+        toward = goal - places[shoulder]
+        length = length_of(toward)
+        distance = clipped(length, 0.42 * (a + b), 0.985 * (a + b))
+        toward /= max(length, 1e-6)
+        aside = pole - (pole @ toward) * toward
+        aside /= max(length_of(aside), 1e-6)
+        cosine = clipped((a * a + distance * distance - b * b) / (2 * a * distance), -1, 1)
+        bend = a * (cosine * toward + math.sqrt(1 - cosine * cosine) * aside)
+        straight = distance * toward - bend
+        hinge = cross(bend, straight)
+        upper_turn = _axes(bend, hinge) @ upper_at_rest.T
+        lower_turn = _axes(straight, hinge) @ lower_at_rest.T
+        pose[shoulder] = turns[self.parents[shoulder]].T @ upper_turn
+        pose[elbow] = upper_turn.T @ lower_turn
+        return lower_turn
+
+    def _arm_at_rest(self, side: str) -> tuple[float, float, np.ndarray, np.ndarray]:
+        """Lengths of upper arm and forearm, and their frames as _axes gives them."""
+        shoulder, elbow, wrist = (self.joints[self.index[f"{b}.{side}"]] for b in ("upperarm01", "lowerarm01", "wrist"))
+        upper, lower = elbow - shoulder, wrist - elbow
+        hinge = cross(upper, lower)
+        return length_of(upper), length_of(lower), _axes(upper, hinge), _axes(lower, hinge)
+
+    def _turn_palm(
+        self, pose: np.ndarray, side: str, forearm_turn: np.ndarray, palm: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        """Rolls the forearm, as far as it goes, until the palm looks where it should; the wrist bends a little."""
+        axis = self._direction(f"lowerarm01.{side}", f"wrist.{side}")
+        across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
+        along = self._direction(f"wrist.{side}", f"finger3-1.{side}")
+        at_rest = cross(along, across) * (1.0 if side == "L" else -1.0)
+        want = forearm_turn.T @ palm
+        flat_rest, flat_want = at_rest - (at_rest @ axis) * axis, want - (want @ axis) * axis
+        angle = np.rad2deg(np.arctan2(cross(flat_rest, flat_want) @ axis, flat_rest @ flat_want))
+        angle = clipped(angle, -95, 80) if side == "L" else clipped(angle, -80, 95)
+        self._turn(pose, f"lowerarm02.{side}", rotation_about(axis, 0.6 * angle))
+        rolled = rotation_about(axis, 0.4 * angle)
+        bend = rotation_about(across, clipped(rng.normal(0, 14), -40, 40))
+        self._turn(pose, f"wrist.{side}", rolled @ bend @ rotation_about(at_rest, float(rng.normal(0, 6))))
+
+    def _draw_hand(self, side: str, name: str, rng: np.random.Generator) -> Hand:
+        hands = _tables()[3]
+        if name == "any" or rng.random() < 0.2:
+            name = str(rng.choice(list(hands)))
+        *curls, spread = hands[name]
+        share = rng.uniform(0.75, 1.15)
+        bent = [clipped(curl * share + rng.normal(0, 5), -8, 95) for curl in curls]
+        return side, bent, spread + rng.normal(0, 1.5)
+
+    # --- single joints
 
     def _direction(self, start: str, end: str) -> np.ndarray:
         if (start, end) not in self._directions:
@@ -116,11 +300,6 @@ class PoseSampler:
         self._turn(pose, f"upperleg01.{side}", forward @ outward @ rotation_about(-thigh, -sign * twist))
         self._turn(pose, f"lowerleg01.{side}", rotation_about(AXIS_X, knee))
 
-    def _feet(self, pose: np.ndarray, rng: np.random.Generator, spread: float) -> None:
-        for side in "LR":
-            self._turn(pose, f"foot.{side}", rotation_about(AXIS_X, rng.normal(0, spread)))
-            self._turn(pose, f"foot.{side}", rotation_about(AXIS_Y, rng.normal(0, 0.4 * spread)))
-
     def _trunk(self, pose: np.ndarray, forward: float, sideways: float, twist: float) -> None:
         """Bends the spine; degrees in all, shared by its bones."""
         share = rotation_about(AXIS_X, forward / 5) @ rotation_about(AXIS_Y, sideways / 5)
@@ -128,106 +307,16 @@ class PoseSampler:
         for bone in ("spine05", "spine04", "spine03", "spine02", "spine01"):
             self._turn(pose, bone, share)
 
-    def _head(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        nod, tilt, turn = rng.normal(0, 14), rng.normal(0, 9), rng.normal(0, 25)
-        self._turn_head(pose, nod, tilt, clipped(turn, -65, 65))
-
     def _turn_head(self, pose: np.ndarray, nod: float, tilt: float, turn: float) -> None:
         """Turns neck and head; degrees in all, shared by their bones."""
         share = rotation_about(AXIS_X, nod / 3) @ rotation_about(AXIS_Y, tilt / 3) @ rotation_about(AXIS_Z, turn / 3)
         for bone in ("neck01", "neck02", "head"):
             self._turn(pose, bone, share)
 
-    def _arm(self, pose: np.ndarray, side: str, raised: float, azimuth: float, elbow: float, twist: float) -> None:
-        """Upper arm raised from hanging (0) over level (90) to overhead (180), towards the side (azimuth 0) or the
-        front (90); elbow straight at 0; twist turns the upper arm about itself. Degrees."""
-        sign = 1.0 if side == "L" else -1.0
-        up, around = np.deg2rad(raised), np.deg2rad(azimuth)
-        target = np.array([sign * np.sin(up) * np.cos(around), -np.sin(up) * np.sin(around), -np.cos(up)])
-        rest = self._direction(f"upperarm01.{side}", f"lowerarm01.{side}")
-        girdle = np.clip(0.25 * (raised - 40), -8, 30)
-        lift = rotation_about(AXIS_Y, -sign * girdle * 0.5)
-        self._turn(pose, f"clavicle.{side}", lift)
-        self._turn(pose, f"shoulder01.{side}", lift)
-        local_target = (lift @ lift).T @ target
-        self._turn(
-            pose, f"upperarm01.{side}", rotation_between(rest, local_target) @ rotation_about(rest, sign * twist)
-        )
-        forearm = self._direction(f"lowerarm01.{side}", f"wrist.{side}")
-        hinge = np.cross(rest, forearm)
-        at_rest = np.rad2deg(np.arccos(np.clip(rest @ forearm, -1, 1)))
-        self._turn(pose, f"lowerarm01.{side}", rotation_about(hinge, elbow - at_rest))
-
-    def _arms(self, pose: np.ndarray, activity: str, rng: np.random.Generator) -> None:
-        options: dict[str, Sequence[str]] = {
-            "standing": ("hang", "hang", "hang", "hips", "hold", "reach", "face", "random"),
-            "walking": ("swing", "swing", "hang", "hold", "reach"),
-            "running": ("run", "run", "swing"),
-            "sitting": ("lap", "lap", "hold", "hold", "reach", "face", "hang"),
-            "crouching": ("hold", "reach", "lap", "random", "hang"),
-            "kneeling": ("hold", "reach", "lap", "hang", "random"),
-            "lying": ("hang", "random", "reach", "face"),
-            "bending": ("hang", "reach", "hold", "random"),
-            "sport": ("random", "reach", "random", "run"),
-        }
-        both = str(rng.choice(options[activity]))
-        phase = rng.choice([-1.0, 1.0])
-        for side in "LR":
-            gesture = both if rng.random() < 0.7 else str(rng.choice(options[activity]))
-            raised, azimuth, elbow, twist = self._gesture(gesture, phase if side == "L" else -phase, rng)
-            self._arm(pose, side, raised, azimuth, elbow, twist)
-            self._turn(
-                pose,
-                f"lowerarm02.{side}",
-                rotation_about(self._direction(f"lowerarm01.{side}", f"wrist.{side}"), rng.normal(0, 25)),
-            )
-            self._turn(pose, f"wrist.{side}", rotation_about(rng.normal(size=3), clipped(rng.normal(0, 18), -45, 45)))
-
-    @staticmethod
-    def _gesture(name: str, phase: float, rng: np.random.Generator) -> tuple[float, float, float, float]:
-        """Raised, azimuth, elbow and twist in degrees; phase +1 for the arm that swings forward."""
-        u = rng.uniform
-        if name == "hang":
-            return u(4, 24), u(-20, 70), u(3, 35), u(-25, 25)
-        if name == "hips":
-            return u(35, 55), u(-25, 10), u(85, 115), u(-85, -55)
-        if name == "hold":
-            return u(8, 45), u(40, 95), u(60, 115), u(-35, 25)
-        if name == "lap":
-            return u(10, 35), u(50, 95), u(20, 75), u(-25, 20)
-        if name == "reach":
-            return u(50, 170), u(-5, 100), u(0, 60), u(-40, 40)
-        if name == "face":
-            return u(25, 85), u(40, 95), u(110, 145), u(-30, 20)
-        if name == "swing":
-            return (
-                (u(8, 35), u(75, 100), u(8, 50), u(-15, 15))
-                if phase > 0
-                else (u(8, 32), u(-100, -65), u(3, 30), u(-15, 15))
-            )
-        if name == "run":
-            return (
-                (u(20, 55), u(70, 100), u(60, 110), u(-15, 15))
-                if phase > 0
-                else (u(25, 60), u(-100, -70), u(60, 110), u(-15, 15))
-            )
-        return u(0, 160), u(-35, 115), u(0, 135), u(-50, 50)
-
-    def _hand(self, pose: np.ndarray, side: str, rng: np.random.Generator) -> None:
-        curl_all = rng.choice([rng.uniform(0, 15), rng.uniform(10, 45), rng.uniform(45, 85)])
-        spread = rng.uniform(-3, 9)
-        curls = []
-        for finger in _FINGERS:
-            curl = clipped(curl_all + rng.normal(0, 10), -8, 95)
-            if rng.random() < 0.1:
-                curl = rng.uniform(0, 10)
-            curls.append(curl * 0.45 if finger == 1 else curl)
-        self.close_hand(pose, side, curls, spread)
-
-    def close_hand(self, pose: np.ndarray, side: str, curls: Sequence[float], spread: float) -> None:
+    def _close_hand(self, pose: np.ndarray, side: str, curls: Sequence[float], spread: float) -> None:
         """Bends the joints of the five fingers, thumb first, and spreads the four; degrees."""
         palm, towards_palm, thumb_towards_palm = self._hand_axes(side)
-        for finger, curl in zip(_FINGERS, curls, strict=True):
+        for finger, curl in zip(FINGERS, curls, strict=True):
             if finger > 1:
                 self._turn(pose, f"finger{finger}-1.{side}", rotation_about(palm, spread * (finger - 3)))
             axis = towards_palm if finger > 1 else thumb_towards_palm
@@ -243,98 +332,41 @@ class PoseSampler:
             self._hands[side] = palm, -across, np.cross(self._direction(f"finger1-1.{side}", f"finger1-3.{side}"), palm)
         return self._hands[side]
 
-    def _standing(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        for side in "LR":
-            self._leg(pose, side, rng.uniform(-6, 12), rng.uniform(-5, 12), rng.uniform(-8, 20), rng.uniform(0, 14))
-        if rng.random() < 0.25:
-            self._leg(pose, str(rng.choice(["L", "R"])), rng.uniform(0, 25), rng.uniform(-4, 8), 0, rng.uniform(0, 45))
-        self._trunk(pose, rng.normal(0, 6), rng.normal(0, 5), rng.normal(0, 8))
-        self._feet(pose, rng, 6)
+    # --- where bones are
 
-    def _walking(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        front, back = rng.permutation(["L", "R"])
-        self._leg(pose, front, rng.uniform(5, 40), rng.uniform(-6, 4), rng.uniform(-5, 12), rng.uniform(0, 35))
-        self._leg(pose, back, rng.uniform(-25, 5), rng.uniform(-6, 4), rng.uniform(-5, 12), rng.uniform(0, 60))
-        self._trunk(pose, rng.uniform(-2, 14), rng.normal(0, 4), rng.normal(0, 10))
-        self._feet(pose, rng, 12)
+    def forward(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World rotations (J, 3, 3) and places (J, 3) of the bones that matter here; the root stays where it is."""
+        turns, places = np.empty_like(pose), np.empty((len(pose), 3))
+        turns[self._order[0]], places[self._order[0]] = pose[self._order[0]], self.joints[self._order[0]]
+        self._follow(pose, turns, places, self._order[1:])
+        return turns, places
 
-    def _running(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        front, back = rng.permutation(["L", "R"])
-        self._leg(pose, front, rng.uniform(25, 85), rng.uniform(-4, 8), rng.uniform(-5, 10), rng.uniform(20, 110))
-        self._leg(pose, back, rng.uniform(-35, 5), rng.uniform(-4, 6), rng.uniform(-5, 10), rng.uniform(10, 110))
-        self._trunk(pose, rng.uniform(0, 25), rng.normal(0, 5), rng.normal(0, 12))
-        self._feet(pose, rng, 16)
+    def _follow(self, pose: np.ndarray, turns: np.ndarray, places: np.ndarray, order: list[int]) -> None:
+        """Updates turns and places of some bones, parents before children."""
+        for bone in order:
+            parent = self.parents[bone]
+            turn = turns[parent]
+            np.dot(turn, pose[bone], turns[bone])
+            np.add(places[parent], turn.dot(self._offsets[bone]), places[bone])
 
-    def _sitting(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        flexion, knee = rng.uniform(65, 105), rng.uniform(35, 105)
-        for side in "LR":
-            self._leg(
-                pose,
-                side,
-                flexion + rng.normal(0, 7),
-                rng.uniform(-7, 25),
-                rng.uniform(-10, 15),
-                max(knee + rng.normal(0, 12), 0),
-            )
-        self._trunk(pose, rng.normal(8, 14), rng.normal(0, 7), rng.normal(0, 10))
-        self._turn(pose, "root", rotation_about(AXIS_X, rng.normal(-4, 10)))
-        self._feet(pose, rng, 12)
-
-    def _crouching(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        flexion, knee = rng.uniform(65, 130), rng.uniform(75, 140)
-        for side in "LR":
-            self._leg(
-                pose,
-                side,
-                flexion + rng.normal(0, 10),
-                rng.uniform(0, 35),
-                rng.uniform(-5, 25),
-                clipped(knee + rng.normal(0, 12), 30, 148),
-            )
-        self._trunk(pose, rng.uniform(0, 40), rng.normal(0, 7), rng.normal(0, 12))
-        self._turn(pose, "root", rotation_about(AXIS_X, rng.uniform(0, 45)))
-        self._feet(pose, rng, 16)
-
-    def _kneeling(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        one = rng.random() < 0.5
-        for i, side in enumerate(rng.permutation(["L", "R"])):
-            if one and i == 0:
-                self._leg(
-                    pose, side, rng.uniform(75, 105), rng.uniform(-5, 20), rng.uniform(-5, 15), rng.uniform(70, 110)
-                )
-            else:
-                self._leg(
-                    pose, side, rng.uniform(-8, 35), rng.uniform(-5, 15), rng.uniform(-8, 8), rng.uniform(85, 140)
-                )
-        self._trunk(pose, rng.uniform(-5, 30), rng.normal(0, 7), rng.normal(0, 10))
-        self._feet(pose, rng, 25)
-
-    def _lying(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        for side in "LR":
-            self._leg(pose, side, rng.uniform(-10, 70), rng.uniform(-6, 25), rng.uniform(-10, 25), rng.uniform(0, 100))
-        self._trunk(pose, rng.normal(5, 12), rng.normal(0, 8), rng.normal(0, 10))
-        roll = rotation_about(AXIS_Z, float(rng.choice([0.0, 90.0, -90.0, 180.0])) + rng.normal(0, 20))
-        self._turn(pose, "root", rotation_about(AXIS_X, -90 + rng.normal(0, 8)) @ roll)
-        self._feet(pose, rng, 18)
-
-    def _bending(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        lean = rng.uniform(20, 75)
-        for side in "LR":
-            self._leg(
-                pose, side, lean + rng.uniform(-10, 20), rng.uniform(-4, 14), rng.uniform(-5, 15), rng.uniform(0, 45)
-            )
-        self._trunk(pose, rng.uniform(5, 50), rng.normal(0, 8), rng.normal(0, 15))
-        self._turn(pose, "root", rotation_about(AXIS_X, lean))
-        self._feet(pose, rng, 10)
-
-    def _sport(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        for side in "LR":
-            self._leg(pose, side, rng.uniform(-30, 100), rng.uniform(-8, 45), rng.uniform(-15, 30), rng.uniform(0, 120))
-        self._trunk(pose, rng.uniform(-15, 40), rng.normal(0, 14), rng.normal(0, 20))
-        self._turn(pose, "root", rotation_about(rng.normal(size=3) * [1, 1, 0.1], rng.normal(0, 22)))
-        self._feet(pose, rng, 22)
+    def _turn_of(self, pose: np.ndarray, order: list[int]) -> np.ndarray:
+        """World rotation (3, 3) of the last of bones that hang on each other, the root first."""
+        turn: np.ndarray = pose[order[0]]
+        for bone in order[1:]:
+            turn = turn.dot(pose[bone])
+        return turn
 
 
-_LEGS_AND_TRUNK: dict[str, Callable[[PoseSampler, np.ndarray, np.random.Generator], None]] = {
-    name: getattr(PoseSampler, f"_{name}") for name in ACTIVITIES
-}
+def _vector(row: dict[str, Any], name: str, sign: float) -> np.ndarray:
+    return np.array([float(row[f"{name}_{axis}"]) for axis in "xyz"]) * [sign, 1, 1]
+
+
+def _axes(along: np.ndarray, hinge: np.ndarray) -> np.ndarray:
+    """An orthonormal frame (3, 3) with its first column along a bone and its third along the hinge."""
+    first = along / length_of(along)
+    third = hinge - (hinge @ first) * first
+    length = length_of(third)
+    if length < 1e-9:
+        return rotation_between(AXIS_X, first)
+    third = third / length
+    return np.array([first, cross(third, first), third]).T.copy()

@@ -1,4 +1,4 @@
-"""Things of boxes, tubes and balls: furniture, trees, cars, what hands hold. Of generator version 2.
+"""Things of boxes, tubes and balls: furniture, trees, cars, what hands hold.
 
 All things are Surfaces in world coordinates (metres, z up); patterns lie on them in metres.
 """
@@ -7,45 +7,27 @@ import functools
 
 import numpy as np
 
-from opensapiens.synthetic.clothing import FAR, Surface, unit_sphere
 from opensapiens.synthetic.materials import Material, draw_color
-from opensapiens.synthetic.poses import cross, lengths_of, rotation_about, rotation_between
 from opensapiens.synthetic.rasterizer import BRICK, FABRIC, FACADE, IMAGE, LEAVES, PLANKS, SOLID
+from opensapiens.synthetic.rotations import UP, cross, lengths_of, rotation_about, rotation_between
+from opensapiens.synthetic.surfaces import Surface, thing, unit_sphere
 
-UP = np.array([0.0, 0.0, 1.0])
 _QUADS = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
-_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)[_QUADS.ravel()]
-_FLAT = np.array([[0, 1], [2, 3], [0, 1], [2, 3], [1, 0], [1, 0]])
-_BOX_TRIANGLES = np.concatenate([np.arange(24).reshape(6, 4)[:, [0, 1, 2]], np.arange(24).reshape(6, 4)[:, [0, 2, 3]]])
+BOX_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)[_QUADS.ravel()]
+BOX_TRIANGLES = np.concatenate([np.arange(24).reshape(6, 4)[:, [0, 1, 2]], np.arange(24).reshape(6, 4)[:, [0, 2, 3]]])
 _ALONG = np.repeat([1, 1, 0, 0, 0, 0], 4)  # the axis that a pattern's first coordinate follows at each corner
 _ACROSS = np.repeat([2, 2, 2, 2, 1, 1], 4)
-_CORNERS_ALONG, _CORNERS_ACROSS = (_CORNERS[np.arange(24), axis] for axis in (_ALONG, _ACROSS))
-
-
-def thing(vertices: np.ndarray, texture: np.ndarray, triangles: np.ndarray, look: Material, part: int = 0) -> Surface:
-    """A surface without paint or cuts."""
-    return Surface(vertices, texture, *_plain(len(vertices)), triangles, _parts(len(triangles), part), look)
-
-
-@functools.cache
-def _plain(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """No paint (count, 4) and no cuts (count,)."""
-    return np.zeros((count, 4), np.float32), np.full(count, FAR, np.float32)
-
-
-@functools.cache
-def _parts(count: int, part: int) -> np.ndarray:
-    return np.full(count, part, np.uint8)
+_CORNERS_ALONG, _CORNERS_ACROSS = (BOX_CORNERS[np.arange(24), axis] for axis in (_ALONG, _ACROSS))
 
 
 def box(look: Material, center: np.ndarray, half: np.ndarray, turn: np.ndarray | float = 0.0) -> Surface:
     """A box with flat faces; turn: about the vertical in degrees, or a rotation (3, 3)."""
-    points = _CORNERS * half
+    points = BOX_CORNERS * half
     rotation = turn if isinstance(turn, np.ndarray) else rotation_about(UP, turn)
     center, texture = np.asarray(center), np.zeros((24, 3))
     texture[:, 0] = _CORNERS_ALONG * half[_ALONG] + center[0]
     texture[:, 2] = _CORNERS_ACROSS * half[_ACROSS] + center[2]
-    return thing(center + points @ rotation.T, texture, _BOX_TRIANGLES, look)
+    return thing(center + points @ rotation.T, texture, BOX_TRIANGLES, look)
 
 
 def pane(look: Material, corner: np.ndarray, across: np.ndarray, up: np.ndarray, cells: int = 1) -> Surface:

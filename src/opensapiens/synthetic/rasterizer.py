@@ -14,7 +14,7 @@ import warp as wp
 
 from opensapiens.synthetic.kernels import add_normals, fill, shade
 
-SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, EYE, IMAGE = range(8)
+SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, IMAGE = range(7)
 FABRIC, DENIM, PLAID, BANDS, SKIN, STRANDS, BRICK, TILES, PLANKS, GROUND, LEAVES, FACADE, PLACKET = range(8, 21)
 PRINT, GAZE = 30, 31
 SHADOW_SIZE = 256

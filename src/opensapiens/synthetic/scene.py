@@ -1,101 +1,121 @@
-"""Scenes: people together with things, a floor, light and a camera, drawn at random and put in one mesh."""
+"""Scenes: people who do not stand in each other, the things that go with them, a place, light and a camera."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from opensapiens.synthetic.atlas import atlas
 from opensapiens.synthetic.body import TIGHTS, BodyModel, Person
-from opensapiens.synthetic.clothing import FAR, Surface, Wardrobe, unit_sphere
-from opensapiens.synthetic.materials import Material, draw_cloth, draw_color
-from opensapiens.synthetic.poses import rotation_about
-from opensapiens.synthetic.rasterizer import (
-    BLOBS,
-    CHECKS,
-    KNIT,
-    SOLID,
-    STRIPES,
-    Camera,
-    Casters,
-    Ground,
-    Light,
-    Materials,
-    Mesh,
-    vertex_normals,
-)
+from opensapiens.synthetic.camera import Subject, bounds, draw_camera
+from opensapiens.synthetic.materials import Material
+from opensapiens.synthetic.outfits import Outfit
+from opensapiens.synthetic.places import Place, draw_place
+from opensapiens.synthetic.rasterizer import Camera, Casters, Light, Materials, Mesh, vertex_normals
 from opensapiens.synthetic.style import Style
+from opensapiens.synthetic.surfaces import Surface
+from opensapiens.synthetic.things import things_in_front, things_of
+from opensapiens.synthetic.wardrobe import Wardrobe
 
-VIEWS = ("whole", "upper", "face", "part")
-"""What the camera is framed on; Style.framing has their chances."""
+SKIN_VERTICES = TIGHTS[0]
 
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """All random choices about people; outfits: Outfit in version 1, Attire in version 2; positions (N, 2) metres on
-    the floor."""
+    """Who is in a scene and what each of them wears."""
 
     people: list[Person]
-    outfits: list[Any]
-    positions: np.ndarray
+    outfits: list[Outfit]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A mesh with its materials, seen and lit; bodies: posed vertices (N, V, 3) of each person in the world."""
+    """A mesh with its materials in a place, seen and lit; bodies: posed vertices (N, V, 3) of each person in the
+    world."""
 
     mesh: Mesh
     materials: Materials
     camera: Camera
     light: Light
-    ground: Ground | None
+    place: Place
     bodies: np.ndarray
     casters: Casters | None = None
 
 
 def plan_scene(rng: np.random.Generator, style: Style, model: BodyModel, wardrobe: Wardrobe) -> ScenePlan:
-    """Draws who is there and where; the first person is the one the camera is set up for."""
+    """Draws who is there; the first person is the one the camera is set up for."""
     count = 1 + int(rng.choice(len(style.people), p=style.people))
     people = [model.draw(rng) for _ in range(count)]
-    outfits = [wardrobe.draw(rng, p.phenotype["age"], p.phenotype["gender"]) for p in people]
-    positions = np.zeros((count, 2))
-    for i in range(1, count):
-        side = rng.choice([-1.0, 1.0])
-        positions[i] = [side * rng.uniform(0.15, 1.1), rng.uniform(-0.8, 2.2)]
-        if abs(positions[i, 1]) < 0.4:
-            positions[i, 0] += side * 0.4
-    return ScenePlan(people, outfits, positions)
+    return ScenePlan(people, [wardrobe.draw(rng, p.phenotype["age"], p.phenotype["gender"]) for p in people])
 
 
 def build_scene(
-    rng: np.random.Generator, style: Style, plan: ScenePlan, vertices: np.ndarray, wardrobe: Wardrobe
+    rng: np.random.Generator,
+    style: Style,
+    plan: ScenePlan,
+    vertices: np.ndarray,
+    wardrobe: Wardrobe,
+    surrounded: bool = False,
 ) -> Scene:
-    """The scene of a plan, given the people's posed vertices (N, V, 3) as BodyModel.vertices returns them."""
+    """The scene of a plan, given the people's posed vertices (N, V, 3) as BodyModel.vertices returns them.
+
+    surrounded: a photo or a panorama will stand behind the people, so there is no room or street; people and camera
+    are the same.
+    """
     bodies = vertices.copy()
-    bodies[:, :, :2] += plan.positions[:, None]
+    for body, position in zip(bodies[1:], _spread_out(rng, bodies)[1:], strict=True):
+        body[:, :2] += position
     surfaces: list[tuple[Surface, int]] = []
-    for i, (body, outfit) in enumerate(zip(bodies, plan.outfits, strict=True)):
-        surfaces += [(surface, i + 1) for surface in wardrobe.dress(body, outfit)]
-    camera = _place_camera(rng, style, bodies[0], wardrobe)
-    if plan.people[0].activity == "sitting" and rng.random() < 0.75:
-        surfaces += [(box, 0) for box in _seat(rng, bodies[0], plan.people[0].yaw)]
-    surfaces += [(thing, 0) for thing in _things_around(rng)]
-    if rng.random() < style.occluders:
-        surfaces += [(thing, 0) for thing in things_in_front(rng, camera, bodies[0])]
-    ground = Ground(0.0, 0, float(rng.uniform(6, 30))) if rng.random() < 0.7 else None
-    floor = draw_floor(rng)
-    mesh, materials = merge(surfaces, floor)
-    return Scene(mesh, materials, camera, draw_light(rng), ground, bodies)
+    anatomy = wardrobe.anatomy
+    named = [dict(zip(anatomy.keypoint_names, anatomy.keypoints(body), strict=True)) for body in bodies]
+    for number, (body, outfit, points) in enumerate(zip(bodies, plan.outfits, named, strict=True), start=1):
+        surfaces += [(surface, number) for surface in wardrobe.dress(body, outfit, points)]
+    camera = draw_camera(rng, style, _subject(style, bodies, wardrobe))
+    things_rng = np.random.default_rng(rng.integers(2**62))  # so that things do not change how the picture is developed
+    things: list[Surface] = []
+    for body, points, person in zip(bodies, named, plan.people, strict=True):
+        seat = body[wardrobe.seat_vertices] if person.attitude == "seat" else None
+        things += things_of(things_rng, points, seat, person.yaw)
+    skin = bodies[:, :SKIN_VERTICES:5]
+    low, high = bounds(skin.reshape(-1, 3))
+    distance = float(np.linalg.norm(camera.position[:2] - skin[0, :, :2].mean(0)))
+    deep, wide = float(high[1]), float(max(-low[0], high[0]))
+    place = draw_place(things_rng, camera, deep, wide, distance, surrounded)
+    things += things_in_front(things_rng, style, camera, bodies[0], bodies[0, :SKIN_VERTICES].mean(0))
+    surfaces += [(thing, 0) for thing in things + place.things]
+    count = sum(len(surface.triangles) for surface, _ in surfaces)
+    surfaces += [(surface, 0) for surface in place.shell]
+    mesh, materials = merge(surfaces, place.floor, atlas())
+    casters = Casters(count, low - [0.7, 0.7, 0.1], high + [0.7, 0.7, 0.2], 256 if style.size[0] < 700 else 512)
+    return Scene(mesh, materials, camera, place.light, place, bodies, casters)
 
 
-def draw_floor(rng: np.random.Generator) -> Material:
-    """The look of a floor."""
-    return Material(
-        draw_color(rng),
-        draw_color(rng),
-        int(rng.choice([SOLID, STRIPES, CHECKS, BLOBS, KNIT])),
-        rng.uniform(0.5, 8),
-        rng.uniform(0, 0.2),
+def _subject(style: Style, bodies: np.ndarray, wardrobe: Wardrobe) -> Subject:
+    """The first person, with all people if a frame may show them all."""
+    skin, scalp = bodies[0, :SKIN_VERTICES], wardrobe.anatomy.scalp
+    few = 1 < len(bodies) < (5 if style.size[0] > style.size[1] else 4)
+    return Subject(
+        skin,
+        skin[: len(scalp)][scalp > 0].mean(0),
+        skin[wardrobe.torso_vertices].mean(0),
+        skin[:-2000],
+        bodies[:, :SKIN_VERTICES:5].reshape(-1, 3) if few else None,
     )
+
+
+def _spread_out(rng: np.random.Generator, bodies: np.ndarray) -> np.ndarray:
+    """Places on the floor (N, 2) where nobody is in anybody else; the first is the origin."""
+    reach = 0.5 * np.ptp(bodies[:, :SKIN_VERTICES:5, :2].transpose(0, 2, 1).copy(), axis=2).mean(1)
+    places = np.zeros((len(bodies), 2))
+    close = rng.uniform(0.75, 1.05)
+    for i in range(1, len(bodies)):
+        for attempt in range(40):
+            wide = 0.35 + 0.18 * len(bodies) + 0.06 * attempt
+            place = np.array([rng.normal(0, wide), rng.uniform(-0.6 - 0.02 * attempt, 1.2 + 0.5 * wide)])
+            distance = np.linalg.norm(places[:i] - place, axis=1)
+            if (distance > close * (reach[:i] + reach[i])).all():
+                break
+        places[i] = place
+    return places
 
 
 def merge(
@@ -136,135 +156,3 @@ def merge(
         np.array([look.glow for look in looks]),
     )
     return mesh, materials
-
-
-def _place_camera(rng: np.random.Generator, style: Style, body: np.ndarray, wardrobe: Wardrobe) -> Camera:
-    """A camera south of the person, at any height, framed on the whole body, its upper half, the face or any part."""
-    skin = body[: len(wardrobe.anatomy.scalp)]
-    low, high = skin.min(0), skin.max(0)
-    view = str(rng.choice(VIEWS, p=style.framing))
-    head = skin[wardrobe.anatomy.scalp > 0].mean(0)
-    if view == "whole":
-        target, fraction = (low + high) / 2, np.exp(rng.uniform(*np.log(style.height)))
-    elif view == "upper":
-        chest = skin[wardrobe.torso_vertices].mean(0)
-        target, fraction = 0.5 * (head + chest), rng.uniform(1.3, 2.6)
-    elif view == "face":
-        target, fraction = head - [0, 0, 0.05], rng.uniform(2.6, 5.5)
-    else:
-        target, fraction = body[rng.integers(*TIGHTS)], rng.uniform(1.0, 2.0)
-    return aim(rng, style, view, target, float(fraction), extent_of(low, high))
-
-
-def extent_of(low: np.ndarray, high: np.ndarray) -> float:
-    """How long a body in a box (metres) looks, more or less, from anywhere around it."""
-    return float(np.linalg.norm((high - low) * [0.7, 0.7, 1.0]))
-
-
-def aim(
-    rng: np.random.Generator, style: Style, view: str, target: np.ndarray, fraction: float, extent: float
-) -> Camera:
-    """A camera with a random lens, height and roll on a target, for which `extent` metres fill that fraction of the
-    frame's height."""
-    height, width = style.size
-    focal = height * np.exp(rng.uniform(np.log(0.8), np.log(3.2)))
-    distance = max(focal * extent / (fraction * height), 0.45 + 0.25 * extent)
-    focal = distance * fraction * height / extent
-    elevation = rng.choice([rng.normal(4, 7), rng.uniform(-20, 50)], p=[0.65, 0.35])
-    roll = rng.normal(0, 4)
-    flat = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
-    rotation = rotation_about(np.array([0, 0, 1.0]), roll) @ rotation_about(np.array([1.0, 0, 0]), elevation) @ flat
-    jitter = rng.uniform(-0.06, 0.06, 2)
-    if rng.random() < style.off_center:
-        jitter = rng.uniform(-0.45, 0.45, 2)
-    elif view == "whole":
-        jitter = rng.uniform(-0.5, 0.5, 2) * max(1 - fraction, 0.05)
-    center = ((width - 1) / 2 + jitter[0] * width, (height - 1) / 2 + jitter[1] * height)
-    position = target + rotation[2] * distance
-    shift = np.array([(center[0] - (width - 1) / 2), -(center[1] - (height - 1) / 2), 0]) * distance / focal
-    return Camera(rotation, position - shift @ rotation, float(focal), ((width - 1) / 2, (height - 1) / 2), style.size)
-
-
-def draw_light(rng: np.random.Generator) -> Light:
-    """A sun, a lamp or a window anywhere above, and a procedural sky."""
-    elevation, azimuth = np.deg2rad(rng.uniform(12, 85)), rng.normal(0, 1.3) - np.pi / 2
-    direction = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
-    warm = rng.normal(0, 0.12)
-    key = rng.uniform(0.15, 1.4) * np.array([1 + warm, 1, 1 - warm])
-    sky = rng.uniform(0.15, 0.8) * np.clip(1 + rng.normal(0, 0.1, 3), 0.6, 1.4)
-    return Light(direction, key, sky, sky * rng.uniform(0.25, 0.9), float(rng.uniform(0.6, 2.5)))
-
-
-def _thing_look(rng: np.random.Generator) -> Material:
-    look = draw_cloth(rng)
-    return Material(look.first, look.second, look.pattern, look.frequency * 0.5, float(rng.uniform(0, 0.6)))
-
-
-def _box(rng: np.random.Generator, center: np.ndarray, half: np.ndarray, rotation: np.ndarray) -> Surface:
-    """A box with flat faces."""
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * half
-    quads = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
-    points = corners[quads.ravel()]
-    triangles = np.concatenate([np.arange(24).reshape(6, 4)[:, [0, 1, 2]], np.arange(24).reshape(6, 4)[:, [0, 2, 3]]])
-    return _thing(center + points @ rotation.T, points, triangles, _thing_look(rng))
-
-
-def _blob(rng: np.random.Generator, center: np.ndarray, half: np.ndarray, rotation: np.ndarray) -> Surface:
-    """An ellipsoid."""
-    points, triangles = unit_sphere()
-    return _thing(center + (points * half) @ rotation.T, points * half, triangles, _thing_look(rng))
-
-
-def _thing(vertices: np.ndarray, texture: np.ndarray, triangles: np.ndarray, look: Material) -> Surface:
-    count = len(vertices)
-    parts = np.zeros(len(triangles), np.uint8)
-    return Surface(vertices, texture, np.zeros((count, 4)), np.full(count, FAR), triangles, parts, look)
-
-
-def _seat(rng: np.random.Generator, body: np.ndarray, yaw: float) -> list[Surface]:
-    """A block under the seat of a sitting person, at times with a back."""
-    turn = rotation_about(np.array([0, 0, 1.0]), yaw)
-    local = (body[:13380] - body[:13380].mean(0)) @ turn
-    seat = body[:13380][(local[:, 1] > np.quantile(local[:, 1], 0.6)) & (np.abs(local[:, 0]) < 0.2)]
-    top = max(float(np.quantile(seat[:, 2], 0.02)) - 0.01, 0.05)
-    middle = np.array([seat[:, 0].mean(), seat[:, 1].mean(), top / 2])
-    half = np.array([rng.uniform(0.18, 0.5), rng.uniform(0.15, 0.3), top / 2])
-    boxes = [_box(rng, middle, half, turn)]
-    if rng.random() < 0.4:
-        back = middle + turn @ np.array([0, half[1] + 0.09, 0.0])
-        back[2] = top + rng.uniform(0.1, 0.3)
-        boxes.append(_box(rng, back, np.array([half[0], 0.04, back[2] - top * 0.8]), turn))
-    return boxes
-
-
-def _things_around(rng: np.random.Generator) -> list[Surface]:
-    """Furniture and the like beside and behind the people."""
-    things = []
-    for _ in range(int(rng.choice([0, int(rng.integers(1, 4)), int(rng.integers(3, 9))], p=[0.3, 0.45, 0.25]))):
-        place = np.array([rng.normal(0, 1.6), rng.uniform(0.3, 4.0), 0.0])
-        half = np.exp(rng.normal(-1.2, 0.6, 3)).clip(0.03, 1.2)
-        place[2] = half[2] if rng.random() < 0.7 else rng.uniform(0, 2.2)
-        turn = rotation_about(np.array([0, 0, 1.0]), rng.uniform(0, 360))
-        things.append((_box if rng.random() < 0.65 else _blob)(rng, place, half, turn))
-    return things
-
-
-def things_in_front(rng: np.random.Generator, camera: Camera, body: np.ndarray) -> list[Surface]:
-    """One to three things between the camera and the person, each over some part of the body."""
-    height, width = camera.size
-    seen = camera.project(body[::37])
-    inside = (seen[:, 0] > 0) & (seen[:, 0] < width) & (seen[:, 1] > 0) & (seen[:, 1] < height) & (seen[:, 2] > 0.1)
-    if not inside.any():
-        return []
-    seen = seen[inside]
-    tall = float(np.ptp(seen[:, 1])) + 1
-    things = []
-    for _ in range(rng.integers(1, 4)):
-        spot = seen[rng.integers(len(seen))]
-        depth = spot[2] * rng.uniform(0.45, 0.85)
-        ray = np.array([(spot[0] - camera.center[0]) / camera.focal, (camera.center[1] - spot[1]) / camera.focal, -1.0])
-        center = camera.position + depth * (ray @ camera.rotation)
-        half = tall * depth / camera.focal * rng.uniform(0.05, 0.2, 3) * np.where(rng.random(3) < 0.12, 3.0, 1.0)
-        turn = camera.rotation.T @ rotation_about(rng.normal(size=3), rng.uniform(0, 180 if rng.random() < 0.5 else 15))
-        things.append((_box if rng.random() < 0.6 else _blob)(rng, center, half, turn))
-    return things

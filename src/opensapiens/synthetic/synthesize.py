@@ -13,12 +13,12 @@ from tqdm import tqdm
 from opensapiens.data.shards import claim_folder, encode_frame, write_manifest, write_shard
 from opensapiens.synthetic.card import write_card
 from opensapiens.synthetic.contact_sheet import contact_sheet
-from opensapiens.synthetic.style import FRAMES_PER_BATCH, Style
+from opensapiens.synthetic.style import FRAMES_PER_BATCH, GENERATOR_VERSION, Style
 
 if TYPE_CHECKING:
     from opensapiens.synthetic.environment import Surroundings
-    from opensapiens.synthetic.scan_studio import ScanStudio
-    from opensapiens.synthetic.studio import Studio
+    from opensapiens.synthetic.people_renderer import PeopleRenderer
+    from opensapiens.synthetic.scan_renderer import ScanRenderer
 
 FRAMES_PER_SHARD = 256
 
@@ -37,24 +37,23 @@ def synthesize(
     folder.
 
     `surroundings` replace the procedural light and backdrops; with `scans` these files are rendered in place of our own
-    people; with `parameters` the records say more (see studio.Studio). Shards that are already there are kept, so a run
-    that was stopped goes on where it was.
+    people; with `parameters` the records say more (see PeopleRenderer). Shards that are already there are kept, so a
+    run that was stopped continues where it was.
 
     Raises:
         ValueError: if the folder holds another set of frames.
         ModuleNotFoundError: without the extra "synthetic".
     """
-    import opensapiens.synthetic.studio  # noqa: F401 (a missing renderer is an error here, not in every worker)
+    import opensapiens.synthetic.people_renderer  # noqa: F401 (a missing renderer is an error here, not in every worker)
 
     out, style = Path(out), style or Style()
     out.mkdir(parents=True, exist_ok=True)
     identity = {
         "count": count,
         "seed": seed,
-        "generator_version": style.version,
+        "generator_version": GENERATOR_VERSION,
         "style": json.loads(json.dumps(asdict(style))),
     }
-    del identity["style"]["version"]
     identity |= {} if surroundings is None else {"surroundings": surroundings.names()}
     identity |= {"scans": [f"{path.parent.name}/{path.name}" for path in scans]} if scans else {}
     identity |= {"parameters": True} if parameters else {}
@@ -109,26 +108,26 @@ def _problem_of(path: Path) -> str | None:
     return None
 
 
-_studio: "Studio | ScanStudio | None" = None
+_renderer: "PeopleRenderer | ScanRenderer | None" = None
 
 
 def _prepare_worker(surroundings: "Surroundings | None", scans: Sequence[Path], parameters: bool) -> None:
     import torch
 
-    from opensapiens.synthetic.scan_studio import ScanStudio
-    from opensapiens.synthetic.studio import Studio
+    from opensapiens.synthetic.people_renderer import PeopleRenderer
+    from opensapiens.synthetic.scan_renderer import ScanRenderer
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    global _studio
-    _studio = ScanStudio(scans, surroundings) if scans else Studio(surroundings, parameters)
+    global _renderer
+    _renderer = ScanRenderer(scans, surroundings) if scans else PeopleRenderer(surroundings, parameters)
 
 
 def _make_batch(job: tuple[int, int, int, Style]) -> list[tuple[str, dict[str, bytes]]]:
     seed, first, count, style = job
-    assert _studio is not None
+    assert _renderer is not None
     encoded = []
-    for offset, frame in enumerate(_studio.frames(seed, first, count, style)):
+    for offset, frame in enumerate(_renderer.frames(seed, first, count, style)):
         encoded.append(
             (
                 f"{first + offset:08d}",

@@ -9,30 +9,25 @@ from typing import Any
 import numpy as np
 
 from opensapiens.data.order import sample_index
-from opensapiens.synthetic.clothing import FAR, Surface
-from opensapiens.synthetic.environment import Surroundings
+from opensapiens.synthetic.backdrop import draw_backdrop
+from opensapiens.synthetic.camera import Subject, bounds, draw_camera
+from opensapiens.synthetic.environment import Backdrop, Surroundings
 from opensapiens.synthetic.frame import Frame, describe_visible, photograph
 from opensapiens.synthetic.materials import Material
-from opensapiens.synthetic.poses import rotation_about
-from opensapiens.synthetic.rasterizer import IMAGE, Camera, Ground, Materials, Rendering
+from opensapiens.synthetic.places import draw_place
+from opensapiens.synthetic.rasterizer import IMAGE, Camera, Materials, Rendering
+from opensapiens.synthetic.rotations import UP, rotation_about
 from opensapiens.synthetic.scan_files import Scan, ScanPiece, halved, read_scan
-from opensapiens.synthetic.scene import (
-    VIEWS,
-    Scene,
-    aim,
-    draw_floor,
-    draw_light,
-    extent_of,
-    merge,
-    things_in_front,
-)
+from opensapiens.synthetic.scene import Scene, merge
 from opensapiens.synthetic.style import FRAMES_PER_BATCH, Style
+from opensapiens.synthetic.surfaces import FAR, Surface
+from opensapiens.synthetic.things import things_in_front
 
 COARSEST = 8
 """Textures are halved this many times at most."""
 
 
-class ScanStudio:
+class ScanRenderer:
     """Renders scans from files.
 
     A scan is seen from FRAMES_PER_BATCH sides, one after another, and all have had their turn before the first comes
@@ -54,16 +49,18 @@ class ScanStudio:
         yaw = float(rng.uniform(-180, 180))
         turned = [_turned(surface, yaw) for surface in prepared.surfaces]
         body = np.concatenate([surface.vertices for surface in turned])
-        camera = _place_camera(rng, style, body)
+        camera = draw_camera(rng, style, _subject(body))
+        low, high = bounds(body)
+        distance = float(np.linalg.norm(camera.position[:2]))
+        place = draw_place(rng, camera, float(high[1]), float(max(-low[0], high[0])), distance, surrounded=True)
         surfaces = [(surface, 1) for surface in turned]
-        if rng.random() < style.occluders:
-            surfaces += [(thing, 0) for thing in things_in_front(rng, camera, body)]
-        ground = Ground(0.0, 0, float(rng.uniform(6, 30))) if rng.random() < 0.5 else None
-        mesh, materials = merge(surfaces, draw_floor(rng))
+        surfaces += [(thing, 0) for thing in things_in_front(rng, style, camera, body, body.mean(0))]
+        mesh, materials = merge(surfaces, place.floor)
         materials = prepared.seen_from(camera, body, materials)
-        scene = Scene(mesh, materials, camera, draw_light(rng), ground, body[None])
-        backdrop = None
-        if self.surroundings is not None:
+        scene = Scene(mesh, materials, camera, place.light, place, body[None])
+        if self.surroundings is None:
+            backdrop: Backdrop | None = Backdrop(draw_backdrop(rng, style.size), linear=False)
+        else:
             light, backdrop = self.surroundings.draw(np.random.default_rng([*numbers, 1]), camera)
             scene = replace(scene, light=light or scene.light)
         describe = functools.partial(_describe, scene, prepared.name, yaw)
@@ -137,26 +134,17 @@ def _surface(piece: ScanPiece, look: Material) -> Surface:
 
 def _turned(surface: Surface, degrees: float) -> Surface:
     """A surface turned about the z axis."""
-    turn = rotation_about(np.array([0, 0, 1.0]), degrees).T.astype(np.float32)
+    turn = rotation_about(UP, degrees).T.astype(np.float32)
     assert surface.normals is not None
     return replace(surface, vertices=surface.vertices @ turn, normals=surface.normals @ turn)
 
 
-def _place_camera(rng: np.random.Generator, style: Style, body: np.ndarray) -> Camera:
-    """A camera as for our own people; where head and chest are is guessed from the height, as for who stands."""
-    low, high = body.min(0), body.max(0)
+def _subject(body: np.ndarray) -> Subject:
+    """What a camera is set up for: head and chest are where they are in a standing person of that height."""
+    low, high = bounds(body)
     tall = high[2] - low[2]
-    view = str(rng.choice(VIEWS, p=style.framing))
     crown = body[body[:, 2] > high[2] - 0.12 * tall].mean(0)
-    if view == "whole":
-        target, fraction = (low + high) / 2, np.exp(rng.uniform(*np.log(style.height)))
-    elif view == "upper":
-        target, fraction = crown - [0, 0, 0.15 * tall], rng.uniform(1.3, 2.6)
-    elif view == "face":
-        target, fraction = crown - [0, 0, 0.03 * tall], rng.uniform(2.6, 5.5)
-    else:
-        target, fraction = body[rng.integers(len(body))], rng.uniform(1.0, 2.0)
-    return aim(rng, style, view, target, float(fraction), extent_of(low, high))
+    return Subject(body, crown, crown - [0, 0, 0.3 * tall], body)
 
 
 def _area(points: np.ndarray, triangles: np.ndarray) -> float:

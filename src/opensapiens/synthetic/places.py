@@ -1,14 +1,12 @@
-"""Where people of generator version 2 are: rooms, streets, fields and studios."""
+"""Where people are: rooms, streets, fields and studios."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from opensapiens.synthetic import props
-from opensapiens.synthetic.atlas import PICTURES, VIEWS, page_of
-from opensapiens.synthetic.clothing import Surface
+from opensapiens.synthetic.atlas import PICTURES, WINDOWS, page_of
 from opensapiens.synthetic.materials import Material, draw_color
-from opensapiens.synthetic.poses import rotation_about
 from opensapiens.synthetic.rasterizer import (
     BRICK,
     FABRIC,
@@ -22,14 +20,14 @@ from opensapiens.synthetic.rasterizer import (
     Ground,
     Light,
 )
-from opensapiens.synthetic.scene import draw_light
+from opensapiens.synthetic.rotations import UP, rotation_about
+from opensapiens.synthetic.surfaces import Surface
 
-UP = np.array([0.0, 0.0, 1.0])
-PLACES = {"room": 0.46, "street": 0.2, "nature": 0.2, "studio": 0.14}
+KINDS = {"room": 0.46, "street": 0.2, "nature": 0.2, "studio": 0.14}
 
 
 @dataclass(frozen=True)
-class Setting:
+class Place:
     """Where people are: kind; things near them, which throw shadows; a shell far away, which does not; what the floor
     looks like; the light, and colours (linear) of sky and horizon for what lies behind everything."""
 
@@ -43,29 +41,39 @@ class Setting:
     horizon: np.ndarray
 
 
-def draw_setting(
+def draw_place(
     rng: np.random.Generator, camera: Camera, deep: float, wide: float, distance: float, surrounded: bool
-) -> Setting:
+) -> Place:
     """A place for people who reach so deep into it (+y) and to the sides, so far from the camera (metres)."""
-    kind = str(rng.choice(list(PLACES), p=list(PLACES.values())))
+    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     if kind == "room" and distance > 7 and rng.random() < 0.7:
         kind = "street" if rng.random() < 0.5 else "nature"
-    light = draw_light(rng)
+    light = _draw_light(rng)
     zenith, horizon = _sky_colors(rng)
     if surrounded:
         ground = Ground(0.0, 0, float(rng.uniform(6, 20))) if rng.random() < 0.4 else None
-        return Setting("surroundings", [], [], ground, _floor(rng, "street"), light, zenith, horizon)
+        return Place("surroundings", [], [], ground, _floor(rng, "street"), light, zenith, horizon)
     floor = _floor(rng, kind)
     if kind == "room":
         things, shell, wall = _room(rng, camera, deep, wide)
         soft = Light(light.direction, light.color * rng.uniform(0.2, 0.9), light.sky, light.ground, light.softness * 2)
-        return Setting(kind, things, shell, Ground(0.0, 0, 80.0), floor, soft, wall, wall)
+        return Place(kind, things, shell, Ground(0.0, 0, 80.0), floor, soft, wall, wall)
     if kind == "studio":
         plain = draw_color(rng) * 0.8 + 0.1
         seam = Material(plain, plain, SOLID, 1.0, 0.0)
-        return Setting(kind, [], [], Ground(0.0, 0, float(rng.uniform(5, 12))), seam, light, plain * 0.8, plain)
-    things, shell = (_street if kind == "street" else _nature)(rng, deep, wide)
-    return Setting(kind, things, shell, Ground(0.0, 0, float(rng.uniform(40, 90))), floor, light, zenith, horizon)
+        return Place(kind, [], [], Ground(0.0, 0, float(rng.uniform(5, 12))), seam, light, plain * 0.8, plain)
+    things, shell = _street(rng, deep, wide) if kind == "street" else ([], _nature(rng, deep))
+    return Place(kind, things, shell, Ground(0.0, 0, float(rng.uniform(40, 90))), floor, light, zenith, horizon)
+
+
+def _draw_light(rng: np.random.Generator) -> Light:
+    """A sun, a lamp or a window anywhere above, and a procedural sky."""
+    elevation, azimuth = np.deg2rad(rng.uniform(12, 85)), rng.normal(0, 1.3) - np.pi / 2
+    direction = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    warm = rng.normal(0, 0.12)
+    key = rng.uniform(0.15, 1.4) * np.array([1 + warm, 1, 1 - warm])
+    sky = rng.uniform(0.15, 0.8) * np.clip(1 + rng.normal(0, 0.1, 3), 0.6, 1.4)
+    return Light(direction, key, sky, sky * rng.uniform(0.25, 0.9), float(rng.uniform(0.6, 2.5)))
 
 
 def _sky_colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +189,7 @@ def _on_wall(
         wide = rng.uniform(0.5, 1.6)
         if kind == 0:  # a window
             low, tall = rng.uniform(0.2, 1.0), rng.uniform(0.8, 1.5)
-            page = int(rng.integers(VIEWS.start, VIEWS.stop))
+            page = int(rng.integers(WINDOWS.start, WINDOWS.stop))
             light = np.ones(3) * rng.uniform(0.5, 1.3)
             look = Material(light, light, IMAGE, 1.0, 0.0, page_of(page), glow=1.0)
         elif kind == 1:  # a door
@@ -246,7 +254,7 @@ def _street(rng: np.random.Generator, deep: float, wide: float) -> tuple[list[Su
     return things, shell
 
 
-def _nature(rng: np.random.Generator, deep: float, wide: float) -> tuple[list[Surface], list[Surface]]:
+def _nature(rng: np.random.Generator, deep: float) -> list[Surface]:
     shell: list[Surface] = []
     for _ in range(rng.integers(0, 14)):
         place = np.array([rng.normal(0, 6), deep + rng.uniform(1.5, 25)])
@@ -261,4 +269,4 @@ def _nature(rng: np.random.Generator, deep: float, wide: float) -> tuple[list[Su
             shell.append(props.box(look, np.array([x, y, 0.55]), np.array([0.05, 0.05, 0.55])))
         for z in (0.4, 0.9):
             shell.append(props.box(look, np.array([0, y, z]), np.array([8.0, 0.02, 0.06])))
-    return [], shell
+    return shell

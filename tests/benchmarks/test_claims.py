@@ -1,7 +1,7 @@
 """The experiment of the paper's claims in miniature: its data are fair, its table says what was found."""
 
-import importlib.util
-import sys
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,30 +11,30 @@ import pytest
 
 from opensapiens.data.images import ImageCollection
 from opensapiens.data.shards import ShardDataset
-from opensapiens.recipes.claims import Share, claims_finetuning
-from opensapiens.recipes.objects_for_people import objects_in_place, only_images, replace_people
 
-SCRIPT = Path(__file__).parent.parent.parent / "benchmarks" / "claims.py"
+BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def claims() -> ModuleType:
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a file of benchmarks/ by name."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module
+
+
+@pytest.fixture
+def claims(script: Callable[[str], ModuleType]) -> ModuleType:
     pytest.importorskip("anny")
-    spec = importlib.util.spec_from_file_location("claims", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["claims"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return script("claims")
 
 
-def test_objects_cover_as_much_as_people_did() -> None:
+def test_objects_cover_as_much_as_people_did(script: Callable[[str], ModuleType]) -> None:
     image = np.full((120, 100, 3), 60, np.uint8)
     instances = np.zeros((120, 100), np.uint8)
     cv2.ellipse(instances, (30, 60), (15, 45), 0, 0, 360, 1, cv2.FILLED)
     cv2.ellipse(instances, (75, 50), (10, 30), 0, 0, 360, 2, cv2.FILLED)
     image[instances == 1], image[instances == 2] = (220, 30, 30), (30, 220, 30)
-    made = objects_in_place(image, instances, np.random.default_rng(0)).astype(int)
+    made = script("claims_objects").objects_in_place(image, instances, np.random.default_rng(0)).astype(int)
     red = made[..., 0] > made[..., 1] + 20
     green = made[..., 1] > made[..., 0] + 20
     background = np.abs(made - 60).max(axis=-1) < 12
@@ -45,9 +45,12 @@ def test_objects_cover_as_much_as_people_did() -> None:
     assert still_there < 0.95, "the shape of the person must go"
 
 
-def test_both_sets_hold_the_same_frames(people_shards: Path, tmp_path: Path) -> None:
-    people = ImageCollection(only_images(people_shards, tmp_path / "people"))
-    objects = ImageCollection(replace_people(people_shards, tmp_path / "objects"))
+def test_both_sets_hold_the_same_frames(
+    script: Callable[[str], ModuleType], people_shards: Path, tmp_path: Path
+) -> None:
+    objects_module = script("claims_objects")
+    people = ImageCollection(objects_module.only_images(people_shards, tmp_path / "people"))
+    objects = ImageCollection(objects_module.replace_people(people_shards, tmp_path / "objects"))
     assert len(people) == len(objects) == 6
     frame = ShardDataset(people_shards).read_frame(4)
     outside = cv2.dilate((frame["instances.png"] > 0).astype(np.uint8), np.ones((9, 9), np.uint8)) == 0
@@ -55,21 +58,27 @@ def test_both_sets_hold_the_same_frames(people_shards: Path, tmp_path: Path) -> 
     assert not np.array_equal(people[4].image, objects[4].image)
     assert outside.any()
     before = (tmp_path / "objects" / "000000.tar").read_bytes()
-    replace_people(people_shards, tmp_path / "objects")
+    objects_module.replace_people(people_shards, tmp_path / "objects")
     assert (tmp_path / "objects" / "000000.tar").read_bytes() == before
 
 
-def test_a_share_is_another_for_each_seed() -> None:
-    source = list(range(1000))
-    shares = [Share(source, 0.1, seed) for seed in (0, 0, 1)]  # type: ignore[arg-type]
-    drawn = [[share[i] for i in range(len(share))] for share in shares]
-    assert len(set(drawn[0])) == len(shares[0]) == 100
+def test_a_share_is_another_for_each_seed(script: Callable[[str], ModuleType]) -> None:
+    source, random_share = list(range(1000)), script("claims_runs").random_share
+    drawn = [list(random_share(source, 0.1, seed)) for seed in (0, 0, 1)]
+    assert len(set(drawn[0])) == 100
     assert drawn[0] == drawn[1] != drawn[2]
-    assert len(Share(source, 1e-9, 0)) == 1  # type: ignore[arg-type]
+    assert len(random_share(source, 1e-9, 0)) == 1
 
 
-def test_all_starts_have_the_same_budget(people_shards: Path, tmp_path: Path) -> None:
-    runs = [claims_finetuning(people_shards, tmp_path, pretrained=start) for start in (None, "somewhere")]
+def test_all_starts_have_the_same_budget(
+    script: Callable[[str], ModuleType], people_shards: Path, tmp_path: Path
+) -> None:
+    runs = [
+        script("claims_runs").finetuning_run(
+            people_shards, tmp_path, "pose", start, None, 1.0, "nano", 10, input_size=(192, 144)
+        )
+        for start in (None, "somewhere")
+    ]
     assert len({(run.steps, run.batch_size, run.optimizer.lr, run.schedule) for run in runs}) == 1
     assert [run.optimizer.layer_decay for run in runs] == [1.0, 0.85]
 
@@ -99,7 +108,6 @@ def test_the_whole_experiment_at_toy_size(
     """With ready-made shards in the generator's place; a second call runs nothing again."""
     for name in ("people", "validation"):
         (tmp_path / name).symlink_to(people_shards)
-    monkeypatch.setattr(claims, "training_people", lambda *_args, **_options: None)
     monkeypatch.setattr(claims, "synthesize", lambda *_args, **_options: None)
     monkeypatch.setattr(claims, "TOY", claims.replace(claims.TOY, labels=(0.5,), seeds=(0,)))
     claims.main(tmp_path, toy=True, device="cpu", workers=0)

@@ -18,7 +18,7 @@ PIECES = (3, 7)
 def replace_people(people: Path, out: Path) -> Path:
     """Writes the frames of a folder of shards to `out`, each person replaced by an object of the same visible area.
 
-    Shards hold images alone. Those that are there already are kept, so a call that was stopped goes on where it was.
+    Shards hold images alone. Those that are there already are kept, so a call that was stopped continues where it was.
     """
     out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):

@@ -1,98 +1,97 @@
-"""Version 2 of the generator: clothes over bodies, people beside each other, the same with and without a place."""
+"""Scenes: clothes over bodies, people beside each other, the same with and without a place."""
 
 import numpy as np
 import pytest
 
 from opensapiens.data.images import ImageCollection
 from opensapiens.synthetic.body import TIGHTS
-from opensapiens.synthetic.clothing import FACE, HAIR_PART
 from opensapiens.synthetic.develop import develop, sky
 from opensapiens.synthetic.environment import Surroundings
-from opensapiens.synthetic.outfits import Loose, draw_attire
+from opensapiens.synthetic.outfits import FACE, HAIR, draw_outfit
+from opensapiens.synthetic.people_renderer import PeopleRenderer
+from opensapiens.synthetic.places import Place, draw_place
 from opensapiens.synthetic.rasterizer import Camera, Casters, Light, Materials, Mesh, render, vertex_normals
-from opensapiens.synthetic.settings import Setting, draw_setting
-from opensapiens.synthetic.stage import _spread_out, build_stage, plan_party
-from opensapiens.synthetic.studio import Studio
+from opensapiens.synthetic.scene import _spread_out, build_scene, plan_scene
 from opensapiens.synthetic.style import Style
 
 CROWD = Style(size=(96, 72), people=(0.0, 0.0, 0.0, 1.0))
 
 
-def test_clothes_are_over_the_body_and_jackets_over_shirts(studio: Studio) -> None:
-    rng, tailor = np.random.default_rng(0), studio.tailor
-    person = studio.model.draw_posed(rng)
-    body = studio.model.vertices([person])[0]
-    normals = vertex_normals(body, tailor._all_triangles)
-    tailor._smoothed = tailor._smooth(body[slice(*TIGHTS)], 8)
+def test_clothes_are_over_the_body_and_jackets_over_shirts(renderer: PeopleRenderer) -> None:
+    rng, wardrobe = np.random.default_rng(0), renderer.wardrobe
+    person = renderer.model.draw(rng)
+    body = renderer.model.vertices([person])[0]
+    normals = vertex_normals(body, wardrobe._helpers[TIGHTS])
+    wardrobe._smoothed = wardrobe._smooth(body[slice(*TIGHTS)], 8)
     layers = []
     while len(layers) < 4:
-        attire = draw_attire(rng, tailor.measures, 0.7, 0.1)
-        tops = [g for g in attire.garments if isinstance(g, Loose) and g.slack is not None][:2]
+        outfit = draw_outfit(rng, wardrobe.measures, 0.7, 0.1)
+        tops = [g for g in outfit.garments if g.slack is not None][:2]
         used = np.arange(TIGHTS[1] - TIGHTS[0])
         base, normal = body[slice(*TIGHTS)], normals[slice(*TIGHTS)]
         heights = []
         for garment in tops:
-            points = tailor._off_body(base, normal, used, np.full(len(used), garment.ease[0]), garment)
+            points = wardrobe._off_body(base, normal, used, np.full(len(used), garment.ease[0]), garment)
             heights.append(((points - base) * normal).sum(1))
             assert (heights[-1] > 0.8 * garment.ease[0]).all()
         layers.append(heights)
     assert any(np.median(heights[0]) > 0.006 for heights in layers)
 
 
-def test_loose_cloth_widens_what_counts_as_in_sight_on_the_body_alone(studio: Studio) -> None:
-    rng, tailor = np.random.default_rng(1), studio.tailor
-    attires = [tailor.draw(rng, 0.7, 0.1) for _ in range(40)]
-    names = list(tailor.anatomy.keypoint_names)
-    hips = [tailor.cover(attire)[names.index("left_hip")] for attire in attires]
-    noses = {float(tailor.cover(attire)[names.index("nose")]) for attire in attires}
+def test_loose_cloth_widens_what_counts_as_in_sight_on_the_body_alone(renderer: PeopleRenderer) -> None:
+    rng, wardrobe = np.random.default_rng(1), renderer.wardrobe
+    outfits = [wardrobe.draw(rng, 0.7, 0.1) for _ in range(40)]
+    names = list(wardrobe.anatomy.keypoint_names)
+    hips = [wardrobe.cover(outfit)[names.index("left_hip")] for outfit in outfits]
+    noses = {float(wardrobe.cover(outfit)[names.index("nose")]) for outfit in outfits}
     assert max(hips) > min(hips) + 0.02 and len(noses) == 1 and noses.pop() < min(hips)
 
 
-def test_people_do_not_stand_in_each_other(studio: Studio) -> None:
+def test_people_do_not_stand_in_each_other(renderer: PeopleRenderer) -> None:
     rng = np.random.default_rng(2)
-    people = [studio.model.draw_posed(rng) for _ in range(6)]
-    bodies = studio.model.vertices(people)
+    people = [renderer.model.draw(rng) for _ in range(6)]
+    bodies = renderer.model.vertices(people)
     places = _spread_out(rng, bodies)
     reach = 0.5 * np.ptp(bodies[:, : TIGHTS[0] : 5, :2], axis=1).mean(1)
     gaps = np.linalg.norm(places[:, None] - places[None], axis=-1) / (reach[:, None] + reach[None])
     assert gaps[np.triu_indices(6, 1)].min() > 0.7
 
 
-def test_people_and_camera_are_the_same_with_and_without_a_place(studio: Studio) -> None:
+def test_people_and_camera_are_the_same_with_and_without_a_place(renderer: PeopleRenderer) -> None:
     scenes = []
     for surrounded in (False, True):
         rng = np.random.default_rng(3)
-        plan = plan_party(rng, CROWD, studio.model, studio.tailor)
-        vertices = studio.model.vertices(plan.people)
-        scene, setting = build_stage(rng, CROWD, plan, vertices, studio.tailor, surrounded)
+        plan = plan_scene(rng, CROWD, renderer.model, renderer.wardrobe)
+        vertices = renderer.model.vertices(plan.people)
+        scene = build_scene(rng, CROWD, plan, vertices, renderer.wardrobe, surrounded)
         scenes.append(scene)
-        assert surrounded == (setting.kind == "surroundings")
+        assert surrounded == (scene.place.kind == "surroundings")
     assert (scenes[0].bodies == scenes[1].bodies).all()
     assert (scenes[0].camera.rotation == scenes[1].camera.rotation).all()
     assert scenes[0].mesh.instance.max() == 4 and scenes[0].camera.position[2] > 0
 
 
-def test_photos_stand_behind_people(studio: Studio, tmp_path) -> None:
+def test_photos_stand_behind_people(renderer: PeopleRenderer, tmp_path) -> None:
     import cv2
 
     cv2.imwrite(str(tmp_path / "photo.png"), np.full((50, 40, 3), (0, 0, 255), np.uint8))
     photos = Surroundings((), ImageCollection(tmp_path / "photo.png"))
-    frames = list(Studio.frames(_with(studio, photos), 4, 0, 3, Style(size=(96, 72), occluders=0.0)))
+    frames = list(PeopleRenderer.frames(_with(renderer, photos), 4, 0, 3, Style(size=(96, 72), occluders=0.0)))
     red = [f.image[(f.instances == 0)].astype(float).mean(0) for f in frames]
     assert all(color[0] > 100 for color in red) and any(color[0] > 3 * color[1] for color in red)
 
 
-def _with(studio: Studio, surroundings: Surroundings) -> Studio:
-    other = object.__new__(Studio)
-    other.__dict__ = {**studio.__dict__, "surroundings": surroundings}
+def _with(renderer: PeopleRenderer, surroundings: Surroundings) -> PeopleRenderer:
+    other = object.__new__(PeopleRenderer)
+    other.__dict__ = {**renderer.__dict__, "surroundings": surroundings}
     return other
 
 
-def test_hair_is_hair_and_faces_are_faces(studio: Studio) -> None:
+def test_hair_is_hair_and_faces_are_faces(renderer: PeopleRenderer) -> None:
     """Of most people some hair is seen; nobody's eyes are in the hair."""
     style = Style(size=(160, 120), people=(1.0,), framing=(0.0, 0.0, 1.0, 0.0), occluders=0.0, off_center=0.0)
-    frames = list(studio.frames(6, 0, 10, style))
-    assert np.mean([(frame.parts == HAIR_PART).mean() > 0.01 for frame in frames]) > 0.5
+    frames = list(renderer.frames(6, 0, 10, style))
+    assert np.mean([(frame.parts == HAIR).mean() > 0.01 for frame in frames]) > 0.5
     assert np.mean([(frame.parts == FACE).mean() > 0.02 for frame in frames]) > 0.6
 
 
@@ -143,8 +142,8 @@ def test_what_is_overhead_takes_sky_light_away() -> None:
 
 def test_the_horizon_is_where_the_camera_sees_it() -> None:
     rng = np.random.default_rng(5)
-    setting = draw_setting(rng, CAMERA, 0.5, 0.5, 4.0, True)
-    clear = Setting("nature", [], [], None, setting.floor, LIGHT, np.array([0.1, 0.3, 0.9]), np.array([0.9, 0.9, 0.9]))
+    place = draw_place(rng, CAMERA, 0.5, 0.5, 4.0, True)
+    clear = Place("nature", [], [], None, place.floor, LIGHT, np.array([0.1, 0.3, 0.9]), np.array([0.9, 0.9, 0.9]))
     picture = sky(np.random.default_rng(1), clear, CAMERA)
     assert picture.shape == (64, 96, 3) and np.isfinite(picture).all()
     assert np.abs(picture[36:] - picture[-1, -1]).max() < 1e-4  # a level camera: below the middle is haze
@@ -157,9 +156,9 @@ def test_developing_is_a_function_of_the_seed() -> None:
     plain = Materials(one, one, np.zeros(1, int), np.ones(1), np.zeros(1))
     rendering = render(wall, plain, CAMERA, LIGHT, None)
     rng = np.random.default_rng(5)
-    setting = draw_setting(rng, CAMERA, 0.5, 0.5, 4.0, False)
+    place = draw_place(rng, CAMERA, 0.5, 0.5, 4.0, False)
     people = rendering.triangle >= 0
-    pictures = [develop(setting, CAMERA, np.random.default_rng(seed), rendering, people, None) for seed in (1, 1, 2)]
+    pictures = [develop(np.random.default_rng(seed), place, CAMERA, rendering, people, None) for seed in (1, 1, 2)]
     assert pictures[0].dtype == np.uint8 and pictures[0].shape == (64, 96, 3)
     assert (pictures[0] == pictures[1]).all() and (pictures[0] != pictures[2]).mean() > 0.5
 
@@ -171,7 +170,7 @@ def test_dark_and_bright_scenes_are_exposed(level: float) -> None:
     plain = Materials(one, one, np.zeros(1, int), np.ones(1), np.zeros(1))
     lit = Light(np.array([0.0, -1.0, 0.2]), np.full(3, level), np.full(3, level), np.full(3, level), 1.0)
     rendering = render(wall, plain, CAMERA, lit, None)
-    setting = Setting("studio", [], [], None, None, lit, np.ones(3), np.ones(3))  # type: ignore[arg-type]
+    place = Place("studio", [], [], None, None, lit, np.ones(3), np.ones(3))  # type: ignore[arg-type]
     people = rendering.triangle >= 0
-    means = [develop(setting, CAMERA, np.random.default_rng(i), rendering, people, None).mean() for i in range(12)]
+    means = [develop(np.random.default_rng(i), place, CAMERA, rendering, people, None).mean() for i in range(12)]
     assert 60 < np.median(means) < 200
