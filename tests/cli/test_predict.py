@@ -21,6 +21,8 @@ def photos(tmp_path: Path) -> Path:
     Image.new("RGB", (1, 1)).save(folder / "pixel.png")
     (folder / "b_text.jpg").write_text("a text")
     (folder / "empty.png").write_bytes(b"")
+    (folder / "telephone.heic").write_bytes(b"")
+    (folder / "._a.jpg").write_bytes(b"")
     (folder / "cut.jpg").write_bytes((folder / "a.jpg").read_bytes()[:500])
     return folder
 
@@ -34,6 +36,7 @@ def test_bad_files_do_not_stop_the_others(
     out, err = capsys.readouterr()
     assert code == 1
     assert "4 photos, 4 people" in out
+    assert "1 file passed over: 1 .heic (convert to JPEG or PNG)" in out
     assert "3 of 7 files could not be processed" in err and "Traceback" not in err
     assert all(name in err.partition("processed:")[2] for name in ("b_text.jpg", "empty.png", "cut.jpg"))
     for name in ("a", "c", "moving", "pixel"):

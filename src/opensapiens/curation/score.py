@@ -82,7 +82,7 @@ def score(
     stages = list(default_stages() if stages is None else stages)
     identity = _identity(sources, stages, block, opt_out, evaluation)
     run = _prepared(out, sources, identity)
-    passed_over = Counter(run["passed_over"])
+    passed_over = Counter(run.get("passed_over", {}))
     if not (out / "manifest.parquet").exists():
         opted_out = OptOutList.read(opt_out)
         summary = _score_parts(out, stages, run["inputs"], workers, address, BlockList.read(block), opted_out)

@@ -114,7 +114,8 @@ class People:
         boxes: np.ndarray | Sequence | None = None,
         flip: bool | None = None,
     ) -> Result | list[Result]:
-        """The people of an image (path, PIL image, file content, or H×W×3 uint8 RGB array), or of each image of a list.
+        """The people of an image (path, PIL image, file content, open file, or H×W×3 uint8 RGB array), or of each of a
+        list.
 
         boxes: N×4 xyxy pixels of the people, for a list of images a list of such arrays; by default the detector looks
         for them.
