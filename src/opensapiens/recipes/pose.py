@@ -8,7 +8,7 @@ from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.own_labels import find_keypoint_set
 from opensapiens.recipes.finetuning import ScheduleName, one_task_run
-from opensapiens.recipes.labelled_people import people_with_keypoints
+from opensapiens.recipes.labeled_people import people_with_keypoints
 from opensapiens.recipes.published_schedules import HARDEST_POINTS
 from opensapiens.recipes.sizes import SizeName, head
 from opensapiens.tasks.pose.task import PoseTask

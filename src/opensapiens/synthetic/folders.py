@@ -14,7 +14,7 @@ from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, Ke
 
 KEYPOINT_SETS = (COCO_17, WHOLEBODY_133, SAPIENS_308)
 FOLDERS = {"jpg": "images", "json": "records"}
-"""Of other members, the folder is the member's name: instances, parts, depth, normals."""
+"""Other members go to a folder of their own name: instances, parts, depth, normals."""
 
 
 def unpack(shards: Path | str, out: Path | str) -> Path:
@@ -62,7 +62,7 @@ def _annotation(image_id: int, person: dict[str, Any], mask: np.ndarray) -> dict
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
-    """COCO's uncompressed run lengths of a mask (H, W): down the columns, first what is outside."""
+    """COCO's uncompressed run lengths of a mask (H, W), in column order, starting with the background."""
     column = np.concatenate([[False], mask.ravel(order="F"), [not mask[-1, -1]]])
     edges = np.flatnonzero(column[1:] != column[:-1])
     return np.diff(np.concatenate([[0], edges])).tolist()
