@@ -1,17 +1,17 @@
 """The paper's claims in miniature, measured in one call that can be stopped and called again.
 
     python benchmarks/claims.py --folder /data/claims
-    python benchmarks/claims.py --folder /tmp/claims --toy      # that everything runs, in minutes; says nothing
+    python benchmarks/claims.py --folder /tmp/claims --toy      # a smoke test of minutes
 
-Frames of synthetic people are made, and the same frames with composed objects where the people were, of equal area.
-Small backbones are pretrained on either; then five body regions (`--plan.tasks pose segmentation`: points too) are
-fine-tuned from them and from random weights, on 1, 10 and 100 % of the labels, with the same steps, batches and rate.
-Backbones after the first of `--plan.sizes` show what more parameters do: with all labels, from people.
-Every run leaves a result.json in its folder and is not run again. At the end `claims.md` holds the table: means over
-the seeds, and their spread.
+The script renders frames of synthetic people, and copies of them in which composed objects of equal area replace the
+people. It pretrains small backbones on either set and fine-tunes them, and random weights, on five body regions
+(`--plan.tasks pose segmentation` adds keypoints) with 1, 10 and 100 % of the labels and the same steps, batches and
+learning rate. Backbones after the first of `--plan.sizes` are pretrained on people and fine-tuned on all labels, to
+show what more parameters do. A run with a result.json in its folder is not repeated. `claims.md` holds the table: means
+and standard deviations over the seeds.
 
-What this shows: whether masked pretraining on people helps small models on people of the same making. It does not show
-what pretraining on photos does, nor how any of it grows to a billion parameters.
+This shows whether masked pretraining on people helps small models on people from the same generator. It says nothing
+about pretraining on photos, nor about models of a billion parameters.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Plan:
     """How much is measured. The defaults are what two CPU cores can do; ten times the steps suit a GPU.
 
     Args:
-        frames: of people, 1.27 in each: 16,000 have about 20,000.
-        validation_frames: other people's, for the figures.
-        batch_size: None for the recipes' own.
+        frames: for training; 16,000 show about 21,000 people.
+        validation_frames: of other people, for the scores.
+        batch_size: None for the default of each run.
     """
 
     frames: int = 16_000
@@ -75,12 +75,12 @@ class Cell:
 
     @property
     def folder(self) -> str:
-        """Where it lies under the experiment's folder."""
+        """Its path below the experiment's folder."""
         return f"finetuning/{self.task}_{self.size}_{self.start}_{100 * self.labels:g}percent_seed{self.seed}"
 
 
 def cells(plan: Plan) -> Iterator[Cell]:
-    """All fine-tuning runs, a whole seed before the next."""
+    """All fine-tuning runs, seed by seed."""
     for seed, size in product(plan.seeds, plan.sizes):
         first = size == plan.sizes[0]
         labels, starts = (plan.labels, STARTS) if first else ((max(plan.labels),), ("people",))
@@ -89,7 +89,7 @@ def cells(plan: Plan) -> Iterator[Cell]:
 
 
 def make_data(folder: Path, plan: Plan, workers: int) -> None:
-    """Frames of people, the same as images alone, the same with objects, and other people to judge on."""
+    """Renders training and validation frames, and writes the images with people and with objects in their place."""
     synthesize(plan.frames, folder / "people", TRAINING_SEED, workers)
     synthesize(plan.validation_frames, folder / "validation", VALIDATION_SEED, workers)
     only_images(folder / "people", folder / "frames" / "people")
@@ -112,7 +112,7 @@ def pretrained(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) 
 
 
 def measure(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) -> float:
-    """The figure of a fine-tuning run, from its result.json or by running it."""
+    """The score of a fine-tuning run, from its result.json or by running it."""
     result = folder / cell.folder / "result.json"
     if not result.exists():
         run = finetuning_run(
@@ -126,32 +126,32 @@ def measure(folder: Path, plan: Plan, cell: Cell, device: str, workers: int) -> 
     return float(json.loads(result.read_text())[FIGURES[cell.task]])
 
 
-def table(plan: Plan, found: dict[Cell, float]) -> str:
-    """Markdown: mean and spread over the seeds, then what became of each claim."""
+def table(plan: Plan, scores: dict[Cell, float]) -> str:
+    """Markdown: mean and standard deviation over the seeds, then the outcome of each claim."""
     rows = ["| task | model | labels | random | objects | people |", "|---|---|---|---|---|---|"]
-    for task, size, labels in dict.fromkeys((cell.task, cell.size, cell.labels) for cell in found):
+    for task, size, labels in dict.fromkeys((cell.task, cell.size, cell.labels) for cell in scores):
         runs = [[Cell(task, size, start, labels, seed) for seed in plan.seeds] for start in STARTS]
-        figures = [_spread([found[cell] for cell in cells if cell in found]) for cells in runs]
+        figures = [_spread([scores[cell] for cell in cells if cell in scores]) for cells in runs]
         rows.append(f"| {task} | {size} | {100 * labels:g} % | " + " | ".join(figures) + " |")
-    return "\n".join([*rows, "", *verdicts(plan, found)]) + "\n"
+    return "\n".join([*rows, "", *verdicts(plan, scores)]) + "\n"
 
 
-def verdicts(plan: Plan, found: dict[Cell, float]) -> list[str]:
-    """Each claim, and in how many of its comparisons of two runs of the same seed it held."""
+def verdicts(plan: Plan, scores: dict[Cell, float]) -> list[str]:
+    """Each claim, and in how many comparisons of two runs with the same seed it held."""
 
     def held(claim: str, outcomes: list[bool]) -> str:
         return f"- {claim}: in {sum(outcomes)} of {len(outcomes)} comparisons."
 
     def gain(task: TaskName, labels: float, seed: int) -> float:
         pretrained, random = (Cell(task, plan.sizes[0], start, labels, seed) for start in ("people", "random"))
-        return found[pretrained] - found[random]
+        return scores[pretrained] - scores[random]
 
     few, many = min(plan.labels), max(plan.labels)
     lines = [
         held(f"pretraining on people beats {other}", [
-            found[cell] > found[opponent]
-            for cell in found
-            if cell.start == "people" and (opponent := replace(cell, start=other)) in found
+            scores[cell] > scores[opponent]
+            for cell in scores
+            if cell.start == "people" and (opponent := replace(cell, start=other)) in scores
         ])
         for other in ("random", "objects")
     ]  # fmt: skip
@@ -163,9 +163,9 @@ def verdicts(plan: Plan, found: dict[Cell, float]) -> list[str]:
     )
     for smaller, larger in pairwise(plan.sizes):
         outcomes = [
-            found[cell] > found[opponent]
-            for cell in found
-            if cell.size == larger and (opponent := replace(cell, size=smaller)) in found
+            scores[cell] > scores[opponent]
+            for cell in scores
+            if cell.size == larger and (opponent := replace(cell, size=smaller)) in scores
         ]
         lines.append(held(f"{larger} does better than {smaller}", outcomes))
     return lines
@@ -182,19 +182,19 @@ def main(folder: Path, plan: Plan = Plan(), toy: bool = False, device: str = "au
     """Measure the paper's claims in miniature.
 
     Args:
-        folder: for data, runs and the table; a second call goes on where the first stopped.
+        folder: for data, runs and the table; a second call continues where the first stopped.
         plan: how much is measured.
-        toy: at toy size, to see that everything runs.
+        toy: toy size, a smoke test.
         device: "auto", "cpu", "cuda".
         workers: loader and renderer processes.
     """
     plan = TOY if toy else plan
     make_data(folder, plan, workers)
-    found = {}
+    scores = {}
     for cell in cells(plan):
-        found[cell] = measure(folder, plan, cell, device, 0 if toy else workers)
-        print(f"{cell.folder}: {found[cell]:.4f}", flush=True)
-    (folder / "claims.md").write_text(table(plan, found))
+        scores[cell] = measure(folder, plan, cell, device, 0 if toy else workers)
+        print(f"{cell.folder}: {scores[cell]:.4f}", flush=True)
+    (folder / "claims.md").write_text(table(plan, scores))
     print((folder / "claims.md").read_text())
 
 

@@ -1,4 +1,4 @@
-"""Frames in which composed objects stand where people were: pretraining data to set against people."""
+"""Frames with composed objects in place of people: pretraining data to compare people with."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +12,13 @@ from opensapiens.storage.pictures import read_image
 from opensapiens.storage.tars import contents, write_tar
 
 PIECES = (3, 7)
-"""How many ellipses, boxes and triangles make an object: as many limbs as a person shows."""
+"""Number of ellipses, boxes and triangles of an object; about as many as a person shows limbs."""
 
 
 def replace_people(people: Path, out: Path) -> Path:
     """Writes the frames of a folder of shards to `out`, each person replaced by an object of the same visible area.
 
-    Shards hold images alone. Those that are there already are kept, so a call that was stopped continues where it was.
+    The shards hold images only. Existing ones are kept, so a call that was stopped can be continued.
     """
     out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):
@@ -29,7 +29,7 @@ def replace_people(people: Path, out: Path) -> Path:
 
 
 def only_images(people: Path, out: Path) -> Path:
-    """Writes the frames of a folder of shards to `out` as images alone, compressed as `replace_people` compresses."""
+    """Writes the frames of a folder of shards to `out` as images only, with the JPEG quality of `replace_people`."""
     out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):
         if not (out / path.name).exists():
@@ -54,10 +54,9 @@ def _jpeg(image_bgr: np.ndarray) -> bytes:
 
 
 def objects_in_place(image: np.ndarray, instances: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The picture with an object over each person's place.
+    """Replaces each person by an object.
 
-    Where a person was the background is filled in from around; the object has the person's own colours and as many
-    pixels in the picture, its middle where the person's was.
+    The person's pixels are inpainted; the object has the person's colors, visible area and center.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -66,7 +65,7 @@ def objects_in_place(image: np.ndarray, instances: np.ndarray, generator: np.ran
     people = (instances > 0).astype(np.uint8)
     if not people.any():
         return image
-    hole = cv2.dilate(people, np.ones((5, 5), np.uint8))  # with the person's outline, which would show
+    hole = cv2.dilate(people, np.ones((5, 5), np.uint8))  # the outline would show
     picture = np.where(hole[..., None] > 0, _filled_in(image, hole), image)
     for number in np.unique(instances[instances > 0]):
         mask = instances == number
@@ -80,7 +79,7 @@ def objects_in_place(image: np.ndarray, instances: np.ndarray, generator: np.ran
 
 
 def _filled_in(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The picture with what is around the hole in it; at half the size, since what is made up is smooth."""
+    """Inpaints the hole, at half the size since the result is smooth."""
     height, width = hole.shape
     half = (max(width // 2, 1), max(height // 2, 1))
     small = (cv2.resize(255 * hole, half, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
@@ -89,7 +88,7 @@ def _filled_in(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def _pieces(generator: np.random.Generator) -> list[np.ndarray]:
-    """Outlines (N, 2) of the pieces of an object, around the origin, about 1 in size, overlapping in a heap."""
+    """Outlines (N, 2) of the pieces of an object, around the origin, about 1 in size, overlapping."""
     outlines = []
     for _ in range(generator.integers(*PIECES)):
         size, turn = generator.uniform(0.15, 0.6, 2), generator.uniform(0, 2 * np.pi)
@@ -104,7 +103,7 @@ def _pieces(generator: np.random.Generator) -> list[np.ndarray]:
 def _scaled_to(
     pieces: list[np.ndarray], center: tuple[float, float], area: int, size: tuple[int, ...]
 ) -> list[np.ndarray]:
-    """The pieces as masks (H, W) bool, enlarged until together they cover `area` pixels of the picture."""
+    """The pieces as masks (H, W) bool, scaled until they cover `area` pixels of the picture together."""
 
     def drawn(scale: float, chosen: list[np.ndarray]) -> np.ndarray:
         mask = np.zeros(size, np.uint8)
@@ -121,7 +120,7 @@ def _scaled_to(
 
 
 def _paint(picture: np.ndarray, mask: np.ndarray, pixels: np.ndarray, generator: np.random.Generator) -> None:
-    """One piece: two of the person's colours in soft blotches, darker towards one side, with a little noise."""
+    """Paints one piece: two of the person's colors in soft blotches, darker towards one side, with a little noise."""
     if not mask.any():
         return
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))

@@ -11,7 +11,7 @@ from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
 from opensapiens.models.upsampling_head import PUBLISHED_HEADS
 from opensapiens.recipes.depth import depth
-from opensapiens.recipes.labelled_people import people_with_maps
+from opensapiens.recipes.labeled_people import people_with_maps
 from opensapiens.recipes.normals import normals
 from opensapiens.recipes.pose import pose
 from opensapiens.recipes.pretrain import pretrain

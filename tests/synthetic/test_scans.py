@@ -62,7 +62,7 @@ def test_scans_of_all_kinds_become_the_same_upright_person(folder: Path) -> None
         assert (piece.texture is None) == (scan.name == "c.ply")
 
 
-def test_frames_of_scans_are_upright_textured_and_labelled(folder: Path) -> None:
+def test_frames_of_scans_are_upright_textured_and_labeled(folder: Path) -> None:
     for path in find_scans(folder):
         (frame,) = ScanRenderer([path]).frames(seed=1, first=0, count=1, style=STYLE)
         (person,) = frame.record["persons"]

@@ -87,9 +87,9 @@ def test_a_card_counts_what_the_records_say(shards: Path) -> None:
     card = data_card(shards)
     assert (card["frames"], card["persons"]) == (3, 2)
     histograms = card["histograms"]
-    assert histograms["people in a frame"] == {"0": 1, "1": 2}
+    assert histograms["people per frame"] == {"0": 1, "1": 2}
     assert histograms["facing"] == {"back": 1, "right side": 1}
-    assert histograms["cut by the frame"] == {"no": 1, "yes": 1}
+    assert histograms["truncated"] == {"no": 1, "yes": 1}
     assert histograms["build"] == {"0.2-0.3": 2} and histograms["gender"] == {"0.9-1.0": 2}
     write_card(shards)
     assert json.loads((shards / "card.json").read_text()) == card

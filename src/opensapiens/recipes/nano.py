@@ -22,7 +22,7 @@ from opensapiens.tasks.task import HeadTask, SeveralTasks
 from opensapiens.training.run import OptimizerSettings, Run, ScheduleSettings, Size
 
 KEYPOINTS, PARTS = "sapiens_308", "sapiens_28"
-# Gentler than for photos: the generator varies framing, light and occlusion already, and the run is short.
+# Weaker than for photos: the generator varies framing, light and occlusion already, and the run is short.
 AUGMENTATION = Augmentation(
     scale=(0.85, 1.2),
     shift=0.08,
@@ -44,7 +44,7 @@ AUGMENTATION = Augmentation(
     jpeg_chance=0.2,
     patches_chance=0.05,
 )
-# For the last parts of training: what the generator varies itself need not be varied again.
+# For the end of training, when weaker variation is enough.
 GENTLE_AUGMENTATION = replace(
     AUGMENTATION,
     scale=(0.92, 1.1),
@@ -66,8 +66,8 @@ GENTLE_AUGMENTATION = replace(
     jpeg_chance=0.1,
     patches_chance=0.0,
 )
-# A mean over 308 nearly empty heatmaps is some hundredths of the other heads' losses. With these weights the gradients
-# that the blocks get from pose, parts and depth are of one order; those of normals, learned soonest, are smaller.
+# The mean over 308 nearly empty heatmaps is some hundredths of the other losses. With these weights the gradients that
+# the blocks get from pose, parts and depth are of the same order; those of normals, learned first, are smaller.
 POSE_WEIGHT = 300.0
 
 
@@ -96,17 +96,16 @@ def nano(
     """Pose (308), body parts (28), depth and normals for laptops, from folders of synthetic shards.
 
     Commands: `opensapiens synthesize --out frames --count 10240 --seed 1 --cutouts people` and `opensapiens train nano
-    --data people --output nano --micro-batch 8`. Hardware: two CPU cores, where pieces of 8 are quicker, and with units
-    for it `--precision bfloat16` as well; on a GPU `--device cuda --precision bfloat16 --workers 14 --batch-size 128`
-    in place of the last option. `--data synthetic:SEED:COUNT` renders the people while training instead.
-    Result: the scores in the card of the embedded weights, which had seen about 1,144,000 people; not yet the end of
-    the curve.
+    --data people --output nano --micro-batch 8`. Hardware: two CPU cores, `--precision bfloat16` where they have
+    units for it; on a GPU `--device cuda --precision bfloat16 --workers 14 --batch-size 128` for `--micro-batch 8`.
+    `--data synthetic:SEED:COUNT` renders the people during training. Result: docs/nano_training.md has the scores
+    against the number of people seen; those of the embedded weights are in their model card.
 
-    `start_from` is a folder with the weights of an earlier part (its crops may have been smaller, its `layers` fewer),
-    `pretrained` one whose backbone alone is taken; `stages` starts a run at smaller crops, at less cost a step. Unlike
-    the published models nano has convolutions around its transformer (`stem_channels`, from stride 2 on), since it sees
-    few pictures; `--stem-channels --pose-channels 96 96 --dense-channels 48 48` leaves them out. The learning rate is
-    high, since the network is small. `gentle` varies the pictures less, for the last parts of training.
+    `start_from` is a folder with weights to continue from, which may have smaller crops and fewer `layers`;
+    `pretrained` is one of which only the backbone is taken; `stages` starts with smaller, cheaper crops. Unlike the
+    published models nano has convolutions around its transformer (`stem_channels`, from stride 2 on), since it sees few
+    images; `--stem-channels --pose-channels 96 96 --dense-channels 48 48` removes them. The learning rate is high
+    because the network is small. `gentle` weakens the augmentation, for the end of training.
     """
     vit = ViTConfig(input_size, embed_dim, layers, heads, stem_channels=stem_channels)
     return Run(
@@ -131,7 +130,7 @@ def nano(
 
 
 def nano_smoke(data: Path, output: Path, steps: int = 4, batch_size: int = 2, input_size: Size = (64, 48)) -> Run:
-    """The nano recipe at toy size, to see that everything runs: seconds on one CPU core. Learns nothing of use."""
+    """The nano recipe at toy size: a smoke test of seconds on one CPU core, which learns nothing useful."""
     return nano(
         data,
         output,
@@ -148,7 +147,7 @@ def nano_smoke(data: Path, output: Path, steps: int = 4, batch_size: int = 2, in
 
 
 def point_weights() -> tuple[float, ...]:
-    """Weights of the 308 points, 1 on average: 238 of them are on the face and would drown the body's.
+    """Weights of the 308 points, 1 on average: the 238 on the face would outweigh the body.
 
     Published: all 1.
     """
@@ -160,8 +159,8 @@ def point_weights() -> tuple[float, ...]:
 
 
 def gently_weighted_parts() -> PartSet:
-    """The 28 parts with the square roots of the published class weights: a small model would paint rare parts over
-    everything."""
+    """The 28 parts with the square roots of the published class weights; with the published ones a small model predicts
+    rare parts everywhere."""
     parts = PART_SETS[PARTS]
     return replace(parts, loss_weights=np.sqrt(parts.loss_weights))
 
@@ -185,7 +184,7 @@ def nano_tasks() -> SeveralTasks:
 
 
 def describe(vit: ViTConfig, pose_channels: tuple[int, ...], dense_channels: tuple[int, ...]) -> ModelDescription:
-    """The nano model as its folder records it; without a stem, each head's channels are of transposed convolutions, and
+    """The description of a nano model. Without a stem, the channels of a head are those of transposed convolutions, and
     one 1x1 convolution of the last width follows."""
 
     points, parts = PoseTask(KEYPOINT_SETS[KEYPOINTS]), SegmentationTask(PART_SETS[PARTS])
@@ -205,7 +204,7 @@ def describe(vit: ViTConfig, pose_channels: tuple[int, ...], dense_channels: tup
         name="opensapiens-nano",
         vit=vit,
         heads={task.name: head(task) for task in tasks},
-        # Averaged with the mirrored image by default: with little training each of the two errs on its own.
+        # Averaging with the mirrored image is the default: it reduces the errors of a model with little training.
         preprocessing=Preprocessing(vit.image_size, flip_test=True),
         licence="Apache-2.0",
         source="recipes.nano, synthetic people",

@@ -6,7 +6,7 @@ from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.data.label_kinds import NORMALS
 from opensapiens.data.scene_crop import PUBLISHED_NORMALS
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
-from opensapiens.recipes.labelled_people import people_with_maps
+from opensapiens.recipes.labeled_people import people_with_maps
 from opensapiens.recipes.sizes import SizeName
 from opensapiens.tasks.normals import NormalsTask
 from opensapiens.training.run import Run, Size

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from opensapiens.labels.own_labels import find_keypoint_set
 from opensapiens.recipes.finetuning import ScheduleName, one_task_run
-from opensapiens.recipes.labelled_people import people_with_keypoints
+from opensapiens.recipes.labeled_people import people_with_keypoints
 from opensapiens.recipes.published_schedules import HARDEST_POINTS, published_pose_schedule
 from opensapiens.recipes.sizes import SizeName
 from opensapiens.tasks.pose import PoseTask

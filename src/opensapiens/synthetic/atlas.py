@@ -1,4 +1,4 @@
-"""Drawn pictures for walls, screens and shirts, on one page of texture; the same in every process."""
+"""Procedural pictures for walls, screens and shirts, in one texture atlas that is the same in every process."""
 
 import functools
 
@@ -9,7 +9,7 @@ from opensapiens.synthetic.backdrop import draw_backdrop
 
 PAGE = 128
 PICTURES, PRINTS, WINDOWS = range(0, 16), range(16, 40), range(40, 48)
-"""Numbers of the pages: pictures for walls, prints for clothes (magenta is cloth), views out of windows."""
+"""Page numbers: pictures for walls, prints for clothes (magenta shows the cloth), views out of windows."""
 _WORDS = (
     "NEW YORK",
     "SURF",
@@ -29,13 +29,13 @@ _WORDS = (
 
 
 def page_of(number: int) -> tuple[float, float, float, float]:
-    """Place of a page in the atlas: left, top, width, height."""
+    """Position of a page in the atlas: left, top, width, height."""
     return (0.0, float(number * PAGE), float(PAGE), float(PAGE))
 
 
 @functools.cache
 def atlas() -> np.ndarray:
-    """All pages, one below another (N * PAGE, PAGE, 3) uint8 sRGB."""
+    """All pages, stacked vertically (N * PAGE, PAGE, 3) uint8 sRGB."""
     rng = np.random.default_rng(20)
     pages = [_picture(rng) for _ in PICTURES] + [_print(rng) for _ in PRINTS] + [_view(rng) for _ in WINDOWS]
     return np.ascontiguousarray(np.concatenate(pages))

@@ -1,4 +1,4 @@
-"""Pictures to stand behind people: skies, rooms, clutter and noise, none of it human."""
+"""Procedural pictures to put behind people: skies, rooms, clutter and noise, nothing human."""
 
 import cv2
 import numpy as np
@@ -108,7 +108,7 @@ def _outdoors(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 
 def _clutter(rng: np.random.Generator, picture: np.ndarray) -> None:
-    """One random flat shape, skin-coloured at times so that colour alone does not make a person."""
+    """One random flat shape, skin-colored at times so that color alone does not make a person."""
     height, width = picture.shape[:2]
     color = _color(rng)
     if rng.random() < 0.15:

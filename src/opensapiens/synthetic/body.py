@@ -10,7 +10,7 @@ from opensapiens.synthetic.poses import PoseSampler
 from opensapiens.synthetic.rotations import UP, clipped, rotation_about
 
 BATCH = 16
-"""Bodies evaluated at once. Fixed, since the last bits of a batched product depend on the batch."""
+"""Bodies evaluated at once. Fixed, because the last bits of a batched product depend on the batch size."""
 
 Span = tuple[int, int]
 TIGHTS: Span = (15328, 18002)
@@ -19,7 +19,7 @@ SKIRT: Span = (18002, 18722)
 
 @dataclass(frozen=True)
 class Person:
-    """What makes one body: phenotype and facial actions by name, bone rotations (J, 3, 3), turn about the vertical;
+    """What determines a body: phenotype and facial actions by name, bone rotations (J, 3, 3), yaw in degrees;
     attitude: see PoseSampler.draw."""
 
     phenotype: dict[str, float]
@@ -32,10 +32,10 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """Where each vertex lies on a body at rest, the coordinates that garments are cut along. All (V,), metres.
+    """Where each vertex lies on a body at rest: the coordinates that garments are cut along. All (V,), meters.
 
-    height above the hips; arm and leg: length along the limb from shoulder or hip, negative far from it;
-    arm_share and leg_share: how far a vertex follows the limb's bones, 0..1.
+    arm and leg: length along the limb from shoulder or hip, negative far from it; arm_share and leg_share: how much a
+    vertex follows the limb's bones, 0 to 1.
     """
 
     rest: np.ndarray
@@ -47,13 +47,13 @@ class Measures:
 
     @functools.cached_property
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y and z of rest, each in one piece: numpy is slow along an axis of three."""
+        """x, y and z of rest, each contiguous: numpy is slow along an axis of three."""
         x, y, z = self.rest.T.copy()
         return x, y, z
 
 
 class BodyModel:
-    """Anny with all vertices, float32. Building it the first time takes minutes; Anny then keeps a cache."""
+    """Anny with all vertices, float32. The first construction on a machine takes minutes; Anny then keeps a cache."""
 
     def __init__(self) -> None:
         import anny
@@ -96,7 +96,7 @@ class BodyModel:
         return {name: float(value) for name, value in phenotype.items()}
 
     def _expression(self, rng: np.random.Generator) -> dict[str, float]:
-        """A few facial actions, the same on both sides most of the time."""
+        """A few facial actions, mostly the same on both sides."""
         labels = self._model.facial_action_labels
         face = {}
         for _ in range(rng.integers(0, 6)):
@@ -113,7 +113,8 @@ class BodyModel:
         return face
 
     def vertices(self, people: list[Person], batch: int = BATCH) -> np.ndarray:
-        """Posed vertices (N, 19158, 3) float32, metres: z up, lowest point of the body at 0, middle over the origin."""
+        """Posed vertices (N, 19158, 3) float32 in meters, z up; each body stands on z = 0 and is centered on the
+        origin."""
         vertices = np.empty((len(people), *self.rest.shape), np.float32)
         for i in range(0, len(people), batch):
             self._evaluate(people[i : i + batch], batch, vertices[i : i + batch])

@@ -14,8 +14,8 @@ FRAMINGS = ("whole", "upper", "face", "part")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The person a camera is set up for: points (N, 3) of the body, head and chest (3,), points (M, 3) that a close
-    look may be at; group: points of everybody in the scene, if the frame may show them all."""
+    """The person a camera is set up for: points (N, 3) of the body, head and chest (3,), points (M, 3) that a
+    close-up may target; group: points of everybody in the scene, if the frame may show them all."""
 
     points: np.ndarray
     head: np.ndarray
@@ -47,20 +47,20 @@ def draw_camera(rng: np.random.Generator, style: Style, subject: Subject) -> Cam
 
 
 def bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the greatest coordinates (3,) of points (N, 3): numpy is slow along an axis of three."""
+    """Minimum and maximum (3,) of points (N, 3), computed by column: numpy is slow along an axis of three."""
     columns = points.T.copy()
     return columns.min(1), columns.max(1)
 
 
 def _apparent_length(low: np.ndarray, high: np.ndarray) -> float:
-    """About how long a body in a box (metres) looks, from anywhere around it."""
+    """Approximate visible length of a body in a box (meters) from any side."""
     return float(np.linalg.norm((high - low) * [0.7, 0.7, 1.0]))
 
 
 def _aim(
     rng: np.random.Generator, style: Style, whole: bool, target: np.ndarray, fraction: float, extent: float
 ) -> Camera:
-    """A camera with a random lens, height and roll, aimed at a target, such that `extent` metres there fill that
+    """A camera with a random lens, height and roll, aimed at a target, such that `extent` meters there fill that
     fraction of the frame's height."""
     height, width = style.size
     lens = np.exp(rng.normal(np.log(48), 0.6)).clip(18, 200)

@@ -1,4 +1,4 @@
-"""Whether limbs pass through each other: capsules around the bones, and how deep the deepest two are in one another."""
+"""Whether limbs pass through each other: capsules around the bones, and the depth of the deepest overlap."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from opensapiens.synthetic.rotations import lengths_of
 
 ALLOWED_DEPTH = 0.03
-"""Metres that limbs may sink into each other, as flesh gives way."""
+"""Meters that limbs may sink into each other; flesh gives way."""
 CAPSULES: dict[str, tuple[str, str, float, float]] = {
     "belly": ("spine05", "spine02", 0.0, 0.12),
     "breast": ("shoulder01.R", "shoulder01.L", 0.0, 0.1),
@@ -19,7 +19,7 @@ CAPSULES: dict[str, tuple[str, str, float, float]] = {
     "thigh": ("upperleg01", "lowerleg01", 0.0, 0.075),
     "shin": ("lowerleg01", "foot", 0.0, 0.05),
 }
-"""Name: from bone, to bone, how much farther (share of the length), radius in metres; limbs have both sides."""
+"""Name: from bone, to bone, extension (share of the length), radius in meters; limbs exist on both sides."""
 ARM_PAIRS = (
     ("hand", "belly"), ("forearm", "belly"), ("hand", "breast"), ("forearm", "breast"), ("hand", "head"),
     ("forearm", "head"), ("hand", "thigh"), ("forearm", "thigh"), ("hand", "shin"), ("forearm", "shin"),
@@ -32,7 +32,7 @@ ACROSS_PAIRS = (
 
 @dataclass(frozen=True, eq=False)
 class Capsules:
-    """Capsules of a skeleton: (from, to) bones (C, 2), lengthening (C,), radius (C,) in metres, and the pairs of
+    """Capsules of a skeleton: (from, to) bones (C, 2), extension (C,), radius (C,) in meters, and the pairs of
     capsules (P, 2) that must stay apart."""
 
     bones: np.ndarray
@@ -41,7 +41,7 @@ class Capsules:
     pairs: np.ndarray
 
     def overlap(self, places: np.ndarray) -> float:
-        """Metres that the deepest pair is inside each other, with the bones' heads at places (J, 3)."""
+        """Depth in meters of the deepest overlap, with the heads of the bones at positions (J, 3)."""
         start, end = places[self.bones[:, 0]], places[self.bones[:, 1]]
         end = end + self.stretch[:, None] * (end - start)
         first, second = self.pairs.T
@@ -50,7 +50,7 @@ class Capsules:
 
 
 def capsules_of(index: Mapping[str, int]) -> Capsules:
-    """The capsules of a skeleton, given the number of each bone by name."""
+    """The capsules of a skeleton, given the index of each bone by name."""
     names, bones, stretch, radius = [], [], [], []
     for name, (start, end, more, size) in CAPSULES.items():
         limb = f"{start}.L" in index

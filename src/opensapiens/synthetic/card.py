@@ -1,4 +1,4 @@
-"""What is in a folder of shards: counts and histograms, as JSON and as a picture."""
+"""The data card of a folder of shards: counts and histograms, as JSON and as a picture."""
 
 import json
 from collections import Counter
@@ -28,10 +28,10 @@ def write_card(folder: Path | str) -> None:
 
 
 def data_card(folder: Path | str) -> dict[str, Any]:
-    """Counts of frames and persons, and histograms (label -> how many) of what the records say about them.
+    """Counts of frames and persons, and histograms (label -> count) of what the records say about them.
 
-    Age, build, height and gender are on Anny's scales, 0 to 1; they and the pose are known of our own people only,
-    build, height and gender only where body parameters are recorded.
+    Age, build, height and gender are on Anny's scales, 0 to 1. Pose and age are not known for scans; build, height and
+    gender are there only where body parameters are recorded.
     """
     histograms: dict[str, Counter[str]] = {}
 
@@ -42,12 +42,12 @@ def data_card(folder: Path | str) -> dict[str, Any]:
     for record in _records(folder):
         frames += 1
         persons += len(record["persons"])
-        count("people in a frame", str(len(record["persons"])))
+        count("people per frame", str(len(record["persons"])))
         for person in record["persons"]:
             count("height in the frame", _tenth(person["height_fraction"]))
             count("facing", FACINGS[round(person["yaw_degrees"] / 90) % 4])
-            count("hidden share", _tenth(person["occluded_fraction"]))
-            count("cut by the frame", "yes" if person["truncated"] else "no")
+            count("occluded share", _tenth(person["occluded_fraction"]))
+            count("truncated", "yes" if person["truncated"] else "no")
             for name, key in (("pose", "pose"), ("scan", "scan")):
                 if key in person:
                     count(name, str(person[key]))
@@ -58,7 +58,7 @@ def data_card(folder: Path | str) -> dict[str, Any]:
                     count(name, _tenth(person["body"]["phenotype"][key]))
             if person["keypoints"] is not None:
                 share = np.mean([point[2] == 2 for point in person["keypoints"]])
-                count("share of points in sight", _tenth(float(share)))
+                count("visible share of points", _tenth(float(share)))
     ordered = {name: dict(sorted(counts.items())) for name, counts in histograms.items()}
     return {"frames": frames, "persons": persons, "histograms": ordered}
 
@@ -87,7 +87,7 @@ def draw_card(card: dict[str, Any]) -> np.ndarray:
 
 
 def _draw_histogram(pen: ImageDraw.ImageDraw, left: int, top: int, name: str, counts: dict[str, int]) -> None:
-    shown = dict(sorted(counts.items(), key=lambda item: -item[1])[:10])  # of many scans, the most frequent
+    shown = dict(sorted(counts.items(), key=lambda item: -item[1])[:10])  # the most frequent, if there are many scans
     shown = {label: shown[label] for label in counts if label in shown}
     pen.text((left, top), name, "black", ImageFont.load_default(14))
     line = (PANEL[1] - 40) / 10

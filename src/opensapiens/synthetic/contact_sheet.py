@@ -1,4 +1,4 @@
-"""A set of frames at a glance: pictures above every label."""
+"""A contact sheet: a set of frames with their labels at a glance."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from opensapiens.labels.parts import SAPIENS_28
 
 COLUMNS, FRAMES = 8, 64
 ENLARGED = 2
-"""Factor on the pictures, so that points on a face can be told apart."""
+"""Scale of the pictures, so that the points of a face can be told apart."""
 
 
 def contact_sheet(folder: Path | str) -> np.ndarray:
-    """The first frames of a folder of shards (H, W, 3) uint8: of eight the image, points in sight, parts, depth and
-    normals, of the others the image."""
+    """The first frames of a folder of shards (H, W, 3) uint8: the first eight as image, visible points, parts, depth
+    and normals, the others as image only."""
     dataset = ShardDataset(folder)
     rows: list[list[np.ndarray]] = [[], [], [], [], []]
     for number in range(min(COLUMNS, len(dataset.keys))):
@@ -39,7 +39,7 @@ def contact_sheet(folder: Path | str) -> np.ndarray:
         for row, picture in zip(rows, (image, points, parts, depth_colors(depth), normal_colors(normals)), strict=True):
             row.append(picture)
     titled = list(zip(("image", "points", "parts", "depth", "normals"), rows, strict=True))
-    if "parts.png" not in dataset.read_bytes(0):  # of scans, points and parts are not known
+    if "parts.png" not in dataset.read_bytes(0):  # points and parts are not known for scans
         titled = [(title, row) for title, row in titled if title not in ("points", "parts")]
     titles = [title for title, row in titled for _ in row]
     pictures = [picture for _, row in titled for picture in row]

@@ -1,5 +1,5 @@
-"""From light to a photograph: what lies behind everything, depth of field, exposure, color, the faults of lenses,
-sensors and files."""
+"""From linear light to a photograph: background, depth of field, exposure, tone, and the flaws of lens, sensor and
+JPEG."""
 
 import functools
 
@@ -11,12 +11,12 @@ from opensapiens.synthetic.places import Place
 from opensapiens.synthetic.rasterizer import Camera, Rendering
 
 TILE = 512
-"""Pixels a side of the noise that is drawn once per process."""
+"""Side in pixels of the noise tile that is drawn once per process."""
 
 
 @functools.lru_cache(maxsize=2)
 def _grain(size: tuple[int, int]) -> np.ndarray:
-    """Sensor noise, repeated so that a picture of `size` can be cut out from everywhere in the first tile."""
+    """Sensor noise, tiled so that a picture of `size` can be cropped from any position in the first tile."""
     rows, columns = (np.arange(TILE + length) % TILE for length in size)
     return np.take(_noise_tiles()[0][rows], columns, axis=1)
 
@@ -46,7 +46,7 @@ def develop(
     people: np.ndarray,
     backdrop: Backdrop | None,
 ) -> np.ndarray:
-    """An 8-bit picture (H, W, 3) of a rendering; people: where they are (H, W)."""
+    """Develops a rendering into an 8-bit picture (H, W, 3); people: where they are (H, W)."""
     size = people.shape
     light, cover = rendering.color, rendering.covered
     if backdrop is None or backdrop.linear:
@@ -62,7 +62,7 @@ def develop(
 
 
 def _over(near: np.ndarray, far: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """near (H, W, 3) where cover (H, W) is 1, far where it is 0."""
+    """Composites near (H, W, 3) over far with the alpha `cover` (H, W)."""
     if cover.min() == 1:
         return near
     share = cv2.merge([cover] * 3)  # numpy is slow along an axis of three
@@ -77,7 +77,7 @@ def _mean_of_channels(colors: np.ndarray) -> np.ndarray:
 
 
 def sky(rng: np.random.Generator, place: Place, camera: Camera) -> np.ndarray:
-    """Linear light (H, W, 3) from beyond everything: sky with clouds, hills on the horizon, haze below it."""
+    """Linear light (H, W, 3) of the distant background: sky with clouds, hills on the horizon, haze below it."""
     if place.kind in ("room", "studio"):
         return np.broadcast_to(place.horizon.astype(np.float32), (*camera.size, 3))
     coarse = 4
@@ -111,7 +111,7 @@ def sky(rng: np.random.Generator, place: Place, camera: Camera) -> np.ndarray:
 
 
 def _expose(rng: np.random.Generator, light: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Scales light so that people, or the whole picture, are about as bright as cameras make them."""
+    """Exposes for the people and the whole picture, with random white balance and haze."""
     whole = light[::4, ::4].reshape(-1, 3)
     level = float(np.exp(np.log(_mean_of_channels(whole) + 1e-2).mean()))
     if people.any():
@@ -127,7 +127,7 @@ def _expose(rng: np.random.Generator, light: np.ndarray, people: np.ndarray) -> 
 
 
 def _tone(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
-    """A camera's curve: a shoulder, gamma, some contrast and colourfulness; 0..1."""
+    """A camera's tone curve: shoulder, gamma, contrast and saturation; 0 to 1."""
     shoulder, contrast = rng.uniform(0.1, 0.5), rng.uniform(-0.1, 0.35)
     x = np.linspace(0, 1, 4096) ** 2 * 4  # the table is denser in the dark
     curve = np.minimum(x * (1 + shoulder) / (1 + shoulder * x), 1) ** (1 / 2.2)
@@ -135,17 +135,17 @@ def _tone(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
     index = np.clip(light, 0, 4)
     cv2.sqrt(index, dst=index)
     index *= np.float32(4095 / 2)
-    return _tint(rng, np.take(curve, index.astype(np.uint16), mode="clip"))  # which needs no check: twice as fast
+    return _tint(rng, np.take(curve, index.astype(np.uint16), mode="clip"))  # clip is twice as fast as raise
 
 
 def _tint(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """More or less colourful; a few without colour."""
+    """Changes saturation; a few pictures become gray."""
     color = 0.0 if rng.random() < 0.02 else rng.normal(1.0, 0.15)
     return cv2.transform(picture, color * np.eye(3) + (1 - color) * np.array([0.3, 0.59, 0.11]))
 
 
 def _focus(rng: np.random.Generator, picture: np.ndarray, rendering: Rendering, people: np.ndarray) -> np.ndarray:
-    """Depth of field: what is well behind the people is blurred, at times."""
+    """Depth of field: at times, what is well behind the people is blurred."""
     if rng.random() > 0.45 or not people.any():
         return picture
     strength = rng.uniform(0.003, 0.025) * picture.shape[0]
@@ -165,7 +165,7 @@ def _focus(rng: np.random.Generator, picture: np.ndarray, rendering: Rendering, 
 
 
 def _lens(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The blur every lens has, now and then that of a moving hand or subject, and dark corners."""
+    """Lens blur, occasional motion blur, and vignetting."""
     blur = rng.uniform(0.35, 0.75) * (1 + (rng.random() < 0.15) * rng.uniform(0.3, 2.0)) * max(1.0, size[0] / 500)
     picture = cv2.GaussianBlur(picture, (0, 0), blur)
     if rng.random() < 0.08:
@@ -186,7 +186,7 @@ def _lens(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) 
 
 
 def _sensor(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Noise, stronger in the dark, and for some the traces of strong compression."""
+    """Sensor noise, stronger in the dark, and at times strong JPEG compression."""
     if rng.random() < 0.75:
         top, left = rng.integers(0, TILE, 2)
         noise = _grain(size)[top : top + size[0], left : left + size[1]]

@@ -1,4 +1,4 @@
-"""Light from photographed surroundings (HDR panoramas), and photos to stand behind people."""
+"""Light from HDR panoramas, and photos as backdrops."""
 
 import functools
 import re
@@ -15,18 +15,18 @@ from opensapiens.storage.pictures import MAX_FILE_BYTES, ImageError, read_regula
 from opensapiens.synthetic.rasterizer import Camera, Light
 
 MAX_PIXELS = 64_000_000
-"""Of a panorama as it is stored: 8192x4096 is 34 million."""
+"""Limit for a stored panorama; 8192x4096 is 34 million."""
 LIGHT_WIDTH = 128
-"""Pixels around the horizon that the light is computed from."""
+"""Width in pixels of the panorama that the light is computed from."""
 SUN_RADIUS = 12.0
 """Degrees around the brightest spot that count as one distant light."""
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """A picture (H, W, 3) float32 of the frame's size, to stand where nothing was rendered.
+    """A picture (H, W, 3) float32 of the frame's size that fills pixels where nothing was rendered.
 
-    linear: light, to be exposed together with the scene; otherwise 0..1 and ready to be shown.
+    linear: it is light and exposed together with the scene; otherwise it is display-referred, 0 to 1.
     """
 
     picture: np.ndarray
@@ -37,14 +37,14 @@ class Backdrop:
 class Surroundings:
     """Folders that replace procedural light and procedural backdrops; at least one is given.
 
-    environments: panoramas, which light the scene and are seen behind it; photos: seen behind it, instead, if given.
+    environments: panoramas, which light the scene and are its backdrop; photos: the backdrop instead, if given.
     """
 
     environments: tuple[Path, ...] = ()
     photos: ImageCollection | None = None
 
     def names(self) -> dict[str, Any]:
-        """What tells these surroundings from others, for the manifest."""
+        """What identifies these surroundings in the manifest."""
         photos = 0 if self.photos is None else len(self.photos)
         return {"environments": [path.name for path in self.environments], "photos": photos}
 
@@ -72,9 +72,9 @@ def find_panoramas(folder: Path) -> tuple[Path, ...]:
 
 @functools.lru_cache(maxsize=4)
 def read_panorama(path: Path) -> np.ndarray:
-    """A Radiance file as light (H, W, 3) float32, RGB, linear, top row up; no wider than 4096.
+    """Reads a Radiance file as linear RGB light (H, W, 3) float32, top row up, at most 4096 wide.
 
-    Raises ImageError for what is no such file, is damaged, or has more than MAX_PIXELS.
+    Raises ImageError for a file of another kind, a damaged one, or one with more than MAX_PIXELS.
     """
     try:
         data = read_regular_file(path, MAX_FILE_BYTES)
@@ -95,10 +95,11 @@ def read_panorama(path: Path) -> np.ndarray:
 
 
 def light_of(panorama: np.ndarray, turn: float, strength: float) -> tuple[Light, float]:
-    """The light of a panorama turned about the vertical (degrees), scaled to a strength, and the factor of that scale.
+    """The light of a panorama turned about the vertical (degrees) and scaled to a strength, and the factor of that
+    scale.
 
-    The brightest spot, if it stands out, becomes the key light, which casts a shadow; the rest is soft light. Strength
-    is the mean over all directions of what arrives at a surface that faces it.
+    The brightest spot, if it stands out, becomes the key light, which casts a shadow; the rest is ambient light.
+    Strength is the mean over all directions of the light arriving at a surface that faces it.
     """
     small = cv2.resize(panorama, (LIGHT_WIDTH, LIGHT_WIDTH // 2), interpolation=cv2.INTER_AREA)
     direction, solid = _directions(LIGHT_WIDTH // 2, LIGHT_WIDTH)
@@ -110,7 +111,7 @@ def light_of(panorama: np.ndarray, turn: float, strength: float) -> tuple[Light,
     key = (small * (solid * sun)[..., None]).sum((0, 1)) / np.pi
     soft = harmonics(np.where(sun[..., None], 0, small), direction, solid)
     scale = strength / max(float(soft[0].mean() + 0.25 * key.mean()), 1e-6)
-    spread = float(np.sqrt((solid * sun).sum() / np.pi))  # radians: how far the shadow's edge is washed out
+    spread = float(np.sqrt((solid * sun).sum() / np.pi))  # radians: blur of the shadow's edge
     nothing = np.zeros(3)
     return Light(peak, key * scale, nothing, nothing, 0.6 + 8 * spread, soft * scale), scale
 
@@ -118,7 +119,7 @@ def light_of(panorama: np.ndarray, turn: float, strength: float) -> tuple[Light,
 def harmonics(radiance: np.ndarray, direction: np.ndarray, solid: np.ndarray) -> np.ndarray:
     """Nine coefficients (9, 3) that give the light arriving at any normal, over pi, to about 1 %.
 
-    radiance (H, W, 3) comes from direction (H, W, 3) over a solid angle (H, W). Source: Ramamoorthi and Hanrahan, "An
+    radiance (H, W, 3) arrives from direction (H, W, 3) over a solid angle (H, W). Source: Ramamoorthi and Hanrahan, "An
     efficient representation for irradiance environment maps" (2001); the factors of both steps are multiplied here.
     """
     x, y, z = np.moveaxis(direction, -1, 0)
@@ -137,7 +138,7 @@ def view_of(panorama: np.ndarray, turn: float, camera: Camera) -> np.ndarray:
     down = np.arccos(ray[..., 2] / np.linalg.norm(ray, axis=-1)) / np.pi
     column, row = (around * width - 0.5).astype(np.float32), (down * height - 0.5).astype(np.float32)
     padded = cv2.copyMakeBorder(panorama, 1, 1, 1, 1, cv2.BORDER_WRAP)
-    padded[0], padded[-1] = padded[1], padded[-2]  # around the horizon it goes on, above the zenith it does not
+    padded[0], padded[-1] = padded[1], padded[-2]  # wraps around horizontally, not vertically
     return cv2.remap(padded, column + 1, row + 1, cv2.INTER_LINEAR)
 
 
@@ -156,7 +157,7 @@ def _about_vertical(degrees: float) -> np.ndarray:
 
 
 def _random_view(rng: np.random.Generator, photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A piece of a photo, mirrored half of the time, at a size."""
+    """A random crop of a photo, mirrored half of the time, resized to `size`."""
     height, width = photo.shape[:2]
     share = rng.uniform(0.5, 1.0)
     h, w = max(int(height * share), 1), max(int(width * share), 1)

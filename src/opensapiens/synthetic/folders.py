@@ -15,7 +15,7 @@ from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, Ke
 
 KEYPOINT_SETS = (COCO_17, WHOLEBODY_133, SAPIENS_308)
 FOLDERS = {"jpg": "images", "json": "records"}
-"""Of other members, the folder is the member's name: instances, parts, depth, normals."""
+"""Other members go to a folder of their own name: instances, parts, depth, normals."""
 
 
 def unpack(shards: Path | str, out: Path | str) -> Path:

@@ -1,4 +1,4 @@
-"""From a scene to a picture with exact labels."""
+"""Renders a scene to a picture with exact labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from opensapiens.synthetic.rasterizer import Camera, Rendering, render
 from opensapiens.synthetic.scene import Scene, ScenePlan
 from opensapiens.synthetic.wardrobe import Wardrobe
 
-LEAST_PIXELS = 200
-LEAST_VISIBLE = 0.25
-"""A person with fewer visible pixels, or a smaller visible share, is in the picture but not listed."""
+MIN_PIXELS = 200
+MIN_VISIBLE = 0.25
+"""A person with fewer visible pixels, or a smaller visible share, is in the picture but not in the record."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An image (H, W, 3) uint8 RGB and its labels: instances and parts (H, W) uint8, depth (H, W) metres and normals
-    (H, W, 3) with NaN where nobody is, and the record with camera and persons (see data/shards.py). Of scans the parts
-    are not known: None."""
+    """An image (H, W, 3) uint8 RGB and its labels: instances and parts (H, W) uint8, depth (H, W) in meters and
+    normals (H, W, 3), both NaN on the background, and the record with camera and persons (see data/shards.py). parts
+    is None for scans."""
 
     image: np.ndarray
     instances: np.ndarray
@@ -41,7 +41,7 @@ class Frame:
 
 
 Describe = Callable[[np.ndarray, Rendering], list[dict[str, Any]]]
-"""The persons of a record, from instances (H, W) and all that was rendered."""
+"""The persons of a record, given instances (H, W) and the rendering."""
 
 
 def photograph(
@@ -51,12 +51,11 @@ def photograph(
     backdrop: Backdrop | None = None,
     parts_known: bool = True,
 ) -> Frame:
-    """Renders a scene before a backdrop, the place's own if none is given, develops the picture and reads the
-    labels."""
+    """Renders a scene in front of a backdrop, by default the place's own, develops the picture and reads the labels."""
     camera = scene.camera
     rendering = render(scene.mesh, scene.materials, camera, scene.light, scene.place.ground, scene.casters)
     mesh, triangle = scene.mesh, rendering.triangle
-    instances = np.append(mesh.instance, 0).astype(np.uint8)[triangle]  # -1, where no triangle is, is the last
+    instances = np.append(mesh.instance, 0).astype(np.uint8)[triangle]  # -1, no triangle, is the last entry
     people = instances > 0
     parts = np.append(mesh.part * (mesh.instance > 0), 0).astype(np.uint8)[triangle] if parts_known else None
     depth, normals = np.full_like(rendering.depth, np.nan), np.full_like(rendering.normals, np.nan)
@@ -76,7 +75,7 @@ def photograph(
 def describe_people(
     scene: Scene, plan: ScenePlan, wardrobe: Wardrobe, parameters: bool, instances: np.ndarray, rendering: Rendering
 ) -> list[dict[str, Any]]:
-    """The records of people in sight; with `parameters` also their bodies and where their points are in space."""
+    """The records of visible people; with `parameters` also their body parameters and 3D keypoints."""
     persons = []
     for i, person in enumerate(plan.people):
         mask = instances == i + 1
@@ -113,13 +112,14 @@ def describe_people(
 def describe_visible(
     scene: Scene, instance: int, mask: np.ndarray, people: np.ndarray, outline: np.ndarray
 ) -> tuple[list[int], bool, float, int] | None:
-    """Box, whether the frame cuts the person, hidden share and pixels in sight; None for who is hardly to be seen.
+    """Box, whether the frame truncates the person, occluded share and number of visible pixels; None for a person who
+    is hardly visible.
 
     people: Rendering.people; outline: points of the person in the world (N, 3).
     """
     visible = int(mask.sum())
     alone = int((people & (1 << (instance - 1)) > 0).sum())
-    if visible < LEAST_PIXELS or visible < LEAST_VISIBLE * alone:
+    if visible < MIN_PIXELS or visible < MIN_VISIBLE * alone:
         return None
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -137,7 +137,7 @@ def _keypoints(
     mask: np.ndarray,
     depth: np.ndarray,
 ) -> list[list[float]]:
-    """The 308 points as [x, y, visibility]: 2 in sight, 1 hidden, 0 outside the frame."""
+    """The 308 points as [x, y, visibility]: 2 visible, 1 hidden, 0 outside the frame."""
     height, width = mask.shape
     anatomy = wardrobe.anatomy
     seen = camera.project(points)

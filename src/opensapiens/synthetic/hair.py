@@ -1,4 +1,4 @@
-"""Hair as geometry: caps close to the scalp, shells that hang, tails, buns; brows."""
+"""Hair as geometry: caps on the scalp, sheets that hang, ponytails, buns; also eyebrows."""
 
 import functools
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ STYLES = {  # chances for women, men
     "bob": (0.14, 0.03), "long": (0.3, 0.035), "ponytail": (0.16, 0.015), "bun": (0.1, 0.01), "pigtails": (0.02, 0.0),
 }  # fmt: skip
 SECTORS, ARC, HANG = 36, 8, 9
-"""Vertices around the head, down to the ears, and below."""
+"""Rows and columns of a sheet of hair: around the head, down to the ears, and below."""
 
 
 @dataclass(frozen=True)
 class Hair:
-    """A style and what is drawn about it; lengths in metres. parting: where the fringe divides, -1 to 1."""
+    """A hair style and its parameters; lengths in meters."""
 
     style: str
     material: Material
@@ -37,23 +37,24 @@ class Hair:
 
 @dataclass(frozen=True)
 class Head:
-    """Where a head is: origin between the ears, axes (3, 3) in rows (left, back, up), size relative to the average."""
+    """The frame of a head: origin between the ears, axes (3, 3) in rows (left, back, up), size relative to the
+    average."""
 
     origin: np.ndarray
     axes: np.ndarray
     size: float
 
     def world(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) of the head's frame in the world."""
+        """Points (..., 3) from the head's frame to the world."""
         return self.origin + self.size * points @ self.axes
 
     def local(self, points: np.ndarray) -> np.ndarray:
-        """The other way round."""
+        """Points (..., 3) from the world to the head's frame."""
         return (points - self.origin) @ self.axes.T / self.size
 
 
 def head_of(points: dict[str, np.ndarray]) -> Head:
-    """The head of a body's keypoints by name."""
+    """The head frame of a body, from its keypoints by name."""
     left, right = points["left_ear"], points["right_ear"]
     across = left - right
     x = across / np.linalg.norm(across)
@@ -68,7 +69,7 @@ def head_of(points: dict[str, np.ndarray]) -> Head:
 
 
 def draw_hair(rng: np.random.Generator, age: float, gender: float) -> Hair:
-    """A style for an age and gender (Anny's scales, gender 0 male)."""
+    """Draws hair for an age and gender (Anny's scales, gender 0 male)."""
     chances = np.array([pair[0 if gender > 0.5 else 1] for pair in STYLES.values()])
     style = str(rng.choice(list(STYLES), p=chances / chances.sum()))
     if age < 0.5 and style == "bald":
@@ -101,7 +102,7 @@ def draw_hair(rng: np.random.Generator, age: float, gender: float) -> Hair:
 
 
 def inside_hairline(hair: Hair, anatomy: Anatomy, rest: np.ndarray) -> np.ndarray:
-    """Metres inside the hairline (V,), which recedes at the temples and the crown for some."""
+    """Distance inside the hairline in meters (V,); it recedes at the temples and the crown for some."""
     inside = anatomy.scalp + hair.hairline
     if hair.receding:
         front = np.clip((0.02 - rest[:, 1]) / 0.12, 0, 1) * np.clip((rest[:, 2] - 0.72) / 0.05, 0, 1)
@@ -122,7 +123,8 @@ def grow(
     points: dict[str, np.ndarray],
     part: int,
 ) -> list[Surface]:
-    """Surfaces of hair on a posed body (V, 3), its scalp given as vertices and triangles; inside: inside_hairline."""
+    """Surfaces of hair on a posed body (V, 3), its scalp given as vertices and triangles; inside: see
+    inside_hairline."""
     if hair.style in ("bald", "buzz"):
         return []
     head = head_of(points)
@@ -175,7 +177,7 @@ def _cap(
 
 
 def _shell(hair: Hair, head: Head, hollow: list[tuple[np.ndarray, np.ndarray, float]], part: int) -> Surface:
-    """A sheet around the head, open before the face, that hangs below the ears and lies on neck and shoulders."""
+    """A sheet around the head, open in front of the face, that hangs below the ears and lies on neck and shoulders."""
     around = np.linspace(-np.pi, np.pi, SECTORS + 1)
     waves = np.sin(np.outer(around, np.arange(3, 9)) + hair.waves[:, 0]).mean(1)
     clumps = np.sin(np.outer(around, np.arange(11, 17)) + hair.waves[:, 1]).mean(1)
@@ -230,7 +232,7 @@ def _tail(
     radius: float,
     part: int,
 ) -> Surface:
-    """A tail that leaves the head and falls."""
+    """A ponytail that starts outward from the head and falls."""
     path, heading = [start - 0.02 * outward, start], outward * 0.9 + head.axes[2] * 0.35
     for _ in range(9):
         heading = 0.62 * heading + 0.38 * np.array([0, 0, -1.0])
@@ -243,7 +245,7 @@ def _tail(
 
 
 def _capsules(points: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Neck, shoulders and trunk as (start, end, radius), which hair lies on."""
+    """Neck, shoulders and trunk as capsules (start, end, radius) that hair lies on."""
     left, right = points["left_shoulder"], points["right_shoulder"]
     hips = 0.5 * (points["left_hip"] + points["right_hip"])
     size = float(np.linalg.norm(left - right)) / 0.36
@@ -261,7 +263,7 @@ def _capsules(points: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarra
 def push_out(
     points: np.ndarray, hollow: list[tuple[np.ndarray, np.ndarray, float]], margin: np.ndarray | float
 ) -> np.ndarray:
-    """Points (N, 3) moved to the surface of the capsules that they are in."""
+    """Points (N, 3), those inside a capsule moved to its surface."""
     margin = np.broadcast_to(np.asarray(margin, float).reshape(-1, 1), (len(points), 1))
     for start, end, radius in hollow:
         axis, reach = end - start, radius + margin
@@ -295,7 +297,8 @@ def brows(points: dict[str, np.ndarray], color: np.ndarray, thick: float, part: 
 
 @functools.cache
 def _brow_strip() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places (13,) along the five points of an eyebrow's edge, and texture and triangles of the strip between both."""
+    """Positions (13,) along the five points of an eyebrow's edge, and texture and triangles of the strip between
+    both edges."""
     fine, a = np.linspace(0, 4, 13), np.arange(12)
     triangles = np.concatenate([np.stack([a, a + 13, a + 1], 1), np.stack([a + 1, a + 13, a + 14], 1)])
     along, across = np.tile(fine * 0.015, 2), np.repeat([0.008, 0.0], 13)

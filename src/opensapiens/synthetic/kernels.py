@@ -25,9 +25,12 @@ def fill(
     touched: wp.array2d(dtype=wp.uint32),
     with_index: int,
 ):
-    """Largest third coordinate wins. Writes it to key, or, with_index, its bits to the upper half of winner and 1 + the
-    triangle's index to the lower; of equals, the last triangle wins; and bit i - 1 of touched, whoever wins, where
-    there is a triangle of instance i. A thread takes `run` of the first `count` triangles."""
+    """Fills a z-buffer in which the largest third coordinate wins.
+
+    Writes it to key, or, with_index, its bits to the upper half of winner and 1 + the triangle's index to the lower;
+    among equals the last triangle wins. Sets bit i - 1 of touched wherever there is a triangle of instance i, even if
+    another triangle wins. A thread takes `run` of the first `count` triangles.
+    """
     first = wp.tid() * run
     for t in range(first, wp.min(first + run, count)):
         i = triangles[t, 0]
@@ -55,7 +58,7 @@ def fill(
             for x in range(left, right + 1):
                 u = _edge(b, c, float(x), float(y))
                 v = _edge(c, a, float(x), float(y))
-                if u * area < 0.0 or v * area < 0.0:  # outside, seen without the slower divisions
+                if u * area < 0.0 or v * area < 0.0:  # outside; tested before the slower divisions
                     continue
                 u /= area
                 v /= area
@@ -73,7 +76,7 @@ def fill(
 
 @wp.func
 def _ambient(h: wp.array(dtype=wp.vec3), n: wp.vec3) -> wp.vec3:
-    """Light of an environment arriving at a normal, from its nine coefficients (environment.harmonics)."""
+    """Light of a panorama arriving at a normal, from its nine coefficients (environment.harmonics)."""
     total = h[0] + n[1] * h[1] + n[2] * h[2] + n[0] * h[3] + n[0] * n[1] * h[4] + n[1] * n[2] * h[5]
     total += (3.0 * n[2] * n[2] - 1.0) * h[6] + n[0] * n[2] * h[7] + (n[0] * n[0] - n[1] * n[1]) * h[8]
     return wp.vec3(wp.max(total[0], 0.0), wp.max(total[1], 0.0), wp.max(total[2], 0.0))
@@ -98,7 +101,7 @@ def _open_taps(
     shadow: wp.array2d(dtype=wp.float32),
     softness: float,
 ) -> float:
-    """How many of nine places around a point the key light reaches."""
+    """How many of nine samples around a point the key light reaches."""
     offset = position + 0.012 * normal - light_origin
     u = wp.dot(offset, light_u) * light_scale + 0.5 * float(shadow.shape[1])
     v = wp.dot(offset, light_v) * light_scale + 0.5 * float(shadow.shape[0])
@@ -126,7 +129,7 @@ def _open_taps(
 
 @wp.func
 def _free(u: float, v: float, height: float, fade: float, above: wp.array2d(dtype=wp.float32)) -> float:
-    """1 where nothing in a map of heights is above a height, less the more there is."""
+    """1 where a height map has nothing above a height, less the higher it is."""
     x = int(u)
     y = int(v)
     if x < 0 or y < 0 or x >= above.shape[1] or y >= above.shape[0]:
@@ -138,7 +141,7 @@ def _free(u: float, v: float, height: float, fade: float, above: wp.array2d(dtyp
 def _sky_share(
     position: wp.vec3, normal: wp.vec3, origin: wp.vec3, scale: float, above: wp.array2d(dtype=wp.float32)
 ) -> float:
-    """Share of the sky above a point that nothing hides, from a map of heights seen from straight above."""
+    """Share of the sky above a point that is not occluded, from a height map seen from straight above."""
     offset = position + 0.04 * normal - origin
     u = -offset[1] * scale + 0.5 * float(above.shape[1])
     v = offset[0] * scale + 0.5 * float(above.shape[0])
@@ -203,7 +206,8 @@ def shade(
     depth: wp.array2d(dtype=wp.float32),
     normal_out: wp.array2d(dtype=wp.vec3),
 ):
-    """What `index` says is there, lit; the floor, if any, where nothing is. A thread takes `run` pixels of a row."""
+    """Shades the triangle that `index` holds for each pixel, or the floor, if any, where it holds none. A thread
+    takes `run` pixels of a row."""
     y, part = wp.tid()
     for x in range(part * run, wp.min((part + 1) * run, index.shape[1])):
         t = index[y, x]
@@ -232,7 +236,7 @@ def shade(
             depth[y, x] = 1.0 / total
             normal = wp.normalize(u * normals[i] + v * normals[j] + w * normals[k])
             view = rotation * normal
-            if wp.dot(view, ray) > 0.0:  # the inside of a hollow garment: show the face that looks at the camera
+            if wp.dot(view, ray) > 0.0:  # the inside of a garment: show the side that faces the camera
                 normal = -normal
                 view = -view
             normal_out[y, x] = view
@@ -318,7 +322,7 @@ def shade(
             half_way = wp.normalize(toward_light - world_ray)
             shine = gloss[kind] * wp.pow(wp.max(wp.dot(normal, half_way), 0.0), polish) * arriving
         reaching = arriving * light_color
-        if scatter[kind] > 0.0:  # light that comes out of the skin again, red the farthest
+        if scatter[kind] > 0.0:  # subsurface scattering: red travels farthest
             wrap = scatter[kind]
             spread = wp.max((cosine + wrap) / (1.0 + wrap), 0.0) * taps / 9.0
             reaching = wp.cw_mul(
@@ -335,7 +339,7 @@ def add_normals(
     triangles: wp.array2d(dtype=wp.int32),
     normals: wp.array(dtype=wp.vec3),
 ):
-    """The normal of each triangle, as long as twice its area, is added to its corners. A thread takes `run` of them."""
+    """Adds the normal of each triangle, scaled by twice its area, to its corners. A thread takes `run` triangles."""
     first = wp.tid() * run
     for t in range(first, wp.min(first + run, triangles.shape[0])):
         i = triangles[t, 0]

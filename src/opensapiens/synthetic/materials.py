@@ -1,4 +1,4 @@
-"""Looks of surfaces: cloth, skin and hair colours as they occur, drawn at random."""
+"""Materials: cloth, skin and hair colors, drawn at random."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from opensapiens.synthetic.rasterizer import BLOBS, CHECKS, DOTS, KNIT, SOLID, S
 
 @dataclass(frozen=True)
 class Material:
-    """Two linear colours and a pattern of the second on the first; the rest: see rasterizer.Materials."""
+    """Two linear colors and a pattern of the second on the first; for the rest see rasterizer.Materials."""
 
     first: np.ndarray
     second: np.ndarray
@@ -23,7 +23,7 @@ class Material:
 
 
 def draw_color(rng: np.random.Generator) -> np.ndarray:
-    """A linear colour as clothes have: greys, dull and bright ones."""
+    """A linear color of clothes: grays, muted and bright colors."""
     value = rng.uniform(0.01, 0.85) ** 1.4
     bright = rng.choice([rng.uniform(0, 0.15), rng.uniform(0.1, 0.6), rng.uniform(0.6, 0.98)], p=[0.4, 0.35, 0.25])
     hue = rng.uniform(0, 6)
@@ -49,7 +49,7 @@ def draw_cloth(rng: np.random.Generator) -> Material:
 
 
 def draw_skin_tone(rng: np.random.Generator) -> np.ndarray:
-    """Linear skin colours from deep to fair."""
+    """A linear skin color, from dark to light."""
     ramp = np.array(
         [[0.035, 0.018, 0.012], [0.12, 0.055, 0.032], [0.3, 0.15, 0.088], [0.5, 0.29, 0.19], [0.72, 0.47, 0.36]]
     )
@@ -59,7 +59,7 @@ def draw_skin_tone(rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_hair_color(rng: np.random.Generator, age: float) -> np.ndarray:
-    """A linear hair colour for an age (Anny's scale): grey for most of the old, dyed for a few."""
+    """A linear hair color for an age (Anny's scale): gray for most old people, dyed for a few."""
     if age > 0.85 and rng.random() < 0.7:
         return np.full(3, rng.uniform(0.25, 0.8))
     ramp = np.array(

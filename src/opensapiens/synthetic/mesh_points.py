@@ -1,4 +1,4 @@
-"""The picture of where the 308 points are on the body: docs/pictures/mesh_points.jpg.
+"""Draws the 308 points on the body: docs/pictures/mesh_points.jpg.
 
 python -m opensapiens.synthetic.mesh_points docs/pictures/mesh_points.jpg
 """
@@ -13,7 +13,7 @@ from opensapiens.drawing.sheet import sheet
 from opensapiens.synthetic.anatomy import VERTEX_COUNT, Anatomy, load_anatomy
 
 LEFT, RIGHT, MIDDLE = (255, 140, 0), (60, 130, 255), (255, 255, 255)
-"""Colours of points of the person's left, right and middle."""
+"""Colors of points of the person's left, right and middle."""
 VIEWS = {
     "front": ("", 0.0, 1.95),
     "back": ("", 180.0, 1.95),
@@ -22,12 +22,12 @@ VIEWS = {
     "left hand": ("left_middle_finger_third_joint", 100.0, 0.25),
     "feet": ("", 0.0, 0.75),
 }
-"""Title: the point in the middle ("" the body's middle), turn of the camera about the vertical in degrees, metres
-across."""
+"""Title: the point in the center ("" for the body's center), yaw of the camera in degrees, width of the view in
+meters."""
 
 
 def mesh_points_picture(vertices: np.ndarray, size: int = 560) -> np.ndarray:
-    """The points on a body (VERTEX_COUNT, 3) at rest, from six sides (H, W, 3) uint8; hidden ones are left out."""
+    """The points on a body (VERTEX_COUNT, 3) at rest, from six sides (H, W, 3) uint8; hidden points are left out."""
     anatomy = load_anatomy()
     points = dict(zip(anatomy.keypoint_names, anatomy.keypoints(vertices), strict=True))
     pictures = []

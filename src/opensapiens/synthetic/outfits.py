@@ -40,13 +40,13 @@ APPAREL, FACE, HAIR, LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER 
 
 
 def far_unless(concerned: np.ndarray) -> np.ndarray:
-    """Makes of a cut, as np.maximum of both, one of the concerned vertices (V,) alone: the others are FAR inside."""
+    """What np.maximum with a cut confines to the concerned vertices (V,): all others are FAR inside."""
     return np.where(concerned, np.float32(-np.inf), np.float32(FAR))
 
 
 class Lines:
-    """What cuts have of the body at rest alone; all (V,). not_* and only_* are what np.minimum takes out of a cut,
-    unless_* what np.maximum makes of a cut of a part."""
+    """The terms of cuts that depend on the body at rest only; all (V,). A cut takes the np.minimum with not_* and
+    only_*, and the np.maximum with unless_*, which confine it to a part of the body."""
 
     def __init__(self, m: Measures) -> None:
         x, y, z = m.columns
@@ -74,10 +74,10 @@ _lines = functools.cache(Lines)
 
 @dataclass(frozen=True)
 class Garment:
-    """A cut of a helper surface. keep (V,) metres inside the cut, on all vertices of the model; parts: class on the
-    person's left and right; ease: metres off the body near the cut's start and at its end; fold: wrinkle height.
+    """A cut of a helper surface. keep (V,): meters inside the cut, for all vertices of the model; parts: class on the
+    person's left and right; ease: meters off the body near the cut's start and at its end; fold: wrinkle height.
 
-    Of garments cut from the suit, smooth is how often they are smoothed; slack (V,): metres more off the body.
+    For garments cut from the suit, smooth is the number of smoothing passes and slack (V,) the meters added to ease.
     """
 
     span: Span
@@ -93,7 +93,7 @@ class Garment:
 
 @dataclass(frozen=True)
 class Outfit:
-    """All that is drawn at random about a person's looks. Colours linear; beard, blush: opacity."""
+    """All that is drawn at random about a person's looks. Colors are linear; beard and blush are opacities."""
 
     garments: list[Garment]
     skin: Material
@@ -113,13 +113,13 @@ class Outfit:
 
     @property
     def looseness(self) -> float:
-        """Metres that the loosest garment is off the body."""
+        """Distance in meters of the loosest garment from the body."""
         slack = [float(garment.slack.max()) for garment in self.garments if garment.slack is not None]
         return max([0.0, *slack])
 
 
 def draw_fabric(rng: np.random.Generator, top: bool = False, plain: bool = False) -> Material:
-    """A cloth with its weave and wrinkles; on tops also prints."""
+    """A cloth with its weave and wrinkles; tops may have prints."""
     kinds = [FABRIC, PLAID, BANDS, STRIPES, BLOBS, DOTS, KNIT, PRINT]
     chances = [0.46, 0.1, 0.1, 0.05, 0.07, 0.04, 0.08, 0.1 if top else 0.0]
     kind = FABRIC if plain else int(rng.choice(kinds, p=np.array(chances) / sum(chances)))
@@ -142,7 +142,7 @@ def draw_fabric(rng: np.random.Generator, top: bool = False, plain: bool = False
 
 
 def draw_denim(rng: np.random.Generator) -> Material:
-    """Jeans: blue, black or grey, worn in places."""
+    """Jeans: blue, black or gray, worn in places."""
     ramp = np.array([[0.03, 0.06, 0.14], [0.1, 0.17, 0.3], [0.015, 0.016, 0.02], [0.18, 0.19, 0.2], [0.35, 0.42, 0.5]])
     color = ramp[rng.integers(5)] * rng.uniform(0.7, 1.3)
     relief = (float(rng.uniform(0.006, 0.014)), float(rng.uniform(9, 16)), 0.0002)
@@ -150,7 +150,7 @@ def draw_denim(rng: np.random.Generator) -> Material:
 
 
 def draw_outfit(rng: np.random.Generator, m: Measures, age: float, gender: float) -> Outfit:
-    """Looks for a person of an age and gender (Anny's scales, 0..1; gender 0 male)."""
+    """Draws an outfit for a person of an age and gender (Anny's scales, 0 to 1; gender 0 male)."""
     garments = _draw_garments(rng, m, gender)
     hair = draw_hair(rng, age, gender)
     hat = str(rng.choice(["", "beanie", "cap", "brim", "helmet"], p=[0.87, 0.045, 0.05, 0.02, 0.015]))
@@ -241,8 +241,8 @@ def _worn_top(m: Measures, keep: np.ndarray, cloth: Material, slack: float, hem:
 
 
 def _top_cut(m: Measures, sleeve: float, hem: float, collar: float, scoop: float) -> np.ndarray:
-    """Distance inside a top: lengths of the sleeves (m from the shoulder) and height of the hem; collar is how far the
-    neckline is off the middle of the neck (m), scoop how much deeper it is at the front."""
+    """Distance inside a top: sleeve length (meters from the shoulder) and hem height; collar is the distance of the
+    neckline from the axis of the neck (meters), scoop how much deeper it is at the front."""
     lines, z = _lines(m), m.columns[2]
     below = 0.475 - scoop * lines.scoop - z
     neckline = np.minimum(np.maximum(lines.around_neck - collar, below), 0.57 - z)

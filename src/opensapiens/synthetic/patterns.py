@@ -1,4 +1,4 @@
-"""Warp functions that the shader colours and roughens surfaces with."""
+"""Warp functions for the color patterns and the relief of surfaces."""
 
 import warp as wp
 
@@ -29,7 +29,7 @@ def _corners(x: int, y: int, z: int) -> _vec8:
 
 @wp.func
 def _between(c: _vec8, fx: float, fy: float, fz: float) -> float:
-    """What the corners of a cell give at a place in it, 0 to 1 along each axis."""
+    """Interpolates the corners of a cell at a position in it, 0 to 1 along each axis."""
     fx = fx * fx * (3.0 - 2.0 * fx)
     fy = fy * fy * (3.0 - 2.0 * fy)
     fz = fz * fz * (3.0 - 2.0 * fz)
@@ -40,7 +40,7 @@ def _between(c: _vec8, fx: float, fy: float, fz: float) -> float:
 
 @wp.func
 def value_noise(p: wp.vec3) -> float:
-    """Smooth noise in 0 to 1 with one random value at each whole coordinate."""
+    """Smooth noise in 0 to 1 with one random value at each integer coordinate."""
     x = wp.floor(p[0])
     y = wp.floor(p[1])
     z = wp.floor(p[2])
@@ -49,8 +49,8 @@ def value_noise(p: wp.vec3) -> float:
 
 @wp.func
 def _noise_around(p: wp.vec3, step: float) -> wp.vec4:
-    """value_noise at p and one step further along each axis. Most often all four are in one cell, and most of the time
-    goes into its corners."""
+    """value_noise at p and one step further along each axis. Usually all four positions are in one cell, and most of
+    the time goes into its corners."""
     x = wp.floor(p[0])
     y = wp.floor(p[1])
     z = wp.floor(p[2])
@@ -77,7 +77,7 @@ def _noise_around(p: wp.vec3, step: float) -> wp.vec4:
 
 @wp.func
 def plain_pattern(kind: int, p: wp.vec3) -> float:
-    """How much of the second colour at a surface point."""
+    """Share of the second color at a surface point."""
     if kind == 1:
         return wp.smoothstep(-0.15, 0.15, wp.sin(6.2832 * (p[2] + 0.15 * value_noise(p))))
     if kind == 2:
@@ -95,14 +95,15 @@ def plain_pattern(kind: int, p: wp.vec3) -> float:
 
 @wp.func
 def _line(at: float, width: float, blur: float) -> float:
-    """1 within a width of the whole numbers, softened over `blur`."""
+    """1 within `width` of the integers, softened over `blur`."""
     distance = wp.abs(at - wp.round(at))
     return 1.0 - wp.smoothstep(width, width + blur + 1.0e-4, distance)
 
 
 @wp.func
 def fine_pattern(kind: int, p: wp.vec3, blur: float) -> float:
-    """As pattern, for the kinds from FABRIC on; blur: pixels' size in the units of p, in which details vanish."""
+    """Like plain_pattern, for the kinds from FABRIC on; blur: size of a pixel in the units of p, below which details
+    vanish."""
     near = 1.0 - wp.smoothstep(0.08, 0.35, blur)
     if kind == 8:  # FABRIC: threads, and a tint that varies slowly
         broad = 0.3 * value_noise(0.11 * p)
@@ -123,7 +124,7 @@ def fine_pattern(kind: int, p: wp.vec3, blur: float) -> float:
         q = wp.vec3(p[0], p[1], 0.03 * p[2])
         clumps = wp.vec3(0.17 * p[0], 0.17 * p[1], 0.01 * p[2])
         return 0.5 * value_noise(clumps) + wp.lerp(0.25, 0.5 * value_noise(q), near)
-    if kind == 14:  # BRICK: the second colour is the joint
+    if kind == 14:  # BRICK: the second color is the joint
         row = wp.floor(p[2])
         shifted = 0.5 * p[0] + 0.5 * (row - 2.0 * wp.floor(0.5 * row))
         shade = 0.25 * _hash(int(wp.floor(shifted)), 0, int(row))
@@ -137,7 +138,7 @@ def fine_pattern(kind: int, p: wp.vec3, blur: float) -> float:
         grain = value_noise(wp.vec3(0.5 * p[0], 13.0 * row, 9.0 * p[2]))
         tint = 0.3 * _hash(int(row), 2, int(wp.floor(0.12 * p[0] + 0.37 * row)))
         return wp.max(tint + 0.35 * grain, wp.lerp(0.0, _line(p[2], 0.03, blur), near))
-    if kind == 17:  # GROUND: gravel, grass, sand, snow, by colours
+    if kind == 17:  # GROUND: gravel, grass, sand, snow, by colors
         rough = 0.4 * value_noise(0.05 * p) + 0.3 * value_noise(0.3 * p)
         return rough + 0.3 * wp.lerp(0.5, value_noise(2.7 * p), near)
     if kind == 18:  # LEAVES
@@ -150,7 +151,7 @@ def fine_pattern(kind: int, p: wp.vec3, blur: float) -> float:
         inside = wp.smoothstep(0.2, 0.2 + blur, x) * (1.0 - wp.smoothstep(0.8 - blur, 0.8, x))
         inside *= wp.smoothstep(0.2, 0.2 + blur, z) * (1.0 - wp.smoothstep(0.75 - blur, 0.75, z))
         return inside * lit
-    if kind == 20:  # PLACKET: a zip or a row of buttons down the front; p in metres times the frequency
+    if kind == 20:  # PLACKET: a zip or a row of buttons down the front; p in meters times the frequency
         line = _line(0.5 * p[0] / 6.0, 0.008, 0.002) * wp.step(p[1])
         return wp.max(0.25 * value_noise(0.11 * p), line)
     return 0.3 * value_noise(0.11 * p)
@@ -164,8 +165,8 @@ def _ridge(noise: float) -> float:
 
 @wp.func
 def relief_slope(p: wp.vec3, relief: wp.vec3) -> wp.vec4:
-    """Slope of a relief (see Materials) along the three axes of the surface coordinate, and its height in metres:
-    ridges that wander, strong here and weak there, and a grain."""
+    """Slope of a relief (see Materials) along the three axes of the surface coordinate, and its height in meters:
+    meandering ridges of varying strength, and a grain."""
     slope = wp.vec4(0.0, 0.0, 0.0, 0.0)
     if relief[0] > 0.0:
         q = relief[1] * p
@@ -192,13 +193,13 @@ def relief_slope(p: wp.vec3, relief: wp.vec3) -> wp.vec4:
 
 @wp.func
 def decal(p: wp.vec3, place: wp.vec3) -> wp.vec2:
-    """u and v of a print on the front (place[1] < 0) or back, its middle at place[2], as wide as twice place[0]."""
+    """u and v of a print on the front (place[1] < 0) or back, centered at height place[2], 2 * place[0] wide."""
     return wp.vec2(0.5 + 0.5 * p[0] / place[0], 0.5 + 0.5 * (p[2] - place[2]) / place[0])
 
 
 @wp.func
 def texel(atlas: wp.array2d(dtype=wp.vec3ub), page: wp.vec4, u: float, v: float) -> wp.vec3:
-    """Linear colour of a page of the atlas (left, top, width, height) at (u, v), which repeats outside 0..1."""
+    """Linear color of a page of the atlas (left, top, width, height) at (u, v), which repeats outside 0..1."""
     x = (u - wp.floor(u)) * page[2] - 0.5
     y = (1.0 - (v - wp.floor(v))) * page[3] - 0.5
     total = wp.vec3(0.0, 0.0, 0.0)

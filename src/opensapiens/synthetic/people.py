@@ -1,4 +1,4 @@
-"""People rendered while a model trains: an endless set with no disk between."""
+"""People rendered during training, without files in between."""
 
 import functools
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ ATTEMPTS = 20
 class SyntheticPeople:
     """A sequence of samples, each rendered when it is asked for; sample i is a pure function of (seed, i).
 
-    It can be handed to loader processes: each loads the body model once, when it is first asked for a sample. The bits
-    of a sample are the same in any process of a machine. Frame i is that of the shards of the same seed, but for
-    the last bits of its geometry and for their JPEG; of several people in it, one is drawn to be the sample.
+    It can be handed to loader processes: each loads the body model once, when it is first asked for a sample. A sample
+    has the same bits in every process on a machine. Frame i is the one in the shards of the same seed, except for the
+    last bits of its geometry and for their JPEG compression; if it shows several people, one is drawn as the sample.
     """
 
     def __init__(
         self, seed: int, count: int, style: Style | None = None, surroundings: "Surroundings | None" = None
     ) -> None:
-        """Raises ValueError for no samples."""
+        """Raises ValueError for a count below 1."""
         if count < 1:
-            raise ValueError(f"{count} samples: at least one is needed")
+            raise ValueError(f"{count} samples: need at least one")
         self.seed, self.count, self.style, self.surroundings = seed, count, style or Style(), surroundings
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class SyntheticPeople:
             if not 0 <= index < self.count:
                 raise IndexError(f"sample {index} of {self.count}")
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums over several threads have other last bits
+        torch.set_num_threads(1)  # the number of threads changes the last bits of sums
         try:
             return [self._sample(_renderer(self.surroundings), index) for index in indices]
         finally:
@@ -65,7 +65,7 @@ class SyntheticPeople:
             if persons := frame.record["persons"]:
                 chosen = int(np.random.default_rng([*numbers, 3]).integers(len(persons)))
                 return sample_of(frame, chosen, f"synthetic:{self.seed}/{index}#{chosen + 1}")
-        raise RuntimeError(f"sample {index}: nobody was in sight in {ATTEMPTS} frames; is the style right?")
+        raise RuntimeError(f"sample {index}: nobody was visible in {ATTEMPTS} frames; check the style")
 
 
 @functools.lru_cache(maxsize=1)
@@ -76,7 +76,7 @@ def _renderer(surroundings: "Surroundings | None") -> "PeopleRenderer":
 
 
 def sample_of(frame: "Frame", person: int, key: str) -> Sample:
-    """One person's labels of a frame, as ShardDataset cuts them out of a shard."""
+    """One person's labels of a frame, as ShardDataset crops them from a shard."""
     record = frame.record["persons"][person]
     mask = frame.instances == record["id"]
     points = record["keypoints"]
@@ -96,7 +96,7 @@ def _inside(values: np.ndarray, mask_HW: np.ndarray, outside: float) -> np.ndarr
 
 
 def open_people(source: Path | str) -> "ShardDataset | SyntheticPeople":
-    """What `--data` names: a folder of shards, or synthetic:SEED:COUNT for people rendered while training.
+    """Opens what `--data` names: a folder of shards, or synthetic:SEED:COUNT for people rendered during training.
 
     Raises ShardError for a folder without shards, ValueError for a malformed seed or count.
     """
@@ -104,5 +104,5 @@ def open_people(source: Path | str) -> "ShardDataset | SyntheticPeople":
     if words[0] != "synthetic" or Path(source).exists():
         return ShardDataset(source)
     if len(words) != 3 or not all(word.isdigit() for word in words[1:]):
-        raise ValueError(f"{source}: people rendered while training are named synthetic:SEED:COUNT, both whole numbers")
+        raise ValueError(f"{source}: expected synthetic:SEED:COUNT with two whole numbers")
     return SyntheticPeople(int(words[1]), int(words[2]))

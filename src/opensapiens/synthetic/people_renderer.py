@@ -1,4 +1,4 @@
-"""Frames of our own people, one after another, in this process."""
+"""Renders frames of synthetic people in this process."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ class PeopleRenderer:
     """Renders people; the body model and the wardrobe are loaded once per process.
 
     surroundings: light and backdrops in place of the procedural ones; the people are the same with and without.
-    parameters: the records also say where the camera stands, what bodies the people have and where their points are.
+    parameters: the records also hold the camera's pose, the body parameters and the 3D keypoints.
     """
 
     def __init__(self, surroundings: Surroundings | None = None, parameters: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Where people are: rooms, streets, fields and studios."""
+"""Places where people are: rooms, streets, fields and studios."""
 
 from dataclasses import dataclass
 
@@ -28,8 +28,8 @@ KINDS = {"room": 0.46, "street": 0.2, "nature": 0.2, "studio": 0.14}
 
 @dataclass(frozen=True)
 class Place:
-    """Where people are: kind; things near them, which throw shadows; a shell far away, which does not; what the floor
-    looks like; the light, and colours (linear) of sky and horizon for what lies behind everything."""
+    """A place: its kind; things nearby, which cast shadows; a distant shell, which does not; the floor; the light;
+    and linear colors of sky and horizon for the background."""
 
     kind: str
     things: list[Surface]
@@ -44,7 +44,8 @@ class Place:
 def draw_place(
     rng: np.random.Generator, camera: Camera, deep: float, wide: float, distance: float, surrounded: bool
 ) -> Place:
-    """A place for people who reach so deep into it (+y) and to the sides, so far from the camera (metres)."""
+    """Draws a place for people who extend `deep` into it (+y) and `wide` to the sides, at a distance from the camera
+    (meters)."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     if kind == "room" and distance > 7 and rng.random() < 0.7:
         kind = "street" if rng.random() < 0.5 else "nature"
@@ -67,7 +68,7 @@ def draw_place(
 
 
 def _draw_light(rng: np.random.Generator) -> Light:
-    """A sun, a lamp or a window anywhere above, and a procedural sky."""
+    """A sun, a lamp or a window somewhere above, and a procedural sky."""
     elevation, azimuth = np.deg2rad(rng.uniform(12, 85)), rng.normal(0, 1.3) - np.pi / 2
     direction = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
     warm = rng.normal(0, 0.12)
@@ -114,7 +115,7 @@ def _floor(rng: np.random.Generator, kind: str) -> Material:
 def _room(
     rng: np.random.Generator, camera: Camera, deep: float, wide: float
 ) -> tuple[list[Surface], list[Surface], np.ndarray]:
-    """Things in a room, its walls with what hangs there, and the colour of the walls."""
+    """Furniture of a room, its walls with what is on them, and the color of the walls."""
     turn = rng.normal(0, 18)
     axes = rotation_about(UP, turn)
     back, side = deep + rng.uniform(0.3, 3.0), wide + rng.uniform(0.8, 3.5)
@@ -175,7 +176,7 @@ def _furniture(rng: np.random.Generator, at: np.ndarray, turn: float) -> list[Su
 def _on_wall(
     rng: np.random.Generator, axes: np.ndarray, start: np.ndarray, along: np.ndarray, high: float, wall: np.ndarray
 ) -> list[Surface]:
-    """Windows, doors, pictures and a skirting board on a wall."""
+    """Windows, doors, pictures and a baseboard on a wall."""
     length = float(np.linalg.norm(along))
     direction = along / length
     inward = np.array([-np.sign(start[0]) if direction[1] else 0.0, 0.0 if direction[1] else -1.0, 0.0])

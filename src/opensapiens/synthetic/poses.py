@@ -4,7 +4,7 @@ A pose is one rotation per bone of the body model, relative to the parent and in
 (+x the person's left, -y the front, +z up). At rest the arms hang at 45 degrees, the elbows are bent.
 
 The tables are ours: `postures.csv` has ranges of joint angles (degrees, see PoseSampler._leg and _trunk);
-`gestures.csv` says where a wrist goes (metres beside a bone of the average adult at rest, x outward from the person's
+`gestures.csv` says where a wrist goes (meters beside a bone of the average adult at rest, x outward from the person's
 middle), where the elbow points and where the palm faces (axes of the breast bone; of the leg for gestures on it);
 `hands.csv` says how far the fingers bend.
 """
@@ -32,13 +32,13 @@ from opensapiens.synthetic.rotations import (
 )
 
 ATTEMPTS = 12
-"""Poses drawn before one whose limbs still overlap is taken."""
+"""Attempts to draw a pose without overlapping limbs; after the last one the best is taken."""
 LEVEL = {"up", "seat"}
-"""Attitudes with the soles on the ground, as far as ankles bend."""
+"""Attitudes with the soles on the ground, as far as the ankles bend."""
 AHEAD = np.array([0.0, -1.0, 0.0])
 FINGERS = range(1, 6)
 Hand = tuple[str, list[float], float]
-"""Side, and how far the five fingers bend and the four spread; see PoseSampler._close_hand."""
+"""Side, bend of the five fingers and spread of the four; see PoseSampler._close_hand."""
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -56,7 +56,7 @@ def _tables() -> tuple[list[dict[str, str]], np.ndarray, dict[str, dict[str, str
 
 
 class PoseSampler:
-    """Draws poses for a skeleton: bone names, parents (J,) and joints at rest (J, 3) metres."""
+    """Draws poses for a skeleton, given bone names, parents (J,) and joints at rest (J, 3) in meters."""
 
     def __init__(self, bones: Sequence[str], parents: Sequence[int], joints: np.ndarray):
         self.index = {name: i for i, name in enumerate(bones)}
@@ -67,7 +67,7 @@ class PoseSampler:
         self._offsets = np.array([joints[b] - joints[max(p, 0)] for b, p in enumerate(self.parents)])
         needed = {self.index[b] for b in self.index if not b.startswith(("toe", "metacarpal", "eye", "finger"))}
         needed |= {self.index[f"finger3-1.{side}"] for side in "LR"}
-        for bone in sorted(needed):  # and all that they hang on
+        for bone in sorted(needed):  # and their ancestors
             while (bone := self.parents[bone]) >= 0:
                 needed.add(bone)
         self._order = sorted(needed)  # parents come before their children
@@ -78,7 +78,7 @@ class PoseSampler:
         self.capsules = capsules_of(self.index)
 
     def _below(self, bone: str) -> list[int]:
-        """The bones that move with one, itself first."""
+        """A bone and those that move with it."""
         chain = [self.index[bone]]
         for other in self._order:
             if self.parents[other] in chain:
@@ -86,15 +86,15 @@ class PoseSampler:
         return chain
 
     def _above(self, bone: str) -> list[int]:
-        """The bones that move one, the root first, and itself."""
+        """The chain of bones from the root to a bone."""
         chain = [self.index[bone]]
         while (parent := self.parents[chain[0]]) >= 0:
             chain.insert(0, parent)
         return chain
 
     def draw(self, rng: np.random.Generator) -> tuple[str, str, np.ndarray]:
-        """The activity, the attitude (up, seat, floor, back, front, side), and rotations (J, 3, 3); the
-        root's is the whole body's attitude."""
+        """The activity, the attitude (up, seat, floor, back, front, side) and rotations (J, 3, 3); the root's is the
+        attitude of the whole body."""
         postures, weights, _, _ = _tables()
         best: tuple[float, str, str, np.ndarray, list[Hand]] | None = None
         row = postures[rng.choice(len(postures), p=weights)]
@@ -119,21 +119,21 @@ class PoseSampler:
     # --- legs, trunk, head
 
     def _lower_body(self, pose: np.ndarray, row: dict[str, str], rng: np.random.Generator) -> None:
-        def among(name: str) -> float:
+        def draw(name: str) -> float:
             low, high = row[name].split(":")
             return float(rng.uniform(float(low), float(high)))
 
-        hinge = among("hinge")  # the hips bend while the legs stay where they are
-        one, other = rng.permutation(["L", "R"])
-        angles = [among(name) for name in ("flexion", "abduction", "twist", "knee")]
+        hinge = draw("hinge")  # the hips bend while the legs stay in place
+        first, second = rng.permutation(["L", "R"])
+        angles = [draw(name) for name in ("flexion", "abduction", "twist", "knee")]
         if row["other_flexion"]:
-            others = [among(f"other_{name}") for name in ("flexion", "abduction", "twist", "knee")]
+            others = [draw(f"other_{name}") for name in ("flexion", "abduction", "twist", "knee")]
         else:
             others = [angle + rng.normal(0, 4) for angle in angles]
         seated = row["attitude"] in ("seat", "floor")
-        for side, (flexion, abduction, twist, knee) in ((one, angles), (other, others)):
+        for side, (flexion, abduction, twist, knee) in ((first, angles), (second, others)):
             self._leg(pose, side, flexion + (0.0 if seated else hinge), abduction, twist, clipped(knee, 0, 150))
-        self._trunk(pose, among("forward"), among("sideways"), among("turn"))
+        self._trunk(pose, draw("forward"), draw("sideways"), draw("turn"))
         lean = rotation_about(AXIS_X, hinge)
         if row["attitude"] in ("back", "front", "side"):
             around = {"back": 0.0, "front": 180.0, "side": float(rng.choice([-90.0, 90.0]))}[row["attitude"]]
@@ -154,7 +154,7 @@ class PoseSampler:
             self._turn(pose, f"foot.{side}", rotation_about(AXIS_X, angle))
 
     def _look(self, pose: np.ndarray, rng: np.random.Generator) -> None:
-        """Neck and head; who leans or lies still looks about ahead, more or less."""
+        """Neck and head; even people who lean or lie look more or less straight ahead."""
         ahead = self._turn_of(pose, self._spine_order).T @ AHEAD
         back_up = 0.6 * np.rad2deg(np.arcsin(clipped(ahead[2], -0.8, 0.8)))
         nod = clipped(rng.normal(4, 11) - back_up, -40, 38)
@@ -166,7 +166,7 @@ class PoseSampler:
     def _gesture_arms(
         self, pose: np.ndarray, choices: list[str], rng: np.random.Generator
     ) -> tuple[np.ndarray, list[Hand]]:
-        """Poses both arms; returns where all bones then are, as forward does, and how the hands close."""
+        """Poses both arms; returns the positions of all bones then, as forward does, and how the hands close."""
         _, _, gestures, _ = _tables()
         first = str(rng.choice(choices))
         second = first if rng.random() < float(gestures[first]["both"]) else str(rng.choice(choices))
@@ -192,7 +192,7 @@ class PoseSampler:
         gesture: dict[str, Any],
         rng: np.random.Generator,
     ) -> Hand:
-        """Bends an arm so that its wrist is where a gesture wants it, and turns the palm; keeps up turns and places.
+        """Bends an arm so that its wrist is where a gesture wants it, and turns the palm; updates turns and positions.
 
         Returns how the hand closes, which moves none of the bones that matter here.
         """
@@ -256,7 +256,7 @@ class PoseSampler:
     def _turn_palm(
         self, pose: np.ndarray, side: str, forearm_turn: np.ndarray, palm: np.ndarray, rng: np.random.Generator
     ) -> None:
-        """Rolls the forearm, as far as it goes, until the palm looks where it should; the wrist bends a little."""
+        """Rolls the forearm, as far as it goes, until the palm faces the wanted direction; the wrist bends a little."""
         axis = self._direction(f"lowerarm01.{side}", f"wrist.{side}")
         across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
         along = self._direction(f"wrist.{side}", f"finger3-1.{side}")
@@ -301,14 +301,14 @@ class PoseSampler:
         self._turn(pose, f"lowerleg01.{side}", rotation_about(AXIS_X, knee))
 
     def _trunk(self, pose: np.ndarray, forward: float, sideways: float, twist: float) -> None:
-        """Bends the spine; degrees in all, shared by its bones."""
+        """Bends the spine; total degrees, shared by its bones."""
         share = rotation_about(AXIS_X, forward / 5) @ rotation_about(AXIS_Y, sideways / 5)
         share = share @ rotation_about(AXIS_Z, twist / 5)
         for bone in ("spine05", "spine04", "spine03", "spine02", "spine01"):
             self._turn(pose, bone, share)
 
     def _turn_head(self, pose: np.ndarray, nod: float, tilt: float, turn: float) -> None:
-        """Turns neck and head; degrees in all, shared by their bones."""
+        """Turns neck and head; total degrees, shared by their bones."""
         share = rotation_about(AXIS_X, nod / 3) @ rotation_about(AXIS_Y, tilt / 3) @ rotation_about(AXIS_Z, turn / 3)
         for bone in ("neck01", "neck02", "head"):
             self._turn(pose, bone, share)
@@ -325,7 +325,7 @@ class PoseSampler:
                 self._turn(pose, f"finger{finger}-{joint}.{side}", turn)
 
     def _hand_axes(self, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which way the palm looks at rest, and about what fingers and thumb bend."""
+        """The direction the palm faces at rest, and the axes that fingers and thumb bend about."""
         if side not in self._hands:
             across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
             palm = np.cross(self._direction(f"wrist.{side}", f"finger3-1.{side}"), across)
@@ -335,14 +335,14 @@ class PoseSampler:
     # --- where bones are
 
     def forward(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """World rotations (J, 3, 3) and places (J, 3) of the bones that matter here; the root stays where it is."""
+        """World rotations (J, 3, 3) and positions (J, 3) of the bones that matter here; the root stays in place."""
         turns, places = np.empty_like(pose), np.empty((len(pose), 3))
         turns[self._order[0]], places[self._order[0]] = pose[self._order[0]], self.joints[self._order[0]]
         self._follow(pose, turns, places, self._order[1:])
         return turns, places
 
     def _follow(self, pose: np.ndarray, turns: np.ndarray, places: np.ndarray, order: list[int]) -> None:
-        """Updates turns and places of some bones, parents before children."""
+        """Updates turns and positions of some bones, parents before children."""
         for bone in order:
             parent = self.parents[bone]
             turn = turns[parent]
@@ -350,7 +350,7 @@ class PoseSampler:
             np.add(places[parent], turn.dot(self._offsets[bone]), places[bone])
 
     def _turn_of(self, pose: np.ndarray, order: list[int]) -> np.ndarray:
-        """World rotation (3, 3) of the last of bones that hang on each other, the root first."""
+        """World rotation (3, 3) of the last bone of a chain that starts at the root."""
         turn: np.ndarray = pose[order[0]]
         for bone in order[1:]:
             turn = turn.dot(pose[bone])

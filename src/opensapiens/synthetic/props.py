@@ -1,6 +1,6 @@
-"""Things of boxes, tubes and balls: furniture, trees, cars, what hands hold.
+"""Things made of boxes, tubes and balls: furniture, trees, cars, things to hold.
 
-All things are Surfaces in world coordinates (metres, z up); patterns lie on them in metres.
+All things are Surfaces in world coordinates (meters, z up); patterns are scaled in meters.
 """
 
 import functools
@@ -21,7 +21,7 @@ _CORNERS_ALONG, _CORNERS_ACROSS = (BOX_CORNERS[np.arange(24), axis] for axis in 
 
 
 def box(look: Material, center: np.ndarray, half: np.ndarray, turn: np.ndarray | float = 0.0) -> Surface:
-    """A box with flat faces; turn: about the vertical in degrees, or a rotation (3, 3)."""
+    """A box with flat faces; turn: degrees about the vertical, or a rotation (3, 3)."""
     points = BOX_CORNERS * half
     rotation = turn if isinstance(turn, np.ndarray) else rotation_about(UP, turn)
     center, texture = np.asarray(center), np.zeros((24, 3))
@@ -31,8 +31,8 @@ def box(look: Material, center: np.ndarray, half: np.ndarray, turn: np.ndarray |
 
 
 def pane(look: Material, corner: np.ndarray, across: np.ndarray, up: np.ndarray, cells: int = 1) -> Surface:
-    """A rectangle; a pattern has metres on it, an IMAGE lies on it once. cells: squares a side, so that parts of it
-    may be behind the camera."""
+    """A rectangle. A pattern is scaled in meters; an IMAGE covers it once. cells: squares per side, so that parts of
+    it may be behind the camera."""
     u, v, triangles = _grid(cells)
     points = corner + u[:, None] * across + v[:, None] * up
     wide, high = (1.0, 1.0) if look.pattern == IMAGE else (np.linalg.norm(across), np.linalg.norm(up))
@@ -42,7 +42,7 @@ def pane(look: Material, corner: np.ndarray, across: np.ndarray, up: np.ndarray,
 
 @functools.cache
 def _grid(cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places (V,) along both sides of a square, 0 to 1, and triangles of a grid over it."""
+    """Positions (V,) along both sides of a square, 0 to 1, and triangles of a grid over it."""
     line, i = np.linspace(0, 1, cells + 1), np.arange(cells)
     a = (i[:, None] * (cells + 1) + i).ravel()
     triangles = np.concatenate([np.stack([a, a + 1, a + cells + 2], 1), np.stack([a, a + cells + 2, a + cells + 1], 1)])
@@ -63,7 +63,7 @@ def _tube(rings: int, sectors: int) -> tuple[np.ndarray, np.ndarray]:
 def tube(
     look: Material, path: np.ndarray, radius: np.ndarray, sectors: int = 8, flat: float = 1.0, part: int = 0
 ) -> Surface:
-    """A tube along points (N, 3) with a radius at each (N,); flat: its second thickness over its first."""
+    """A tube along points (N, 3) with a radius at each (N,); flat: ratio of its two thicknesses."""
     coordinates, triangles = _tube(len(path) - 1, sectors)
     index = np.rint(coordinates[:, 0] * (len(path) - 1)).astype(int)
     along = np.gradient(path, axis=0)
@@ -92,7 +92,7 @@ def pole(look: Material, start: np.ndarray, end: np.ndarray, radius: float, sect
 
 @functools.cache
 def _cylinder(sectors: int) -> tuple[np.ndarray, np.ndarray]:
-    """A closed cylinder of radius and height 1 on the origin; its lids have corners of their own."""
+    """A closed cylinder of radius and height 1 on the origin; its lids have vertices of their own."""
     angle = np.arange(sectors) * 2 * np.pi / sectors
     rim = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
     top = rim + UP
@@ -151,7 +151,7 @@ def _place(at: np.ndarray, turn: float, local: list[float]) -> np.ndarray:
 
 
 def table(rng: np.random.Generator, at: np.ndarray, turn: float, top: float, half: np.ndarray) -> list[Surface]:
-    """A table: top (metres) is its height, half (2,) of its length and depth."""
+    """A table: top (meters) is its height, half (2,) of its length and depth."""
     look = any_look(rng)
     parts = [box(look, _place(at, turn, [0, 0, top - 0.02]), np.array([half[0], half[1], 0.02]), turn)]
     if rng.random() < 0.15:
@@ -241,7 +241,7 @@ def plant(rng: np.random.Generator, at: np.ndarray, tall: float) -> list[Surface
 
 
 def leaves(rng: np.random.Generator) -> Material:
-    """Foliage in its colours."""
+    """Foliage in its colors."""
     green = np.array([0.04, 0.1, 0.02]) * rng.uniform(0.5, 2.0) * rng.uniform(0.7, 1.3, 3)
     if rng.random() < 0.12:
         green = np.array([0.25, 0.1, 0.02]) * rng.uniform(0.5, 1.6)
@@ -281,7 +281,7 @@ def car(rng: np.random.Generator, at: np.ndarray, turn: float) -> list[Surface]:
 
 
 def building(rng: np.random.Generator, at: np.ndarray, turn: float, half: np.ndarray) -> Surface:
-    """A block with windows, half (3,) as large as said."""
+    """A block with windows, of half extents (3,)."""
     wall = draw_color(rng) * 0.5 + np.array([0.2, 0.18, 0.15]) * rng.uniform(0.3, 1.5)
     glass = np.array([0.03, 0.04, 0.05]) * rng.uniform(0.5, 4)
     look = Material(wall, glass, FACADE, 1 / rng.uniform(1.6, 3.5), 0.1)
@@ -291,7 +291,8 @@ def building(rng: np.random.Generator, at: np.ndarray, turn: float, half: np.nda
 
 
 def held(rng: np.random.Generator, palm: np.ndarray, along: np.ndarray, facing: np.ndarray) -> list[Surface]:
-    """A thing in a hand: palm its middle, along the fingers' direction across which it lies, facing out of the palm."""
+    """A thing in a hand: palm is its center, along the direction of the fingers, which it lies across, facing the
+    direction out of the palm."""
     across = cross(along, facing)
     across /= np.linalg.norm(across) + 1e-9
     at = palm + 0.03 * facing

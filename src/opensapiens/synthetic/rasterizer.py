@@ -1,10 +1,10 @@
 """A z-buffer and a shader for triangle meshes, as Warp kernels (CPU and GPU).
 
-At the image sizes people are trained on, most triangles of a body cover a pixel or two, so filling triangles costs
-about a twentieth of casting a ray per pixel; shadows come from a second z-buffer seen from the light. Labels are
-read at pixel centres of the same z-buffer, so they are exact for the image.
+At the image sizes used for training most triangles of a body cover a pixel or two, so filling triangles costs about a
+twentieth of casting a ray per pixel; shadows come from a second z-buffer seen from the light. Labels are read at pixel
+centers of the same z-buffer, so they are exact for the image.
 
-Camera frame: +x right, +y up, +z towards the camera. Integer image coordinates are pixel centres.
+Camera frame: +x right, +y up, +z towards the camera. Integer image coordinates are pixel centers.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, IMAGE = range(7)
 FABRIC, DENIM, PLAID, BANDS, SKIN, STRANDS, BRICK, TILES, PLANKS, GROUND, LEAVES, FACADE, PLACKET = range(8, 21)
 PRINT, GAZE = 30, 31
 SHADOW_SIZE = 256
-MOST_PEOPLE = 32
+MAX_PEOPLE = 32
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles of a scene, all in world coordinates (metres, z up).
+    """Triangles of a scene, all in world coordinates (meters, z up).
 
-    All float arrays are float32. vertices (V, 3), normals (V, 3) unit, texture (V, 3) the surface coordinate patterns
-    are made of (metres; u and v where the material is an IMAGE), paint (V, 4) RGB and opacity laid over the material,
-    keep (V,) a surface is cut away where this is negative (hems, necklines), triangles (T, 3), material (T,), part (T,)
-    class id, instance (T,) 0 for things and 1.. for people.
+    All float arrays are float32. vertices (V, 3), normals (V, 3) unit, texture (V, 3) the surface coordinate that
+    patterns are computed from (meters; u and v where the material is an IMAGE), paint (V, 4) RGB and opacity over the
+    material, keep (V,) the surface is cut away where it is negative (hems, necklines), triangles (T, 3), material (T,),
+    part (T,) class id, instance (T,) 0 for things and 1.. for people.
     """
 
     vertices: np.ndarray
@@ -44,12 +44,13 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Materials:
-    """Surface looks, M of them: two linear colours (M, 3), pattern (M,), frequency (M,) per metre, gloss (M,).
+    """M materials: two linear colors (M, 3), pattern (M,), frequency (M,) per meter, gloss (M,).
 
-    The colour of an IMAGE is `first` times a page (M, 4: left, top, width, height) of the atlas (H, W, 3) uint8 sRGB;
-    a PRINT lays a page on the front or back of cloth of the colour `first`, where `second` says (patterns.decal), all
-    but its magenta. relief (M, 3): height of folds (metres), folds per metre, height of the fine grain; scatter (M,):
-    how far light wraps around (skin); glow (M,): light of its own, in units of its colour. None is none of it.
+    The color of an IMAGE is `first` times a page (M, 4: left, top, width, height) of the atlas (H, W, 3) uint8 sRGB; a
+    PRINT puts a page on the front or back of cloth of the color `first`, at the position in `second` (patterns.decal),
+    except where the page is magenta. relief (M, 3): height of folds (meters), folds per meter, height of the fine
+    grain; scatter (M,): how far light wraps around (skin); glow (M,): emission in units of its color. None stands for
+    zeros.
     """
 
     first: np.ndarray
@@ -66,7 +67,7 @@ class Materials:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera: rotation (3, 3) world to camera, position (3,), focal and principal point in pixels."""
+    """A pinhole camera: rotation (3, 3) world to camera, position (3,), focal length and principal point in pixels."""
 
     rotation: np.ndarray
     position: np.ndarray
@@ -75,15 +76,15 @@ class Camera:
     size: tuple[int, int]
 
     def pose(self) -> dict[str, list]:
-        """Rotation (3, 3), world to camera (+x right, +y up, +z towards the camera), and position in metres."""
+        """Rotation (3, 3), world to camera (+x right, +y up, +z towards the camera), and position in meters."""
         return {"rotation": self.rotation.tolist(), "position": self.position.tolist()}
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """World points (N, 3) in metres in the camera frame."""
+        """World points (N, 3) in meters in the camera frame."""
         return (points - self.position.astype(np.float32)) @ self.rotation.T.astype(np.float32)
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """World points (N, 3) as (N, 3): pixel x, pixel y, depth in metres."""
+        """World points (N, 3) as (N, 3): pixel x, pixel y, depth in meters."""
         x, y, z = self.to_camera(points).T
         depth = np.where(np.abs(z) < 1e-6, np.float32(1e-6), -z)
         scale = np.float32(self.focal) / depth
@@ -92,9 +93,9 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """A distant key light with a shadow, and a sky that fades from above to below (colours linear, (3,)).
+    """A distant key light with a shadow, and a sky that fades from above to below (linear colors (3,)).
 
-    harmonics (9, 3): the light of an environment in place of that sky; see environment.harmonics.
+    harmonics (9, 3): the light of a panorama in place of that sky; see environment.harmonics.
     """
 
     direction: np.ndarray
@@ -107,8 +108,9 @@ class Light:
 
 @dataclass(frozen=True)
 class Casters:
-    """The first `count` triangles of a mesh throw shadows, also of the sky, on what lies between two corners of the
-    world (3,); the maps of these shadows have so many pixels a side. Without, all triangles do, and none of the sky."""
+    """Shadow casters: the first `count` triangles of a mesh cast shadows, also from the sky, inside the box from low
+    to high (3,); the shadow maps are `size` pixels wide. Without Casters all triangles cast shadows, but none from
+    the sky."""
 
     count: int
     low: np.ndarray
@@ -118,7 +120,7 @@ class Casters:
 
 @dataclass(frozen=True)
 class Ground:
-    """A floor at a height (metres) with a material index; it receives shadow and fades into the backdrop."""
+    """A floor at a height (meters) with a material index; it receives shadows and fades into the backdrop."""
 
     height: float
     material: int
@@ -127,9 +129,9 @@ class Ground:
 
 @dataclass(frozen=True)
 class Rendering:
-    """What the camera sees: color (H, W, 3) linear, covered (H, W) 0..1 where mesh or floor hides the backdrop,
-    triangle (H, W) index or -1, depth (H, W) metres along the view axis, normals (H, W, 3) in the camera frame, people
-    (H, W) uint32: bit i - 1 is set where person i would be seen if nothing else were there."""
+    """What the camera sees: color (H, W, 3) linear, covered (H, W) 0 to 1 where mesh or floor hides the backdrop,
+    triangle (H, W) index or -1, depth (H, W) meters along the view axis, normals (H, W, 3) in the camera frame,
+    people (H, W) uint32: bit i - 1 is set where person i would be visible if nothing else were there."""
 
     color: np.ndarray
     covered: np.ndarray
@@ -140,7 +142,7 @@ class Rendering:
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Unit normals (V, 3) float32, the mean of the faces around each vertex weighted by their area."""
+    """Unit normals (V, 3) float32, the area-weighted mean of the faces around each vertex."""
     normals = wp.zeros(len(vertices), dtype=wp.vec3)
     run = _run(len(triangles))
     inputs = [run, _floats(vertices, wp.vec3), _indices(triangles), normals]
@@ -150,7 +152,7 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def _screen_points(mesh: Mesh, camera: Camera) -> wp.array:
-    """Pixel x, y and 1/depth, which is linear on the screen; 0 marks what is too near or behind the camera."""
+    """Pixel x, y and 1/depth, which is linear on the screen; 0 marks points too near or behind the camera."""
     screen = camera.project(mesh.vertices)
     depth = screen[:, 2]
     screen[:, 2] = np.where(depth > 0.05, 1.0 / np.maximum(depth, 0.05), 0.0)
@@ -176,8 +178,8 @@ _NO_HARMONICS = wp.empty(0, dtype=wp.vec3)
 
 
 def _run(count: int) -> int:
-    """How many of `count` pieces of work a thread takes. On a CPU, where threads come one after another anyhow, Warp
-    reads a kernel's arguments again for each, which here takes as long as the work."""
+    """How many of `count` work items a thread takes. On a CPU, where threads run one after another, Warp reads a
+    kernel's arguments again for each thread, which here takes as long as the work."""
     return 1 if wp.get_device().is_cuda else count
 
 
@@ -189,15 +191,15 @@ def render(
     ground: Ground | None,
     casters: Casters | None = None,
 ) -> Rendering:
-    """Draw a scene once.
+    """Renders a scene.
 
-    Returns colours before exposure and backdrop, and for every pixel the triangle at its centre.
+    Returns colors before exposure and backdrop, and for every pixel the triangle at its center.
 
     Raises:
-        ValueError: more people than MOST_PEOPLE.
+        ValueError: more people than MAX_PEOPLE.
     """
-    if mesh.instance.max(initial=0) > MOST_PEOPLE:
-        raise ValueError(f"a picture of {mesh.instance.max()} people; at most {MOST_PEOPLE} can be told apart")
+    if mesh.instance.max(initial=0) > MAX_PEOPLE:
+        raise ValueError(f"{mesh.instance.max()} people; at most {MAX_PEOPLE} can be told apart in a frame")
     height, width = camera.size
     triangles = _indices(mesh.triangles)
     screen = _screen_points(mesh, camera)
@@ -267,7 +269,7 @@ def render(
 def _z_buffer(
     points: wp.array, keep: wp.array, triangles: wp.array, instance: wp.array, size: tuple[int, int]
 ) -> tuple[wp.array, np.ndarray]:
-    """The triangle (H, W) int32 that is nearest at each pixel, or -1; and whose there are (Rendering.people)."""
+    """The nearest triangle (H, W) int32 at each pixel, or -1; and Rendering.people."""
     winner, touched = wp.zeros(size, dtype=wp.uint64), wp.zeros(size, dtype=wp.uint32)
     count = triangles.shape[0]
     run = _run(count)
@@ -279,7 +281,7 @@ def _z_buffer(
 def _shadow_map(
     mesh: Mesh, direction: np.ndarray, keep: wp.array, triangles: wp.array, casters: Casters | None
 ) -> tuple:
-    """Heights of the mesh seen from a direction, in an orthographic frame that holds what shadows fall on."""
+    """A height map of the mesh seen from a direction, in an orthographic frame around what shadows fall on."""
     toward = direction / np.linalg.norm(direction)
     up = np.array([0.0, 0.0, 1.0]) if abs(toward[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
     light_u = np.cross(up, toward)

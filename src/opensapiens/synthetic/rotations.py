@@ -1,4 +1,4 @@
-"""Rotations and vectors: rotation matrices, cross products and lengths, fast for a few vectors at a time."""
+"""Rotation matrices, cross products and vector lengths, faster than numpy's for a few vectors."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 AXIS_X, AXIS_Y, AXIS_Z = np.eye(3)
 UP = AXIS_Z
-"""Of the world, whose z is up."""
+"""The world's vertical."""
 
 
 def rotation_about(axis: np.ndarray, degrees: float) -> np.ndarray:
@@ -28,7 +28,7 @@ def rotation_about(axis: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross product of vectors (..., 3): numpy's takes several times as long for few of them."""
+    """Cross product of vectors (..., 3), several times as fast as numpy's for a few of them."""
     if a.ndim == b.ndim == 1:
         (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
         return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
@@ -37,18 +37,18 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def length_of(vector: np.ndarray) -> float:
-    """What np.linalg.norm says of a vector (3,), in half the time."""
+    """np.linalg.norm of a vector (3,), in half the time."""
     return math.sqrt(vector.dot(vector))
 
 
 def lengths_of(vectors: np.ndarray) -> np.ndarray:
-    """What np.linalg.norm says of vectors (N, 3), in half the time."""
+    """np.linalg.norm of vectors (N, 3), in half the time."""
     x, y, z = (vectors * vectors).T
     return np.sqrt(x + y + z)
 
 
 def clipped(value: float, low: float, high: float) -> float:
-    """What np.clip says of a number, in a tenth of the time."""
+    """np.clip of a number, in a tenth of the time."""
     return min(max(value, low), high)
 
 

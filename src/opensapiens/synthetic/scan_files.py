@@ -1,4 +1,4 @@
-"""Reading scans of people: textured meshes from files that nobody vouches for."""
+"""Reads scans of people, textured meshes, from untrusted files."""
 
 import contextlib
 import struct
@@ -14,11 +14,11 @@ from opensapiens.storage.pictures import check_regular_file, limited_formats
 
 ENDINGS = (".glb", ".gltf", ".obj", ".ply")
 MAX_BYTES = 1 << 30
-"""Of one file: the scan, a buffer or a texture that it refers to."""
+"""Limit for one file: the scan, or a buffer or texture that it refers to."""
 MAX_TRIANGLES = 4_000_000
 KEPT_TEXTURE_SIDE = 4096
-"""Larger textures are halved until they fit: more than a frame of 4K shows of a person."""
-PLAIN_GREY = np.array([0.5, 0.5, 0.5])
+"""Larger textures are halved until they fit; this is more than a 4K frame shows of a person."""
+PLAIN_GRAY = np.array([0.5, 0.5, 0.5])
 
 
 class ScanError(ValueError):
@@ -28,7 +28,7 @@ class ScanError(ValueError):
 @dataclass(frozen=True, eq=False)
 class ScanPiece:
     """A mesh with one material: vertices (V, 3) and normals (V, 3) float32, triangles (T, 3), uv (V, 2) float32,
-    colors (V, 3) linear colours that replace the material's, or None; tint (3,) linear, multiplies the texture; texture
+    colors (V, 3) linear colors that replace the material's, or None; tint (3,) linear, multiplies the texture; texture
     (H, W, 3) uint8 sRGB or None."""
 
     vertices: np.ndarray
@@ -42,7 +42,7 @@ class ScanPiece:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A person: pieces in metres, z up, lowest point at 0, the middle over the origin."""
+    """A person: pieces in meters, z up, standing on z = 0 and centered on the origin."""
 
     name: str
     pieces: tuple[ScanPiece, ...]
@@ -59,9 +59,9 @@ def find_scans(folder: Path | str) -> tuple[Path, ...]:
 def read_scan(path: Path | str) -> Scan:
     """Reads a GLB, glTF, OBJ or PLY file with its textures, from its own folder or below and nowhere else.
 
-    glTF is in metres with y up, as its standard says. The others do not say: z is up where the body is longer that way
-    than along y; a height of 30 to 300 is taken for centimetres, of 300 to 3000 for millimetres, and any other outside
-    0.3 to 3 is set to 1.7 metres.
+    glTF is in meters with y up, by its standard. For the others, z is up if the body is longer along z than along y; a
+    height of 30 to 300 is taken for centimeters, of 300 to 3000 for millimeters, and any other outside 0.3 to 3 is set
+    to 1.7 meters.
 
     Raises:
         ScanError: a file that is missing, damaged, of another kind, too large (MAX_BYTES, MAX_TRIANGLES), without
@@ -88,30 +88,30 @@ def read_scan(path: Path | str) -> Scan:
         pieces = [_piece(mesh, matrix) for mesh, matrix in named]
     except ScanError:
         raise
-    except Exception as error:  # a damaged file makes the readers raise whatever comes first
+    except Exception as error:  # the readers raise anything for a damaged file
         raise ScanError(f"{path}: cannot be read as a scan ({type(error).__name__}: {error})") from error
     return Scan(path.name, tuple(_upright(pieces, gltf=path.suffix.lower() in (".glb", ".gltf"))))
 
 
 def _placed(scene: Any) -> list[tuple[np.ndarray, str]]:
-    """(matrix (4, 4), geometry name) of the triangle meshes of a scene, as often as they stand in it."""
+    """(matrix (4, 4), geometry name) of each occurrence of a triangle mesh in a scene."""
     placed = [scene.graph[node] for node in scene.graph.nodes_geometry]
     return [(matrix, name) for matrix, name in placed if hasattr(scene.geometry[name], "faces")]
 
 
 def _bounded_resolver(path: Path) -> Any:
-    """What reads the files that a scan refers to: trimesh's own, which stays in the folder, without giants, and with a
-    list of what it refused, since readers go on without a texture that they cannot get."""
+    """A resolver of the files that a scan refers to: trimesh's own, which stays in the folder, with a size limit and
+    a list of the files it refused, since readers continue without a texture that they cannot get."""
     from trimesh.resolvers import FilePathResolver
 
     class BoundedResolver(FilePathResolver):
         refused: list[str]
 
         def absolute(self, name: str) -> Path:
-            found = super().absolute(name)
-            if found.exists():
-                check_regular_file(found, MAX_BYTES)
-            return found
+            path = super().absolute(name)
+            if path.exists():
+                check_regular_file(path, MAX_BYTES)
+            return path
 
         def get(self, name: str) -> bytes:
             try:
@@ -126,7 +126,7 @@ def _bounded_resolver(path: Path) -> Any:
 
 
 def _check_claims(path: Path) -> None:
-    """Refuses files whose headers claim more than can be there, before a reader makes room for it."""
+    """Refuses files whose headers claim more than can be there, before a reader allocates memory for it."""
     try:
         check_regular_file(path, MAX_BYTES)
         size = path.stat().st_size
@@ -143,7 +143,7 @@ def _check_claims(path: Path) -> None:
         raise ScanError(f"{path}: not a glTF file ({error})") from error
     if path.suffix.lower() == ".ply":
         counts = [int(line.split()[2]) for line in start.split(b"end_header")[0].splitlines() if _is_element(line)]
-        if sum(counts) > size:  # each takes a byte or more
+        if sum(counts) > size:  # each takes at least one byte
             raise ScanError(f"{path}: its header claims {sum(counts)} elements in {size} bytes")
     try:
         counts = [int(accessor["count"]) for accessor in header.get("accessors", ())]
@@ -153,7 +153,7 @@ def _check_claims(path: Path) -> None:
     if any(not 0 <= count <= 3 * MAX_TRIANGLES for count in counts) or sum(counts) > 32 * MAX_TRIANGLES:
         raise ScanError(f"{path}: its header claims more numbers than {MAX_TRIANGLES} triangles have")
     if packed := extensions & {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}:
-        raise ScanError(f"{path}: compressed geometry ({', '.join(sorted(packed))}); unpack it first")
+        raise ScanError(f"{path}: compressed geometry ({', '.join(sorted(packed))}); decompress it first")
 
 
 def _is_element(line: bytes) -> bool:
@@ -175,7 +175,7 @@ def _piece(mesh: Any, matrix: np.ndarray) -> ScanPiece:
     vertices = np.asarray(mesh.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
     triangles = np.asarray(mesh.faces, np.int64)
     if not np.isfinite(vertices).all() or triangles.min() < 0 or triangles.max() >= len(vertices):
-        raise ScanError("vertices that are not numbers, or triangles of vertices that are not there")
+        raise ScanError("a vertex that is not finite, or a triangle of a vertex that does not exist")
     if np.linalg.det(matrix[:3, :3]) < 0:
         triangles = triangles[:, ::-1]
     uv, colors, tint, texture = _look(mesh.visual, len(vertices))
@@ -184,7 +184,7 @@ def _piece(mesh: Any, matrix: np.ndarray) -> ScanPiece:
 
 
 def _look(visual: Any, count: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray | None]:
-    """uv, colours of vertices, tint and texture of a trimesh visual."""
+    """uv, vertex colors, tint and texture of a trimesh visual."""
     uv = getattr(visual, "uv", None)
     material = getattr(visual, "material", None)
     image = None if uv is None else getattr(material, "baseColorTexture", getattr(material, "image", None))
@@ -197,20 +197,20 @@ def _look(visual: Any, count: int) -> tuple[np.ndarray, np.ndarray | None, np.nd
         colors = visual.vertex_colors
     elif material is None or "color" in getattr(visual, "vertex_attributes", {}):
         colors = getattr(visual, "vertex_attributes", {}).get("color")
-    tint = PLAIN_GREY if material is None else _linear(np.asarray(material.main_color)[:3])
+    tint = PLAIN_GRAY if material is None else _linear(np.asarray(material.main_color)[:3])
     if colors is not None and len(colors) == count:
         return np.zeros((count, 2), np.float32), _linear(np.asarray(colors)[:, :3]), tint, None
     return np.zeros((count, 2), np.float32), None, tint, None
 
 
 def _linear(color: np.ndarray) -> np.ndarray:
-    """sRGB colours, 0..255 when they are integers and 0..1 otherwise, as linear ones."""
+    """sRGB colors, 0 to 255 if they are integers and 0 to 1 otherwise, as linear colors."""
     share = color / 255.0 if np.issubdtype(color.dtype, np.integer) else color.astype(np.float64)
     return np.clip(share, 0, 1) ** 2.2
 
 
 def _texture(image: Any) -> np.ndarray:
-    texture = np.asarray(image.convert("RGB"))  # opacity is not looked at: people are not transparent
+    texture = np.asarray(image.convert("RGB"))  # opacity is ignored: people are not transparent
     while max(texture.shape[:2]) > KEPT_TEXTURE_SIDE:
         texture = halved(texture)
     return texture
@@ -223,7 +223,7 @@ def halved(texture: np.ndarray) -> np.ndarray:
 
 
 def _smooth_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Unit normals (V, 3) float32; vertices at one place share theirs, so that seams of the texture do not show."""
+    """Unit normals (V, 3) float32; vertices at the same position share theirs, so that texture seams do not show."""
     place, first = np.unique(vertices, axis=0, return_inverse=True)
     corners = place[first.reshape(-1)[triangles]]
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -236,7 +236,7 @@ def _smooth_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def _upright(pieces: list[ScanPiece], gltf: bool) -> list[ScanPiece]:
-    """z up, metres, on the floor."""
+    """Pieces turned z up, in meters, standing on the floor."""
     points = np.concatenate([piece.vertices for piece in pieces])
     extent = np.ptp(points, axis=0)
     turn = np.eye(3) if not gltf and extent[2] > extent[1] else np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])

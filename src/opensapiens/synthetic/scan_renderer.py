@@ -1,4 +1,4 @@
-"""Frames of scanned people: the paper's protocol of random light, focal length, rotation, translation."""
+"""Renders frames of scanned people with random light, focal length, rotation and translation, as in the paper."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -24,14 +24,14 @@ from opensapiens.synthetic.surfaces import FAR, Surface
 from opensapiens.synthetic.things import things_in_front
 
 COARSEST = 8
-"""Textures are halved this many times at most."""
+"""Textures are halved at most this many times."""
 
 
 class ScanRenderer:
     """Renders scans from files.
 
-    A scan is seen from FRAMES_PER_BATCH sides, one after another, and all have had their turn before the first comes
-    again. Of scans, image, instances, depth and normals are known; points and parts are not, and are left out.
+    A scan is seen from FRAMES_PER_BATCH sides in a row, and every scan has its turn before the first comes again.
+    Image, instances, depth and normals are known for scans; points and parts are not and are left out.
     """
 
     def __init__(self, paths: Sequence[Path], surroundings: Surroundings | None = None) -> None:
@@ -39,7 +39,7 @@ class ScanRenderer:
         self.surroundings = surroundings
 
     def frames(self, seed: int, first: int, count: int, style: Style) -> Iterator[Frame]:
-        """Frames first .. first + count - 1 of a seed. Raises ScanError when a file is no longer what it was."""
+        """Frames first .. first + count - 1 of a seed. Raises ScanError if a file has changed and cannot be read."""
         for index in range(first, first + count):
             rng = np.random.default_rng([seed, index])
             prepared = _prepare(self.paths[sample_index(index // FRAMES_PER_BATCH, len(self.paths), seed)])
@@ -70,7 +70,7 @@ class ScanRenderer:
 
 
 class _Prepared:
-    """A scan as surfaces whose textures are pages of one atlas, which is kept at several sizes."""
+    """A scan as surfaces whose textures are pages of one atlas, kept as a mipmap."""
 
     def __init__(self, scan: Scan) -> None:
         self.name = scan.name
@@ -88,7 +88,7 @@ class _Prepared:
                 area += _area(piece.vertices, piece.triangles)
                 least = min(least, width, height)
             self.surfaces.append(_surface(piece, look))
-        self.texels_per_metre = float(np.sqrt(texels / max(area, 1e-9)))
+        self.texels_per_meter = float(np.sqrt(texels / max(area, 1e-9)))
         self.atlases: list[np.ndarray] = []
         if pages:
             width = max(page.shape[1] for page in pages)
@@ -98,20 +98,20 @@ class _Prepared:
                 self.atlases.append(halved(self.atlases[-1]))
 
     def seen_from(self, camera: Camera, body: np.ndarray, materials: Materials) -> Materials:
-        """The materials with the atlas in which a texel is about as large as a pixel is at the nearest point."""
+        """The materials with the atlas level whose texels are about the size of a pixel at the nearest point."""
         if not self.atlases:
             return materials
         x, y, depth = camera.project(body[::17]).T
         inside = (depth > 0.1) & (x > 0) & (y > 0) & (x < camera.size[1]) & (y < camera.size[0])
-        metres_per_pixel = float(depth[inside].min()) / camera.focal if inside.any() else 0.0
-        level = int(np.log2(max(self.texels_per_metre * metres_per_pixel, 1.0)))
+        meters_per_pixel = float(depth[inside].min()) / camera.focal if inside.any() else 0.0
+        level = int(np.log2(max(self.texels_per_meter * meters_per_pixel, 1.0)))
         level = min(level, len(self.atlases) - 1)
         assert materials.page is not None
         return replace(materials, page=materials.page / 2**level, atlas=self.atlases[level])
 
 
 def _padded(texture: np.ndarray) -> np.ndarray:
-    """A texture with its edges repeated up to multiples of 2**COARSEST: halving the atlas then halves every page."""
+    """A texture padded with its edges to multiples of 2**COARSEST, so that halving the atlas halves every page."""
     unit = 2**COARSEST
     height, width = texture.shape[:2]
     return np.pad(texture, ((0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
@@ -140,7 +140,7 @@ def _turned(surface: Surface, degrees: float) -> Surface:
 
 
 def _subject(body: np.ndarray) -> Subject:
-    """What a camera is set up for: head and chest are where they are in a standing person of that height."""
+    """What a camera is set up for: head and chest are placed as in a standing person of that height."""
     low, high = bounds(body)
     tall = high[2] - low[2]
     crown = body[body[:, 2] > high[2] - 0.12 * tall].mean(0)

@@ -1,4 +1,4 @@
-"""Scenes: people who do not stand in each other, the things that go with them, a place, light and a camera."""
+"""Scenes: people who do not overlap, their things, a place, light and a camera."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ SKIN_VERTICES = TIGHTS[0]
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """Who is in a scene and what each of them wears."""
+    """The people of a scene and their outfits."""
 
     people: list[Person]
     outfits: list[Outfit]
@@ -29,8 +29,8 @@ class ScenePlan:
 
 @dataclass(frozen=True)
 class Scene:
-    """A mesh with its materials in a place, seen and lit; bodies: posed vertices (N, V, 3) of each person in the
-    world."""
+    """A mesh with its materials in a place, with camera and light; bodies: posed vertices (N, V, 3) of each person
+    in the world."""
 
     mesh: Mesh
     materials: Materials
@@ -42,7 +42,7 @@ class Scene:
 
 
 def plan_scene(rng: np.random.Generator, style: Style, model: BodyModel, wardrobe: Wardrobe) -> ScenePlan:
-    """Draws who is there; the first person is the one the camera is set up for."""
+    """Draws the people and their outfits; the camera is set up for the first person."""
     count = 1 + int(rng.choice(len(style.people), p=style.people))
     people = [model.draw(rng) for _ in range(count)]
     return ScenePlan(people, [wardrobe.draw(rng, p.phenotype["age"], p.phenotype["gender"]) for p in people])
@@ -56,10 +56,10 @@ def build_scene(
     wardrobe: Wardrobe,
     surrounded: bool = False,
 ) -> Scene:
-    """The scene of a plan, given the people's posed vertices (N, V, 3) as BodyModel.vertices returns them.
+    """Builds the scene of a plan from the people's posed vertices (N, V, 3), as BodyModel.vertices returns them.
 
-    surrounded: a photo or a panorama will stand behind the people, so there is no room or street; people and camera
-    are the same.
+    surrounded: a photo or a panorama will be the backdrop, so there is no room or street; people and camera are the
+    same.
     """
     bodies = vertices.copy()
     for body, position in zip(bodies[1:], _spread_out(rng, bodies)[1:], strict=True):
@@ -70,7 +70,7 @@ def build_scene(
     for number, (body, outfit, points) in enumerate(zip(bodies, plan.outfits, named, strict=True), start=1):
         surfaces += [(surface, number) for surface in wardrobe.dress(body, outfit, points)]
     camera = draw_camera(rng, style, _subject(style, bodies, wardrobe))
-    things_rng = np.random.default_rng(rng.integers(2**62))  # so that things do not change how the picture is developed
+    things_rng = np.random.default_rng(rng.integers(2**62))  # things do not change the developing
     things: list[Surface] = []
     for body, points, person in zip(bodies, named, plan.people, strict=True):
         seat = body[wardrobe.seat_vertices] if person.attitude == "seat" else None
@@ -90,7 +90,7 @@ def build_scene(
 
 
 def _subject(style: Style, bodies: np.ndarray, wardrobe: Wardrobe) -> Subject:
-    """The first person, with all people if a frame may show them all."""
+    """The first person, and everybody if the frame may show them all."""
     skin, scalp = bodies[0, :SKIN_VERTICES], wardrobe.anatomy.scalp
     few = 1 < len(bodies) < (5 if style.size[0] > style.size[1] else 4)
     return Subject(
@@ -103,7 +103,7 @@ def _subject(style: Style, bodies: np.ndarray, wardrobe: Wardrobe) -> Subject:
 
 
 def _spread_out(rng: np.random.Generator, bodies: np.ndarray) -> np.ndarray:
-    """Places on the floor (N, 2) where nobody is in anybody else; the first is the origin."""
+    """Positions on the floor (N, 2) where people do not overlap; the first is the origin."""
     reach = 0.5 * np.ptp(bodies[:, :SKIN_VERTICES:5, :2].transpose(0, 2, 1).copy(), axis=2).mean(1)
     places = np.zeros((len(bodies), 2))
     close = rng.uniform(0.75, 1.05)
@@ -121,7 +121,7 @@ def _spread_out(rng: np.random.Generator, bodies: np.ndarray) -> np.ndarray:
 def merge(
     surfaces: list[tuple[Surface, int]], floor: Material, atlas: np.ndarray | None = None
 ) -> tuple[Mesh, Materials]:
-    """One mesh of all surfaces; material 0 is the floor's; atlas: that of pages the materials name."""
+    """One mesh of all surfaces; material 0 is the floor's; atlas: the one whose pages the materials name."""
     looks = [floor] + [surface.material for surface, _ in surfaces]
     offsets = np.cumsum([0] + [len(surface.vertices) for surface, _ in surfaces])
     counts = [len(surface.triangles) for surface, _ in surfaces]

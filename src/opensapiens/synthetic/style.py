@@ -1,21 +1,21 @@
-"""What a set of synthetic frames is like. Apart from the rest so that it can be read without a renderer installed."""
+"""The style of a set of synthetic frames. A module of its own, so that it can be imported without a renderer."""
 
 from dataclasses import dataclass
 
 GENERATOR_VERSION = 2
-"""The same seed and style give the same frames only with the same version."""
+"""Frames are a function of seed, style and this version."""
 FRAMES_PER_BATCH = 16
-"""Frames whose bodies are evaluated together, and frames of one scan in a row."""
+"""Frames whose bodies are evaluated together, and frames of a scan in a row."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """What a set of frames is like.
+    """The style of a set of frames.
 
-    size (h, w) pixels; people: chance of 1, 2, ... in a frame; framing: chances of whole body, upper body, face, and a
-    close look at any part; height: range of the whole body's height over the frame's when all of it is wanted;
-    off_center: chance that the frame cuts through the person; occluders: how often things are in front: furniture with
-    0.6 of this chance, boxes and balls in the air with 0.2 of it.
+    size (h, w) pixels; people: chances of 1, 2, ... people in a frame; framing: chances of whole body, upper body,
+    face, and a close-up of any part; height: range of the body's height as a share of the frame's, if the whole body is
+    framed; off_center: chance that the person is moved off the center, where the frame may truncate it; occluders: rate
+    of things in front of people: the chance of furniture is 0.6 of it, of floating boxes and balls 0.2 of it.
     """
 
     size: tuple[int, int] = (320, 256)

@@ -1,4 +1,4 @@
-"""Surfaces: the pieces of people and things that a scene is put together from."""
+"""Surfaces: the pieces that scenes are built from."""
 
 import functools
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 from opensapiens.synthetic.materials import Material
 
 FAR = 9.0
-"""Metres: a cut this large leaves a surface whole."""
+"""Distance inside a cut, in meters, that leaves a surface whole."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Part of a person or a thing, ready to render; see rasterizer.Mesh. material: one for all triangles; normals:
-    computed from the triangles when not given."""
+    """A part of a person or a thing, ready to render; see rasterizer.Mesh. material: of all triangles; normals:
+    computed from the triangles if None."""
 
     vertices: np.ndarray
     texture: np.ndarray
@@ -49,7 +49,7 @@ def any_corner(marked: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def compact(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The vertices that triangles (T, 3) use, and the triangles in terms of them."""
+    """The vertices that triangles (T, 3) use, and the triangles reindexed to them."""
     mask = np.zeros(triangles.max(initial=-1) + 1, bool)
     mask[triangles.ravel()] = True
     return np.flatnonzero(mask), (np.cumsum(mask) - 1).take(triangles)

