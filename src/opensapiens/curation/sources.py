@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +14,7 @@ from typing import BinaryIO
 from opensapiens.data.reading import ImageError
 from opensapiens.inference.files import IMAGE_ENDINGS
 from opensapiens.storage.json_files import read_json
-from opensapiens.storage.tars import Member, members
+from opensapiens.storage.tars import Member, TarError, members
 from opensapiens.storage.text_files import FileError, read_text
 
 MAX_FILE_BYTES = 200_000_000  # of one image; more is no photo
@@ -53,8 +54,9 @@ def find_items(sources: Sequence[str | Path]) -> Iterator[Item]:
     """The images of folders (with those below), tar shards, Parquet files, lists (.txt, one file a line) and single
     images, in a fixed order.
 
-    A folder's tars and Parquet files are opened as if they were named. Raises SourceError for what does not exist or
-    holds no image, TarError for a tar that is damaged or cut off.
+    A folder's tars and Parquet files are opened as if they were named; a tar in a folder that turns out to be damaged
+    gives an item without a member, which `read_item` cannot read, so that it is counted. Raises SourceError for what
+    does not exist or holds no image, TarError for a tar that is named itself and is damaged or cut off.
     """
     for given in map(Path, sources):
         if not given.exists():
@@ -83,7 +85,12 @@ def _items_of(path: Path, named: bool) -> Iterator[Item]:
                 if name[0] != ".":
                     yield from _items_of(Path(folder, name), named=False)
     elif ending == ".tar":
-        yield from _tar_items(path)
+        try:
+            yield from _tar_items(path)
+        except TarError:
+            if named:
+                raise
+            yield Item(str(path))
     elif ending == ".parquet":
         yield from _parquet_items(path)
     elif ending == ".txt" and named:
@@ -97,6 +104,7 @@ def _items_of(path: Path, named: bool) -> Iterator[Item]:
 def _tar_items(path: Path) -> Iterator[Item]:
     """Members that are images, with url and licence from the .json of the same key, as img2dataset writes them."""
     with open(path, "rb") as file:
+        # The last images before damage are not given: their .json, which may name an opt-out, may be what is lost.
         for _, group in groupby(members(path), key=lambda member: _key(member.name)):
             yield from _group_items(path, list(group), file)
 
@@ -168,11 +176,16 @@ def read_item(item: Item) -> bytes:
     try:
         if item.file.endswith(".parquet") and item.member:
             return _parquet_bytes(item)
+        if item.file.endswith(".tar") and not item.member:
+            deque(members(item.file), maxlen=0)  # says what is wrong with it
+            raise ImageError(f"{item.source}: the archive was damaged when it was listed")
         with open(item.file, "rb") as file:
             file.seek(item.offset)
             data = file.read(item.size if item.size >= 0 else MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ImageError(f"{item.source}: cannot be read ({error.strerror or error})") from error
+    except TarError as error:
+        raise ImageError(str(error)) from error
     if len(data) > MAX_FILE_BYTES:
         raise ImageError(f"{item.source}: larger than {MAX_FILE_BYTES} bytes")
     return data

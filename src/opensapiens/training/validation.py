@@ -7,15 +7,17 @@ from PIL import Image
 from torch import nn
 
 from opensapiens.data.batch import normalize_images
+from opensapiens.data.sample import Sample
 from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.tasks.location import at_locations
 from opensapiens.tasks.masked_pretraining.reconstruct import reconstruct
 from opensapiens.training.devices import Ranks
-from opensapiens.training.loader import plain_crop, validation_batches
+from opensapiens.training.loader import UNREADABLE_SAMPLE, note_unreadable, plain_crop, validation_batches
 from opensapiens.training.run import Run
 
 PICTURES = 4
+TRIED = 40  # pictures, of which some may be unreadable
 
 
 @torch.no_grad()
@@ -28,8 +30,10 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
     metrics = {head: task.new_metric() for head, task in tasks.tasks.items()}
     preprocessing = run.model.preprocessing
     model = model.to(ranks.device).eval()
-    for batch in validation_batches(run, ranks):
-        batch = batch.to(ranks.device)
+    for loaded in validation_batches(run, ranks):
+        if loaded is None:
+            continue
+        batch = loaded.to(ranks.device)
         images = normalize_images(batch.images, preprocessing["mean"], preprocessing["std"])
         predicted = model(images, list(metrics), batch.seeds)
         predicted = at_locations(predicted, batch.locations, run.model.located_heads)
@@ -44,13 +48,22 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
 def draw_pictures(run: Run, model: nn.Module, ranks: Ranks, step: int) -> None:
     """Draws what masked pretraining makes of a few images, as `run.output`/pictures/step_00001000.png.
 
-    The images are the first of `run.validation`, or without one the first of the data; the first rank draws.
+    The images are the first of `run.validation`, or without one of the data, that can be read; the first rank draws.
     """
     if ranks.rank > 0:
         return
     assert isinstance(model, MaskedAutoencoder)
     samples = run.data if run.validation is None else run.validation
-    crops = [plain_crop(run, samples[number], run.final_size) for number in range(min(PICTURES, len(samples)))]
+    crops: list[Sample] = []
+    for number in range(min(TRIED, len(samples))):
+        try:
+            crops.append(plain_crop(run, samples[number], run.final_size))
+        except UNREADABLE_SAMPLE as error:
+            note_unreadable(run, error)
+        if len(crops) == PICTURES:
+            break
+    if not crops:
+        return
     model = model.to(ranks.device).eval()
     preprocessing = run.model.preprocessing
     made = [
