@@ -93,3 +93,15 @@ def test_a_name_that_is_not_utf_8_is_left_out(tmp_path: Path, caplog: pytest.Log
         (tmp_path / os.fsdecode(name)).write_bytes(b"x")
     assert [Path(item.file).name for item in find_items([tmp_path])] == ["a.jpg"]
     assert r"b\udcff.jpg' is left out: its name is not UTF-8" in caplog.text
+
+
+def test_a_damaged_tar_of_a_folder_is_an_item_that_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        write_tar(tmp_path / name, {"1.jpg": b"one", "2.jpg": b"two"})
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:2048])
+    items = list(find_items([tmp_path]))
+    assert [(Path(item.file).name, item.member) for item in items] == [
+        ("a.tar", "1.jpg"), ("a.tar", ""), ("b.tar", "1.jpg"), ("b.tar", "2.jpg"),
+    ]  # fmt: skip
+    with pytest.raises(ImageError, match=r"a\.tar, byte 2048: cut off"):
+        read_item(items[1])

@@ -108,7 +108,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "contents": lambda folder: list(contents(folder / "0.tar")),
     "ShardDataset": ShardDataset,
     "ImageCollection": ImageCollection,
-    "find_items": lambda folder: list(find_items([folder])),
+    "find_items": lambda folder: list(find_items([folder / "0.tar"])),
     "packed_facts": lambda folder: list(packed_facts(folder)),
     "remove": lambda folder: remove(folder, ()),
     "data_card": data_card,

@@ -184,6 +184,15 @@ def test_unreadable_pictures_are_passed_over(run: Run, capsys: pytest.CaptureFix
         train(replace(run, data=Spoilt(run.data, range(12)), output=run.output / "none"))
 
 
+def test_unreadable_samples_of_validation_are_passed_over(run: Run, pretraining: Run) -> None:
+    validation = Spoilt(run.data, range(6))  # all of the first batch of four, and half of the second
+    train(replace(run, steps=2, validation=validation, validation_steps=2))
+    assert {"0:", "5:"} <= set((run.output / "unreadable.txt").read_text().split())
+    assert logged(run)[-1]["validation"]["pose/oks"] >= 0
+    train(replace(pretraining, steps=2, data=Spoilt(pretraining.data, range(2)), picture_steps=2))
+    assert len(list((pretraining.output / "pictures").iterdir())) == 1
+
+
 def test_a_batch_that_cannot_be_shared() -> None:
     assert list(Ranks(1, 2, torch.device("cpu")).share(6)) == [3, 4, 5]
     with pytest.raises(ValueError, match="7 cannot be shared evenly by 2"):

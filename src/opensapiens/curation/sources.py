@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,7 +14,7 @@ from typing import BinaryIO
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import why_passed_over
 from opensapiens.storage.pictures import IMAGE_ENDINGS, MAX_FILE_BYTES, ImageError, read_regular_file
-from opensapiens.storage.tars import Member, members
+from opensapiens.storage.tars import Member, TarError, members
 from opensapiens.storage.text_files import FileError, read_text
 
 MAX_LIST_BYTES = 1_000_000_000
@@ -53,9 +53,10 @@ def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None =
     """The images of folders (with those below), tar shards, Parquet files, lists (.txt, one file a line) and single
     images, in a fixed order.
 
-    A folder's tars and Parquet files are opened as if they were named. passed_over: counts what folders hold besides,
-    by what it is. Raises SourceError for what does not exist or holds no image, TarError for a tar that is damaged or
-    cut off.
+    A folder's tars and Parquet files are opened as if they were named; a tar in a folder that turns out to be damaged
+    gives an item without a member, which `read_item` cannot read, so that it is counted. passed_over: counts what
+    folders hold besides, by what it is. Raises SourceError for what does not exist or holds no image, TarError for a
+    tar that is named itself and is damaged or cut off.
     """
     for given in map(Path, sources):
         if not given.exists():
@@ -84,7 +85,12 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
                 if name[0] != ".":
                     yield from _items_of(Path(folder, name), False, passed_over)
     elif ending == ".tar":
-        yield from _tar_items(path)
+        try:
+            yield from _tar_items(path)
+        except TarError:
+            if named:
+                raise
+            yield Item(str(path))
     elif ending == ".parquet":
         yield from _parquet_items(path)
     elif ending == ".txt" and named:
@@ -100,6 +106,7 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
 def _tar_items(path: Path) -> Iterator[Item]:
     """Members that are images, with url and licence from the .json of the same key, as img2dataset writes them."""
     with open(path, "rb") as file:
+        # The last images before damage are not given: their .json, which may name an opt-out, may be what is lost.
         for _, group in groupby(members(path), key=lambda member: _key(member.name)):
             yield from _group_items(path, list(group), file)
 
@@ -171,6 +178,9 @@ def read_item(item: Item) -> bytes:
     try:
         if item.file.endswith(".parquet") and item.member:
             return _parquet_bytes(item)
+        if item.file.endswith(".tar") and not item.member:
+            deque(members(item.file), maxlen=0)  # says what is wrong with it
+            raise ImageError(f"{item.source}: the archive was damaged when it was listed")
         if item.size < 0:
             return read_regular_file(item.file, MAX_FILE_BYTES)
         if item.size > MAX_FILE_BYTES:
@@ -180,6 +190,8 @@ def read_item(item: Item) -> bytes:
             return file.read(item.size)
     except OSError as error:
         raise ImageError(f"{item.source}: cannot be read ({error.strerror or error})") from error
+    except TarError as error:
+        raise ImageError(str(error)) from error
 
 
 _row_group: tuple[tuple[str, int], list[object]] | None = None  # the last one read: neighbours are read one by one

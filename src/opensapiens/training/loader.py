@@ -17,6 +17,7 @@ from opensapiens.data.mixture import sample_at
 from opensapiens.data.order import sample_generator, sample_seed
 from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import SceneCrop, scene_crop
+from opensapiens.data.shards import ShardError
 from opensapiens.data.square_crop import SquareCrop, square_crop
 from opensapiens.storage.pictures import ImageError
 from opensapiens.training.devices import Ranks
@@ -24,6 +25,7 @@ from opensapiens.training.run import Run
 
 UNREADABLE = "unreadable.txt"
 ATTEMPTS, ELSEWHERE = 10, 7919
+UNREADABLE_SAMPLE = (ImageError, ShardError)
 
 
 @dataclass
@@ -80,7 +82,7 @@ class TrainingBatches(Dataset[list[Batch]]):
         return [make_batch(run, [training_crop(run, p, size) for p in piece], piece) for piece in pieces]
 
 
-class ValidationBatches(Dataset[tuple[Batch, list[Sample]]]):
+class ValidationBatches(Dataset[tuple[Batch, list[Sample]] | None]):
     """The validation samples in their order, as plain crops of the final size, and the same as a batch."""
 
     def __init__(self, run: Run) -> None:
@@ -91,11 +93,18 @@ class ValidationBatches(Dataset[tuple[Batch, list[Sample]]]):
     def __len__(self) -> int:
         return -(-len(self.samples) // self.at_once)
 
-    def __getitem__(self, number: int) -> tuple[Batch, list[Sample]]:
+    def __getitem__(self, number: int) -> tuple[Batch, list[Sample]] | None:
+        """The samples that can be read, None where none can. The others are noted as `readable_sample` does."""
         run = self.run
-        places = range(number * self.at_once, min((number + 1) * self.at_once, len(self.samples)))
-        crops = [plain_crop(run, self.samples[place], run.final_size) for place in places]
-        return make_batch(run, crops, places), crops
+        crops: list[Sample] = []
+        places: list[int] = []
+        for place in range(number * self.at_once, min((number + 1) * self.at_once, len(self.samples))):
+            try:
+                crops.append(plain_crop(run, self.samples[place], run.final_size))
+                places.append(place)
+            except UNREADABLE_SAMPLE as error:
+                note_unreadable(run, error)
+        return (make_batch(run, crops, places), crops) if crops else None
 
 
 def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
@@ -116,19 +125,24 @@ def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
 def readable_sample(run: Run, position: int) -> Sample:
     """The sample at a position, or in place of a picture that cannot be read one from elsewhere in the line.
 
-    What was passed over is noted in `run.output`/unreadable.txt. Raises ImageError when ten in a row are unreadable:
-    then it is not the pictures.
+    What was passed over is noted in `run.output`/unreadable.txt. Raises ImageError or ShardError when ten in a row are
+    unreadable: then it is not the pictures.
     """
     for attempt in range(ATTEMPTS):
         try:
             return sample_at(run.data, position + attempt * ELSEWHERE, run.seed)
-        except ImageError as error:
+        except UNREADABLE_SAMPLE as error:
             if attempt == ATTEMPTS - 1:
                 raise
-            run.output.mkdir(parents=True, exist_ok=True)
-            with (run.output / UNREADABLE).open("a") as notes:
-                notes.write(f"{error}\n")
+            note_unreadable(run, error)
     raise AssertionError
+
+
+def note_unreadable(run: Run, error: Exception) -> None:
+    """Adds a picture that was passed over to `run.output`/unreadable.txt."""
+    run.output.mkdir(parents=True, exist_ok=True)
+    with (run.output / UNREADABLE).open("a", encoding="utf-8") as notes:
+        notes.write(f"{error}\n")
 
 
 def plain_crop(run: Run, sample: Sample, size: tuple[int, int]) -> Sample:
@@ -151,8 +165,9 @@ def training_batches(run: Run, first_step: int, ranks: Ranks) -> DataLoader[list
     return _loader(TrainingBatches(run, ranks), range(first_step, run.steps), run, ranks)
 
 
-def validation_batches(run: Run, ranks: Ranks) -> DataLoader[tuple[Batch, list[Sample]]]:
-    """This rank's share of all batches of the validation samples, with the samples."""
+def validation_batches(run: Run, ranks: Ranks) -> DataLoader[tuple[Batch, list[Sample]] | None]:
+    """This rank's share of all batches of the validation samples, with the samples; None for one of which no sample can
+    be read."""
     batches = ValidationBatches(run)
     return _loader(batches, range(ranks.rank, len(batches), ranks.world), run, ranks)
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from opensapiens.data.sample import Sample
 from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.geometry.view import crop_view
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
@@ -14,10 +15,11 @@ from opensapiens.tasks.location import at_locations
 from opensapiens.tasks.masked_pretraining import reconstruct
 from opensapiens.tasks.task import HeadTask
 from opensapiens.training.devices import Ranks
-from opensapiens.training.loader import plain_crop, validation_batches
+from opensapiens.training.loader import UNREADABLE_SAMPLE, note_unreadable, plain_crop, validation_batches
 from opensapiens.training.run import Run
 
 PICTURES = 4
+TRIED = 40  # pictures, of which some may be unreadable
 
 
 @torch.no_grad()
@@ -32,8 +34,10 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
     tasks = cast("dict[str, HeadTask]", run.tasks.tasks)
     metrics = {head: task.new_metric() for head, task in tasks.items()}
     view = crop_view(run.final_size)
-    for batch, samples in validation_batches(run, ranks):
-        batch = batch.to(ranks.device)
+    for loaded in validation_batches(run, ranks):
+        if loaded is None:
+            continue
+        batch, samples = loaded[0].to(ranks.device), loaded[1]
         maps = model(run.model.preprocessing.normalize(batch.images), list(metrics), batch.seeds)
         maps = at_locations(maps, batch.locations, run.model.located_heads)
         for head, metric in metrics.items():
@@ -47,8 +51,10 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
 def _masked_error(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
     """Squared error of the hidden patches, each normalized by itself; 1 is what predicting their mean gives."""
     totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # error, patches
-    for batch, _ in validation_batches(run, ranks):
-        batch = batch.to(ranks.device)
+    for loaded in validation_batches(run, ranks):
+        if loaded is None:
+            continue
+        batch = loaded[0].to(ranks.device)
         maps = model(run.model.preprocessing.normalize(batch.images), seeds_B=batch.seeds)
         one = {head: torch.ones((), device=ranks.device) for head in batch.counts}
         (error_sum,) = run.tasks.losses(maps, batch.targets, one).values()
@@ -60,13 +66,22 @@ def _masked_error(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
 def draw_pictures(run: Run, model: nn.Module, ranks: Ranks, step: int) -> None:
     """Draws what masked pretraining makes of a few images, as `run.output`/pictures/step_00001000.png.
 
-    The images are the first of `run.validation`, or without one the first of the data; the first rank draws.
+    The images are the first of `run.validation`, or without one of the data, that can be read; the first rank draws.
     """
     if ranks.rank > 0:
         return
     assert isinstance(model, MaskedAutoencoder)
     samples = run.data if run.validation is None else run.validation
-    crops = [plain_crop(run, samples[number], run.final_size) for number in range(min(PICTURES, len(samples)))]
+    crops: list[Sample] = []
+    for number in range(min(TRIED, len(samples))):
+        try:
+            crops.append(plain_crop(run, samples[number], run.final_size))
+        except UNREADABLE_SAMPLE as error:
+            note_unreadable(run, error)
+        if len(crops) == PICTURES:
+            break
+    if not crops:
+        return
     model = model.to(ranks.device).eval()
     made = [
         reconstruct(model, crop.image, run.model.preprocessing, run.mask_ratio, number)
