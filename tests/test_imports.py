@@ -37,6 +37,9 @@ ALLOWED: dict[str, set[str]] = {
     "curation": {"labels", "geometry", "data", "drawing", "inference"},
     "annotation": {"labels", "geometry", "data", "drawing", "inference"},
 }
+for own in ALLOWED.values():
+    own.add("storage")
+ALLOWED["storage"] = set()
 ALLOWED["cli"] = set(ALLOWED) | {"cli", "opensapiens"}  # "opensapiens": the names that the package itself offers
 
 # What each extra of pyproject.toml brings, by the names that are imported.

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from opensapiens.geometry.cameras import DISTORTION_COUNTS, CalibratedCamera
+from opensapiens.storage.files import write_json
 
 LARGEST_FILE = 16_000_000  # bytes; a calibration of a thousand cameras is a tenth of it
 
@@ -80,7 +81,7 @@ def write_cameras(path: str | Path, cameras: Sequence[CalibratedCamera]) -> None
         }
         for camera in cameras
     ]
-    Path(path).write_text(json.dumps({"cameras": rows}, indent=1) + "\n", encoding="utf-8")
+    write_json(path, {"cameras": rows})
 
 
 def camera_of(

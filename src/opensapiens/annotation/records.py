@@ -20,6 +20,7 @@ from opensapiens.data.label_maps import read_array, read_parts
 from opensapiens.inference.results import Result
 from opensapiens.inference.saving import save_parts
 from opensapiens.labels.parts import PartSet
+from opensapiens.storage.files import write_json, written
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,6 @@ def save_record(
 ) -> None:  # fmt: skip
     """Writes the files of an image; the JSON last and whole, so that it says that all is there."""
     stem = folder / stem_of(record.name)
-    stem.parent.mkdir(parents=True, exist_ok=True)
     if parts is not None and part_set is not None:
         save_parts(_sibling(stem, ".parts.png"), parts, part_set.colors)
     if people is not None:
@@ -102,19 +102,17 @@ def save_record(
             for one in record.people
         ],
     }  # fmt: skip
-    part = _sibling(stem, ".json.part")
-    part.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-    part.replace(_sibling(stem, ".json"))
+    write_json(_sibling(stem, ".json"), content, indent=None)
 
 
 def save_people(path: Path, people: np.ndarray) -> None:
     """Indexed PNG: pixel = number of the person, each in a colour of its own."""
     shades = np.random.default_rng(1).integers(60, 256, (256, 3))
     shades[0] = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(people)
     picture.putpalette(shades.astype(np.uint8).tobytes())
-    picture.save(path)
+    with written(path) as temporary:
+        picture.save(temporary, "PNG")
 
 
 def is_saved(folder: Path, name: str) -> bool:

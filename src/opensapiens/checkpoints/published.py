@@ -7,9 +7,10 @@ settings (HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT for a mirror, HF_TOKEN).
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
+
+from opensapiens.storage.files import written_folder
 
 from .convert import convert, sha256_of
 from .model_folder import CONFIG_FILE
@@ -89,19 +90,10 @@ def convert_into_cache(path: Path, folder: Path, origin: str, expected: str = ""
         CheckpointError: it is not a published file, or not of the expected model.
     """
     print(f"converting {path} to {folder}", file=sys.stderr)
-    part = folder.with_name(f"{folder.name}.part{os.getpid()}")
-    part.mkdir(parents=True)
-    try:
+    with written_folder(folder) as part:
         description = convert(path, part, origin)
         if expected and description.name != expected:
             raise CheckpointError(f"{path} holds {description.name}, not {expected}: it is in the wrong place")
-        try:
-            part.rename(folder)
-        except OSError:
-            if not (folder / CONFIG_FILE).is_file():  # else another process was quicker
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

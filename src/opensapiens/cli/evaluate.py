@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -70,9 +69,13 @@ def evaluate(
     from opensapiens.evaluation.frozen import evaluate_frozen
     from opensapiens.evaluation.people import EvaluationError
     from opensapiens.inference.loading import load
+    from opensapiens.storage.files import write_json
+    from opensapiens.storage.folders import check_output
 
     if flip and no_flip:
         raise EvaluationError("--flip and --no-flip exclude each other")
+    for output in filter(None, (json, per_person)):
+        check_output(output, [images, annotations, boxes, masks, train])
     people = load(model, device=device, batch_size=batch_size)
     if task == "probe" or task == "knn":
         if train is None:
@@ -85,10 +88,5 @@ def evaluate(
         )
     print("\n".join(lines(figures)))
     if json is not None:
-        _write(json, figures)
+        write_json(json, figures)
     return 0
-
-
-def _write(path: Path, figures: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=1) + "\n")

@@ -51,7 +51,8 @@ def predict(
     Only what the models can do is written. Axes, units and polarity: docs/conventions.md.
 
     A file that cannot be read does not stop the others: it is named at the end, and the exit code is 1. What is stopped
-    goes on with --resume: photos that are done are skipped, a video continues where it was.
+    goes on with --resume: what is done with the same models and options is skipped, a video continues where it was.
+    Files in the output folder that this command did not write are never replaced.
 
     For example:
     $ opensapiens predict photo.jpg --output out
@@ -111,11 +112,15 @@ def predict(
         return _misuse("--device and --devices exclude each other")
     if batch_size < 1 or detect_every < 1:
         return _misuse("--batch-size and --detect-every are at least 1")
-    from opensapiens.inference.files import find_inputs, output_names
+    from opensapiens.inference.files import find_inputs
     from opensapiens.inference.job import Job, run_on_devices
+    from opensapiens.inference.output import output_names, without_own
     from opensapiens.inference.recording import VideoSettings
 
-    files = find_inputs(inputs)
+    found = find_inputs(inputs)
+    files = without_own(found, inputs)
+    if len(files) < len(found):
+        print(f"{len(found) - len(files)} pictures and videos that an earlier run has written are left out")
     outcome = run_on_devices(
         Job(
             files=tuple(files),
@@ -147,8 +152,8 @@ def predict(
     )
     counts = {"photos": outcome.photos, "videos": outcome.videos, "people": outcome.people}
     counts["done before"] = outcome.skipped
-    found = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "photos")
-    print(f"{found}; results are in {output}")
+    done = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "photos")
+    print(f"{done}; results are in {output}")
     if outcome.failures:
         print(f"{len(outcome.failures)} of {len(files)} files could not be processed:", file=sys.stderr)
         print("\n".join(f"  {sentence}" for _, sentence in outcome.failures), file=sys.stderr)

@@ -39,14 +39,18 @@ def reconstruct(
     from opensapiens.data.sample import Sample
     from opensapiens.data.square_crop import square_crop
     from opensapiens.drawing.reconstruction import draw_reconstructions
+    from opensapiens.storage.files import written
+    from opensapiens.storage.folders import check_output
     from opensapiens.tasks.masked_pretraining.reconstruct import reconstruct as make
 
+    check_output(output, [image, model])
     network, description = load_masked_autoencoder(model, device)
     preprocessing = description.preprocessing
     height, width = description.vit.image_size
     square = square_crop(Sample(read_image(image)), (height, width), np.random.default_rng(seed), None).image
     made = [[make(network, square, preprocessing["mean"], preprocessing["std"], ratio, seed)] for ratio in mask_ratio]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_reconstructions([square], made, height=min(height, 512))).save(output)
+    drawn = Image.fromarray(draw_reconstructions([square], made, height=min(height, 512)))
+    with written(output) as temporary:
+        drawn.save(temporary, Image.registered_extensions().get(output.suffix.lower(), "PNG"))
     print(f"drawn: {output}")
     return 0

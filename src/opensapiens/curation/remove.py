@@ -9,10 +9,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from opensapiens.curation.manifest import write_json
+from opensapiens.curation.pack import SHARDS
 from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item
 from opensapiens.data.shards import ShardError, shard_paths, write_shard
+from opensapiens.storage.files import write_json
+from opensapiens.storage.folders import is_ours
 
 
 def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()) -> list[str]:
@@ -20,8 +22,10 @@ def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()
 
     A shard is replaced only when its new version is complete, so a run that was stopped can be repeated. The counts in
     manifest.json and a list removed.json (keys, no hashes) are brought up to date. Raises ShardError for a folder
-    without shards.
+    without shards, or with shards that `curate pack` did not write.
     """
+    if not is_ours(shards, SHARDS):
+        raise ShardError(f"{shards} holds no shards of opensapiens curate pack: others are not changed")
     blocked, opted_out = BlockList.read(block), OptOutList.read(opt_out)
     removed: list[str] = []
     for path in tqdm(shard_paths(shards), desc="removing", unit=" shards", disable=None):

@@ -16,6 +16,8 @@ from opensapiens.curation.picture import shrink
 from opensapiens.curation.sources import read_item
 from opensapiens.curation.where import bounds, parse_where, terms
 from opensapiens.data.reading import ImageError, read_image
+from opensapiens.storage.files import write_text
+from opensapiens.storage.folders import check_output
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +45,7 @@ def report(source: Path, out: Path, where: str, examples: int = 8, seed: int = 0
     import pyarrow.dataset as ds
 
     manifest = manifest_path(source)
+    check_output(out, [manifest])
     run = read_run(manifest)
     rows = ds.dataset(manifest)
     condition = parse_where(where, rows.schema)
@@ -59,8 +62,7 @@ Green: kept by the part shown; red: dropped by it.</p>
 <table><tr><th>what became of the inputs</th><th>images</th></tr>{statuses}</table>
 {"".join(sections)}</html>
 """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_text(out, page)
     return out
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from opensapiens.data.reading import read_image
 from opensapiens.data.sample import Sample
 from opensapiens.labels.keypoints import COCO_17, WHOLEBODY_133, KeypointSet
+from opensapiens.storage.files import write_json
 
 # COCO-WholeBody keeps its 133 points in these fields, in this order
 WHOLEBODY_FIELDS = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
@@ -182,5 +183,4 @@ def coco_result(
 
 def write_coco_keypoints(path: Path | str, results: Iterable[dict[str, Any]]) -> None:
     """Writes a COCO keypoint result file from the records of `coco_result`."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(list(results)) + "\n")
+    write_json(path, list(results), indent=None)

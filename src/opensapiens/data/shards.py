@@ -18,7 +18,6 @@ Nothing is ever extracted to disk: the reader scans the headers once and then re
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ import cv2
 import numpy as np
 
 from opensapiens.data.sample import Sample
+from opensapiens.storage.files import write_json, written
 
 DenseLabel = Literal["parts", "depth", "normals"]
 MEMBERS = ("jpg", "instances.png", "parts.png", "depth.png", "normals.png", "json")
@@ -86,37 +86,17 @@ def write_shard(path: Path | str, frames: Iterable[tuple[str, Frame]]) -> None:
 
     The file appears under its name only when it is complete, and the same frames always give the same bytes.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for key, frame in frames:
-                for suffix in sorted(frame):
-                    member = tarfile.TarInfo(f"{key}.{suffix}")  # mtime, uid, gid and names keep their fixed defaults
-                    member.size = len(frame[suffix])
-                    tar.addfile(member, io.BytesIO(frame[suffix]))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def claim_folder(folder: Path, identity: Mapping[str, Any], differing: str) -> None:
-    """Notes in a folder which frames its shards hold, before the first is written.
-
-    Raises ValueError where it holds others; `differing` says in which ways they may differ.
-    """
-    path = folder / "identity.json"
-    if path.exists() and json.loads(path.read_text()) != identity:
-        raise ValueError(f"{folder} holds frames of another {differing}: choose an empty folder")
-    path.write_text(json.dumps(identity, indent=1))
+    with written(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, frame in frames:
+            for suffix in sorted(frame):
+                member = tarfile.TarInfo(f"{key}.{suffix}")  # mtime, uid, gid and names keep their fixed defaults
+                member.size = len(frame[suffix])
+                tar.addfile(member, io.BytesIO(frame[suffix]))
 
 
 def write_manifest(folder: Path | str, manifest: Mapping[str, Any]) -> None:
     """Writes manifest.json of a folder of shards; its presence says that the folder is complete."""
-    temporary = Path(folder) / f".manifest.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(dict(manifest), indent=1, sort_keys=True) + "\n")
-    os.replace(temporary, Path(folder) / "manifest.json")
+    write_json(Path(folder) / "manifest.json", dict(sorted(manifest.items())))
 
 
 def shard_paths(folder: Path | str) -> list[Path]:

@@ -25,6 +25,7 @@ from opensapiens.evaluation.protocols import DENSE_PROTOCOLS, POSE_PROTOCOLS, De
 from opensapiens.inference.pipeline import People
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import SAPIENS_28
+from opensapiens.storage.files import write_text
 
 Task = Literal["pose", "segmentation", "depth", "normals"]
 WHOLE = DenseProtocol("", whole_image=False)  # no benchmark in particular: every picture, the person's box
@@ -193,10 +194,8 @@ def _note(note: str) -> dict[str, str]:
 
 
 def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps({name: _json_value(value) for name, value in record.items()}) + "\n")
+    rows = [json.dumps({name: _json_value(value) for name, value in record.items()}) for record in records]
+    write_text(path, "".join(f"{row}\n" for row in rows))
 
 
 def _json_value(value: Any) -> Any:

@@ -30,12 +30,14 @@ ImageView = tuple[np.ndarray, View]
 class LoadedModel:
     """A network with the description that says how to feed it and how to read it.
 
-    network: None for one that is read when it is needed and dropped afterwards; then `read` reads it.
+    network: None for one that is read when it is needed and dropped afterwards; then `read` reads it. weights: stands
+    for the values of the weights, see weights_digest; empty where they are not from a folder.
     """
 
     network: HumanModel | Runtime | None
     description: ModelDescription
     read: Callable[[], HumanModel | Runtime] | None = None
+    weights: str = ""
 
     @contextmanager
     def ready(self) -> Iterator[HumanModel | Runtime]:

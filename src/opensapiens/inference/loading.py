@@ -13,7 +13,7 @@ import torch
 
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription, Preprocessing
-from opensapiens.checkpoints.model_folder import build_model, load_model, read_description
+from opensapiens.checkpoints.model_folder import build_model, load_model, read_description, weights_digest
 from opensapiens.inference.detection import Detector
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.pipeline import People
@@ -75,7 +75,7 @@ def load(
     loaded = []
     for folder, description in zip(folders, descriptions, strict=True):
         read = functools.partial(_read, folder, device, dtype, runtime, description.preprocessing)
-        loaded.append(LoadedModel(read() if together else None, description, read))
+        loaded.append(LoadedModel(read() if together else None, description, read, weights_digest(folder)))
     return People(loaded, detector, batch_size)
 
 

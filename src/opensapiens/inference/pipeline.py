@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from opensapiens.data.reading import ImageError, ImageSource, read_image
-from opensapiens.inference.boxes import BoxesError, checked_boxes
+from opensapiens.inference.boxes import BoxesError, boxes_of, checked_boxes
 from opensapiens.inference.composing import TASKS, compose
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
 from opensapiens.inference.features import encode_views
@@ -135,15 +135,14 @@ class People:
         """Files one after the other, each with its result or the reason why it has none; for folders too big for
         memory.
 
-        boxes: by file name; with it, a file that is not named has nobody in it.
+        boxes: by file name, as boxes_of takes them; with it, a file that is not named has nobody in it.
         """
-        nobody = np.empty((0, 4), np.float32)
         read: list[Path] = []
 
         def frames() -> Iterator[Frame | ImageError | BoxesError]:
             for file in map(Path, files):
                 read.append(file)
-                yield _frame_or_error(file, None if boxes is None else boxes.get(file.name, nobody))
+                yield _frame_or_error(file, None if boxes is None else _given(boxes, file))
 
         for outcome in self.stream(frames(), flip):
             file = read.pop(0)
@@ -257,6 +256,11 @@ def read_frame(source: ImageSource, boxes: np.ndarray | Sequence | None = None) 
     image = read_image(source)
     checked = None if boxes is None else checked_boxes(boxes, image.shape[:2])
     return Frame(image, checked, source=Path(source) if isinstance(source, str | Path) else None)
+
+
+def _given(boxes: dict[str, np.ndarray], file: Path) -> np.ndarray:
+    own = boxes_of(boxes, file)
+    return np.empty((0, 4), np.float32) if own is None else own
 
 
 def _frame_or_error(source: ImageSource, boxes: np.ndarray | Sequence | None) -> Frame | ImageError | BoxesError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,16 +14,19 @@ from PIL import Image
 from opensapiens import drawing
 from opensapiens.geometry.cameras import PinholeCamera
 from opensapiens.inference.saving import (
-    KeypointTable,
     depth_to_16_bits,
     normals_to_16_bits,
+    save_arrays,
     save_parts,
+    save_picture,
     save_ply,
     save_rgb_16_bits,
+    save_table,
     table_rows,
 )
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import PartSet
+from opensapiens.storage.files import write_json
 
 SCORE_THRESHOLD = 0.3  # as in the published demos: points below it are not drawn
 MINIMUM_SCORE = 0.05  # a point below it is written with visibility 0, as the COCO format asks for points not found
@@ -238,7 +240,6 @@ class Result:
         Only what was predicted is written. Raises OSError if the folder cannot be written.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         name = name or (self.source.stem if self.source else "image")
         written: list[Path] = []
 
@@ -251,18 +252,17 @@ class Result:
             pictures = self.overlays()
             drawn = {**pictures, "sheet": self.sheet(pictures)}
             begun += [
-                pool.submit(Image.fromarray(overlay).save, path(f"{title}.jpg"), quality=92)
+                pool.submit(save_picture, path(f"{title}.jpg"), Image.fromarray(overlay), quality=92)
                 for title, overlay in drawn.items()
             ]
         for one in begun:
             one.result()  # raises what went wrong there
         coco = self.to_coco(name)
         if table is not None:
-            rows = KeypointTable(path(f"keypoints.{table}"))
             names = self.keypoint_set.names if self.keypoint_set else ()
-            rows.write(table_rows(coco["annotations"], names, coco["images"][0]["file_name"], {1: (None, None)}))
-            rows.close()
-        path("keypoints.json").write_text(json.dumps(coco, separators=(",", ":")) + "\n", encoding="utf-8")
+            rows = table_rows(coco["annotations"], names, coco["images"][0]["file_name"], {1: (None, None)})
+            save_table(path(f"keypoints.{table}"), [rows])
+        write_json(path("keypoints.json"), coco, indent=None)
         return written
 
     def _begin_maps(self, pool: ThreadPoolExecutor, path: Callable[[str], Path]) -> list[Future]:
@@ -272,13 +272,13 @@ class Result:
             begun.append(pool.submit(save_parts, path("parts.png"), self.parts.labels, self.parts.part_set.colors))
         if self.depth is not None:
             picture = Image.fromarray(depth_to_16_bits(self.depth.normalized()))
-            begun.append(pool.submit(picture.save, path("depth.png"), compress_level=PNG_LEVEL))
-            begun.append(pool.submit(np.savez_compressed, path("depth.npz"), depth=self.depth.values))
+            begun.append(pool.submit(save_picture, path("depth.png"), picture, compress_level=PNG_LEVEL))
+            begun.append(pool.submit(save_arrays, path("depth.npz"), depth=self.depth.values))
         if self.normals is not None:
             halves = self.normals.values.astype(np.float16)
-            begun.append(pool.submit(np.savez_compressed, path("normals.npz"), normals=halves))
+            begun.append(pool.submit(save_arrays, path("normals.npz"), normals=halves))
             picture = Image.fromarray(drawing.normal_colors(self.normals.values))
-            begun.append(pool.submit(picture.save, path("normals.png"), compress_level=PNG_LEVEL))
+            begun.append(pool.submit(save_picture, path("normals.png"), picture, compress_level=PNG_LEVEL))
         return begun
 
     def save_maps(self, folder: Path, name: str, kind: MapKind) -> None:
@@ -287,7 +287,6 @@ class Result:
         png: NAME_parts.png (indexed), NAME_depth.png and NAME_normals.png (16 bits: see saving.normals_to_16_bits).
         npz: NAME.npz with "parts" uint8, "depth" float32, "normals" float16.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         if kind == "npz":
             maps: dict[str, np.ndarray] = {}
             if self.parts is not None:
@@ -296,12 +295,12 @@ class Result:
                 maps["depth"] = self.depth.values
             if self.normals is not None:
                 maps["normals"] = self.normals.values.astype(np.float16)
-            np.savez_compressed(folder / f"{name}.npz", **maps)  # type: ignore[arg-type]
+            save_arrays(folder / f"{name}.npz", **maps)
             return
         if self.parts is not None:
             save_parts(folder / f"{name}_parts.png", self.parts.labels, self.parts.part_set.colors)
         if self.depth is not None:
-            Image.fromarray(depth_to_16_bits(self.depth.normalized())).save(folder / f"{name}_depth.png")
+            save_picture(folder / f"{name}_depth.png", Image.fromarray(depth_to_16_bits(self.depth.normalized())))
         if self.normals is not None:
             save_rgb_16_bits(folder / f"{name}_normals.png", normals_to_16_bits(self.normals.values))
 

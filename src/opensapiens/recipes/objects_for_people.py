@@ -1,9 +1,7 @@
 """Frames in which composed objects stand where people were: pretraining data to set against people."""
 
-import os
 import tarfile
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -11,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from opensapiens.data.shards import ShardDataset, write_shard
+from opensapiens.storage.folders import claim
 
 PIECES = (3, 7)
 """How many ellipses, boxes and triangles make an object: as many limbs as a person shows."""
@@ -21,7 +20,7 @@ def replace_people(people: Path, out: Path) -> Path:
 
     Shards hold images alone. Those that are there already are kept, so a call that was stopped goes on where it was.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out, "objects in place of people", {"people": str(people.resolve())})
     for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):
         if not (out / path.name).exists():
             shard = ShardDataset([path])
@@ -31,21 +30,21 @@ def replace_people(people: Path, out: Path) -> Path:
 
 def only_images(people: Path, out: Path) -> Path:
     """Writes the frames of a folder of shards to `out` as images alone, compressed as `replace_people` compresses."""
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out, "images alone", {"people": str(people.resolve())})
     for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):
         if not (out / path.name).exists():
-            temporary = out / f".{path.name}.part"
-            with tarfile.open(path) as source, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as target:
-                for member in source:
-                    content = source.extractfile(member)
-                    if member.name.endswith(".jpg") and content is not None:
-                        image = cv2.imdecode(np.frombuffer(content.read(), np.uint8), cv2.IMREAD_COLOR)
-                        assert image is not None  # the generator wrote it
-                        data = _jpeg(image)
-                        member.size = len(data)
-                        target.addfile(member, BytesIO(data))
-            os.replace(temporary, out / path.name)
+            write_shard(out / path.name, _images(path))
     return out
+
+
+def _images(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    with tarfile.open(path) as source:
+        for member in source:
+            content = source.extractfile(member)
+            if member.name.endswith(".jpg") and content is not None:
+                image = cv2.imdecode(np.frombuffer(content.read(), np.uint8), cv2.IMREAD_COLOR)
+                assert image is not None  # the generator wrote it
+                yield member.name.removesuffix(".jpg"), {"jpg": _jpeg(image)}
 
 
 def _frames(shard: ShardDataset) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -126,7 +126,6 @@ def readable_sample(run: Run, position: int) -> Sample:
         except ImageError as error:
             if attempt == ATTEMPTS - 1:
                 raise
-            run.output.mkdir(parents=True, exist_ok=True)
             with (run.output / UNREADABLE).open("a") as notes:
                 notes.write(f"{error}\n")
     raise AssertionError

@@ -9,6 +9,7 @@ from torch import nn
 from opensapiens.data.batch import normalize_images
 from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
+from opensapiens.storage.files import written
 from opensapiens.tasks.location import at_locations
 from opensapiens.tasks.masked_pretraining.reconstruct import reconstruct
 from opensapiens.training.devices import Ranks
@@ -58,5 +59,5 @@ def draw_pictures(run: Run, model: nn.Module, ranks: Ranks, step: int) -> None:
         for number, crop in enumerate(crops)
     ]
     path = Path(run.output) / "pictures" / f"step_{step:08d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_reconstructions([crop.image for crop in crops], [made])).save(path)
+    with written(path) as temporary:
+        Image.fromarray(draw_reconstructions([crop.image for crop in crops], [made])).save(temporary, "PNG")

@@ -1,0 +1,1 @@
+"""Files on disk: read without trust, written whole."""
