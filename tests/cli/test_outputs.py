@@ -1,15 +1,27 @@
 """Nothing of the user's is removed or replaced, whatever the output folder; what is there is told by our marker."""
 
+import dataclasses
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from opensapiens.checkpoints.model_description import ModelDescription, label_entry
 from opensapiens.cli import main
 from opensapiens.data.shards import write_shard
-from opensapiens.storage.folders import claim
+from opensapiens.inference.results import Result
+from opensapiens.labels.keypoints import COCO_17
+from opensapiens.recipes.nano import nano_smoke
+from opensapiens.storage.folders import FolderError, claim
+from opensapiens.training.loop import train
+from opensapiens.training.state import claim_output
 
 THEIRS = b"the user's own"
 
@@ -158,3 +170,110 @@ def test_a_foreign_folder_among_checkpoints_stays(project: Path) -> None:
     assert main([*command, "6"]) == 0
     kept = sorted(path.name for path in (project / "new" / "checkpoints").iterdir())
     assert kept == ["00000005", "00000006", "9-mine", "99999999-best"]
+
+
+def test_a_full_disk_while_training_is_one_sentence(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("torch.distributed.checkpoint.hf_storage.HuggingFaceStorageWriter.write_data", full)
+    assert main(["train", "nano_smoke", "--data", "people", "--output", "new", "--steps", "2", "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert "new/checkpoints/.00000002.part: No space left on device" in said and "Traceback" not in said
+    assert not list((project / "new" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"last_point": "heel"}, "of another heads"),
+        ({"input_size": [96, 80]}, "of another preprocessing"),
+        ({"ema_decay": 0.0}, "of another averaging"),
+    ],
+)
+def test_a_training_run_is_not_resumed_as_another(project: Path, changes: dict[str, Any], message: str) -> None:
+    run = dataclasses.replace(nano_smoke(project / "people", project / "new", steps=1), device="cpu")
+    run = dataclasses.replace(run, model=with_last_point(run.model, "toe"))
+    claim_output(run)
+    preprocessing: Any = {**run.model.preprocessing, **changes}
+    if "ema_decay" in changes:
+        run = dataclasses.replace(run, **changes)
+    elif "input_size" in changes:
+        run = dataclasses.replace(run, model=dataclasses.replace(run.model, preprocessing=preprocessing))
+    else:
+        run = dataclasses.replace(run, model=with_last_point(run.model, changes["last_point"]))
+    with pytest.raises(FolderError, match=message):
+        train(run)
+
+
+def with_last_point(model: ModelDescription, name: str) -> ModelDescription:
+    points = dataclasses.replace(COCO_17, name="own", names=(*COCO_17.names[:-1], name))
+    head: Any = {**model.heads["pose"], "out_channels": len(points), "labels": label_entry(points)}
+    return dataclasses.replace(model, heads={**model.heads, "pose": head})
+
+
+@pytest.mark.parametrize(
+    "then",
+    ["--features", "--point-cloud 200 2 3", "--table csv", "--no-flip", "--boxes boxes.json", "--input-size 48 32"],
+)
+def test_other_options_are_not_done_before(project: Path, then: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "boxes.json").write_text(json.dumps({"a.jpg": [[5, 5, 40, 80]]}))
+    command = ["predict", "photos", "--output", "results", "--model", "tiny", "--resume", "--runtime", "torch"]
+    command += ["--device", "cpu"]
+    assert main(command) == 0 and "1 photos" in capsys.readouterr().out
+    assert main([*command, *then.split()]) == 0 and "1 photos" in capsys.readouterr().out
+    assert main([*command, *then.split()]) == 0 and "0 photos, 1 done before" in capsys.readouterr().out
+
+
+def test_another_model_of_the_same_name_is_not_done_before(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(project / "tiny", project / "other")
+    tensors = load_file(project / "other" / "model.safetensors")
+    save_file({name: tensor + 0.01 for name, tensor in tensors.items()}, project / "other" / "model.safetensors")
+    command = ["predict", "photos", "--output", "results", "--resume", "--whole-image", "--device", "cpu", "--model"]
+    assert main([*command, "tiny"]) == 0 and "1 photos" in capsys.readouterr().out
+    assert main([*command, "other"]) == 0 and "1 photos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("killed_at", ["save_point_cloud", "to_coco"])
+def test_what_was_killed_between_two_files_is_made(
+    project: Path, killed_at: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", "photos", "--output", "results", "--model", "tiny", "--whole-image", "--device", "cpu"]
+    command += ["--point-cloud", "200", "2", "3", "--resume"]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Result, killed_at, killed)
+        assert main(command) == 130
+    (project / "results" / "a_keypoints.json").write_text("{" + 4095 * " ")
+    assert main(command) == 0
+    assert (project / "results" / "a_points.ply").is_file()
+    assert json.loads((project / "results" / "a_keypoints.json").read_text())["annotations"]
+
+
+def test_a_photo_of_a_long_name(project: Path) -> None:
+    names = [("ä" * 123) + f"{number}.jpg" for number in range(2)]
+    for name in names:
+        picture(project / "long" / name)
+    assert predict(project, "long", "--output", "results", "--table", "csv") == 0
+    made = [path.name for path in (project / "results").glob("*_keypoints.json")]
+    assert len(made) == 2 and all(name.startswith("ää") for name in made)
+
+
+def test_boxes_by_the_longest_path(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for camera in ("cam1", "cam2", "cam3"):
+        picture(project / camera / "1.jpg")
+    boxes: dict[str, list] = {"cam1/1.jpg": [[5, 5, 40, 80]], "cam2/1.jpg": [[20, 5, 60, 80]]}
+    (project / "boxes.json").write_text(json.dumps(boxes))
+    command = ["predict", "cam1", "cam2", "cam3", "--output", "results", "--model", "tiny", "--boxes", "boxes.json"]
+    assert main(command) == 1
+    assert "cam3/1.jpg: no boxes for it in the file of boxes (there are some for cam1/1.jpg" in capsys.readouterr().err
+    found = [json.loads((project / "results" / f"{name}_keypoints.json").read_text()) for name in ("1_jpg", "1_jpg_2")]
+    assert [one["annotations"][0]["bbox"] for one in found] == [[5, 5, 35, 75], [20, 5, 40, 75]]
+    (project / "boxes.json").write_text(json.dumps({"1.jpg": [[5, 5, 40, 80]]}))
+    assert main(["predict", "cam1", "cam2", *command[4:5], "more", *command[6:]]) == 1
+    assert "cam1/1.jpg: the boxes of '1.jpg' could be those of cam2/1.jpg too" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 import builtins
 import json
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -174,6 +175,25 @@ def test_a_killed_run_leaves_whole_segments_and_goes_on(
 
 def kept_whole(close: Any) -> Any:
     return lambda self, tracker, whole: close(self, tracker, whole) if whole else None
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_a_run_killed_while_it_cleans_up_stays_whole(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(folder: Path, **_: bool) -> None:
+        for first in Path(folder).glob("000000.json"):
+            first.unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            record_video(people(), clip, tmp_path / "out", "clip")
+    whole = read(tmp_path / "out")
+    assert len(whole["images"]) == FRAMES
+    assert record_video(people(), clip, tmp_path / "out", "clip", resume=True).frames == FRAMES
+    assert read(tmp_path / "out") == whole
 
 
 @pytest.mark.usefixtures("short_segments")

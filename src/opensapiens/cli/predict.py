@@ -70,7 +70,8 @@ def predict(
         model: names or folders of models, "nano" by default; each task is done by the first that can, and an image is
             read and searched for people once. Models that do not fit into memory together are read in turn.
         boxes: JSON with the people's boxes in photos, by default they are looked for: a list of {"image": name, "bbox":
-            [x, y, width, height]}, or {name: [[x1, y1, x2, y2], ...]}, or a COCO annotation file.
+            [x, y, width, height]}, or {name: [[x1, y1, x2, y2], ...]}, or a COCO annotation file. A photo has the boxes
+            of the longest name that its path ends with.
         whole_image: take each image for one person who fills it.
         detector: a DETR that finds the people: a name on the Hugging Face hub, for example PekingU/rtdetr_v2_r18vd or
             ustc-community/dfine-small-obj365 (both Apache-2.0), or a folder; needs the extra "detect". By default

@@ -34,7 +34,7 @@ def claim(folder: Path, kind: str, identity: Mapping[str, Any] | None = None) ->
     if before is None:
         if folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir()):
             raise FolderError(f"{folder} is not empty, and opensapiens did not make it: choose another folder")
-        write_json(folder / MARKER, {KIND: kind, **asked})
+        mark(folder, kind, asked)
         return False
     held = before.pop(KIND)
     if held != kind:
@@ -49,10 +49,20 @@ def claim(folder: Path, kind: str, identity: Mapping[str, Any] | None = None) ->
     return True
 
 
+def mark(folder: Path, kind: str, identity: Mapping[str, Any]) -> None:
+    """Write our marker into a folder that we have made, where that comes after its content."""
+    write_json(folder / MARKER, {KIND: kind, **identity})
+
+
+def identity_of(folder: Path, kind: str) -> dict[str, Any] | None:
+    """What our marker for this kind of content says in a folder; None without it."""
+    marker = _marker(folder) or {}
+    return marker if marker.pop(KIND, None) == kind else None
+
+
 def is_ours(folder: Path, kind: str) -> bool:
     """Whether a folder carries our marker for this kind of content."""
-    marker = _marker(folder)
-    return marker is not None and marker[KIND] == kind
+    return identity_of(folder, kind) is not None
 
 
 def clear(folder: Path, kind: str) -> None:

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.distributed.checkpoint import Metadata, async_save, load
+from torch.distributed.checkpoint import CheckpointException, Metadata, async_save, load
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from opensapiens.checkpoints.model_folder import write_tensors
@@ -40,6 +40,10 @@ CHECKPOINT = "a checkpoint"  # the kind of the folder
 
 class ResumeError(RuntimeError):
     """A checkpoint that does not belong to the run that wants to go on from it."""
+
+
+class SaveError(RuntimeError):
+    """A checkpoint that could not be written; the message says why."""
 
 
 class Saver:
@@ -88,7 +92,12 @@ class Saver:
             return
         pending, target, step = self._pending
         self._pending = None
-        pending.result()
+        try:
+            pending.result()
+        except CheckpointException as error:
+            if self.ranks.rank == 0:
+                clear(target, CHECKPOINT)  # a full disk needs the room
+            raise _reason(error, target) from error
         if self.ranks.rank == 0:
             clear(self.folder / f"{step:08d}", CHECKPOINT)  # damaged, or it would not be written again
             target.rename(self.folder / f"{step:08d}")
@@ -153,6 +162,14 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     """Writes a safetensors file that appears under its name only when complete."""
     with written(path) as temporary:
         write_tensors(temporary, {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata)
+
+
+def _reason(failed: CheckpointException, folder: Path) -> Exception:
+    """What went wrong, without the stacks of all ranks: the disk's own error where it is one."""
+    error = next(iter(failed.failures.values()))[0]
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror or str(error), str(folder))
+    return SaveError(f"{folder}: the checkpoint could not be written ({error!r})")
 
 
 def save_batch(run: Run, ranks: Ranks, step: int, batches: list[Batch]) -> Path:
