@@ -10,6 +10,7 @@ from tqdm import tqdm
 from opensapiens.data.shards import ShardDataset, write_shard
 from opensapiens.storage.pictures import read_image
 from opensapiens.storage.tars import contents, write_tar
+from opensapiens.storage.folders import claim
 
 PIECES = (3, 7)
 """Number of ellipses, boxes and triangles of an object; about as many as a person shows limbs."""
@@ -20,7 +21,7 @@ def replace_people(people: Path, out: Path) -> Path:
 
     The shards hold images only. Existing ones are kept, so a call that was stopped can be continued.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out, "objects in place of people", {"people": str(people.resolve())})
     for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):
         if not (out / path.name).exists():
             shard = ShardDataset([path])
@@ -30,7 +31,7 @@ def replace_people(people: Path, out: Path) -> Path:
 
 def only_images(people: Path, out: Path) -> Path:
     """Writes the frames of a folder of shards to `out` as images only, with the JPEG quality of `replace_people`."""
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out, "images alone", {"people": str(people.resolve())})
     for path in tqdm(sorted(people.glob("*.tar")), desc=str(out), unit="shard"):
         if not (out / path.name).exists():
             write_tar(
@@ -38,6 +39,16 @@ def only_images(people: Path, out: Path) -> Path:
                 ((member.name, _jpeg(read_image(data)[..., ::-1])) for member, data in contents(path, ".jpg")),
             )
     return out
+
+
+def _images(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    with tarfile.open(path) as source:
+        for member in source:
+            content = source.extractfile(member)
+            if member.name.endswith(".jpg") and content is not None:
+                image = cv2.imdecode(np.frombuffer(content.read(), np.uint8), cv2.IMREAD_COLOR)
+                assert image is not None  # the generator wrote it
+                yield member.name.removesuffix(".jpg"), {"jpg": _jpeg(image)}
 
 
 def _frames(shard: ShardDataset) -> Iterator[tuple[str, dict[str, bytes]]]:

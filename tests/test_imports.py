@@ -38,6 +38,9 @@ ALLOWED: dict[str, set[str]] = {
     "curation": {"storage", "labels", "geometry", "data", "drawing", "inference"},
     "annotation": {"storage", "labels", "geometry", "data", "drawing", "inference"},
 }
+for own in ALLOWED.values():
+    own.add("storage")
+ALLOWED["storage"] = set()
 ALLOWED["cli"] = set(ALLOWED) | {"cli", "opensapiens"}  # "opensapiens": the names that the package itself offers
 
 # What each extra of pyproject.toml brings, by the names that are imported.

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -201,6 +202,18 @@ def test_a_published_file_as_a_model(hub: Hub, weights: Path) -> None:
     assert model_folder(str(weights)) == folder and (folder / "config.json").stat().st_mtime_ns == made
     torch.save({"state_dict": published_tensors("pose308", "1b", seed=1)}, weights)
     assert model_folder(weights) != folder, "the file has changed"
+
+
+def test_a_damaged_conversion_is_made_anew(hub: Hub, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a process of the same number was killed while it converted, as happens in containers."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    folder = model_folder(weights)
+    folder.with_name(f"{folder.name}.part7").mkdir()
+    stored = folder / "model.safetensors"
+    whole = stored.read_bytes()
+    for damaged in (whole[:-1000], whole[:-1000] + bytes(1000), b""):
+        stored.write_bytes(damaged)
+        assert model_folder(weights) == folder and stored.read_bytes() == whole
 
 
 def test_what_is_not_a_model(hub: Hub, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,16 +17,18 @@ pq = pytest.importorskip("pyarrow.parquet")
 from opensapiens.cli import main  # noqa: E402
 from opensapiens.curation import score as score_module  # noqa: E402
 from opensapiens.curation.manifest import PART, ManifestError  # noqa: E402
-from opensapiens.curation.pack import PackError, Packing, pack  # noqa: E402
+from opensapiens.curation.pack import Packing, pack  # noqa: E402
 from opensapiens.curation.picture import Picture, Scores  # noqa: E402
 from opensapiens.curation.remove import remove  # noqa: E402
 from opensapiens.curation.report import report  # noqa: E402
-from opensapiens.curation.score import OtherRun, score  # noqa: E402
+from opensapiens.curation.score import score  # noqa: E402
 from opensapiens.curation.select import preset_condition, select  # noqa: E402
 from opensapiens.curation.sources import read_item  # noqa: E402
 from opensapiens.curation.stages import FileFacts, PerceptualHash, Stage  # noqa: E402
 from opensapiens.data.images import ImageCollection  # noqa: E402
 from opensapiens.storage.pictures import read_image  # noqa: E402
+from opensapiens.data.shards import ShardError  # noqa: E402
+from opensapiens.storage.folders import FolderError  # noqa: E402
 
 from .conftest import Mean, encoded, noise_image  # noqa: E402
 
@@ -105,7 +108,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same(scored: Path, tmp_path: Path, 
     assert table(tmp_path / "out").equals(table(scored / "out"))
     again = score([scored / "images"], tmp_path / "out", stages())
     assert again.images == 0 and again.statuses == summary.statuses
-    with pytest.raises(OtherRun, match="other stages"):
+    with pytest.raises(FolderError, match="of another stages"):
         score([scored / "images"], tmp_path / "out", [FileFacts()])
 
 
@@ -191,7 +194,7 @@ def test_shards_are_shuffled_and_the_same_each_time(scored: Path, packed: Path, 
     assert [shard.read_bytes() for shard in sorted((tmp_path / "again").glob("*.tar"))] == [
         s.read_bytes() for s in shards
     ]
-    with pytest.raises(PackError, match="another selection, packing or lists"):
+    with pytest.raises(FolderError, match="of another shard_size"):
         pack(scored / "selected", tmp_path / "again", Packing(shard_size=20))
 
 
@@ -269,6 +272,28 @@ def test_removing(scored: Path, packed: Path, tmp_path: Path) -> None:
     fates = json.loads((tmp_path / "shards" / "manifest.json").read_text())["fates"]
     assert fates == {"packed": 68, "removed": 3}
     assert remove(tmp_path / "shards", (tmp_path / "block.txt",)) == []
+
+
+def test_folders_that_another_command_made_stay(scored: Path, packed: Path, tmp_path: Path) -> None:
+    select(scored / "out", tmp_path / "selected", "mean > 120")
+    pictures = scored / "images"
+    before = {path: path.read_bytes() for path in (*tmp_path.rglob("*.*"), *scored.rglob("*.*")) if path.is_file()}
+    for attempt in (
+        lambda: select(tmp_path / "selected", tmp_path / "selected", "mean > 130"),
+        lambda: select(scored / "out", scored / "out", "mean > 130"),
+        lambda: select(scored / "out", pictures, "mean > 130"),
+        lambda: pack(tmp_path / "selected", scored / "out"),
+        lambda: pack(tmp_path / "selected", pictures),
+        lambda: report(scored / "out", scored / "out" / "manifest.parquet", "mean > 130"),
+        lambda: score([pictures], packed, stages()),
+    ):
+        with pytest.raises(FolderError):
+            attempt()
+    assert before == {path: path.read_bytes() for path in before}
+    shutil.copytree(packed, tmp_path / "theirs", ignore=shutil.ignore_patterns("identity.json"))
+    (tmp_path / "block.txt").write_text("0" * 64 + "\n")
+    with pytest.raises(ShardError, match="others are not changed"):
+        remove(tmp_path / "theirs", (tmp_path / "block.txt",))
 
 
 def test_the_report_shows_both_sides_and_no_foreign_html(scored: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from opensapiens.data.augment import augmented_crop
 from opensapiens.data.cutouts import cut_out_people
 from opensapiens.data.shards import ShardDataset
+from opensapiens.storage.folders import FolderError
 
 SIZE = (192, 144)
 
@@ -39,9 +40,9 @@ def test_shards_that_are_there_are_kept_and_those_of_others_refused(people_shard
     second.unlink()
     cut_out_people(people_shards, tmp_path / "cut")
     assert first.read_bytes() == b"there" and second.exists()
-    with pytest.raises(ValueError, match="choose an empty folder"):
+    with pytest.raises(FolderError, match="choose another folder"):
         cut_out_people(people_shards, tmp_path / "cut", margin=1.5)
     (tmp_path / "others").mkdir()
     shutil.copy(sorted(people_shards.glob("*.tar"))[0], tmp_path / "others")
-    with pytest.raises(ValueError, match="choose an empty folder"):
+    with pytest.raises(FolderError, match="choose another folder"):
         cut_out_people(tmp_path / "others", tmp_path / "cut")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,8 @@ import torch
 from torch import Tensor
 
 from opensapiens.checkpoints.model_description import ModelDescription
-from opensapiens.checkpoints.model_folder import build_model
+from opensapiens.checkpoints.model_folder import build_model, save_model
+from opensapiens.export import cache
 from opensapiens.export import export as export_module
 from opensapiens.export.cache import cached_conversion, fingerprint
 from opensapiens.export.export import export_network
@@ -152,6 +155,48 @@ def test_a_conversion_is_made_once(network: HumanModel, tmp_path: Path, monkeypa
     assert cached_conversion(network, SIZE, "torch") == path
     assert path.stat().st_mtime_ns == written
     assert [folder.name for folder in tmp_path.iterdir()] == [path.parent.name], "no half-made folder stays"
+
+
+def test_a_damaged_conversion_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENSAPIENS_CACHE", str(tmp_path))
+    made: list[Path] = []
+    monkeypatch.setattr(cache, "network_graph", lambda *_: None)
+    monkeypatch.setattr(
+        cache, "write_graph", lambda _, heads, path, __: (made.append(path), path.write_bytes(b"whole"))
+    )
+    network = build_model(describe(ViTConfig(SIZE, 24, 2, 2), (8,), (8,)))
+    for number, damage in enumerate((b"who", b"whale", None), start=1):
+        path = cached_conversion(network, SIZE, "torch")
+        assert cached_conversion(network, SIZE, "torch") == path and len(made) == number
+        if damage is None:
+            (path.parent / "identity.json").unlink()
+        else:
+            path.write_bytes(damage)
+    assert cached_conversion(network, SIZE, "torch").read_bytes() == b"whole" and len(made) == 4
+
+
+FULL_DISK = """
+import resource, sys, warnings
+import opensapiens
+from opensapiens.inference.runtimes import runtime_of
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+with warnings.catch_warnings(record=True) as caught:
+    people = opensapiens.load(sys.argv[1], device="cpu", runtime="auto")
+print(runtime_of(people.models[0].network), *[str(one.message) for one in caught])
+"""
+
+
+def test_a_full_disk_while_converting_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    description = describe(ViTConfig(SIZE, 24, 2, 2), (8,), (8,))
+    save_model(tmp_path / "model", build_model(description), description)
+    monkeypatch.setenv("OPENSAPIENS_CACHE", str(tmp_path / "cache"))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "model")], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("torch ") and "is the disk full?" in done.stdout
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_what_changes_the_answer_changes_the_conversion(network: HumanModel, description: ModelDescription) -> None:

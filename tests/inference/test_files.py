@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from opensapiens.inference.boxes import BoxesError, read_boxes
-from opensapiens.inference.files import find_inputs, output_names
+from opensapiens.inference.files import find_inputs
+from opensapiens.inference.output import output_names
 
 
 def test_a_folder_gives_its_pictures_in_order(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_no_two_outputs_share_a_name() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        [{"image": "folder/a.jpg", "bbox": [10, 20, 30, 40]}, {"file_name": "a.jpg", "bbox": [1, 2, 3, 4]}],
+        [{"image": "a.jpg", "bbox": [10, 20, 30, 40]}, {"file_name": "a.jpg", "bbox": [1, 2, 3, 4]}],
         {"a.jpg": [[10, 20, 40, 60], [1, 2, 4, 6]]},
         {
             "images": [{"id": 7, "file_name": "a.jpg"}],

@@ -1,5 +1,6 @@
 import builtins
 import json
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,13 +12,14 @@ from PIL import Image
 
 from opensapiens.inference import recording
 from opensapiens.inference.pipeline import People
-from opensapiens.inference.recording import VideoSettings, is_recorded, record_video
+from opensapiens.inference.recording import VideoSettings, record_video
 from opensapiens.inference.video import (
     PredictedFrame,
     predict_video,
     predicted_frames,
 )
 from opensapiens.storage.videos import VideoError, frame_count_and_rate, open_video, read_frames
+from opensapiens.storage.folders import FolderError
 
 from .conftest import paint, painted_model
 
@@ -88,7 +90,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 def test_what_is_recorded(clip: Path, tmp_path: Path) -> None:
     made = record_video(people(), clip, tmp_path, "clip", VideoSettings(table="csv", maps="png"))
-    assert made.frames == FRAMES and made.people == 2 and is_recorded(tmp_path, "clip")
+    assert made.frames == FRAMES and made.people == 2
     assert sorted(path.name for path in made.files) == ["clip_keypoints.csv", "clip_keypoints.json", "clip_overlay.mp4"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "clip_keypoints.csv", "clip_keypoints.json", "clip_maps", "clip_overlay.mp4"
@@ -134,7 +136,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
             record_video(people(), clip, folder, "clip", settings)
     assert len(list(read_frames(folder / "clip_overlay.mp4"))) == 10, "playable, up to the frame it came to"
     content = read(folder)
-    assert len(content["images"]) == 10 and not content["info"]["complete"] and not is_recorded(folder, "clip")
+    assert len(content["images"]) == 10 and not content["info"]["complete"]
     started: list[int] = []
 
     def noted(*arguments: Any) -> Iterator[PredictedFrame]:
@@ -163,7 +165,7 @@ def test_a_killed_run_leaves_whole_segments_and_goes_on(
         with pytest.raises(KeyboardInterrupt):
             record_video(people(), clip, tmp_path / "killed", "clip")
     whole = {path.name for path in (tmp_path / "killed" / "clip_segments").iterdir() if ".part" not in path.name}
-    assert whole == {"000000.json", "000000.mp4", "settings.json"}
+    assert whole == {"000000.json", "000000.mp4", "identity.json"}
     record_video(people(), clip, tmp_path / "killed", "clip", resume=True)
     for name in ("clip_keypoints.json", "clip_overlay.mp4"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
@@ -174,12 +176,31 @@ def kept_whole(close: Any) -> Any:
 
 
 @pytest.mark.usefixtures("short_segments")
+def test_a_run_killed_while_it_cleans_up_stays_whole(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(folder: Path, **_: bool) -> None:
+        for first in Path(folder).glob("000000.json"):
+            first.unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            record_video(people(), clip, tmp_path / "out", "clip")
+    whole = read(tmp_path / "out")
+    assert len(whole["images"]) == FRAMES
+    assert record_video(people(), clip, tmp_path / "out", "clip", resume=True).frames == FRAMES
+    assert read(tmp_path / "out") == whole
+
+
+@pytest.mark.usefixtures("short_segments")
 def test_a_run_of_other_settings_is_not_resumed(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(recording, "predicted_frames", stopping_at(6, VideoError("cut off")))
         with pytest.raises(VideoError, match="cut off"):
             record_video(people(), clip, tmp_path, "clip")
-    with pytest.raises(VideoError, match="had another smooth"):
+    with pytest.raises(FolderError, match="of another smooth"):
         record_video(people(), clip, tmp_path, "clip", VideoSettings(smooth=True), resume=True)
     assert record_video(people(), clip, tmp_path, "clip", VideoSettings(smooth=True)).frames == FRAMES
 

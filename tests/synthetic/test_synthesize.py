@@ -8,6 +8,7 @@ import pytest
 
 from opensapiens.data.shards import ShardDataset
 from opensapiens.labels.keypoints import SAPIENS_308
+from opensapiens.storage.folders import FolderError
 from opensapiens.synthetic import synthesize as synthesize_module
 from opensapiens.synthetic.frame import Frame
 from opensapiens.synthetic.people_renderer import PeopleRenderer
@@ -106,7 +107,7 @@ def test_a_set_is_the_same_with_more_workers_and_after_a_stop(tmp_path: Path, mo
     assert json.loads((one / "manifest.json").read_text())["shards"] == ["000000.tar", "000001.tar"]
     sample = ShardDataset(one)[0]
     assert sample.keypoints is not None and sample.keypoints.shape == (308, 3)
-    with pytest.raises(ValueError, match="choose an empty folder"):
+    with pytest.raises(FolderError, match="choose another folder"):
         synthesize(20, two, seed=4, style=SMALL)
 
 

@@ -13,12 +13,12 @@ from opensapiens.checkpoints.model_folder import load_model
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.recipes.nano import nano_smoke, nano_tasks
+from opensapiens.storage.folders import FolderError
 from opensapiens.tasks.several import SeveralTasks
 from opensapiens.training.loader import make_batch, plain_crop
 from opensapiens.training.loop import TrainingDiverged, batch_losses, train
 from opensapiens.training.run import Run, SampleSource, UnfitRun
 from opensapiens.training.start import starting_model
-from opensapiens.training.state import ResumeError
 
 
 @dataclass
@@ -105,7 +105,7 @@ def test_a_finished_run_is_not_trained_again(run: Run) -> None:
 
 def test_a_checkpoint_of_another_run_is_refused(run: Run) -> None:
     train(replace(run, steps=3))
-    with pytest.raises(ResumeError, match=r"seed was 0, is 1.*batch_size was 2, is 3"):
+    with pytest.raises(FolderError, match=r"seed was 0, is 1.*batch_size was 2, is 3"):
         train(replace(run, seed=1, batch_size=3))
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,15 +37,16 @@ from opensapiens.annotation.tool_files import (
 from opensapiens.data.coco import CocoImage, read_annotations
 from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
+from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import Result
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
+from opensapiens.storage.folders import check_output, claim, clear
 from opensapiens.storage.pictures import ImageError
 
 RESULTS_AHEAD = 2
-ABOUT = "about.json"
 
 
 class AnnotateError(ValueError):
@@ -99,8 +98,8 @@ def prelabel(
     cameras, those that the views agree on and a list of what a person should look at.
 
     What each picture says is kept in output/predictions, so that a stopped run can `resume`. Raises FileNotFoundError
-    without pictures, CalibrationError, RigError, and AnnotateError for models that have no fitting head, or that are
-    not those of the run to be resumed.
+    without pictures, CalibrationError, RigError, AnnotateError for models that have no fitting head, FolderError for
+    an output that holds something else, and to `resume` a run of other models or pictures.
     """
     keypoint_set, part_set = people.keypoint_set, people.part_set
     if keypoint_set is None and (part_set is None or cameras is not None):
@@ -108,12 +107,10 @@ def prelabel(
     rig = None if cameras is None else read_cameras(cameras)  # before the long part: it may be wrong
     names, failures, passed_over = find_images(images)
     folder = output / "predictions"
-    described = [loaded.description for loaded in people.models]
-    about = {
-        "models": [description.name for description in described],
-        "preprocessing": [asdict(description.preprocessing) for description in described],
-    }
-    _begin(folder, about, resume)
+    _claim_labels(output, images, cameras)
+    if not resume:
+        clear(folder, "predictions")
+    claim(folder, "predictions", {"images": str(images.resolve()), **described_models(people)})
     todo = [name for name in names if not is_saved(folder, name)]
     results = prefetch(people.each([images / name for name in todo]), RESULTS_AHEAD)
     for name, (_, result) in zip(todo, _bar("pictures")(results, len(todo)), strict=True):
@@ -128,16 +125,10 @@ def prelabel(
     return _finish(known, settings, rig, Outcome(told=[passed_over] if passed_over else [], failures=failures))
 
 
-def _begin(folder: Path, about: Mapping[str, Any], resume: bool) -> None:
-    """An empty folder for the records, or with `resume` that of the run before, if it was the same."""
-    noted = folder / ABOUT
-    if resume and noted.is_file():
-        if json.loads(noted.read_text(encoding="utf-8")) != json.loads(json.dumps(about)):
-            raise AnnotateError(f"{noted}: the run to be resumed was of other models; use another output folder")
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    noted.write_text(json.dumps(about) + "\n", encoding="utf-8")
+def _claim_labels(output: Path, images: Path, *files: Path | None) -> None:
+    check_output(output, files)
+    check_output(output, [images], inside=False)  # or the maps would be among the pictures of the next run
+    claim(output, "labels")
 
 
 def take_corrections(
@@ -152,7 +143,7 @@ def take_corrections(
     that are marked as seen being what each view says.
 
     files: COCO keypoints and COCO instances of parts, as tools export them. Raises FileNotFoundError, CalibrationError,
-    RigError, AnnotationError for files that are none.
+    RigError, AnnotationError for files that are none, FolderError.
     """
     rig = None if cameras is None else read_cameras(cameras)
     names, failures, passed_over = find_images(images)
@@ -171,7 +162,9 @@ def take_corrections(
         sizes |= found.sizes
         failures += found.failures
     folder = output / "corrected"
-    _begin(folder, {"corrected": [file.name for file in files]}, resume=False)
+    _claim_labels(output, images, cameras, *files)
+    clear(folder, "corrected labels")
+    claim(folder, "corrected labels")
     records: dict[str, Record] = {}
     visible: dict[str, list[np.ndarray]] = {}
     listed = sorted(people.keys() | maps.keys())

@@ -12,7 +12,6 @@ forward; integer pixel coordinates are pixel centres):
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 
 from opensapiens.geometry.cameras import DISTORTION_COUNTS, CalibratedCamera
+from opensapiens.storage.files import write_json
 from opensapiens.storage.json_files import read_json, read_toml
 from opensapiens.storage.text_files import FileError, read_text
 
@@ -80,7 +80,7 @@ def write_cameras(path: str | Path, cameras: Sequence[CalibratedCamera]) -> None
         }
         for camera in cameras
     ]
-    Path(path).write_text(json.dumps({"cameras": rows}, indent=1) + "\n", encoding="utf-8")
+    write_json(path, {"cameras": rows})
 
 
 def camera_of(

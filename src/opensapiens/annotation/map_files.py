@@ -19,6 +19,7 @@ from opensapiens.annotation.tool_files import MaskKind, part_annotations, write_
 from opensapiens.data.label_maps import read_array, read_parts
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.labels.parts import PartSet
+from opensapiens.storage.files import written
 from opensapiens.tasks.segmentation import save_parts
 
 MARGIN = 0.12  # of a person's extent, around the points, for what lies beyond them
@@ -34,9 +35,7 @@ def write_maps(folder: Path, output: Path, records: Mapping[str, Record], part_s
 
 def _save(output: Path, name: str, parts: np.ndarray, people: np.ndarray, part_set: PartSet) -> None:
     stem = stem_of(name)
-    path = output / "parts" / f"{stem}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_parts(path, parts, part_set)
+    save_parts(output / "parts" / f"{stem}.png", parts, part_set)
     save_people(output / "people" / f"{stem}.png", people)
 
 
@@ -143,8 +142,8 @@ def _agree_frame(frame: _Frame) -> np.ndarray:
         name = frame.names[k]
         _save(frame.output, name, parts, _renumbered(loaded[k][1], k, frame), frame.part_set)
         path = frame.output / "parts_review" / f"{stem_of(name)}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(doubtful[k]).save(path)
+        with written(path) as temporary:
+            Image.fromarray(doubtful[k]).save(temporary, "PNG")
     return counts
 
 

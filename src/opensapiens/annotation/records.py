@@ -7,7 +7,6 @@ NAME.people.png   indexed PNG: pixel = number of the person, from 1, 0 nobody
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +17,7 @@ from opensapiens.annotation.association import Detection
 from opensapiens.data.label_maps import read_array, read_parts
 from opensapiens.inference.results import Result
 from opensapiens.labels.parts import PartSet
+from opensapiens.storage.files import write_json, written
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import list_files, passed_over_sentence
 from opensapiens.storage.pictures import IMAGE_ENDINGS
@@ -86,7 +86,6 @@ def save_record(
 ) -> None:  # fmt: skip
     """Writes the files of an image; the JSON last and whole, so that it says that all is there."""
     stem = folder / stem_of(record.name)
-    stem.parent.mkdir(parents=True, exist_ok=True)
     if parts is not None and part_set is not None:
         save_parts(_sibling(stem, ".parts.png"), parts, part_set)
     if people is not None:
@@ -102,19 +101,17 @@ def save_record(
             for one in record.people
         ],
     }  # fmt: skip
-    part = _sibling(stem, ".json.part")
-    part.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-    part.replace(_sibling(stem, ".json"))
+    write_json(_sibling(stem, ".json"), content, indent=None)
 
 
 def save_people(path: Path, people: np.ndarray) -> None:
     """Indexed PNG: pixel = number of the person, each in a colour of its own."""
     shades = np.random.default_rng(1).integers(60, 256, (256, 3))
     shades[0] = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(people)
     picture.putpalette(shades.astype(np.uint8).tobytes())
-    picture.save(path)
+    with written(path) as temporary:
+        picture.save(temporary, "PNG")
 
 
 def is_saved(folder: Path, name: str) -> bool:

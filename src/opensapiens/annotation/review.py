@@ -17,6 +17,7 @@ from opensapiens.drawing import sheet
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.geometry.person_crop import warp
 from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.storage.files import write_text, written
 from opensapiens.storage.pictures import ImageError, read_image
 
 COLUMNS = (
@@ -62,7 +63,7 @@ def write_review_table(
             )
         )
     rows.sort()
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with written(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         table.writerows(row[1:] for row in rows)
@@ -94,15 +95,15 @@ def write_review_page(
                 items.append((i, group, points))
     items.sort(key=lambda item: (-len(item[2]), item[0]))
     folder = path.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
     shown: list[_Shown] = []
     for number, (i, group, points) in enumerate(progress(items[:MOST_ITEMS])):
         picture = _crops(images, names[instances[i].frame], cameras, measured, found, i, points)
         if picture is not None:
             file = folder / f"{number:04d}.jpg"
-            Image.fromarray(picture).save(file, quality=85)
+            with written(file) as temporary:
+                Image.fromarray(picture).save(temporary, "JPEG", quality=85)
             shown.append((file, frames[instances[i].frame], instances[i].person, group, i, points))
-    path.write_text(_page(folder, shown, len(items), found, keypoint_set), encoding="utf-8")
+    write_text(path, _page(folder, shown, len(items), found, keypoint_set))
     return len(shown)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from opensapiens.annotation.agreement import REASONS, Agreement
 from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.storage.files import write_json, write_text
 
 Up = Literal["y", "z", "-y"]
 # OpenSim has y up. Each keeps the axes right-handed.
@@ -61,7 +61,7 @@ def write_points_json(
             }
         )
     content: dict[str, Any] = {"keypoints": list(keypoint_set.names), "unit": unit, "people": rows}
-    path.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    write_json(path, content, indent=None)
 
 
 def _rounded(values: np.ndarray, digits: int) -> list:
@@ -106,4 +106,4 @@ def write_trc(
     for number, points in zip(numbers, turned, strict=True):
         cells = [f"{value:.6f}" if np.isfinite(value) else "" for value in points.ravel()]
         lines.append("\t".join([str(number), f"{(number - 1) / rate:.6f}", *cells]))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")

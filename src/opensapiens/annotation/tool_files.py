@@ -25,6 +25,7 @@ from opensapiens.data.segmentations import mask_of, polygons_of, run_lengths_of
 from opensapiens.inference.results import MINIMUM_SCORE, coco_category
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
+from opensapiens.storage.files import write_json, written
 from opensapiens.storage.pictures import MAX_PIXELS
 
 MaskKind = Literal["polygons", "rle"]
@@ -71,7 +72,7 @@ def write_keypoints(
         content["images"].append(_image(number, record))
         for annotation in people:
             content["annotations"].append({"id": len(content["annotations"]) + 1, "image_id": number, **annotation})
-    _write(path, content)
+    write_json(path, content, indent=None)
     return len(content["annotations"])
 
 
@@ -112,8 +113,8 @@ def write_parts(
 ) -> None:
     """COCO instances of images with their annotations, image after image, since they may be too many for memory."""
     head = {"info": dict(info), "licenses": [], "categories": part_categories(part_set)}
-    part, number, listed = path.with_name(path.name + ".part"), 0, []
-    with part.open("w", encoding="utf-8") as file:
+    number, listed = 0, []
+    with written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, separators=(",", ":"))[:-1] + ',"annotations":[')
         separator = ""
         for image, (record, pieces) in enumerate(images, start=1):
@@ -124,7 +125,6 @@ def write_parts(
                 file.write(f"{separator}{row}")
                 separator = ",\n"
         file.write('],"images":' + json.dumps(listed, separators=(",", ":")) + "}\n")
-    part.replace(path)
 
 
 def part_categories(part_set: PartSet) -> list[dict[str, Any]]:
@@ -140,12 +140,6 @@ def _image(number: int, record: Record) -> dict[str, Any]:
     return {"id": number, "file_name": record.name, "width": record.size[1], "height": record.size[0]}
 
 
-def _write(path: Path, content: Any) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
 def write_cvat_labels(path: Path, keypoint_set: KeypointSet | None, part_set: PartSet | None) -> None:
     """The labels of a CVAT project, to be pasted into the "Raw" tab: the person as a skeleton, the parts as masks.
 
@@ -159,7 +153,7 @@ def write_cvat_labels(path: Path, keypoint_set: KeypointSet | None, part_set: Pa
             {"name": name, "color": _hex(color), "type": "any", "attributes": []}
             for name, color in zip(part_set.names[1:], part_set.colors[1:], strict=True)
         ]
-    path.write_text(json.dumps(labels, indent=1) + "\n", encoding="utf-8")
+    write_json(path, labels)
 
 
 def _skeleton(keypoint_set: KeypointSet) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opensapiens.storage.files import written
+
 from .model_description import ModelDescription
 from .model_folder import (
     BACKBONE,
@@ -123,13 +125,8 @@ def _to_file(folder: Path, target: Path) -> ModelDescription:
     elif layout == "backbone":
         tensors = renamed(tensors, BACKBONE, "")
     published = to_published(tensors, layout)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    try:
-        torch.save(published if layout == "backbone" else {"meta": {}, "state_dict": published}, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with written(target) as temporary:
+        torch.save(published if layout == "backbone" else {"meta": {}, "state_dict": published}, temporary)
     return description
 
 

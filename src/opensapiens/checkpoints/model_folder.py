@@ -1,11 +1,14 @@
 """Our format: a folder with model.safetensors (the tensors) and config.json (what builds the model and feeds it)."""
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -13,6 +16,7 @@ from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.models.vit import VisionTransformer
+from opensapiens.storage.files import written
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.text_files import FileError
 
@@ -21,6 +25,7 @@ from .strict_loading import CheckpointError, check_names_and_shapes, load_strict
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+SAMPLES, SAMPLE_BYTES = 64, 4096  # of a file of weights, to tell it from others
 BACKBONE, ENCODER, DECODER = "backbone.", "encoder.", "decoder."
 """First parts of names. A masked autoencoder's backbone is its "encoder." in memory, and "backbone." in a folder, where
 it can be read without the decoder."""
@@ -75,7 +80,8 @@ def save_model(
         dtype: type to store the tensors in, by default their own; torch.float16 halves a file.
 
     Raises:
-        CheckpointError: the model is not what the description says, or a value has no finite form in dtype.
+        CheckpointError: the model is not what the description says, a value has no finite form in dtype, or the folder
+            holds a model that is not of our format.
     """
     state = model.state_dict()
     if isinstance(model, MaskedAutoencoder):
@@ -97,16 +103,28 @@ def save_tensors(
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     _check_against(description, shapes, f"model {description.name!r}")
     tensors = {name: _stored(name, tensor, dtype) for name, tensor in state.items()}
-    target.mkdir(parents=True, exist_ok=True)
-    weights, config = target / f"{WEIGHTS_FILE}.part", target / f"{CONFIG_FILE}.part"
-    try:
-        save_file(tensors, weights, metadata={"format": "pt"})
+    _check_free(target)
+    with written(target / CONFIG_FILE) as config, written(target / WEIGHTS_FILE) as weights:
         config.write_text(json.dumps(description.to_json(), indent=1) + "\n", encoding="utf-8")
-        weights.replace(target / WEIGHTS_FILE)
-        config.replace(target / CONFIG_FILE)
-    finally:
-        weights.unlink(missing_ok=True)
-        config.unlink(missing_ok=True)
+        write_tensors(weights, tensors)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file. Raises OSError where the disk is full."""
+    try:
+        save_file(dict(tensors), path, metadata={"format": "pt", **(metadata or {})})
+    except SafetensorError as error:  # "Error while serializing: I/O error: No space left on device (os error 28)"
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error from error
+
+
+def _check_free(folder: Path) -> None:
+    """Raises CheckpointError for a folder with a model file that is not of our format, which is not replaced."""
+    if any((folder / name).exists() for name in (WEIGHTS_FILE, CONFIG_FILE)):
+        try:
+            read_description(folder)
+        except CheckpointError as error:
+            raise CheckpointError(f"{folder} holds another program's model: choose another folder") from error
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -189,6 +207,19 @@ def load_masked_autoencoder(
     tensors = folder_tensors(folder, description, device, dtype)
     load_strictly(model, renamed(tensors, BACKBONE, ENCODER), str(folder))
     return model.eval(), description
+
+
+def weights_digest(folder: str | os.PathLike[str]) -> str:
+    """16 hexadecimal digits that stand for the weights of a folder: of a sample of the file, since training changes all
+    of it and gigabytes take long to read."""
+    path = Path(folder) / WEIGHTS_FILE
+    size = path.stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=8)
+    with path.open("rb") as file:
+        for place in range(SAMPLES):
+            file.seek(size * place // SAMPLES)
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def folder_tensors(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from opensapiens.storage.folders import check_output
+
 from .model_description import ModelDescription
 from .model_folder import folder_tensors, read_description, save_tensors
 from .strict_loading import CheckpointError
@@ -43,6 +45,7 @@ def average_models(
         for part in ("vit", "heads", "decoder", "preprocessing"):
             if getattr(description, part) != getattr(descriptions[0], part):
                 raise CheckpointError(f"{source} and {sources[0]} differ in their {part}; see their config.json")
+    check_output(target, sources)
     first = folder_tensors(sources[0], descriptions[0])
     mean = {name: tensor.float() * (shares[0] / sum(shares)) for name, tensor in first.items()}
     for source, description, share in zip(sources[1:], descriptions[1:], shares[1:], strict=True):

@@ -7,15 +7,18 @@ settings (HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT for a mirror, HF_TOKEN).
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
+from opensapiens.storage.files import written_folder
+from opensapiens.storage.folders import clear, identity_of, mark
+
 from .convert import convert, sha256_of
-from .model_folder import CONFIG_FILE
+from .model_folder import CONFIG_FILE, weights_digest
 from .published_models import HOST_OF_FORM, PUBLISHED_MODELS, PublishedModel
 from .strict_loading import CheckpointError
 
+CONVERTED = "a converted model"  # the kind of the folder
 CACHE_VARIABLE = "OPENSAPIENS_CACHE"
 WEIGHTS_VARIABLE = "OPENSAPIENS_WEIGHTS"
 
@@ -51,7 +54,7 @@ def local_file(model: PublishedModel) -> Path | None:
 
 def on_disk(model: PublishedModel) -> bool:
     """Whether load() of this model needs no network: it is converted, or one of its files is in weights_folder."""
-    return (converted_folder(model.name) / CONFIG_FILE).is_file() or local_file(model) is not None
+    return _is_whole(converted_folder(model.name)) or local_file(model) is not None
 
 
 def resolve(name: str) -> Path:
@@ -65,7 +68,7 @@ def resolve(name: str) -> Path:
     if model is None:
         raise CheckpointError(f"no published model {name!r}; there are {', '.join(PUBLISHED_MODELS)}")
     folder = converted_folder(name)
-    if (folder / CONFIG_FILE).is_file():
+    if _is_whole(folder):
         return folder
     found = local_file(model)
     if found is not None:
@@ -79,7 +82,18 @@ def resolve_file(path: Path) -> Path:
     stat = path.stat()
     key = f"{abs(stat.st_mtime_ns):x}{stat.st_size:x}{stat.st_ino:x}"
     folder = cache_folder() / "files" / f"{path.stem}-{key}"
-    return folder if (folder / CONFIG_FILE).is_file() else convert_into_cache(path, folder, path.name)
+    return folder if _is_whole(folder) else convert_into_cache(path, folder, path.name)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a model is there, and if it was converted here, whether its weights are as they were written."""
+    if not (folder / CONFIG_FILE).is_file():
+        return False
+    marker = identity_of(folder, CONVERTED)
+    try:
+        return marker is None or marker.get("weights") == weights_digest(folder)
+    except OSError:
+        return False
 
 
 def convert_into_cache(path: Path, folder: Path, origin: str, expected: str = "") -> Path:
@@ -89,19 +103,13 @@ def convert_into_cache(path: Path, folder: Path, origin: str, expected: str = ""
         CheckpointError: it is not a published file, or not of the expected model.
     """
     print(f"converting {path} to {folder}", file=sys.stderr)
-    part = folder.with_name(f"{folder.name}.part{os.getpid()}")
-    part.mkdir(parents=True)
-    try:
+    if folder.is_dir() and not _is_whole(folder):
+        clear(folder, CONVERTED)
+    with written_folder(folder) as part:
         description = convert(path, part, origin)
+        mark(part, CONVERTED, {"weights": weights_digest(part)})
         if expected and description.name != expected:
             raise CheckpointError(f"{path} holds {description.name}, not {expected}: it is in the wrong place")
-        try:
-            part.rename(folder)
-        except OSError:
-            if not (folder / CONFIG_FILE).is_file():  # else another process was quicker
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -52,15 +51,18 @@ def bench(
     from opensapiens.export.export import portrait
     from opensapiens.inference.loading import usable_device
     from opensapiens.inference.runtimes import available_settings
+    from opensapiens.storage.files import write_json
+    from opensapiens.storage.folders import check_output
 
+    if json is not None:
+        check_output(json, [photo, data])
     place = usable_device(device)
     chosen = [_setting(text) for text in settings] or available_settings(place)
     rows = measure(model, photo or portrait(), str(place), chosen, batch_size, rounds, data, limit)
     print(f"{model} on {place}, {rows[0]['threads']} threads, batch {batch_size}")
     print("\n".join(table(rows)))
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(json_format.dumps(rows, indent=1) + "\n")
+        write_json(json, rows)
         print(f"all figures are in {json}", file=sys.stderr)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -71,10 +70,14 @@ def evaluate(
     from opensapiens.evaluation.frozen import evaluate_frozen
     from opensapiens.evaluation.people import EvaluationError
     from opensapiens.inference.loading import load
+    from opensapiens.storage.files import write_json
+    from opensapiens.storage.folders import check_output
 
     if flip and no_flip:
         raise EvaluationError("--flip and --no-flip exclude each other")
     failures: list[str] = []
+    for output in filter(None, (json, per_person)):
+        check_output(output, [images, annotations, boxes, masks, train])
     people = load(model, device=device, batch_size=batch_size)
     if task == "probe" or task == "knn":
         if train is None:
@@ -88,13 +91,8 @@ def evaluate(
         )  # fmt: skip
     print("\n".join(lines(figures)))
     if json is not None:
-        _write(json, figures)
+        write_json(json, figures)
     if failures:
         print(f"{len(failures)} pictures were left out:", file=sys.stderr)
         print("\n".join(f"  {sentence}" for sentence in failures), file=sys.stderr)
     return 1 if failures else 0
-
-
-def _write(path: Path, figures: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=1) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -56,6 +55,7 @@ def plan(
         price: US dollars for a GPU and an hour; by default a rough figure by GPU.
         json: a file for the figures.
     """
+    from opensapiens.storage.files import write_json
     from opensapiens.training.plan import Setup
     from opensapiens.training.plan import plan as count
 
@@ -70,8 +70,7 @@ def plan(
     if note:
         print(f"\n{note}")
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(json_format.dumps(figures, indent=1) + "\n")
+        write_json(json, figures)
     return 0
 
 

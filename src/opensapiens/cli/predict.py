@@ -51,7 +51,8 @@ def predict(
     Only what the models can do is written. Axes, units and polarity: docs/conventions.md.
 
     A file that cannot be read does not stop the others: it is named at the end, and the exit code is 1. What is stopped
-    goes on with --resume: photos that are done are skipped, a video continues where it was.
+    goes on with --resume: what is done with the same models and options is skipped, a video continues where it was.
+    Files in the output folder that this command did not write are never replaced.
 
     For example:
     $ opensapiens predict photo.jpg --output out
@@ -69,7 +70,8 @@ def predict(
         model: names or folders of models, "nano" by default; each task is done by the first that can, and an image is
             read and searched for people once. Models that do not fit into memory together are read in turn.
         boxes: JSON with the people's boxes in photos, by default they are looked for: a list of {"image": name, "bbox":
-            [x, y, width, height]}, or {name: [[x1, y1, x2, y2], ...]}, or a COCO annotation file.
+            [x, y, width, height]}, or {name: [[x1, y1, x2, y2], ...]}, or a COCO annotation file. A photo has the boxes
+            of the longest name that its path ends with.
         whole_image: take each image for one person who fills it.
         detector: a DETR that finds the people: a name on the Hugging Face hub, for example PekingU/rtdetr_v2_r18vd or
             ustc-community/dfine-small-obj365 (both Apache-2.0), or a folder; needs the extra "detect". By default
@@ -111,13 +113,16 @@ def predict(
         return _misuse("--device and --devices exclude each other")
     if batch_size < 1 or detect_every < 1:
         return _misuse("--batch-size and --detect-every are at least 1")
-    from opensapiens.inference.files import find_inputs, output_names
+    from opensapiens.inference.files import find_inputs
     from opensapiens.inference.job import Job, run_on_devices
+    from opensapiens.inference.output import output_names, without_own
     from opensapiens.inference.recording import VideoSettings
     from opensapiens.storage.listing import passed_over_sentence
 
     listing = find_inputs(inputs)
-    files = listing.files
+    files = without_own(listing.files, inputs)
+    if len(files) < len(listing.files):
+        print(f"{len(listing.files) - len(files)} pictures and videos that an earlier run has written are left out")
     outcome = run_on_devices(
         Job(
             files=tuple(files),
@@ -149,8 +154,8 @@ def predict(
     )
     counts = {"photos": outcome.photos, "videos": outcome.videos, "people": outcome.people}
     counts["done before"] = outcome.skipped
-    found = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "photos")
-    print(f"{found}; results are in {output}")
+    done = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "photos")
+    print(f"{done}; results are in {output}")
     if listing.passed_over:
         print(passed_over_sentence(listing.passed_over))
     if outcome.failures:

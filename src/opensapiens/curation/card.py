@@ -11,6 +11,7 @@ import numpy as np
 
 from opensapiens.curation.manifest import detector_of_run
 from opensapiens.data.shards import shard_paths
+from opensapiens.storage.files import write_text
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import contents
 
@@ -29,7 +30,7 @@ def write_card(out: Path, run: dict[str, Any], packing: dict[str, Any], fates: C
         sides.append(min(facts["height"], facts["width"]))
         licences[facts["licence"] or "unknown"] += 1
     facts = {"fates": dict(fates), "people_per_image": dict(people), "licences": dict(licences)}
-    (out / "README.md").write_text(_card(run, packing, facts, sides), encoding="utf-8")
+    write_text(out / "README.md", _card(run, packing, facts, sides))
     return facts
 
 

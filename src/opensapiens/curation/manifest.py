@@ -5,8 +5,6 @@ On the way it is written in parts of PART images, each under its name only when 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from opensapiens.curation.sources import Item
 from opensapiens.curation.stages import Stage
+from opensapiens.storage.files import written
 from opensapiens.storage.json_files import read_json
 
 if TYPE_CHECKING:
@@ -62,23 +61,8 @@ def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file that appears under its name only when complete. Raises OSError that names it."""
     import pyarrow.parquet as pq
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
-    except OSError as error:  # Arrow's own has no file name
-        raise OSError(error.errno, os.strerror(error.errno) if error.errno else str(error), str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file that appears under its name only when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(dict(content), indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def write_inputs(folder: Path, items: Iterable[Item]) -> int:

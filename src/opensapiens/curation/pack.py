@@ -19,11 +19,13 @@ from tqdm import tqdm
 from opensapiens.curation.card import PEOPLE_ABOVE, write_card
 from opensapiens.curation.clusters import balanced_choice
 from opensapiens.curation.engine import Pool, ray_running, run_pieces
-from opensapiens.curation.manifest import item_of_row, manifest_path, read_run, write_json, write_table
+from opensapiens.curation.manifest import item_of_row, manifest_path, read_run, write_table
 from opensapiens.curation.picture import shrink
 from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces, boxes_above
 from opensapiens.curation.sources import Item, read_item
 from opensapiens.data.shards import write_manifest, write_shard
+from opensapiens.storage.files import write_json
+from opensapiens.storage.folders import claim
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.pictures import ImageError, read_image
 
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
 
     from opensapiens.inference.forward import LoadedModel
 
+SHARDS = "packed shards"  # the kind of the folder
 QUALITY = 95  # of the JPEG files
 BLUR_ABOVE = 0.4  # person_score: whose face is blurred; better a face too many
 KEPT_COLUMNS = ("sha256", "phash", "url", "licence", "person_scores", "person_boxes", "cluster")
 
 
 class PackError(ValueError):
-    """A selection that cannot be packed, or a folder that holds another; the message says why."""
+    """A selection that cannot be packed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,13 @@ def pack(
     lists give the same bytes, whatever the number of workers. A run that was stopped goes on with the shards that are
     missing.
 
-    Raises PackError for an empty selection and for a folder that holds another packing.
+    Raises PackError for an empty selection, FolderError for a folder that holds another packing or anything else.
     """
     packing = packing or Packing()
     manifest = manifest_path(selection)
     run = read_run(manifest)
     identity = _identity(manifest, packing, (*block, *opt_out))
-    out.mkdir(parents=True, exist_ok=True)
-    _check(out, identity)
+    claim(out, SHARDS, identity)
     if not (out / "plan" / "done.json").exists() and not (out / "manifest.json").exists():
         _write_plan(manifest, out / "plan", packing)
     if not (out / "manifest.json").exists():
@@ -98,15 +100,6 @@ def _identity(manifest: Path, packing: Packing, lists: tuple[Path, ...]) -> dict
 def _digest(path: Path) -> bytes:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-def _check(out: Path, identity: dict[str, Any]) -> None:
-    path = out / "identity.json"
-    if path.exists() and read_json(path) != identity:
-        raise PackError(f"{out} holds shards of another selection, packing or lists: choose another folder")
-    if not path.exists() and any(out.iterdir()):
-        raise PackError(f"{out} is not empty: choose another folder")
-    write_json(path, identity)
 
 
 def _write_plan(manifest: Path, plan: Path, packing: Packing) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from opensapiens.curation.manifest import write_json
+from opensapiens.curation.pack import SHARDS
 from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item
 from opensapiens.data.shards import ShardError, shard_paths, write_shard
+from opensapiens.storage.files import write_json
+from opensapiens.storage.folders import is_ours
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import contents
 
@@ -21,9 +23,12 @@ def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()
 
     Every shard is read to its end before the first is replaced. A shard is replaced only when its new version is
     complete, so a run that was stopped can be repeated. The counts in manifest.json and a list removed.json (keys, no
-    hashes) are brought up to date. Raises ShardError for a folder without shards, and for one that does not hold as
-    many images as its manifest.json says; TarError for a shard that is damaged or cut off.
+    hashes) are brought up to date. Raises ShardError for a folder without shards, for one with shards that
+    `curate pack` did not write, and for one that does not hold as many images as its manifest.json says; TarError for a
+    shard that is damaged or cut off.
     """
+    if not is_ours(shards, SHARDS):
+        raise ShardError(f"{shards} holds no shards of opensapiens curate pack: others are not changed")
     blocked, opted_out = BlockList.read(block), OptOutList.read(opt_out)
     noted = _noted(shards)
     named: dict[Path, list[str]] = {}

@@ -15,6 +15,8 @@ from opensapiens.curation.manifest import detector_of_run, item_of_row, manifest
 from opensapiens.curation.picture import shrink
 from opensapiens.curation.sources import read_item
 from opensapiens.curation.where import bounds, parse_where, terms
+from opensapiens.storage.files import write_text
+from opensapiens.storage.folders import check_output
 from opensapiens.storage.pictures import ImageError, read_image
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def report(source: Path, out: Path, where: str, examples: int = 8, seed: int = 0
     import pyarrow.dataset as ds
 
     manifest = manifest_path(source)
+    check_output(out, [manifest])
     run = read_run(manifest)
     rows = ds.dataset(manifest)
     condition = parse_where(where, rows.schema)
@@ -59,8 +62,7 @@ Green: kept by the part shown; red: dropped by it.</p>
 <table><tr><th>what became of the inputs</th><th>images</th></tr>{statuses}</table>
 {"".join(sections)}</html>
 """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_text(out, page)
     return out
 
 

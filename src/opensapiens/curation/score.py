@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
-import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -31,7 +30,6 @@ from opensapiens.curation.manifest import (
     read_run,
     schema,
     write_inputs,
-    write_json,
     write_table,
 )
 from opensapiens.curation.picture import Picture, decode, working_copy
@@ -39,11 +37,13 @@ from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item, find_items, read_item
 from opensapiens.curation.stages import Stage, default_stages
 from opensapiens.curation.whole import finish_manifest
+from opensapiens.storage.files import write_json
+from opensapiens.storage.folders import check_output, claim, clear
 from opensapiens.storage.pictures import ImageError
 
-
-class OtherRun(ValueError):
-    """The folder belongs to a run with other sources or stages."""
+SCORED = "scored images"  # the kind of the folder
+INPUTS = "a list of inputs"
+PARTS = "parts of a manifest"
 
 
 @dataclass
@@ -74,14 +74,15 @@ def score(
     under the same paths. block, opt_out: lists as `BlockList` and `OptOutList` read them; what they name is not scored.
     evaluation: sources whose images must not be trained on; every row gets its distance from them.
 
-    Raises SourceError for a source without images, OtherRun if `out` belongs to another run.
+    Raises SourceError for a source without images, FolderError for an `out` that belongs to another run, holds anything
+    else, or is, holds or lies in a source.
     """
     out = Path(out)
     # The manifest is read from other folders, and on a cluster the workers are in one of their own.
     sources, evaluation = [Path(path).absolute() for path in sources], [Path(path).absolute() for path in evaluation]
     stages = list(default_stages() if stages is None else stages)
-    identity = _identity(sources, stages, block, opt_out, evaluation)
-    run = _prepared(out, sources, identity)
+    check_output(out, [*sources, *evaluation, *block, *opt_out], inside=False)
+    run = _prepared(out, sources, _identity(sources, stages, block, opt_out, evaluation))
     passed_over = Counter(run.get("passed_over", {}))
     if not (out / "manifest.parquet").exists():
         opted_out = OptOutList.read(opt_out)
@@ -89,9 +90,9 @@ def score(
         statuses = finish_manifest(out, stages, run["inputs"], evaluation)
         opted_out.log_unmatched(_matched_lines(out / "manifest.parquet", opted_out))
         write_json(out / "run.json", {**run, "statuses": statuses})
-        shutil.rmtree(out / "parts", ignore_errors=True)
+        clear(out / "parts", PARTS)
         return ScoreSummary(statuses, summary.images, summary.seconds, passed_over)
-    shutil.rmtree(out / "parts", ignore_errors=True)
+    clear(out / "parts", PARTS)
     return ScoreSummary(run.get("statuses", {}), passed_over=passed_over)
 
 
@@ -115,18 +116,13 @@ def _identity(
 
 def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]) -> dict[str, Any]:
     """The record of the run, made with the list of inputs if this is its first sitting."""
+    claim(out, SCORED, identity)
     if (out / "run.json").exists():
-        run = read_run(out / "manifest.parquet")
-        changed = [name for name, value in identity.items() if run.get(name) != value]
-        if changed:
-            raise OtherRun(
-                f"{out} belongs to a run with other {', '.join(changed)}: choose another folder, or remove this one"
-            )
-        return run
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()) and not (out / "inputs").exists():
-        raise OtherRun(f"{out} is not empty: choose another folder")
-    shutil.rmtree(out / "inputs", ignore_errors=True)  # of a first sitting that was stopped while listing
+        claim(out / "parts", PARTS)
+        return read_run(out / "manifest.parquet")
+    clear(out / "inputs", INPUTS)  # of a first sitting that was stopped while listing
+    claim(out / "inputs", INPUTS)
+    claim(out / "parts", PARTS)
     passed_over: Counter[str] = Counter()
     bar = tqdm(find_items(sources, passed_over), desc="listing", unit=" images", disable=None)
     run = {**identity, "inputs": write_inputs(out / "inputs", bar), "part": PART, "passed_over": dict(passed_over)}

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opensapiens.curation.manifest import detector_of_run, manifest_path, read_run, write_json
+from opensapiens.curation.manifest import detector_of_run, manifest_path, read_run
 from opensapiens.curation.people import PAPER_SIDE
 from opensapiens.curation.where import columns_in, parse_where, terms
+from opensapiens.storage.files import write_json, written
+from opensapiens.storage.folders import check_output, claim
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +57,8 @@ def preset_condition(name: str, run: dict[str, Any]) -> str:
 def select(source: Path, out: Path, where: str) -> SelectSummary:
     """Write the rows of a manifest that meet a condition to out/selection.parquet, and what it did to selection.json.
 
-    source: a scored folder, or the folder of an earlier selection to cut further. Raises ManifestError, WhereError.
+    source: a scored folder, or the folder of an earlier selection to cut further. Raises ManifestError,
+    WhereError, and FolderError for an `out` that holds anything but a selection.
     """
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
@@ -65,16 +68,13 @@ def select(source: Path, out: Path, where: str) -> SelectSummary:
     rows = ds.dataset(manifest)
     condition = parse_where(where, rows.schema)
     steps = _steps(rows, where)
-    out.mkdir(parents=True, exist_ok=True)
-    temporary, kept = out / ".selection.parquet.tmp", 0
-    try:
-        with pq.ParquetWriter(temporary, rows.schema, compression="zstd") as writer:
-            for batch in rows.scanner(filter=condition, batch_size=8192).to_batches():
-                writer.write_batch(batch)
-                kept += len(batch)
-        temporary.replace(out / "selection.parquet")
-    finally:
-        temporary.unlink(missing_ok=True)
+    check_output(out, [source.parent if source.is_file() else source])
+    claim(out, "a selection")
+    kept = 0
+    with written(out / "selection.parquet") as part, pq.ParquetWriter(part, rows.schema, compression="zstd") as writer:
+        for batch in rows.scanner(filter=condition, batch_size=8192).to_batches():
+            writer.write_batch(batch)
+            kept += len(batch)
     before = run.get("selections", [])
     summary = SelectSummary(rows.count_rows(), kept, steps)
     this = {"where": where, "rows": summary.rows, "kept": kept, "steps": steps}

@@ -11,9 +11,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
+from opensapiens.storage.files import read_regular_file
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import why_passed_over
-from opensapiens.storage.pictures import IMAGE_ENDINGS, MAX_FILE_BYTES, ImageError, read_regular_file
+from opensapiens.storage.pictures import IMAGE_ENDINGS, MAX_FILE_BYTES, ImageError
 from opensapiens.storage.tars import Member, TarError, members
 from opensapiens.storage.text_files import FileError, read_text
 

@@ -17,6 +17,7 @@ from opensapiens.curation.manifest import PART, batches, columns_of, part_path, 
 from opensapiens.curation.picture import decode, working_copy
 from opensapiens.curation.sources import find_items, read_item
 from opensapiens.curation.stages import PerceptualHash, Stage
+from opensapiens.storage.files import written
 from opensapiens.storage.pictures import ImageError
 
 if TYPE_CHECKING:
@@ -50,11 +51,9 @@ def finish_manifest(out: Path, stages: Sequence[Stage], inputs: int, evaluation:
     facts = _collect(out, parts, inputs, columns)
     extra = _whole_columns(facts, _evaluation_hashes(evaluation))
     full = schema({**columns, **{name: WHOLE_COLUMNS[name] for name in extra}})
-    temporary = out / ".manifest.parquet.tmp"
-    with pq.ParquetWriter(temporary, full, compression="zstd") as writer:
+    with written(out / "manifest.parquet") as part, pq.ParquetWriter(part, full, compression="zstd") as writer:
         for numbers in tqdm(list(batches(range(parts), PARTS_PER_GROUP)), desc="writing", disable=None):
             writer.write_table(_with_columns(out, numbers, extra, full))
-    temporary.replace(out / "manifest.parquet")
     return dict(Counter(facts["status"].tolist()))
 
 

@@ -5,7 +5,6 @@ A file may keep its points in one of three ways: COCO-WholeBody's five fields (o
 names in the file's `categories`, where there are any, say which point is which.
 """
 
-import json
 import logging
 import re
 from collections import Counter
@@ -18,6 +17,7 @@ import numpy as np
 
 from opensapiens.data.sample import Sample
 from opensapiens.labels.keypoints import COCO_17, WHOLEBODY_133, KeypointSet
+from opensapiens.storage.files import write_json
 from opensapiens.storage.json_files import MAX_ANNOTATION_BYTES, read_json
 from opensapiens.storage.pictures import ImageError, read_image
 from opensapiens.storage.text_files import FileError
@@ -370,5 +370,4 @@ def coco_result(
 
 def write_coco_keypoints(path: Path | str, results: Iterable[dict[str, Any]]) -> None:
     """Writes a COCO keypoint result file from the records of `coco_result`."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(list(results)) + "\n")
+    write_json(path, list(results), indent=None)

@@ -13,13 +13,13 @@ from opensapiens.data.sample import Sample
 from opensapiens.data.shards import (
     Frame,
     ShardDataset,
-    claim_folder,
     encode_frame,
     shard_paths,
     write_manifest,
     write_shard,
 )
 from opensapiens.geometry.boxes import center_and_scale
+from opensapiens.storage.folders import claim
 
 JPEG_QUALITY = 95
 VERSION = 2  # the first did not say where in its picture a cut-out lies
@@ -37,14 +37,13 @@ def cut_out_people(
 
     What is kept is `margin` times the sides of the crop that a model with this `box_padding` is given, room for shifts
     and turns while training. Reading a sample decodes a fraction of the pixels then, all of which are used. Shards that
-    are already there are kept. Raises ShardError for what cannot be read, ValueError if `out` holds other frames.
+    are already there are kept. Raises ShardError for what cannot be read, FolderError if `out` holds anything else.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     paths = shard_paths(shards)
     made_of = {"size": list(size_hw), "margin": margin, "box_padding": box_padding, "version": VERSION}
     whole = {"shards": {path.name: path.stat().st_size for path in paths}}
-    claim_folder(out, {**made_of, **whole}, "size or margin, or cut out of other shards")
+    claim(out, "cut-out people", {**made_of, **whole})
     missing = [path for path in paths if not (out / path.name).exists()]
     cut = partial(_cut_shard, out=out, size_hw=size_hw, scaled=margin * box_padding)
     with multiprocessing.get_context("spawn").Pool(workers) as pool:

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from opensapiens.labels.parts import IGNORED, PartSet
-from opensapiens.storage.pictures import MAX_PIXELS, ImageError, check_regular_file, open_image, read_regular_file
+from opensapiens.storage.files import check_regular_file, read_regular_file
+from opensapiens.storage.pictures import MAX_PIXELS, ImageError, open_image
 
 ENDINGS = (".png", ".npy", ".npz", ".exr")
 MAX_BYTES = 12 * MAX_PIXELS  # of an array: normals as float32

@@ -17,7 +17,6 @@ Nothing is ever extracted to disk: the reader scans the headers once and then re
 """
 
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import numpy as np
 
 from opensapiens.data.label_kinds import MASK, STORED_KINDS, LabelKind
 from opensapiens.data.sample import Sample
+from opensapiens.storage.files import write_json
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import members, write_tar
 
@@ -81,22 +81,9 @@ def write_shard(path: Path | str, frames: Iterable[tuple[str, Frame]]) -> None:
     write_tar(path, ((f"{key}.{suffix}", frame[suffix]) for key, frame in frames for suffix in sorted(frame)))
 
 
-def claim_folder(folder: Path, identity: Mapping[str, Any], differing: str) -> None:
-    """Notes in a folder which frames its shards hold, before the first is written.
-
-    Raises ValueError where it holds others; `differing` says in which ways they may differ.
-    """
-    path = folder / "identity.json"
-    if path.exists() and read_json(path) != identity:
-        raise ValueError(f"{folder} holds frames of another {differing}: choose an empty folder")
-    path.write_text(json.dumps(identity, indent=1))
-
-
 def write_manifest(folder: Path | str, manifest: Mapping[str, Any]) -> None:
     """Writes manifest.json of a folder of shards; its presence says that the folder is complete."""
-    temporary = Path(folder) / f".manifest.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(dict(manifest), indent=1, sort_keys=True) + "\n")
-    os.replace(temporary, Path(folder) / "manifest.json")
+    write_json(Path(folder) / "manifest.json", dict(sorted(manifest.items())))
 
 
 def shard_paths(folder: Path | str) -> list[Path]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from opensapiens.data.crop import cut_sample
 from opensapiens.evaluation.people import AnnotatedImage, EvaluationError
 from opensapiens.inference.pipeline import People
-from opensapiens.tasks.task import DenseTask
 
 
 def evaluate_dense(
@@ -26,9 +25,9 @@ def evaluate_dense(
     flip: None as the weights ask for. per_person: a list that gets the figures of each person.
     Raises EvaluationError if the pipeline lacks the head or the data the labels.
     """
-    if task not in people.model_of_task:
+    if task not in people.dense_tasks:
         raise EvaluationError(f"this model has no {task} head")
-    dense = cast("DenseTask", people.model_of_task[task].tasks[task])
+    dense = people.dense_tasks[task]
     metric = dense.new_metric()
     count = persons = 0
     for image in images:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tqdm import tqdm
 
@@ -26,8 +26,8 @@ from opensapiens.evaluation.protocols import DENSE_PROTOCOLS, POSE_PROTOCOLS, De
 from opensapiens.inference.pipeline import People
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import SAPIENS_28
+from opensapiens.storage.files import write_text
 from opensapiens.tasks.pose import PoseTask
-from opensapiens.tasks.task import DenseTask
 
 WHOLE = DenseProtocol("", whole_image=False)  # no benchmark in particular: every picture, the person's box
 
@@ -146,8 +146,7 @@ def _dense(
         return evaluate_dense(people, _progress(source, task), task, flip, records)
     if not Path(annotations).is_dir():
         raise EvaluationError(f"a file has no labels for {task}: name the folder of the label maps with --annotations")
-    dense = cast("DenseTask", people.model_of_task[task].tasks[task])
-    labels: dict[LabelKind, Path | str] = {dense.kind: annotations}
+    labels: dict[LabelKind, Path | str] = {people.dense_tasks[task].kind: annotations}
     if masks is not None:
         labels[MASK] = masks
     dataset = FolderDataset(folder, labels, people.part_set or SAPIENS_28, depth_scale)
@@ -201,10 +200,8 @@ def _note(note: str) -> dict[str, str]:
 
 
 def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps({name: _json_value(value) for name, value in record.items()}) + "\n")
+    rows = [json.dumps({name: _json_value(value) for name, value in record.items()}) for record in records]
+    write_text(path, "".join(f"{row}\n" for row in rows))
 
 
 def _json_value(value: Any) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +14,11 @@ from torch import Tensor
 from opensapiens.export.formats import ENDINGS, Format, write_graph
 from opensapiens.export.graph import network_graph
 from opensapiens.models.human_model import HumanModel
+from opensapiens.storage.files import written_folder
+from opensapiens.storage.folders import MARKER, discard, identity_of, mark
 
-CONVERSION = 5
+CONVERTED = "a converted network"  # the kind of the folder
+CONVERSION = 6
 """Raised when the graph that is made of the same network changes."""
 
 
@@ -34,23 +35,33 @@ def cached_conversion(
 
     calibration_B3HW: as write_graph takes it.
     It takes as much room as the weights. Any change of a weight, of the size or of the libraries makes another file.
+    One that is not what was written, by its hash, is made anew.
     Raises OSError if the folder cannot be written.
     """
-    heads = list(network.heads)
-    path = (
-        cache_folder()
-        / fingerprint(network, input_size, file_format, calibration_B3HW)
-        / f"network{ENDINGS[file_format]}"
-    )
-    if not path.is_file():
-        path.parent.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix="part-", dir=path.parent.parent))
-        try:
-            write_graph(network_graph(network, input_size), heads, part / path.name, calibration_B3HW)
-            _move(part, path.parent)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return path
+    folder = cache_folder() / fingerprint(network, input_size, file_format, calibration_B3HW)
+    name = f"network{ENDINGS[file_format]}"
+    if folder.is_dir() and not _is_whole(folder):  # a disk was full, or is damaged; by its name the folder is ours
+        discard(folder)
+    if not folder.is_dir():
+        with written_folder(folder) as part:
+            graph = network_graph(network, input_size)
+            write_graph(graph, list(network.heads), part / name, calibration_B3HW)
+            mark(part, CONVERTED, {"files": _hashes(part)})
+    return folder / name
+
+
+def _is_whole(folder: Path) -> bool:
+    marker = identity_of(folder, CONVERTED)
+    return marker is not None and marker.get("files") == _hashes(folder)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    hashes = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != MARKER:
+            with path.open("rb") as file:
+                hashes[path.name] = hashlib.file_digest(file, "blake2b").hexdigest()
+    return hashes
 
 
 def fingerprint(
@@ -67,11 +78,3 @@ def fingerprint(
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _move(part: Path, target: Path) -> None:
-    try:
-        part.rename(target)
-    except OSError:  # another process was quicker, and made the same
-        if not target.is_dir():
-            raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import time
 from dataclasses import asdict
 from importlib.resources import files
@@ -13,8 +13,11 @@ from opensapiens.export.formats import ENDINGS, ExportError, Format, open_sessio
 from opensapiens.export.graph import network_graph
 from opensapiens.export.parity import check_images, compare
 from opensapiens.models.human_model import HumanModel
+from opensapiens.storage.files import temporary_beside, write_json
+from opensapiens.storage.json_files import read_json
 from opensapiens.storage.pictures import ImageSource, read_image
 
+MADE_BY = "opensapiens export"  # in the report, which marks the files beside it as ours
 TOLERANCE = 1e-3
 """Largest difference allowed between a map of the file and of plain PyTorch, over the largest value of that map."""
 
@@ -43,20 +46,30 @@ def export_network(
         the file.
 
     Raises:
-        ExportError: the file answers differently; it stays, and its report says how.
+        ExportError: the file answers differently; it stays, and its report says how. Or a file of its name is there
+            that no export wrote.
         ModuleNotFoundError: a library of the extra "export" is missing.
     """
     size = description.preprocessing.input_size
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{description.name}{ENDINGS[file_format]}"
+    _check_free(path)
     started = time.perf_counter()
-    write_graph(network_graph(network, size, any_size), list(network.heads), path)
+    part = temporary_beside(path)
+    part.mkdir(parents=True)
+    try:  # a format may write several files that name each other
+        write_graph(network_graph(network, size, any_size), list(network.heads), part / path.name)
+        write_json(path.with_suffix(".json"), {"made_by": MADE_BY, "passed": False})  # what follows is ours
+        for file in part.iterdir():
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     seconds = time.perf_counter() - started
 
     images = check_images(read_image(photo if photo is not None else portrait()), description.preprocessing)
     errors = compare(network, open_session(path, list(network.heads)), images)
     worst = max(error["relative"] for error in errors.values())
     report = {
+        "made_by": MADE_BY,
         "model": description.name,
         "format": file_format,
         "input": {"name": "images", "shape": ["batch", 3, *(("height", "width") if any_size else size)]},
@@ -69,13 +82,25 @@ def export_network(
         "tolerance": TOLERANCE,
         "passed": worst <= TOLERANCE,
     }
-    path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    write_json(path.with_suffix(".json"), report)
     if not worst <= TOLERANCE:
         raise ExportError(
             f"{path} answers differently from PyTorch: by {worst:.2g} of a map's largest value, where {TOLERANCE:g} is "
             f"allowed; {path.with_suffix('.json')} has the figures by head"
         )
     return path
+
+
+def _check_free(path: Path) -> None:
+    """Raises ExportError for files in the place of an export that no earlier one wrote."""
+    report = path.with_suffix(".json")
+    try:
+        ours = read_json(report)["made_by"] == MADE_BY
+    except (ValueError, KeyError, TypeError):
+        ours = False
+    for there in (report, path, path.with_suffix(".bin")):
+        if there.exists() and not ours:
+            raise ExportError(f"{there} is there already, and is not of opensapiens export: choose another folder")
 
 
 def portrait() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import warnings
@@ -107,7 +108,10 @@ def _write_openvino(graph: ExportedProgram, heads: list[str], path: Path, calibr
     if calibration is not None:
         split_transposed_convolutions(model)
         use_8_bits(model, calibration)
-    openvino.save_model(model, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:  # "basic_ios::clear: iostream error"
+        raise OSError(errno.EIO, "OpenVINO could not write it; is the disk full?", str(path)) from error
 
 
 def _open_openvino(path: Path, heads: list[str]) -> Session:

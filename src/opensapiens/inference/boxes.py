@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,11 @@ def in_image(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def read_boxes(path: str | Path) -> dict[str, np.ndarray]:
-    """Boxes of people by the name of the image file: (N, 4) float32 xyxy pixels.
+    """Boxes of people by the name of the image file, with the folders that it names: (N, 4) float32 xyxy pixels.
 
     The file is JSON, one of three: a list of {"image": name, "bbox": [x, y, width, height]} ("file_name" in place of
     "image" will do); a COCO annotation file, of which the people's boxes are taken; or {name: [[x1, y1, x2, y2], …]}.
-    Only the last part of a name with folders counts. Raises BoxesError, also for more than MAX_BOXES in one image.
+    Which of them are an image's, `boxes_of` says. Raises BoxesError, also for more than MAX_BOXES in one image.
     """
     try:
         content = read_json(path, limit=MAX_FILE_BYTES)
@@ -66,13 +66,13 @@ def read_boxes(path: str | Path) -> dict[str, np.ndarray]:
             for name, listed in content.items():
                 if not isinstance(listed, list):
                     raise BoxesError(f"{path}: the boxes of {name!r} are not a list")
-                boxes[Path(name).name] = [_four(box, f"{path}: a box of {name!r}") for box in listed]
+                boxes[_path(name)] = [_four(box, f"{path}: a box of {name!r}") for box in listed]
         elif isinstance(content, list):
             for number, entry in enumerate(content):
                 name = entry.get("image", entry.get("file_name")) if isinstance(entry, dict) else None
                 if not isinstance(name, str) or "bbox" not in entry:
                     raise BoxesError(f'{path}: entry {number} is not {{"image": name, "bbox": [x, y, width, height]}}')
-                boxes.setdefault(Path(name).name, []).append(_corners(entry["bbox"], f"{path}: entry {number}"))
+                boxes.setdefault(_path(name), []).append(_corners(entry["bbox"], f"{path}: entry {number}"))
         else:
             raise BoxesError(f"{path}: neither a list of boxes nor boxes by file name")
     for name, listed in boxes.items():
@@ -81,17 +81,45 @@ def read_boxes(path: str | Path) -> dict[str, np.ndarray]:
     return {name: np.array(listed, np.float32).reshape(-1, 4) for name, listed in boxes.items()}
 
 
+def boxes_of(boxes: Mapping[str, np.ndarray], file: Path) -> np.ndarray | None:
+    """The boxes of an image: those under the longest name that its path ends with; None without any."""
+    name = _name_of(boxes, file)
+    return None if name is None else boxes[name]
+
+
+def check_boxes(boxes: Mapping[str, np.ndarray], file: Path, files: Sequence[Path]) -> None:
+    """Raises BoxesError for an image without boxes, and for one whose boxes another of the files would get as well."""
+    name = _name_of(boxes, file)
+    if name is None:
+        alike = [given for given in boxes if given.rpartition("/")[2] == file.name]
+        hint = f" (there are some for {', '.join(alike[:3])})" if alike else ""
+        raise BoxesError(f"{file}: no boxes for it in the file of boxes{hint}")
+    for other in files:
+        if other.name == file.name and other.resolve() != file.resolve() and _name_of(boxes, other) == name:
+            raise BoxesError(f"{file}: the boxes of {name!r} could be those of {other} too: name them with folders")
+
+
+def _name_of(boxes: Mapping[str, np.ndarray], file: Path) -> str | None:
+    parts = file.absolute().parts
+    ends = ["/".join(parts[first:]) for first in range(1, len(parts))]
+    return next((end for end in ["/" + ends[0], *ends] if end in boxes), None)
+
+
+def _path(name: str) -> str:
+    return name.replace("\\", "/").removeprefix("./")
+
+
 def _from_coco(content: dict[str, Any], path: str | Path) -> dict[str, list[list[float]]]:
     content = checked_annotations(content, path)
     category = person_category(content, str(path))
     images = coco_images(content, str(path), Path(), sized=False)
-    boxes: dict[str, list[list[float]]] = {image.path.name: [] for image in images.values()}
+    boxes: dict[str, list[list[float]]] = {_path(str(image.path)): [] for image in images.values()}
     for annotation in content["annotations"]:
         if is_of(annotation, category) and not annotation.get("iscrowd", 0):
             where, image_id = f"{path}: annotation {annotation.get('id')}", annotation.get("image_id")
             if not isinstance(image_id, int | str) or image_id not in images:
                 raise BoxesError(f"{where}: no picture has the id {image_id!r}")
-            boxes[images[image_id].path.name].append(_corners(annotation.get("bbox"), where))
+            boxes[_path(str(images[image_id].path))].append(_corners(annotation.get("bbox"), where))
     return boxes
 
 

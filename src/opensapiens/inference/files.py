@@ -36,17 +36,3 @@ def find_inputs(inputs: Iterable[str | Path]) -> Listing:
         else:
             raise FileNotFoundError(f"no such file or folder: {given}")
     return found
-
-
-def output_names(files: list[Path]) -> list[str]:
-    """A distinct name for each file's output: its name without the ending; with it or a number where that is taken."""
-    names: list[str] = []
-    stems = [file.stem for file in files]
-    for file in files:
-        name = file.stem if stems.count(file.stem) == 1 else file.name.replace(".", "_")
-        number = 2
-        unique = name
-        while unique in names:
-            unique, number = f"{name}_{number}", number + 1
-        names.append(unique)
-    return names

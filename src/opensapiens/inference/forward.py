@@ -32,13 +32,15 @@ ImageView = tuple[np.ndarray, View]
 class LoadedModel:
     """A network with the description that says how to feed it and how to read it.
 
-    network: None for one that is read when it is needed and dropped afterwards; then `read` reads it. known_tasks: name
-    of a head -> its task.
+    network: None for one that is read when it is needed and dropped afterwards; then `read` reads it. weights: stands
+    for the values of the weights, see weights_digest; empty where they are not from a folder. known_tasks: name of a
+    head -> its task.
     """
 
     network: HumanModel | Runtime | None
     description: ModelDescription
     read: Callable[[], HumanModel | Runtime] | None = None
+    weights: str = ""
     known_tasks: Mapping[str, type[HeadTask]] = field(default_factory=lambda: TASKS)
 
     @cached_property

@@ -8,24 +8,27 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from opensapiens.inference.boxes import read_boxes
+from opensapiens.inference.boxes import BoxesError, boxes_of, check_boxes, read_boxes
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
 from opensapiens.inference.detr import DetrDetector
 from opensapiens.inference.files import is_video
 from opensapiens.inference.loading import Resize, load, torch_dtype, usable_device
+from opensapiens.inference.output import begin, check, described_models, endings_of, finish, is_done
 from opensapiens.inference.pipeline import People, read_frame
 from opensapiens.inference.prefetch import prefetch
-from opensapiens.inference.recording import VideoSettings, is_recorded, record_video
+from opensapiens.inference.recording import VideoSettings, record_video
 from opensapiens.inference.results import Result
 from opensapiens.inference.runtimes import runtime_of
+from opensapiens.storage.folders import FolderError
 from opensapiens.storage.pictures import ImageError
-from opensapiens.storage.videos import VideoError
+from opensapiens.storage.videos import VideoError, frame_count_and_rate
+from opensapiens.tasks.saving import save_arrays
 from opensapiens.tasks.segmentation import SegmentationTask
 
 RESULTS_AHEAD = 2
@@ -118,20 +121,25 @@ def run(job: Job, rank: int = 0, world: int = 1) -> Outcome:
         print(f"runtime: {', '.join(sorted(kinds)) or job.runtime}")
     people.detector = _detector(job, people)
     given = None if job.boxes is None else read_boxes(job.boxes)
+    endings = endings_of(people)
     outcome = Outcome()
     photos: list[int] = []
     videos: list[int] = []
     for index in range(rank, len(job.files), world):
         file, name = job.files[index], job.names[index]
         movie = is_video(file)
-        if job.resume and (is_recorded(job.output, name) if movie else _is_saved(job.output, name)):
-            outcome.skipped += 1
-        elif given is not None and movie:
-            outcome.failures.append((index, f"{file}: boxes are for photos; a video's people are looked for"))
-        elif given is not None and file.name not in given:
-            outcome.failures.append((index, f"{file}: no boxes for it in the file of boxes"))
-        else:
-            (videos if movie else photos).append(index)
+        try:
+            if given is not None and movie:
+                raise BoxesError(f"{file}: boxes are for photos; a video's people are looked for")
+            if given is not None:
+                check_boxes(given, file, job.files)
+            check(job.output, name, file, endings)
+            if job.resume and is_done(job.output, name, file, _asked(job, people, file, given)):
+                outcome.skipped += 1
+            else:
+                (videos if movie else photos).append(index)
+        except (BoxesError, FolderError) as error:
+            outcome.failures.append((index, str(error)))
     many = len(photos) + len(videos) > 1
     with tqdm(total=len(photos) + len(videos), unit=" files", position=rank, disable=None if many else True) as bar:
         _predict_photos(job, people, photos, given, outcome, bar)
@@ -155,9 +163,19 @@ def _detector(job: Job, people: People) -> Detector:
     return DetrDetector(job.detector, device=usable_device(job.device), dtype=torch_dtype(job.dtype), **asked)
 
 
-def _is_saved(folder: Path, name: str) -> bool:
-    """A photo's JSON is written last."""
-    return (folder / f"{name}_keypoints.json").is_file() or (folder / f"{name}_features.npz").is_file()
+def _asked(job: Job, people: People, file: Path, given: dict[str, np.ndarray] | None) -> dict[str, Any]:
+    """What decides a file's results: where it is still the same, they need not be made again."""
+    boxes = None if given is None else boxes_of(given, file)
+    stat = file.stat()
+    asked: dict[str, Any] = {
+        **described_models(people), "dtype": job.dtype, "runtime": job.runtime, "detector": job.detector,
+        "box_threshold": job.box_threshold, "nms": job.nms, "boxes": None if boxes is None else boxes.tolist(),
+        "size": stat.st_size, "changed": stat.st_mtime_ns,
+    }  # fmt: skip
+    if is_video(file):
+        return {**asked, **vars(job.video)}
+    made = {"flip": job.video.flip, "table": job.video.table, "features": job.features, "point_cloud": job.point_cloud}
+    return {**asked, **made}
 
 
 def _predict_photos(
@@ -166,45 +184,65 @@ def _predict_photos(
     files = [job.files[index] for index in photos]
     if not people.model_of_task and job.features:
         for index in photos:
+            file, name = job.files[index], job.names[index]
             try:
-                _save_features(people, read_frame(job.files[index]).image, None, job.output, job.names[index])
+                image = read_frame(file).image
+                begin(job.output, name, file, endings_of(people))
+                made = [_save_features(people, image, None, job.output, name)]
+                finish(job.output, name, file, _asked(job, people, file, given), made)
                 outcome.photos += 1
-            except ImageError as error:
+            except (ImageError, FolderError) as error:
                 outcome.failures.append((index, str(error)))
             bar.update()
         return
+    endings = endings_of(people)
     results = prefetch(people.each(files, given, job.video.flip), RESULTS_AHEAD)
     for index, (file, result) in zip(photos, results, strict=True):
-        if isinstance(result, Result):
-            result.save(job.output, job.names[index], job.video.table)
-            if job.features:
-                boxes = np.array([person.box for person in result.persons], np.float32).reshape(-1, 4)
-                _save_features(people, result.image, boxes, job.output, job.names[index])
-            if job.point_cloud is not None:
-                result.save_point_cloud(job.output / f"{job.names[index]}_points.ply", *job.point_cloud)
+        try:
+            if not isinstance(result, Result):
+                raise result
+            begin(job.output, job.names[index], file, endings)
+            made = _save(job, people, result, job.names[index])
+            finish(job.output, job.names[index], file, _asked(job, people, file, given), made)
             outcome.photos += 1
             outcome.people += len(result.persons)
-        else:
-            outcome.failures.append((index, str(result) if str(file) in str(result) else f"{file}: {result}"))
+        except (ImageError, FolderError) as error:
+            outcome.failures.append((index, str(error) if str(file) in str(error) else f"{file}: {error}"))
         bar.update()
 
 
+def _save(job: Job, people: People, result: Result, name: str) -> list[Path]:
+    """The files of a photo; returns them."""
+    files = result.save(job.output, name, job.video.table)
+    if job.features:
+        boxes = np.array([person.box for person in result.persons], np.float32).reshape(-1, 4)
+        files.append(_save_features(people, result.image, boxes, job.output, name))
+    if job.point_cloud is not None:
+        files.append(job.output / f"{name}_points.ply")
+        result.save_point_cloud(files[-1], *job.point_cloud)
+    return files
+
+
 def _predict_video(job: Job, people: People, index: int, outcome: Outcome) -> None:
+    file, name = job.files[index], job.names[index]
     try:
-        made = record_video(people, job.files[index], job.output, job.names[index], job.video, job.resume)
-    except VideoError as error:
+        frame_count_and_rate(file)  # before anything is written for what is no video
+        begin(job.output, name, file, endings_of(people))
+        made = record_video(people, file, job.output, name, job.video, job.resume)
+        finish(job.output, name, file, _asked(job, people, file, None), made.files)
+    except (VideoError, FolderError) as error:
         outcome.failures.append((index, str(error)))
         return
     outcome.videos += 1
     outcome.people += made.people
 
 
-def _save_features(people: People, image: np.ndarray, boxes: np.ndarray | None, folder: Path, name: str) -> None:
+def _save_features(people: People, image: np.ndarray, boxes: np.ndarray | None, folder: Path, name: str) -> Path:
     """NAME_features.npz: "tokens" V×N×D float32 (V people, or 1), "grid" rows and columns, "pooled" V×D, and
     "class_token" V×D where there is one."""
     features = people.encode(image, boxes)
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {"tokens": features.tokens, "grid": np.array(features.grid), "pooled": features.pooled}
     if features.class_token is not None:
         arrays["class_token"] = features.class_token
-    np.savez_compressed(folder / f"{name}_features.npz", **arrays)
+    save_arrays(folder / f"{name}_features.npz", **arrays)
+    return folder / f"{name}_features.npz"

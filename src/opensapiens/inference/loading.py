@@ -12,7 +12,7 @@ import torch
 
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription
-from opensapiens.checkpoints.model_folder import build_model, load_model, read_description
+from opensapiens.checkpoints.model_folder import build_model, load_model, read_description, weights_digest
 from opensapiens.geometry.view import Preprocessing, Resize
 from opensapiens.inference.detection import Detector
 from opensapiens.inference.forward import LoadedModel
@@ -79,7 +79,8 @@ def load(
     loaded = []
     for folder, description in zip(folders, descriptions, strict=True):
         read = functools.partial(_read, folder, device, dtype, runtime, description.preprocessing)
-        loaded.append(LoadedModel(read() if together else None, description, read, {**TASKS, **(tasks or {})}))
+        network, known = read() if together else None, {**TASKS, **(tasks or {})}
+        loaded.append(LoadedModel(network, description, read, weights_digest(folder), known))
     return People(loaded, detector, batch_size)
 
 

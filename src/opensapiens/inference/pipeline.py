@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 
-from opensapiens.inference.boxes import BoxesError, checked_boxes
+from opensapiens.inference.boxes import BoxesError, boxes_of, checked_boxes
 from opensapiens.inference.composing import compose
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
 from opensapiens.inference.features import encode_views
@@ -22,6 +22,7 @@ from opensapiens.storage.pictures import ImageError, ImageSource, read_image
 from opensapiens.tasks import TASKS
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.segmentation import SegmentationTask
+from opensapiens.tasks.task import DenseTask
 
 READ_ANEW_FOR = 4  # batches of images for which a network is read that does not stay in memory
 
@@ -93,6 +94,12 @@ class People:
         return None if loaded is None else loaded.tasks[SegmentationTask.name].labels  # type: ignore[return-value]
 
     @property
+    def dense_tasks(self) -> dict[str, DenseTask]:
+        """The tasks whose prediction is a map, by name."""
+        tasks = {name: loaded.tasks[name] for name, loaded in self.model_of_task.items()}
+        return {name: cast("DenseTask", task) for name, task in tasks.items() if not isinstance(task, PoseTask)}
+
+    @property
     def finds_people_in_passing(self) -> bool:
         """Whether people are found at no cost: in the part map of the whole image, which is predicted anyway."""
         own = isinstance(self.detector, PartMapDetector) and self.detector.looks_at_whole_images
@@ -151,15 +158,14 @@ class People:
         """Files one after the other, each with its result or the reason why it has none; for folders too big for
         memory.
 
-        boxes: by file name; with it, a file that is not named has nobody in it.
+        boxes: by file name, as boxes_of takes them; with it, a file that is not named has nobody in it.
         """
-        nobody = np.empty((0, 4), np.float32)
         read: list[Path] = []
 
         def frames() -> Iterator[Frame | ImageError | BoxesError]:
             for file in map(Path, files):
                 read.append(file)
-                yield _frame_or_error(file, None if boxes is None else boxes.get(file.name, nobody))
+                yield _frame_or_error(file, None if boxes is None else _given(boxes, file))
 
         for outcome in self.stream(frames(), flip):
             file = read.pop(0)
@@ -273,6 +279,11 @@ def read_frame(source: ImageSource, boxes: np.ndarray | Sequence | None = None) 
     image = read_image(source)
     checked = None if boxes is None else checked_boxes(boxes, image.shape[:2])
     return Frame(image, checked, source=Path(source) if isinstance(source, str | Path) else None)
+
+
+def _given(boxes: dict[str, np.ndarray], file: Path) -> np.ndarray:
+    own = boxes_of(boxes, file)
+    return np.empty((0, 4), np.float32) if own is None else own
 
 
 def _frame_or_error(source: ImageSource, boxes: np.ndarray | Sequence | None) -> Frame | ImageError | BoxesError:

@@ -8,7 +8,6 @@ together into the files that are promised. A resumed run goes on after the last 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -20,11 +19,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import MapKind, Result, TableKind, coco_category
 from opensapiens.inference.runtimes import runtime_of
-from opensapiens.inference.saving import KeypointTable, table_rows
+from opensapiens.inference.saving import save_table, table_rows
 from opensapiens.inference.tracking import Tracker
 from opensapiens.inference.video import (
     RESULTS_AHEAD,
@@ -33,10 +33,13 @@ from opensapiens.inference.video import (
     new_tracker,
     predicted_frames,
 )
-from opensapiens.storage.videos import VideoError, frame_count_and_rate, open_for_writing, open_video, pyav
+from opensapiens.storage.files import written
+from opensapiens.storage.folders import claim, clear, discard
+from opensapiens.storage.json_files import read_json
+from opensapiens.storage.videos import frame_count_and_rate, open_for_writing, open_video, pyav
 
 QUALITY = {"crf": "20"}
-SETTINGS = "settings.json"
+SEGMENTS = "segments of a video"  # the kind of the folder
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,6 @@ class VideoSummary:
     files: list[Path]
 
 
-def is_recorded(folder: Path, name: str) -> bool:
-    """Whether a video's results are all there."""
-    return (folder / f"{name}_keypoints.json").is_file() and not (folder / f"{name}_segments").exists()
-
-
 def record_video(
     people: People,
     path: str | Path,
@@ -77,8 +75,8 @@ def record_video(
     one image per frame, with "person_id") and what the settings ask for.
 
     What came before an error or an interruption is written all the same, as a playable file; then `resume` goes on with
-    the segment that was not whole, and the end is the same as without a break. Raises VideoError, also when a run that
-    is to be resumed had other settings; OSError.
+    the segment that was not whole, and the end is the same as without a break. Raises VideoError, OSError, and
+    FolderError to resume a run of another video or other settings, and for a folder NAME_segments that is not ours.
     """
     total, rate = frame_count_and_rate(path)
     recording = _Recording(people, Path(path), folder, name, settings, rate)
@@ -112,10 +110,9 @@ class _Recording:
         self.segments = folder / f"{name}_segments"
         self.keypoint_set = people.keypoint_set
         self.about = {
-            "video": [path.name, path.stat().st_size],
-            "models": [loaded.description.name for loaded in people.models],
+            "video": [str(path.resolve()), path.stat().st_size],
+            **described_models(people),
             "runtimes": [runtime_of(loaded.network) if loaded.network is not None else "" for loaded in people.models],
-            "preprocessing": [asdict(loaded.description.preprocessing) for loaded in people.models],
             "detector": type(people.detector).__name__,
             "batch_size": people.batch_size,
             **{key: value for key, value in asdict(settings).items() if key != "table"},
@@ -127,27 +124,17 @@ class _Recording:
 
     def begin(self, resume: bool) -> int:
         """Make the folder; the number of frames that an earlier run has finished."""
-        settings = self.segments / SETTINGS
-        if resume and settings.is_file():
-            before = json.loads(settings.read_text(encoding="utf-8"))
-            changed = [key for key in self.about if before.get(key) != json.loads(json.dumps(self.about[key]))]
-            if changed:
-                raise VideoError(
-                    f"{self.path}: the run to be resumed had another {', '.join(changed)} (see {settings}); "
-                    "resume with the same, or start anew without --resume"
-                )
+        if not resume:
+            clear(self.segments, SEGMENTS)
+        frames = 0
+        if claim(self.segments, SEGMENTS, self.about):
             for leftover in list(self.segments.glob("*.part*")):
                 leftover.unlink()
-            frames = 0
             for content in self._contents():
                 frames += len(content["images"])
                 self.annotations += len(content["annotations"])
                 self.size = tuple(content["size"])
-            return frames
-        shutil.rmtree(self.segments, ignore_errors=True)
-        self.segments.mkdir(parents=True)
-        settings.write_text(json.dumps(self.about, indent=1) + "\n", encoding="utf-8")
-        return 0
+        return frames
 
     def last_state(self) -> dict[str, Any]:
         """The tracker after the last whole segment."""
@@ -199,7 +186,7 @@ class _Recording:
             _join_videos([path.with_suffix(".mp4") for path in contents], files[-1], self.rate)
         if self.settings.table is not None:
             files.append(self.folder / f"{self.name}_keypoints.{self.settings.table}")
-            self._write_table(files[-1])
+            save_table(files[-1], self._rows())
         frames, people = 0, 0
         for content in self._contents():
             frames += len(content["images"])
@@ -207,7 +194,7 @@ class _Recording:
         files.append(self.folder / f"{self.name}_keypoints.json")
         self._write_json(files[-1], complete)
         if complete or not contents:
-            shutil.rmtree(self.segments)
+            discard(self.segments)
         if not contents and not complete:
             files.pop().unlink()
         return VideoSummary(frames, people, files)
@@ -245,14 +232,13 @@ class _Recording:
 
     def _contents(self) -> Iterator[dict[str, Any]]:
         for path in self._paths():
-            yield json.loads(path.read_text(encoding="utf-8"))
+            yield read_json(path)
 
     def _write_json(self, path: Path, complete: bool) -> None:
         """COCO, segment by segment: a long video's JSON does not fit into memory at a time."""
         info = {"video": self.path.name, "frames_per_second": float(self.rate), "complete": complete}
         head = {"info": info, "categories": [coco_category(self.keypoint_set)]}
-        part = path.with_name(path.name + ".part")
-        with part.open("w", encoding="utf-8") as file:
+        with written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write(json.dumps(head, separators=(",", ":"))[:-1])
             for key in ("images", "annotations"):
                 file.write(f',"{key}":[')
@@ -263,21 +249,17 @@ class _Recording:
                         separator = ",\n"
                 file.write("]")
             file.write("}\n")
-        part.replace(path)
 
-    def _write_table(self, path: Path) -> None:
-        table = KeypointTable(path)
+    def _rows(self) -> Iterator[list[tuple[Any, ...]]]:
         names = self.keypoint_set.names if self.keypoint_set else ()
         for content in self._contents():
             frames = {image["id"]: (image["frame"], image["seconds"]) for image in content["images"]}
-            table.write(table_rows(content["annotations"], names, self.path.name, frames))
-        table.close()
+            yield table_rows(content["annotations"], names, self.path.name, frames)
 
 
 def _join_videos(parts: list[Path], path: Path, rate: Fraction) -> None:
     """The packets of several videos of one size in one file, without coding them anew."""
-    unfinished = path.with_name(f"{path.stem}.part{path.suffix}")
-    with open_for_writing(unfinished) as joined:
+    with written(path) as unfinished, open_for_writing(unfinished) as joined:
         target, done = None, 0
         for part in parts:
             with open_video(part) as container:
@@ -291,4 +273,3 @@ def _join_videos(parts: list[Path], path: Path, rate: Fraction) -> None:
                     packet.stream = target
                     joined.mux(packet)
                 done += source.frames
-    unfinished.replace(path)

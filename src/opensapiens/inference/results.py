@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from opensapiens import drawing
-from opensapiens.inference.saving import KeypointTable, save_overlay, save_ply, table_rows
+from opensapiens.inference.saving import save_overlay, save_ply, save_table, table_rows
 from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.storage.files import write_json
 from opensapiens.tasks.depth import DepthMap, DepthTask
 from opensapiens.tasks.normals import NormalMap, NormalsTask
 from opensapiens.tasks.pose import PoseTask, draw_people
@@ -184,7 +184,6 @@ class Result:
         Only what was predicted is written. Raises OSError if the folder cannot be written.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         name = name or (self.source.stem if self.source else "image")
         written: list[Path] = []
 
@@ -205,11 +204,10 @@ class Result:
             writing.result()  # raises what went wrong there
         coco = self.to_coco(name)
         if table is not None:
-            rows = KeypointTable(path(f"keypoints.{table}"))
             names = self.keypoint_set.names if self.keypoint_set else ()
-            rows.write(table_rows(coco["annotations"], names, coco["images"][0]["file_name"], {1: (None, None)}))
-            rows.close()
-        path("keypoints.json").write_text(json.dumps(coco, separators=(",", ":")) + "\n", encoding="utf-8")
+            rows = table_rows(coco["annotations"], names, coco["images"][0]["file_name"], {1: (None, None)})
+            save_table(path(f"keypoints.{table}"), [rows])
+        write_json(path("keypoints.json"), coco, indent=None)
         return written
 
     def save_maps(self, folder: Path, name: str, kind: MapKind) -> None:
@@ -218,7 +216,6 @@ class Result:
         png: NAME_parts.png (indexed), NAME_depth.png and NAME_normals.png (16 bits: tasks.normals.normals_to_16_bits).
         npz: NAME.npz with "parts" uint8, "depth" float32, "normals" float16.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         if kind == "npz":
             npz(**{key: array for one_map in self.maps.values() for key, array in one_map.arrays().items()})(
                 folder / f"{name}.npz"

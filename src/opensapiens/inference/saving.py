@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from opensapiens.storage.files import write_bytes, written
+from opensapiens.tasks.saving import save_picture
+
 JPEG_SIDE = 65_500  # libjpeg's limit
 TABLE_COLUMNS = ("file", "frame", "seconds", "person_id", "keypoint", "x", "y", "score")
 
@@ -18,7 +21,7 @@ def save_overlay(path: Path, picture: np.ndarray) -> None:
     """JPEG of H×W×3 uint8 RGB, made smaller where a side is longer than a JPEG's can be."""
     image = Image.fromarray(picture)
     image.thumbnail((JPEG_SIDE, JPEG_SIDE))
-    image.save(path, quality=92)
+    save_picture(path, image, quality=92)
 
 
 def save_ply(path: Path, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None) -> None:
@@ -35,50 +38,40 @@ def save_ply(path: Path, points: np.ndarray, colors: np.ndarray, normals: np.nda
         vertices[name] = values
     properties = [f"property {'uchar' if kind == 'u1' else 'float'} {name}" for name, kind in fields]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}", *properties, "end_header", ""]
-    path.write_bytes("\n".join(header).encode("ascii") + vertices.tobytes())
+    write_bytes(path, "\n".join(header).encode("ascii") + vertices.tobytes())
 
 
-class KeypointTable:
-    """A table of keypoints, one row per point with the columns TABLE_COLUMNS: CSV or, with pyarrow, Parquet.
+def save_table(path: Path, pieces: Iterable[list[tuple[Any, ...]]]) -> None:
+    """A table of keypoints, one row per point with the columns TABLE_COLUMNS, None an empty cell: .csv or .parquet.
 
-    The file appears under its name when it is whole. Raises ModuleNotFoundError for Parquet without pyarrow.
+    pieces: its rows, some at a time. The file appears when it is whole. Raises ModuleNotFoundError for Parquet without
+    pyarrow.
     """
-
-    def __init__(self, path: Path) -> None:
-        """path: ends in .csv or .parquet."""
-        self.path = path
-        self.part = path.with_name(path.name + ".part")
-        self.parquet: Any = None
+    with written(path) as temporary:
         if path.suffix == ".parquet":
-            try:
-                import pyarrow
-                import pyarrow.parquet
-            except ModuleNotFoundError as error:
-                message = "Parquet needs pyarrow: pip install pyarrow, or ask for csv"
-                raise ModuleNotFoundError(message, name="pyarrow") from error
-            kinds = ("string", "int64", "float64", "int64", "string", "float64", "float64", "float64")
-            self.schema = pyarrow.schema(list(zip(TABLE_COLUMNS, map(pyarrow.type_for_alias, kinds), strict=True)))
-            self.parquet = pyarrow.parquet.ParquetWriter(self.part, self.schema)
-        else:
-            self.file = self.part.open("w", newline="", encoding="utf-8")
-            self.csv = csv.writer(self.file)
-            self.csv.writerow(TABLE_COLUMNS)
-
-    def write(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Add rows in the order of the columns; None is an empty cell."""
-        if self.parquet is None:
-            self.csv.writerows(rows)
+            _write_parquet(temporary, pieces)
             return
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(TABLE_COLUMNS)
+            for rows in pieces:
+                table.writerows(rows)
+
+
+def _write_parquet(path: Path, pieces: Iterable[list[tuple[Any, ...]]]) -> None:
+    try:
         import pyarrow
-
-        columns = list(zip(*rows, strict=True)) or [()] * len(TABLE_COLUMNS)
-        arrays = [pyarrow.array(values, kind) for values, kind in zip(columns, self.schema.types, strict=True)]
-        self.parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=self.schema))
-
-    def close(self) -> None:
-        """Finish the file and give it its name."""
-        (self.file if self.parquet is None else self.parquet).close()
-        self.part.replace(self.path)
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        message = "Parquet needs pyarrow: pip install pyarrow, or ask for csv"
+        raise ModuleNotFoundError(message, name="pyarrow") from error
+    kinds = ("string", "int64", "float64", "int64", "string", "float64", "float64", "float64")
+    schema = pyarrow.schema(list(zip(TABLE_COLUMNS, map(pyarrow.type_for_alias, kinds), strict=True)))
+    with pyarrow.parquet.ParquetWriter(path, schema) as table:
+        for rows in pieces:
+            columns = list(zip(*rows, strict=True)) or [()] * len(TABLE_COLUMNS)
+            arrays = [pyarrow.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
+            table.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 
 
 def table_rows(

@@ -2,7 +2,6 @@
 
 import io
 import os
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+
+from opensapiens.storage.files import read_regular_file
 
 # Pillow tells formats by content, and some that it knows start programs (EPS) or hold far more than a picture.
 IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -78,27 +79,6 @@ def open_image(data: bytes, name: str, formats: tuple[str, ...] = IMAGE_FORMATS)
         raise ImageError(f"{name}: cannot be decoded ({_said(error)})") from error
     _check_size(image.size, name)
     return image
-
-
-def read_regular_file(path: str | Path, limit: int) -> bytes:
-    """The content of a file. Raises OSError for one that is missing, larger than `limit` bytes, or not a regular file:
-    pipes and devices need never end."""
-    with open(path, "rb", opener=_without_waiting) as file:
-        check_regular_file(file.fileno(), limit)
-        return file.read(limit)
-
-
-def check_regular_file(path: int | str | Path, limit: int) -> None:
-    """For a path, or the number of an open file, that something else will read; raises as read_regular_file."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("not a regular file")
-    if status.st_size > limit:
-        raise OSError(f"its {status.st_size:,} bytes are more than the limit of {limit:,}")
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe waits for who writes to it
 
 
 _open = Image.open  # itself, also within limited_formats

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from opensapiens.storage.files import written
+
 BLOCK = tarfile.BLOCKSIZE
 ZEROS = bytes(BLOCK)
 MAX_MEMBER_BYTES = 1 << 30
@@ -72,18 +74,11 @@ def write_tar(path: Path | str, files: Iterable[tuple[str, bytes]]) -> None:
 
     The archive appears under its name only when it is complete, and the same files always give the same bytes.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, content in files:
-                member = tarfile.TarInfo(name)  # mtime, uid, gid and names keep their fixed defaults
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in files:
+            member = tarfile.TarInfo(name)  # mtime, uid, gid and names keep their fixed defaults
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
 
 
 def _walk(file: BinaryIO, length: int, path: str) -> Iterator[Member]:

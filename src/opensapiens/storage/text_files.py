@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from opensapiens.storage.files import read_regular_file
+
 MAX_BYTES = 64_000_000
 
 
@@ -30,11 +32,6 @@ def read_text(source: Path | str | bytes, name: str = "", limit: int = MAX_BYTES
 
 def _read_bytes(path: Path, limit: int) -> bytes:
     try:
-        if path.exists() and not path.is_file():
-            raise FileError(f"{path}: not a regular file")
-        with open(path, "rb") as file:
-            return file.read(limit + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, FileError):
-            raise
+        return read_regular_file(path, limit)
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         raise FileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opensapiens.storage.pictures import MAX_PIXELS, ImageError, check_regular_file
+from opensapiens.storage.files import check_regular_file
+from opensapiens.storage.pictures import MAX_PIXELS, ImageError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -78,9 +79,9 @@ def open_video(path: str | Path) -> InputContainer:
         raise VideoError(f"{path}: not a readable video ({error.strerror or error})") from error
 
 
-def open_for_writing(path: Path) -> Any:
-    """A container that is written to a file, by the ending of its name."""
-    return pyav().open(f"file:{path}", "w")
+def open_for_writing(path: Path, kind: str = "mp4") -> Any:
+    """A container of a kind that is written to a file."""
+    return pyav().open(f"file:{path}", "w", format=kind)
 
 
 def pyav() -> ModuleType:

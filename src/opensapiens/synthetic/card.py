@@ -1,6 +1,5 @@
 """The data card of a folder of shards: counts and histograms, as JSON and as a picture."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from opensapiens.data.shards import shard_paths
+from opensapiens.storage.files import write_bytes, write_json
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.tars import contents
 
@@ -23,8 +23,8 @@ COLUMNS = 3
 def write_card(folder: Path | str) -> None:
     """Writes card.json and card.png beside the shards."""
     card = data_card(folder)
-    (Path(folder) / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    cv2.imwrite(str(Path(folder) / "card.png"), draw_card(card)[..., ::-1])
+    write_json(Path(folder) / "card.json", card)
+    write_bytes(Path(folder) / "card.png", cv2.imencode(".png", draw_card(card)[..., ::-1])[1].tobytes())
 
 
 def data_card(folder: Path | str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from opensapiens.data.background import fitted
 from opensapiens.data.images import ImageCollection
-from opensapiens.storage.pictures import MAX_FILE_BYTES, ImageError, read_regular_file
+from opensapiens.storage.files import read_regular_file
+from opensapiens.storage.pictures import MAX_FILE_BYTES, ImageError
 from opensapiens.synthetic.rasterizer import Camera, Light
 
 MAX_PIXELS = 64_000_000

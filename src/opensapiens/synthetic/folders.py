@@ -1,6 +1,5 @@
 """Shards as folders of pictures with COCO annotation files, for tools that read those."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from opensapiens.data.segmentations import run_lengths_of
 from opensapiens.data.shards import ShardDataset
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
+from opensapiens.storage.files import write_bytes, write_json
+from opensapiens.storage.folders import claim
 
 KEYPOINT_SETS = (COCO_17, WHOLEBODY_133, SAPIENS_308)
 FOLDERS = {"jpg": "images", "json": "records"}
@@ -24,16 +25,16 @@ def unpack(shards: Path | str, out: Path | str) -> Path:
 
     The files are COCO's: visibility 2 in sight, 1 hidden, 0 outside the frame, boxes and run lengths of the pixels in
     sight. Of the 133 points, those that the 308 do not have (the contour of the face and the hand roots) stay 0. Frames
-    of scans have no points, and only their boxes are listed.
+    of scans have no points, and only their boxes are listed. Raises FolderError for an `out` that holds anything else.
     """
     dataset, out = ShardDataset(shards), Path(out)
+    claim(out, "unpacked frames", {"shards": {path.name: path.stat().st_size for path in dataset.paths}})
     images: list[dict[str, Any]] = []
     annotations: dict[str, list[dict[str, Any]]] = {keypoints.name: [] for keypoints in KEYPOINT_SETS}
     for number, key in enumerate(tqdm(dataset.keys, str(out), unit="image")):
         for suffix, data in dataset.read_bytes(number).items():
             path = out / FOLDERS.get(suffix, suffix.partition(".")[0]) / f"{key}.{suffix.rpartition('.')[2]}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            write_bytes(path, data)
         frame = dataset.read_frame(number)
         record = frame["json"]
         image = {"id": number, "file_name": f"{key}.jpg", "width": record["width"], "height": record["height"]}
@@ -46,7 +47,7 @@ def unpack(shards: Path | str, out: Path | str) -> Path:
                 annotations[keypoints.name].append({"id": identity, **common, **points})
     for keypoints in KEYPOINT_SETS:
         content = {"images": images, "annotations": annotations[keypoints.name], "categories": [_category(keypoints)]}
-        (out / f"{keypoints.name}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
+        write_json(out / f"{keypoints.name}.json", content, indent=None)
     return out
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from opensapiens.storage.files import check_regular_file
 from opensapiens.storage.json_files import read_json
-from opensapiens.storage.pictures import check_regular_file, limited_formats
+from opensapiens.storage.pictures import limited_formats
 
 ENDINGS = (".glb", ".gltf", ".obj", ".ply")
 MAX_BYTES = 1 << 30

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import cv2
 from tqdm import tqdm
 
-from opensapiens.data.shards import claim_folder, encode_frame, write_manifest, write_shard
+from opensapiens.data.shards import encode_frame, write_manifest, write_shard
+from opensapiens.storage.files import write_bytes
+from opensapiens.storage.folders import claim
 from opensapiens.synthetic.card import write_card
 from opensapiens.synthetic.contact_sheet import contact_sheet
 from opensapiens.synthetic.style import FRAMES_PER_BATCH, GENERATOR_VERSION, Style
@@ -41,13 +43,12 @@ def synthesize(
     continued.
 
     Raises:
-        ValueError: if the folder holds another set of frames.
+        FolderError: if the folder holds another set of frames, or anything else.
         ModuleNotFoundError: without the extra "synthetic".
     """
     import opensapiens.synthetic.people_renderer  # noqa: F401 (a missing renderer is an error here, not in every worker)
 
     out, style = Path(out), style or Style()
-    out.mkdir(parents=True, exist_ok=True)
     identity = {
         "count": count,
         "seed": seed,
@@ -57,7 +58,7 @@ def synthesize(
     identity |= {} if surroundings is None else {"surroundings": surroundings.names()}
     identity |= {"scans": [f"{path.parent.name}/{path.name}" for path in scans]} if scans else {}
     identity |= {"parameters": True} if parameters else {}
-    claim_folder(out, identity, "count, seed, style, generator version or other inputs")
+    claim(out, "synthetic frames", identity)
     shards = [f"{i:06d}.tar" for i in range(-(-count // FRAMES_PER_SHARD))]
     missing = [i for i, name in enumerate(shards) if not (out / name).exists()]
     jobs = [
@@ -76,7 +77,7 @@ def synthesize(
                     frames += batch
                     bar.update(len(batch))
                 write_shard(out / shards[i], frames)
-    cv2.imwrite(str(out / "contact_sheet.jpg"), contact_sheet(out)[..., ::-1])
+    write_bytes(out / "contact_sheet.jpg", cv2.imencode(".jpg", contact_sheet(out)[..., ::-1])[1].tobytes())
     write_card(out)
     write_manifest(out, {**identity, "size": list(style.size), "shards": shards})
     return out

@@ -25,7 +25,7 @@ from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import PartSet
 from opensapiens.models.upsampling_head import HeadShape
 from opensapiens.tasks.forward import FlipRule
-from opensapiens.tasks.saving import PNG_LEVEL, npz
+from opensapiens.tasks.saving import PNG_LEVEL, npz, save_picture
 from opensapiens.tasks.task import Targets, Writer, mean_over
 
 BACKGROUND = -1.0  # in targets; never supervised
@@ -171,7 +171,7 @@ class DepthMap:
         return {"depth": self.values}
 
     def _save(self, path: Path) -> None:
-        Image.fromarray(depth_to_16_bits(self.normalized())).save(path, compress_level=PNG_LEVEL)
+        save_picture(path, Image.fromarray(depth_to_16_bits(self.normalized())), compress_level=PNG_LEVEL)
 
 
 def depth_to_16_bits(normalized: np.ndarray) -> np.ndarray:

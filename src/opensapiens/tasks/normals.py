@@ -24,7 +24,7 @@ from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import PartSet
 from opensapiens.models.upsampling_head import HeadShape
 from opensapiens.tasks.forward import FlipRule
-from opensapiens.tasks.saving import PNG_LEVEL, npz, save_rgb_16_bits
+from opensapiens.tasks.saving import PNG_LEVEL, npz, save_picture, save_rgb_16_bits
 from opensapiens.tasks.task import Targets, Writer, mean_over
 
 BACKGROUND, VALID_ABOVE = -1000.0, -100.0  # in targets, as published
@@ -126,7 +126,7 @@ class NormalMap:
         return {"normals": self.values.astype(np.float16)}
 
     def _save_view(self, path: Path) -> None:
-        Image.fromarray(normal_colors(self.values)).save(path, compress_level=PNG_LEVEL)
+        save_picture(path, Image.fromarray(normal_colors(self.values)), compress_level=PNG_LEVEL)
 
 
 def normals_to_16_bits(normals: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
 from opensapiens.models.upsampling_head import HeadShape
 from opensapiens.tasks.forward import FlipRule
+from opensapiens.tasks.saving import save_picture
 from opensapiens.tasks.task import Targets, Writer, mean_over
 
 DICE_EPSILON = 1e-3
@@ -160,7 +161,7 @@ def save_parts(path: Path, labels: np.ndarray, part_set: PartSet) -> None:
     """Indexed PNG: pixel = class id (H×W uint8), palette = the colors of the set."""
     picture = Image.fromarray(labels)  # mode L; the palette makes it an indexed PNG with the same values
     picture.putpalette(part_set.colors.astype(np.uint8).tobytes())
-    picture.save(path)
+    save_picture(path, picture)
 
 
 def weighted_cross_entropy(logits_BPHW: Tensor, labels_BHW: Tensor, class_weights_P: Tensor | None = None) -> Tensor:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from opensapiens.storage.files import write_text
+
 Tracker = Callable[[int, Mapping[str, float]], None]  # takes the figures after so many steps
 
 
@@ -38,9 +40,8 @@ class RunLog:
             initial=first_step, total=steps, unit="step", dynamic_ncols=True, smoothing=0.05, disable=silent
         )
         if not silent:
-            folder.mkdir(parents=True, exist_ok=True)
             lines = self.path.read_text().splitlines() if self.path.exists() else []
-            self.path.write_text("".join(line + "\n" for line in lines if _step(line) <= first_step))
+            write_text(self.path, "".join(line + "\n" for line in lines if _step(line) <= first_step))
             self.trackers = [make_tracker(name, folder, first_step) for name in trackers]
         self._start_window()
 

@@ -21,7 +21,7 @@ from opensapiens.training.result import export, finished_model
 from opensapiens.training.run import Run
 from opensapiens.training.schedule import learning_rate_factor
 from opensapiens.training.start import starting_model
-from opensapiens.training.state import Saver, load_state, save_batch
+from opensapiens.training.state import Saver, claim_output, load_state, save_batch
 from opensapiens.training.throughput import peak_flops, peak_memory, training_flops
 from opensapiens.training.validation import draw_pictures, validate
 
@@ -37,7 +37,7 @@ def train(run: Run) -> Path:
 
     `run.output` gets `checkpoints/`, from which the same call goes on after an interruption, `log.jsonl`, and
     `model/` with the averaged weights, written at every validation and at the end. Started by torchrun, each process
-    takes its share of every batch. Raises TrainingDiverged; ResumeError when the folder holds another run; and
+    takes its share of every batch. Raises TrainingDiverged; FolderError when the folder holds another run; and
     whatever reading the data raises.
     """
     ranks = join_ranks(run)
@@ -50,6 +50,7 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
     if ranks.device.type == "cpu":
         keep_freed_memory()
     with ranks.first_alone():
+        claim_output(run)
         model = starting_model(run).to(ranks.device).train()
     flops = {size: training_flops(run, model, size) for size in (run.final_size, *(size for _, size in run.stages))}
     forward = spread(model, run, ranks)

@@ -1,29 +1,31 @@
 """The state of a run on disk: everything that a resumed run needs to go on to the same numbers.
 
-One folder for each saved step, `checkpoints/00001000/`: `run.json` with the step and what decides the order of the
-samples, and safetensors files in which each process wrote its share of the tensors `model.*` (weights), `average.*`
-(averaged weights) and `optimizer.<name of the parameter>.<exp_avg ...>`, by torch.distributed.checkpoint. Any number of
-processes reads them back, each what it needs. A folder appears under its name only when it is complete.
+One folder for each saved step, `checkpoints/00001000/`: the marker that it is ours, and safetensors files in which each
+process wrote its share of the tensors `model.*` (weights), `average.*` (averaged weights) and `optimizer.<name of the
+parameter>.<exp_avg ...>`, by torch.distributed.checkpoint. Any number of processes reads them back, each what it needs.
+A folder appears under its name only when it is complete. What decides the order of the samples and what the tensors
+mean is in the marker of the run's folder.
 """
 
 import json
-import os
-import shutil
 import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint import Metadata, async_save, load
+from torch.distributed.checkpoint import CheckpointException, Metadata, async_save, load
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+from opensapiens.checkpoints.model_folder import write_tensors
+from opensapiens.storage.files import written
+from opensapiens.storage.folders import claim, clear, discard, is_ours
 from opensapiens.training.averaging import WeightAverage
 from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import Batch
@@ -33,10 +35,15 @@ from opensapiens.training.run import Run
 warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
 
 KEPT = 2  # the newest checkpoints; the one before the last is there in case the disk damages the last
+CHECKPOINT = "a checkpoint"  # the kind of the folder
 
 
 class ResumeError(RuntimeError):
     """A checkpoint that does not belong to the run that wants to go on from it."""
+
+
+class SaveError(RuntimeError):
+    """A checkpoint that could not be written; the message says why."""
 
 
 class Saver:
@@ -64,11 +71,10 @@ class Saver:
     def save(self, step: int, model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> None:
         """Begins to save the state after `step` steps."""
         self.finish()
-        target = self.folder / f".{step:08d}.part"
+        target = self.folder / f".{step:08d}.part"  # for all ranks the same
         if self.ranks.rank == 0:
-            shutil.rmtree(target, ignore_errors=True)  # of a run that was killed while it wrote
-            target.mkdir(parents=True)
-            (target / "run.json").write_text(json.dumps({"step": step, **_identity(self.run)}) + "\n")
+            clear(target, CHECKPOINT)  # of a run that was killed while it wrote
+            claim(target, CHECKPOINT, {"step": step})
         if self.ranks.world > 1:
             dist.barrier(self.ranks.saving)
         tensors = _tensors(model, average, optimizer)
@@ -86,12 +92,17 @@ class Saver:
             return
         pending, target, step = self._pending
         self._pending = None
-        pending.result()
+        try:
+            pending.result()
+        except CheckpointException as error:
+            if self.ranks.rank == 0:
+                clear(target, CHECKPOINT)  # a full disk needs the room
+            raise _reason(error, target) from error
         if self.ranks.rank == 0:
-            shutil.rmtree(self.folder / f"{step:08d}", ignore_errors=True)  # damaged, or it would not be written again
-            os.replace(target, self.folder / f"{step:08d}")
+            clear(self.folder / f"{step:08d}", CHECKPOINT)  # damaged, or it would not be written again
+            target.rename(self.folder / f"{step:08d}")
             for old in _complete(self.folder)[:-KEPT]:
-                shutil.rmtree(old)
+                discard(old)
 
     def finish_if_written(self) -> None:
         """As `finish`, where that needs no waiting."""
@@ -107,15 +118,11 @@ def load_state(
     A checkpoint that cannot be read is passed over for the one before it. Raises ResumeError when the checkpoint
     belongs to another run: then the samples would not come in the order that the saved state stands for.
     """
-    for path, saved, metadata in _readable(_complete(Path(run.output) / "checkpoints")[::-1]):
-        identity = _identity(run).items()
-        differing = [f"{key} was {saved.get(key)}, is {value}" for key, value in identity if saved.get(key) != value]
+    for path, metadata in _readable(_complete(Path(run.output) / "checkpoints")[::-1]):
         if {name for name in metadata.state_dict_metadata if name.startswith("model.")} != {
             f"model.{name}" for name, _ in model.named_parameters()
         }:
-            differing.append("the model's parameters differ")
-        if differing:
-            raise ResumeError(f"{path} is of another run: {'; '.join(differing)}. Use another output folder.")
+            raise ResumeError(f"{path} is of a model with other parameters. Use another output folder.")
         _make_optimizer_state(metadata, model, optimizer)
         load(
             _tensors(model, average, optimizer),
@@ -123,7 +130,7 @@ def load_state(
             process_group=ranks.saving,
             no_dist=ranks.world == 1,
         )
-        return int(saved["step"])
+        return int(path.name)
     return 0
 
 
@@ -153,13 +160,16 @@ def _make_optimizer_state(metadata: Metadata, model: nn.Module, optimizer: torch
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Writes a safetensors file that appears under its name only when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written(path) as temporary:
+        write_tensors(temporary, {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata)
+
+
+def _reason(failed: CheckpointException, folder: Path) -> Exception:
+    """What went wrong, without the stacks of all ranks: the disk's own error where it is one."""
+    error = next(iter(failed.failures.values()))[0]
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror or str(error), str(folder))
+    return SaveError(f"{folder}: the checkpoint could not be written ({error!r})")
 
 
 def save_batch(run: Run, ranks: Ranks, step: int, batches: list[Batch]) -> Path:
@@ -184,12 +194,29 @@ def save_batch(run: Run, ranks: Ranks, step: int, batches: list[Batch]) -> Path:
 
 
 def _complete(folder: Path) -> list[Path]:
-    """The checkpoints of a folder that are finished, oldest first."""
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+    """The checkpoints of a folder that are finished, oldest first; other files and folders are passed over.
+
+    Raises ResumeError for what has the name of one and is none.
+    """
+    named = [path for path in folder.glob("[0-9]*") if path.name.isdecimal()]
+    for path in named:
+        if not is_ours(path, CHECKPOINT):
+            raise ResumeError(f"{path} is no checkpoint of opensapiens, or a damaged one: move it away")
+    return sorted(named, key=lambda path: int(path.name))
 
 
-def _identity(run: Run) -> dict[str, int]:
-    return {"seed": run.seed, "batch_size": run.batch_size, "samples": len(run.data)}
+def claim_output(run: Run) -> None:
+    """Make the folder of a run its own. Raises FolderError for one that holds another run or anything else.
+
+    What decides the order of the samples and what the tensors mean: a run that differs in it cannot go on from another.
+    """
+    identity = {
+        "seed": run.seed, "batch_size": run.batch_size, "samples": len(run.data), "trainable": run.trainable,
+        "lora_rank": run.lora_rank if run.trainable == "lora" else None, "averaging": bool(run.ema_decay),
+        "muon": run.optimizer.muon, "preprocessing": run.model.preprocessing, "backbone": asdict(run.model.vit),
+        "heads": run.model.heads, "decoder": run.model.decoder,
+    }  # fmt: skip
+    claim(Path(run.output), "a training run", identity)
 
 
 def _storage() -> Any:
@@ -205,12 +232,11 @@ def _storage() -> Any:
     return hf_storage
 
 
-def _readable(paths: list[Path]) -> Iterator[tuple[Path, dict[str, Any], Metadata]]:
+def _readable(paths: list[Path]) -> Iterator[tuple[Path, Metadata]]:
     for path in paths:
         try:
             yield (
                 path,
-                json.loads((path / "run.json").read_text()),
                 _storage().HuggingFaceStorageReader(str(path)).read_metadata(),
             )
         except (SafetensorError, OSError, ValueError) as error:

@@ -11,6 +11,7 @@ from opensapiens.data.sample import Sample
 from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.geometry.view import crop_view
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
+from opensapiens.storage.files import written
 from opensapiens.tasks.location import at_locations
 from opensapiens.tasks.masked_pretraining import reconstruct
 from opensapiens.tasks.task import HeadTask
@@ -88,5 +89,5 @@ def draw_pictures(run: Run, model: nn.Module, ranks: Ranks, step: int) -> None:
         for number, crop in enumerate(crops)
     ]
     path = Path(run.output) / "pictures" / f"step_{step:08d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_reconstructions([crop.image for crop in crops], [made])).save(path)
+    with written(path) as temporary:
+        Image.fromarray(draw_reconstructions([crop.image for crop in crops], [made])).save(temporary, "PNG")

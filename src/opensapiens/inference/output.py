@@ -1,0 +1,132 @@
+"""What `opensapiens predict` has written into an output folder, and for which inputs it is done.
+
+For each input there is OUTPUT/.opensapiens/NAME.json. It is there before the first file named NAME_..., so that those
+files are known as ours, and says at the end of which input they were made, how, and which they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from opensapiens.inference.pipeline import People
+from opensapiens.storage.files import write_json
+from opensapiens.storage.folders import FolderError
+from opensapiens.storage.json_files import read_json
+from opensapiens.storage.text_files import FileError
+
+RECORDS = ".opensapiens"
+FOLDERS = ("segments", "maps")
+ENDINGS = (
+    *("keypoints.json", "keypoints.csv", "keypoints.parquet", "features.npz", "points.ply", "overlay.mp4", "sheet.jpg"),
+    *FOLDERS,
+)
+"""Of what may be written for any input, behind NAME_; maps have their own."""
+LONGEST_NAME = 200  # bytes; file systems take 255, with the endings
+
+
+def output_names(files: Sequence[Path]) -> list[str]:
+    """A distinct name for each file's output: its name without the ending; with it or a number where that is taken.
+
+    Names too long for the file system with an ending are cut, and end in a hash of the whole.
+    """
+    names: dict[str, None] = {}
+    stems = [file.stem for file in files]
+    for file in files:
+        name = unique = _fitting(file.stem if stems.count(file.stem) == 1 else file.name.replace(".", "_"))
+        number = 2
+        while unique in names:
+            unique, number = f"{name}_{number}", number + 1
+        names[unique] = None
+    return list(names)
+
+
+def _fitting(name: str) -> str:
+    whole = os.fsencode(name)
+    if len(whole) <= LONGEST_NAME:
+        return name
+    return whole[:LONGEST_NAME].decode("utf-8", "ignore") + "_" + hashlib.sha256(whole).hexdigest()[:8]
+
+
+def without_own(files: Sequence[Path], named: Collection[Path]) -> list[Path]:
+    """The files without those in a folder that were written by an earlier run; what is named itself stays."""
+    return [file for file in files if file in named or not is_own(file)]
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is one of those that predict wrote for an input."""
+    names = [path.name[:place] for place, letter in enumerate(path.name) if letter == "_"]
+    records = [_record(path.parent, name) for name in names] if (path.parent / RECORDS).is_dir() else []
+    # A record without files is of an input that was not finished.
+    return any(record is not None and path.name in record.get("files", [path.name]) for record in records)
+
+
+def endings_of(people: People) -> tuple[str, ...]:
+    """Of everything that may be written for an input, behind NAME_."""
+    overlays = [f"{name}.jpg" for name in people.model_of_task]
+    files = [ending for task in people.dense_tasks.values() for ending in task.blank((1, 1)).files()]
+    return (*ENDINGS, *overlays, *files)
+
+
+def check(folder: Path, name: str, file: Path, endings: Sequence[str]) -> None:
+    """Raises FolderError where results named NAME would take the place of what is not ours, or of another input's.
+
+    endings: see `endings_of`.
+    """
+    record = _record(folder, name)
+    places = [folder / f"{name}_{ending}" for ending in endings]
+    taken = [place for place in places if os.path.lexists(place)] if record is None else []
+    taken += [place for place in places if place.name.endswith(FOLDERS) and place.is_symlink()]
+    if taken:
+        raise FolderError(
+            f"{file}: {taken[0]} is there, and opensapiens predict did not write it; choose another output folder"
+        )
+    if record is not None and record.get("file") != str(file.resolve()):
+        raise FolderError(
+            f"{file}: {folder} holds the results of {record.get('file')} under the name {name}; choose another output "
+            "folder"
+        )
+
+
+def begin(folder: Path, name: str, file: Path, endings: Sequence[str]) -> None:
+    """Make files named NAME_... ours, before the first is written. Raises FolderError as `check`."""
+    check(folder, name, file, endings)
+    write_json(folder / RECORDS / f"{name}.json", {"file": str(file.resolve())})
+
+
+def finish(folder: Path, name: str, file: Path, asked: Mapping[str, Any], files: Sequence[Path]) -> None:
+    """Note that all is there that was asked for."""
+    names = [path.name for path in files]
+    write_json(folder / RECORDS / f"{name}.json", {"file": str(file.resolve()), "asked": asked, "files": names})
+
+
+def is_done(folder: Path, name: str, file: Path, asked: Mapping[str, Any]) -> bool:
+    """Whether an input is done as it is asked for now, and its files are all there."""
+    record = _record(folder, name) or {}
+    same = record.get("file") == str(file.resolve()) and record.get("asked") == json.loads(json.dumps(asked))
+    return same and all((folder / path).exists() for path in record["files"])
+
+
+def described_models(people: People) -> dict[str, Any]:
+    """What of the models decides the results: their names, weights, and how they are fed."""
+    return {
+        "models": [loaded.description.name for loaded in people.models],
+        "weights": [loaded.weights for loaded in people.models],
+        "preprocessing": [asdict(loaded.description.preprocessing) for loaded in people.models],
+    }
+
+
+def _record(folder: Path, name: str) -> dict[str, Any] | None:
+    path = folder / RECORDS / f"{name}.json"
+    if not path.exists():
+        return None
+    try:
+        record = read_json(path)
+    except FileError:
+        return {}
+    return record if isinstance(record, dict) else {}
