@@ -278,12 +278,12 @@ def _person(
     if (not isinstance(area, int | float) or area <= 1) and width * height > 1:
         told[f"annotations without an area, {BOX_SHARE} of the box stands in"] += 1
         area = BOX_SHARE * max(width, 0) * max(height, 0)
-    last = np.array([image.size[1] - 1, image.size[0] - 1] * 2, np.float32)
+    last = np.array([image.size[1] - 1, image.size[0] - 1] * 2)
     return CocoPerson(
         image=image,
         annotation_id=record.get("id", 0),
         place=place,
-        box=np.clip(np.array([x, y, x + width, y + height], np.float32), 0, last),
+        box=np.clip([x, y, x + width, y + height], 0, last).astype(np.float32),
         keypoints=_keypoints(record, keypoint_set, order, told),
         keypoint_set=keypoint_set,
         area=float(area or 0),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from opensapiens.data.coco import SAPIENS_FIELD, CocoPerson, coco_images, coco_persons, read_annotations
+from opensapiens.data.coco import MAX_SIDE, SAPIENS_FIELD, CocoPerson, coco_images, coco_persons, read_annotations
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.reading import ImageError
 from opensapiens.data.sample import Sample
@@ -176,6 +176,8 @@ def read_person_boxes(path: str | Path) -> dict[int | str, tuple[np.ndarray, np.
                 others += 1
                 continue
             x, y, width, height = map(float, entry["bbox"])
+            if max(abs(x), abs(y), width, height) > MAX_SIDE:
+                raise ValueError(f"the box {entry['bbox']} is not in pixels")
             if width > 0 and height > 0:
                 rows_here = found.setdefault(entry["image_id"], [])
                 rows_here.append([x, y, x + width, y + height, float(entry["score"])])
