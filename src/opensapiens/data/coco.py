@@ -72,11 +72,6 @@ class CocoPerson:
     area: float  # pixels of the person's segmentation, for OKS
     is_crowd: bool
 
-    @property
-    def has_area(self) -> bool:
-        """Whether the box has a pixel inside the picture."""
-        return bool((self.box[2:] - self.box[:2] >= 1).all())
-
     def sample(self) -> Sample:
         """Reads the image. Raises ImageError."""
         return Sample(
@@ -102,7 +97,7 @@ class CocoDataset:
                 others["crowds"] += 1
             elif person.keypoints is None or (person.keypoints[:, 2] > 0).sum() < min_keypoints:
                 others[f"with fewer than {min_keypoints} labelled points"] += 1
-            elif not person.has_area:
+            elif (person.box[2:] - person.box[:2] < 1).any():
                 others["with boxes of less than a pixel of the picture"] += 1
             else:
                 self.persons.append(person)

@@ -101,19 +101,19 @@ def read_coco_images(
 ) -> Iterator[AnnotatedImage]:
     """The images of a COCO-style file that have people with points of the protocol, or all of them; at most `limit`.
 
-    People whose boxes have no pixel in the picture are left out, and counted in the log. failures: a list that gets a
-    sentence for each image that cannot be read; without it they raise ImageError. Raises AnnotationError for a file
-    that is no COCO file.
+    People with points whose boxes have no area in the picture are left out, and counted in the log. failures: a list
+    that gets a sentence for each image that cannot be read; without it they raise ImageError. Raises AnnotationError
+    for a file that is no COCO file.
     """
     content = read_annotations(annotations)
     persons = coco_persons(content, annotations, images, _source(protocol, content))
     by_image: dict[int | str, list[CocoPerson]] = {}
     for person in persons:
-        if person.is_crowd or person.has_area:
+        if (person.box[2:] > person.box[:2]).all() or not _has_points(person):
             by_image.setdefault(person.image.id, []).append(_scored(person, protocol.keypoint_set))
     flat = len(persons) - sum(map(len, by_image.values()))
     if flat:
-        logger.warning("%s: %d people whose boxes have no pixel in the picture left out", annotations, flat)
+        logger.warning("%s: %d people whose boxes have no area in the picture left out", annotations, flat)
     pictures = coco_images(content, str(annotations), Path(images))
     # In the order of the annotations, those without any last
     order = [*by_image, *(image_id for image_id in pictures if image_id not in by_image)]
