@@ -141,6 +141,7 @@ def test_boxes_of_a_detector_outside_the_picture_are_passed_over(tmp_path: Path,
     [
         ("3", "not a file of COCO detections"),
         ('[{"image_id": 1, "bbox": [1, 2, 3, 1e999], "score": 1}]', "1e999 is too large"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3, 1e300], "score": 1}]', "not in pixels"),
         ("[" * 100_000, "nested"),
         ('[{"image_id": [], "bbox": [1, 2, 3, 4], "score": 1}]', "not a file of COCO detections"),
         (json.dumps([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}] * 1001), "more than 1000 people"),

@@ -14,6 +14,8 @@ ODD = {
     "NaN": (b'{"a": NaN}', "NaN is no number of JSON"),
     "-Infinity": (b"[-Infinity]", "-Infinity is no number"),
     "infinite by its exponent": (b"[1e999]", "1e999 is too large"),
+    "infinite by its digits": (b"[" + b"9" * 400 + b".5]", "is too large"),
+    "infinite with signs": (b"[-1E+0400]", "is too large"),
     "beyond 64 bits": (b"[18446744073709551616]", "does not fit into 64 bits"),
     "very many digits": (b"[-" + b"9" * 10_000 + b"]", "does not fit into 64 bits"),
     "deep": (b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2), f"deeper than {MAX_DEPTH}"),
