@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS
 from opensapiens.data.shards import encode_frame, write_manifest, write_shard
 
 
@@ -40,7 +41,7 @@ def fake_frame(generator: np.random.Generator, height: int, width: int, persons:
         keypoints = np.column_stack([points, generator.integers(0, 3, 308)]).tolist()
         records.append({"id": person, "box": box, "keypoints": keypoints})
     record = {"width": width, "height": height, "depth_scale": 0.001, "persons": records}
-    return encode_frame(image, instances, parts, depth, normals, record)
+    return encode_frame(image, instances, {PARTS: parts, DEPTH: depth, NORMALS: normals}, record)
 
 
 @pytest.fixture(scope="session")
