@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from opensapiens.checkpoints.model_description import IMAGE_MEAN, IMAGE_STD
 from opensapiens.checkpoints.pretrained_backbone import fit_backbone
 from opensapiens.checkpoints.published_names import from_published, to_published
 from opensapiens.checkpoints.strict_loading import load_strictly
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder, draw_masking, unpatchify
 from opensapiens.models.position_embedding import sincos_2d
-from opensapiens.models.upsampling_head import PUBLISHED_HEADS, UpsamplingHead
+from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.models.vit import VisionTransformer, ViTConfig
-from opensapiens.tasks.masked_pretraining.loss import reconstruction_error
+from opensapiens.tasks import TASKS
+from opensapiens.tasks.masked_pretraining import reconstruction_error
 
 from .cases import Case, cases, name_of
 
-TASKS = {
+TASK_OF_KIND = {
     "pose_model": "pose",
     "pose_topdown_photo": "pose",
     "seg_model": "segmentation",
@@ -46,9 +47,9 @@ def backbone_of(case: Case, config: ViTConfig) -> VisionTransformer:
 
 def task_model(case: Case) -> HumanModel:
     """The model of a task's case: its head's depth is the published one of the task, its widths are the case's."""
-    task = TASKS[case.kind]
+    task = TASK_OF_KIND[case.kind]
     tensors = from_published(case.under("weights."), task)
-    published, width = PUBLISHED_HEADS[task], case.config["head_ch"]
+    published, width = TASKS[task].published, case.config["head_ch"]
     head = UpsamplingHead(
         case.config["embed"],
         tensors[f"heads.{task}.output.weight"].shape[0],
@@ -119,7 +120,7 @@ def test_masked_autoencoder(case: Case) -> None:
     load_strictly(model, from_published(case.under("weights."), "masked_autoencoder"), case.name)
 
     rgb = case.tensor("input.image_bgr_uint8").flip(1).float()
-    images = (rgb - torch.tensor(IMAGE_MEAN).view(3, 1, 1)) / torch.tensor(IMAGE_STD).view(3, 1, 1)
+    images = Preprocessing(config.image_size).normalize(rgb)
     case.assert_close("output.image", images)
     output = model.reconstruct(images, case.tensor("input.noise"))
     np.testing.assert_array_equal(output.masking.mask_BN, case.array("output.mask"))
@@ -158,12 +159,12 @@ def test_dense_model(case: Case) -> None:
     model = task_model(case)
     images = case.tensor("output.image")
     case.assert_close("output.featmap", model.backbone(images))
-    case.assert_close("output.logits", model(images)[TASKS[case.kind]])
+    case.assert_close("output.logits", model(images)[TASK_OF_KIND[case.kind]])
 
 
 @pytest.mark.parametrize("case", cases("mae", "pose_model", "seg_model", "depth_model", "normal_model"), ids=name_of)
 def test_names_go_there_and_back(case: Case) -> None:
-    layout = TASKS.get(case.kind, "masked_autoencoder")
+    layout = TASK_OF_KIND.get(case.kind, "masked_autoencoder")
     weights = case.under("weights.")
     back = to_published(from_published(weights, layout), layout)
     assert back.keys() == weights.keys()

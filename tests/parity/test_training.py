@@ -13,8 +13,8 @@ from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.models.vit import VisionTransformer, ViTConfig
-from opensapiens.recipes.published_schedules import published_schedule
-from opensapiens.tasks.pose.loss import heatmap_mse
+from opensapiens.recipes.published_schedules import PUBLISHED_DENSE, published_pose_schedule
+from opensapiens.tasks.pose import heatmap_mse
 from opensapiens.training.optimizer import build_optimizer
 from opensapiens.training.run import OptimizerSettings
 from opensapiens.training.schedule import learning_rate_factor
@@ -94,7 +94,7 @@ def test_published_schedule(case: Case) -> None:
     task, labels, size = config_of(case)
     if task == "masked_autoencoder" or labels in ("lip", "cihp", "seg_face"):
         pytest.skip("pretraining has a test of its own recipe; sets of 20 classes have no recipe")
-    ours = published_schedule(task, size, LABELS_OF_FOLDER.get(labels))  # type: ignore[arg-type]
+    ours = published_pose_schedule(size, LABELS_OF_FOLDER[labels]) if task == "pose" else PUBLISHED_DENSE
     assert ours.optimizer() == settings_of(case)
     warmup, decay = case.description["golden"]["param_scheduler"]
     steps_an_epoch = 1000
