@@ -22,7 +22,7 @@ PHOTO = ROOT / "examples" / "photos" / "grace_hopper.jpg"
 UP_TO_CHECKPOINTS = {"labels", "geometry", "models", "data", "drawing", "tasks", "checkpoints"}
 ALLOWED: dict[str, set[str]] = {
     "storage": set(),
-    "labels": {"storage"},
+    "labels": set(),
     "geometry": set(),
     "models": {"geometry"},
     "data": {"labels", "geometry"},
@@ -41,8 +41,6 @@ ALLOWED: dict[str, set[str]] = {
 for own in ALLOWED.values():
     own.add("storage")
 ALLOWED["storage"] = set()
-for folder in ALLOWED:
-    ALLOWED[folder] |= {"storage"} - {folder}
 ALLOWED["cli"] = set(ALLOWED) | {"cli", "opensapiens"}  # "opensapiens": the names that the package itself offers
 
 # What each extra of pyproject.toml brings, by the names that are imported.

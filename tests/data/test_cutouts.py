@@ -9,8 +9,8 @@ import pytest
 from opensapiens.data.crop import view_sample
 from opensapiens.data.cutouts import cut_out_people
 from opensapiens.data.shards import ShardDataset
-from opensapiens.storage.folders import FolderError
 from opensapiens.geometry.view import Preprocessing
+from opensapiens.storage.folders import FolderError
 
 SIZE = (192, 144)
 
