@@ -36,7 +36,8 @@ def shard(path: Path) -> bytes:
     ones = np.ones((8, 8))
     record = {"width": 8, "height": 8, "persons": [PERSON], "sha256": "0", "people": 1, "licence": ""}
     image, normals = np.zeros((8, 8, 3), np.uint8), np.stack([0 * ones, 0 * ones, ones], -1)
-    frame = encode_frame(image, ones.astype(np.uint8), {PARTS: ones.astype(np.uint8), DEPTH: ones, NORMALS: normals}, record)
+    ids = ones.astype(np.uint8)
+    frame = encode_frame(image, ids, {PARTS: ids, DEPTH: ones, NORMALS: normals}, record)
     write_tar(path, ((f"{n:04d}.{suffix}", data) for n in range(FRAMES) for suffix, data in sorted(frame.items())))
     return path.read_bytes()
 
