@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from opensapiens.export.formats import ENDINGS, Format, write_graph
-from opensapiens.export.graph import network_graph
+from opensapiens.export.graph import extra_inputs, network_graph
 from opensapiens.models.human_model import HumanModel
 
-CONVERSION = 5
+CONVERSION = 6
 """Raised when the graph that is made of the same network changes."""
 
 
@@ -46,7 +46,8 @@ def cached_conversion(
         path.parent.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix="part-", dir=path.parent.parent))
         try:
-            write_graph(network_graph(network, input_size), heads, part / path.name, calibration_B3HW)
+            extra = list(extra_inputs(network.backbone.config, input_size, 1))
+            write_graph(network_graph(network, input_size), heads, part / path.name, extra, calibration_B3HW)
             _move(part, path.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -59,7 +60,7 @@ def fingerprint(
     """32 hexadecimal digits that stand for the weights, the shape, the input size, the format, the images that it is
     made with, and the libraries."""
     libraries: Sequence[str] = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",), "torch": ()}[file_format]
-    about: list[object] = [CONVERSION, file_format, input_size, network.backbone.config, list(network.heads)]
+    about: list[object] = [CONVERSION, file_format, input_size, network.backbone.config, network.heads]
     about += [f"{name} {version(name)}" for name in ("torch", *libraries)]
     digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     made_with = {} if calibration_B3HW is None else {"calibration": calibration_B3HW}

@@ -75,7 +75,7 @@ def one_task_run(
     return Run(
         model=ModelDescription(
             name=f"sapiens-{size}-{head}",
-            vit=backbone(size, input_size, PATCH_PADDING[head]),
+            backbone=backbone(size, input_size, PATCH_PADDING[head]),
             heads={head: description},
             preprocessing=Preprocessing(
                 input_size, resize="squash" if isinstance(augmentation, SceneCrop) else "person_crop"

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from opensapiens.backbones import BackboneConfig
+from opensapiens.backbones.nano import NanoConfig
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.data.augment import Augmentation
 from opensapiens.data.shards import ShardDataset
@@ -12,7 +15,6 @@ from opensapiens.geometry.view import Preprocessing
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import PART_SETS, PartSet
-from opensapiens.models.vit import ViTConfig
 from opensapiens.synthetic.people import open_people
 from opensapiens.tasks.depth.task import DepthTask
 from opensapiens.tasks.normals.task import NormalsTask
@@ -108,9 +110,13 @@ def nano(
     few pictures; `--stem-channels --pose-channels 96 96 --dense-channels 48 48` leaves them out. The learning rate is
     high, since the network is small. `gentle` varies the pictures less, for the last parts of training.
     """
-    vit = ViTConfig(input_size, embed_dim, layers, heads, stem_channels=stem_channels)
+    backbone = (
+        NanoConfig(input_size, embed_dim, layers, heads, stem_channels)
+        if stem_channels
+        else SapiensConfig(input_size, embed_dim, layers, heads)
+    )
     return Run(
-        model=describe(vit, pose_channels, dense_channels),
+        model=describe(backbone, pose_channels, dense_channels),
         tasks=nano_tasks,
         data=open_people(data),
         validation=None if validation is None else ShardDataset(validation),
@@ -191,30 +197,31 @@ def pose_sigma(input_size: Size) -> float:
     return max(6.0 * (input_size[0] / 4) / 256, 2.0)
 
 
-def describe(vit: ViTConfig, pose_channels: tuple[int, ...], dense_channels: tuple[int, ...]) -> ModelDescription:
-    """The nano model as its folder records it; without a stem, each head's channels are of transposed convolutions, and
-    one 1x1 convolution of the last width follows."""
+def describe(
+    backbone: BackboneConfig, pose_channels: tuple[int, ...], dense_channels: tuple[int, ...]
+) -> ModelDescription:
+    """The nano model as its folder records it.
 
-    def head(out_channels: int, channels: tuple[int, ...], labels: str | None = None) -> HeadDescription:
-        return HeadDescription(
-            out_channels,
-            () if vit.stem_channels else channels,
-            channels if vit.stem_channels else channels[-1:],
-            labels,
-            located=labels is None,  # depth and normals
-        )
+    Behind a backbone without convolutions each head's channels are of transposed convolutions, and one 1x1 convolution
+    of the last width follows.
+    """
+    placed = isinstance(backbone, NanoConfig)
+
+    def head(out_channels: int, channels: tuple[int, ...], labels: str | None, kind: str) -> HeadDescription:
+        deconvs, convs = ((), channels) if placed else (channels, channels[-1:])
+        return HeadDescription(out_channels, deconvs, convs, labels, kind=kind if placed else "upsampling")
 
     return ModelDescription(
         name="opensapiens-nano",
-        vit=vit,
+        backbone=backbone,
         heads={
-            "pose": head(len(KEYPOINT_SETS[KEYPOINTS]), pose_channels, KEYPOINTS),
-            "segmentation": head(len(PART_SETS[PARTS]), dense_channels, PARTS),
-            "depth": head(1, dense_channels),
-            "normals": head(3, dense_channels),
+            "pose": head(len(KEYPOINT_SETS[KEYPOINTS]), pose_channels, KEYPOINTS, "upsampling"),
+            "segmentation": head(len(PART_SETS[PARTS]), dense_channels, PARTS, "upsampling"),
+            "depth": head(1, dense_channels, None, "sloped"),
+            "normals": head(3, dense_channels, None, "turned"),
         },
         # Averaged with the mirrored image by default: with little training each of the two errs on its own.
-        preprocessing=Preprocessing(vit.image_size, flip_test=True),
+        preprocessing=Preprocessing(backbone.image_size, flip_test=True),
         licence="Apache-2.0",
         source="recipes.nano, synthetic people",
     )

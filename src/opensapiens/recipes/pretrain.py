@@ -48,7 +48,7 @@ def pretrain(
     return Run(
         model=ModelDescription(
             name=f"sapiens-{size}-pretrained",
-            vit=backbone(size, input_size, class_token=True),
+            backbone=backbone(size, input_size, class_token=True),
             heads={},
             preprocessing=Preprocessing(input_size, resize="squash", interpolation="bicubic"),
             source="recipes.pretrain",

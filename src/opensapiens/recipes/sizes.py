@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from opensapiens.backbones.sapiens import PUBLISHED_SIZES, SapiensConfig
 from opensapiens.checkpoints.model_description import DecoderDescription, HeadDescription
 from opensapiens.models.upsampling_head import PUBLISHED_HEADS
-from opensapiens.models.vit import PUBLISHED_SIZES, ViTConfig
 from opensapiens.training.run import Size
 
 SizeName = Literal["toy", "tiny", "nano", "small", "0.3b", "0.6b", "1b", "2b"]
@@ -38,10 +38,10 @@ SIZES: dict[str, Shape] = {
 "small" have 0.5, 2.8 and 8.1 M parameters."""
 
 
-def backbone(size: SizeName, image_size: Size, patch_padding: int = 0, class_token: bool = False) -> ViTConfig:
+def backbone(size: SizeName, image_size: Size, patch_padding: int = 0, class_token: bool = False) -> SapiensConfig:
     """The config of a backbone by its name."""
     shape = SIZES[size]
-    return ViTConfig(
+    return SapiensConfig(
         image_size,
         shape.embed_dim,
         shape.layers,

@@ -1,5 +1,6 @@
 """Batches in the order of the steps. A batch depends on the run and its step alone: a loader has no state to save."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,31 +34,26 @@ class Batch:
 
     images: Tensor  # (B, 3, H, W) uint8 RGB
     targets: Any  # of SeveralTasks.prepare_targets
-    locations: Tensor  # (B, 2) where in their pictures the crops lie, `Sample.location`
+    inputs: dict[str, Tensor]  # what the backbone wants beside the pixels, by name, each (B, ...)
     seeds: Tensor  # (B,) int64: what the network draws at random for a sample follows from its own
     counts: dict[str, Tensor]  # of SeveralTasks.count, on the CPU
     keys: list[str]  # the samples' names, for messages
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on `device`; the counts stay."""
-        images, locations, seeds = (
-            tensor.to(device, non_blocking=True) for tensor in (self.images, self.locations, self.seeds)
-        )
-        return Batch(images, moved(self.targets, device), locations, seeds, self.counts, self.keys)
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory, from which copies to a GPU do not wait; the DataLoader calls this."""
-        targets = _mapped(self.targets, Tensor.pin_memory)
-        images, locations, seeds = (tensor.pin_memory() for tensor in (self.images, self.locations, self.seeds))
-        return Batch(images, targets, locations, seeds, self.counts, self.keys)
+        return self._changed(Tensor.pin_memory)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        images, inputs, seeds = change(self.images), _mapped(self.inputs, change), change(self.seeds)
+        return Batch(images, _mapped(self.targets, change), inputs, seeds, self.counts, self.keys)
 
 
-def moved(targets: Any, device: torch.device) -> Any:
-    """Nested dictionaries with their tensors on `device`."""
-    return _mapped(targets, lambda tensor: tensor.to(device, non_blocking=True))
-
-
-def _mapped(targets: Any, change: Any) -> Any:
+def _mapped(targets: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Nested dictionaries with their tensors changed."""
     if isinstance(targets, dict):
         return {key: _mapped(value, change) for key, value in targets.items()}
     return change(targets) if isinstance(targets, Tensor) else targets
@@ -79,7 +75,7 @@ class TrainingBatches(Dataset[list[Batch]]):
         positions = [step * run.batch_size + place for place in self.share]
         at_once = run.micro_batch or len(positions)
         pieces = [positions[first : first + at_once] for first in range(0, len(positions), at_once)]
-        return [make_batch([training_crop(run, p, size) for p in piece], tasks, run.seed, piece) for piece in pieces]
+        return [make_batch([training_crop(run, p, size) for p in piece], tasks, run, piece) for piece in pieces]
 
 
 class ValidationBatches(Dataset[Batch]):
@@ -97,7 +93,7 @@ class ValidationBatches(Dataset[Batch]):
         run = self.run
         places = range(number * self.at_once, min((number + 1) * self.at_once, len(self.samples)))
         crops = [plain_crop(run, self.samples[place], run.final_size) for place in places]
-        return make_batch(crops, run.tasks(run.final_size, 1), run.seed, places)
+        return make_batch(crops, run.tasks(run.final_size, 1), run, places)
 
 
 def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
@@ -139,13 +135,14 @@ def plain_crop(run: Run, sample: Sample, size: tuple[int, int]) -> Sample:
     return view_sample(sample, preprocessing.view(sample.box, sample.image.shape[:2]))
 
 
-def make_batch(crops: list[Sample], tasks: SeveralTasks, seed: int, positions: range | list[int]) -> Batch:
+def make_batch(crops: list[Sample], tasks: SeveralTasks, run: Run, positions: range | list[int]) -> Batch:
     """Crops of one size as a batch; `positions` are theirs in the run."""
     targets = tasks.prepare_targets(crops)
-    seeds = torch.tensor([sample_seed(position, seed) for position in positions])
+    seeds = torch.tensor([sample_seed(position, run.seed) for position in positions])
     images = stack_images([crop.image for crop in crops])
-    locations = torch.from_numpy(np.stack([crop.location for crop in crops]))
-    return Batch(images, targets, locations, seeds, tasks.count(targets), [crop.key for crop in crops])
+    wanted = [run.model.backbone.view_inputs(crop.surroundings, crop.image.shape[:2]) for crop in crops]
+    inputs = {name: torch.from_numpy(np.stack([inputs[name] for inputs in wanted])) for name in wanted[0]}
+    return Batch(images, targets, inputs, seeds, tasks.count(targets), [crop.key for crop in crops])
 
 
 def training_batches(run: Run, first_step: int, ranks: Ranks) -> DataLoader[list[Batch]]:

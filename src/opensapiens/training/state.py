@@ -165,17 +165,13 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 def save_batch(run: Run, ranks: Ranks, step: int, batches: list[Batch]) -> Path:
     """Saves this rank's part of a step for inspection; returns the path of rank 0's.
 
-    Each piece has its number before `images`, `locations`, every target as "head.name", and `seeds`; the samples' keys
-    are in the header.
+    Each piece has its number before `images`, what the backbone wants beside pixels as "inputs.name", every target as
+    "head.name", and `seeds`; the samples' keys are in the header.
     """
     tensors: dict[str, Tensor] = {}
     for number, batch in enumerate(batches):
-        tensors |= {
-            f"{number}.images": batch.images,
-            f"{number}.locations": batch.locations,
-            f"{number}.seeds": batch.seeds,
-        }
-        for head, targets in batch.targets.items():
+        tensors |= {f"{number}.images": batch.images, f"{number}.seeds": batch.seeds}
+        for head, targets in {**batch.targets, "inputs": batch.inputs}.items():
             tensors |= {f"{number}.{head}.{name}": value for name, value in targets.items()}
     keys = {"keys": json.dumps([batch.keys for batch in batches])}
     stem = Path(run.output) / f"diverged_at_step_{step}"

@@ -8,7 +8,6 @@ from torch import nn
 
 from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
-from opensapiens.tasks.location import at_locations
 from opensapiens.tasks.masked_pretraining.reconstruct import reconstruct
 from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import plain_crop, validation_batches
@@ -29,8 +28,7 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
     for batch in validation_batches(run, ranks):
         batch = batch.to(ranks.device)
         images = run.model.preprocessing.normalize(batch.images)
-        predicted = model(images, list(metrics), batch.seeds)
-        predicted = at_locations(predicted, batch.locations, run.model.located_heads)
+        predicted = model(images, list(metrics), batch.seeds, batch.inputs)
         for head, metric in metrics.items():
             prediction = tasks.tasks[head].decode(predicted[head], run.final_size)
             metric.update(prediction, batch.targets[head])

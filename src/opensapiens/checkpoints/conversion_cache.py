@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .convert import convert, sha256_of
 from .model_folder import CONFIG_FILE
-from .published_models import HOST_OF_FORM, PUBLISHED_MODELS, PublishedModel
+from .published_table import HOST_OF_FORM, PUBLISHED_MODELS, PublishedModel
 from .strict_loading import CheckpointError
 
 CACHE_VARIABLE = "OPENSAPIENS_CACHE"
@@ -69,9 +69,9 @@ def resolve(name: str) -> Path:
         return folder
     found = local_file(model)
     if found is not None:
-        return convert_into_cache(found, folder, str(found), expected=name)
+        return convert_into_cache(found, folder, str(found), model)
     path, origin = _download(model)
-    return convert_into_cache(path, folder, origin, expected=name)
+    return convert_into_cache(path, folder, origin, model)
 
 
 def resolve_file(path: Path) -> Path:
@@ -82,8 +82,8 @@ def resolve_file(path: Path) -> Path:
     return folder if (folder / CONFIG_FILE).is_file() else convert_into_cache(path, folder, path.name)
 
 
-def convert_into_cache(path: Path, folder: Path, origin: str, expected: str = "") -> Path:
-    """Convert a published file so that the folder appears only when it is whole.
+def convert_into_cache(path: Path, folder: Path, origin: str, expected: PublishedModel | None = None) -> Path:
+    """Convert a published file so that the folder appears only when it is whole; expected: the model that it holds.
 
     Raises:
         CheckpointError: it is not a published file, or not of the expected model.
@@ -92,9 +92,9 @@ def convert_into_cache(path: Path, folder: Path, origin: str, expected: str = ""
     part = folder.with_name(f"{folder.name}.part{os.getpid()}")
     part.mkdir(parents=True)
     try:
-        description = convert(path, part, origin)
-        if expected and description.name != expected:
-            raise CheckpointError(f"{path} holds {description.name}, not {expected}: it is in the wrong place")
+        description = convert(path, part, origin, (expected.task if expected and expected.head else None))
+        if expected and description.name != expected.name:
+            raise CheckpointError(f"{path} holds {description.name}, not {expected.name}: it is in the wrong place")
         try:
             part.rename(folder)
         except OSError:
