@@ -19,22 +19,23 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "opensapiens"
 PHOTO = ROOT / "examples" / "photos" / "grace_hopper.jpg"
 
-UP_TO_CHECKPOINTS = {"labels", "geometry", "models", "data", "drawing", "tasks", "checkpoints"}
+UP_TO_CHECKPOINTS = {"labels", "geometry", "backbones", "models", "data", "drawing", "tasks", "checkpoints"}
 ALLOWED: dict[str, set[str]] = {
     "storage": set(),
     "labels": set(),
     "geometry": set(),
-    "models": {"geometry"},
+    "backbones": {"geometry"},
+    "models": {"backbones", "geometry"},
     "data": {"labels", "geometry"},
     "drawing": {"labels", "geometry"},
     "tasks": {"labels", "geometry", "models", "data", "drawing"},
-    "checkpoints": {"labels", "geometry", "models", "tasks"},
-    "export": {"geometry", "models", "data", "checkpoints", "tasks"},
+    "checkpoints": {"labels", "geometry", "backbones", "models", "tasks"},
+    "export": {"geometry", "backbones", "models", "data", "checkpoints", "tasks"},
     "synthetic": {"labels", "geometry", "data", "drawing"},
-    "training": {"labels", "geometry", "models", "data", "drawing", "checkpoints", "tasks"},
+    "training": {"labels", "geometry", "backbones", "models", "data", "drawing", "checkpoints", "tasks"},
     "inference": UP_TO_CHECKPOINTS | {"export"},
     "evaluation": UP_TO_CHECKPOINTS | {"inference"},
-    "recipes": {"labels", "geometry", "models", "data", "checkpoints", "tasks", "synthetic", "training"},
+    "recipes": {"labels", "geometry", "backbones", "models", "data", "checkpoints", "tasks", "synthetic", "training"},
     "curation": {"labels", "geometry", "data", "drawing", "tasks", "inference"},
     "annotation": {"labels", "geometry", "data", "drawing", "tasks", "inference"},
 }
@@ -178,8 +179,8 @@ def test_a_wrong_import_is_seen(source: str) -> None:
         "import torch.nn",
         "import opensapiens.geometry.boxes",
         "from opensapiens import geometry",
-        "from . import vit",
-        "from .vit import ViTConfig",
+        "from . import cost",
+        "from .heads import HEADS",
         "from ..geometry import boxes",
     ],
 )
