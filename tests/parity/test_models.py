@@ -8,9 +8,9 @@ import torch
 
 from opensapiens.backbones.position_embedding import sincos_2d
 from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
-from opensapiens.geometry.view import IMAGE_MEAN, IMAGE_STD
 from opensapiens.checkpoints.sapiens_files import from_published, to_published
 from opensapiens.checkpoints.strict_loading import load_strictly
+from opensapiens.geometry.view import IMAGE_MEAN, IMAGE_STD
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder, draw_masking, unpatchify
 from opensapiens.models.upsampling_head import PUBLISHED_HEADS, UpsamplingHead
