@@ -33,7 +33,7 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
             prediction = tasks.tasks[head].decode(predicted[head], run.final_size)
             metric.update(prediction, batch.targets[head])
     for metric in metrics.values():
-        metric.totals = ranks.summed(metric.totals)
+        metric.totals = ranks.all_reduce(metric.totals)
     return {f"{head}/{name}": value for head, metric in metrics.items() for name, value in metric.compute().items()}
 
 
