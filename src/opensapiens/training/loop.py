@@ -124,9 +124,7 @@ def total_counts(batches: list[Batch], ranks: Ranks) -> dict[str, Tensor]:
     return dict(zip(heads, ranks.all_reduce(counts_H.to(ranks.device)), strict=True))
 
 
-def batch_losses(
-    run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def batch_losses(run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weighted loss terms of a batch on its device, "head/term" -> scalar: its share of the step's."""
     images = run.model.preprocessing.normalize(batch.images)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
