@@ -21,7 +21,7 @@ class Toy(nn.Module):
         self.weight = nn.Parameter(torch.ones(()))
         self.calls: list[Tensor] = []
 
-    def forward(self, images: Tensor, heads: list[str] | None = None) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, heads: list[str] | None = None, inputs: object = None) -> dict[str, Tensor]:
         self.calls.append(images)
         outputs = {"a": images * self.weight, "b": images * torch.arange(1.0, 4.0)[:, None, None]}
         return {head: outputs[head] for head in heads or outputs}
