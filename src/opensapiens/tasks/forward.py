@@ -45,7 +45,8 @@ def maps(
     With `flip`: the mean of the maps and of those of the mirrored images, mirrored back but not shifted, as published.
 
     Args:
-        model: a HumanModel, or anything called with (images, heads, inputs=...) that returns maps by head.
+        model: a HumanModel, or anything called with (images, heads), and `inputs` where there are some, that
+            returns maps by head.
         images_B3HW: normalised images.
         flip_rules: head name -> its rule (`task.flip_rule`); needed for every head when `flip`.
         heads: heads to run; None = all.
@@ -55,12 +56,16 @@ def maps(
     Raises:
         ValueError: `flip` for a head without a rule, or a rule of another number of channels.
     """
-    plain = model(images_B3HW, heads, inputs=inputs)
+    plain = model(images_B3HW, heads, **_beside(inputs))
     if not flip:
         return plain
     rules = flip_rules or {}
     missing = [head for head in plain if head not in rules]
     if missing:
         raise ValueError(f"the flip test needs a flip rule for {', '.join(missing)}")
-    mirrored = model(images_B3HW.flip(-1), heads, inputs=mirrored_inputs)
+    mirrored = model(images_B3HW.flip(-1), heads, **_beside(mirrored_inputs))
     return {head: (plain[head] + rules[head].undo(mirrored[head])) * 0.5 for head in plain}
+
+
+def _beside(inputs: Mapping[str, Tensor] | None) -> dict[str, Mapping[str, Tensor]]:
+    return {"inputs": inputs} if inputs else {}
