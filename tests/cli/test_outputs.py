@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from opensapiens.checkpoints.model_description import ModelDescription, label_entry
+from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.cli import main
 from opensapiens.data.shards import write_shard
 from opensapiens.inference.results import Result
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
+from opensapiens.labels.own_labels import label_entry
 from opensapiens.recipes.nano import nano_smoke
 from opensapiens.storage.folders import FolderError, claim
 from opensapiens.training.loop import train
@@ -210,7 +211,7 @@ def test_a_training_run_is_not_resumed_as_another(project: Path, changes: dict[s
 
 def with_last_point(model: ModelDescription, name: str) -> ModelDescription:
     points = dataclasses.replace(COCO_17, name="own", names=(*COCO_17.names[:-1], name))
-    head: Any = {**model.heads["pose"], "out_channels": len(points), "labels": label_entry(points)}
+    head = dataclasses.replace(model.heads["pose"], out_channels=len(points), labels=label_entry(points))
     return dataclasses.replace(model, heads={**model.heads, "pose": head})
 
 
