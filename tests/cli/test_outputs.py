@@ -190,7 +190,7 @@ def test_a_full_disk_while_training_is_one_sentence(
     ("changes", "message"),
     [
         ({"last_point": "heel"}, "of another heads"),
-        ({"input_size": [96, 80]}, "of another preprocessing"),
+        ({"input_size": (96, 80)}, "of another preprocessing"),
         ({"ema_decay": 0.0}, "of another averaging"),
     ],
 )
@@ -198,10 +198,10 @@ def test_a_training_run_is_not_resumed_as_another(project: Path, changes: dict[s
     run = dataclasses.replace(nano_smoke(project / "people", project / "new", steps=1), device="cpu")
     run = dataclasses.replace(run, model=with_last_point(run.model, "toe"))
     claim_output(run)
-    preprocessing: Any = {**run.model.preprocessing, **changes}
     if "ema_decay" in changes:
         run = dataclasses.replace(run, **changes)
     elif "input_size" in changes:
+        preprocessing = dataclasses.replace(run.model.preprocessing, **changes)
         run = dataclasses.replace(run, model=dataclasses.replace(run.model, preprocessing=preprocessing))
     else:
         run = dataclasses.replace(run, model=with_last_point(run.model, changes["last_point"]))
