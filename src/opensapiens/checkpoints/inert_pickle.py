@@ -119,7 +119,7 @@ for _operation, _hashed in (
 
 
 def read_pickle(stream: BinaryIO, source: str) -> Any:
-    """One pickle from where the stream stands: numbers, text, containers, PickledObject and Outside. Leaves it at its end.
+    """One pickle from where the stream stands, left at its end: numbers, text, containers, PickledObject, Outside.
 
     Raises:
         CheckpointError: it is damaged.
