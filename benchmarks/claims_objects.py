@@ -8,9 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from opensapiens.data.shards import ShardDataset, write_shard
+from opensapiens.storage.folders import claim
 from opensapiens.storage.pictures import read_image
 from opensapiens.storage.tars import contents, write_tar
-from opensapiens.storage.folders import claim
 
 PIECES = (3, 7)
 """Number of ellipses, boxes and triangles of an object; about as many as a person shows limbs."""

@@ -142,7 +142,7 @@ def test_two_pictures_of_one_name(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     names, failures, passed_over = find_images(tmp_path)
     assert names == ["a.jpg", "sub/a.jpg"] and len(failures) == 1 and failures[0].startswith("a.png")
-    assert passed_over == "1 file passed over: 1 .txt"
+    assert passed_over == "1 file skipped: 1 .txt"
 
 
 def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_bad_files_do_not_stop_the_others(
     out, err = capsys.readouterr()
     assert code == 1
     assert "4 photos, 4 people" in out
-    assert "1 file passed over: 1 .heic (convert to JPEG or PNG)" in out
+    assert "1 file skipped: 1 .heic (convert to JPEG or PNG)" in out
     assert "3 of 7 files could not be processed" in err and "Traceback" not in err
     assert all(name in err.partition("processed:")[2] for name in ("b_text.jpg", "empty.png", "cut.jpg"))
     for name in ("a", "c", "moving", "pixel"):
@@ -121,7 +121,7 @@ def test_videos_beside_photos(
     files = [str(photos / name) for name in ("a.jpg", "clip.mp4", "broken.mov")]
     code = main(["predict", *files, "--output", str(tmp_path / "out"), "--model", str(tiny_model), "--whole-image"])
     out, err = capsys.readouterr()
-    assert code == 1 and "1 photos, 1 videos" in out and "broken.mov" in err
+    assert code == 1 and "1 photo, 1 video" in out and "broken.mov" in err
     assert (tmp_path / "out" / "clip_overlay.mp4").stat().st_size > 0
     assert len(json.loads((tmp_path / "out" / "clip_keypoints.json").read_text())["images"]) == 2
 

@@ -16,8 +16,8 @@ from opensapiens.data.coco import (
     read_coco_persons,
     write_coco_keypoints,
 )
-from opensapiens.storage.pictures import ImageError
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
+from opensapiens.storage.pictures import ImageError
 
 
 def person(number: int, **changes: Any) -> dict[str, Any]:

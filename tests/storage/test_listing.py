@@ -43,7 +43,7 @@ def test_what_is_passed_over_is_counted(read, tmp_path: Path) -> None:  # type: 
     (tmp_path / "h.jpg").symlink_to("nowhere.jpg")
     files, sentence = read(tmp_path)
     assert [file.name for file in files] == TAKEN
-    assert sentence == "4 files passed over: 2 .heic (convert to JPEG or PNG), 1 .gz (unpack it), 1 broken link"
+    assert sentence == "4 files skipped: 2 .heic (convert to JPEG or PNG), 1 .gz (unpack it), 1 broken link"
 
 
 def test_a_hidden_file_beside_a_picture_is_no_picture(tmp_path: Path) -> None:
@@ -58,4 +58,4 @@ def test_pictures_beside_shards_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(bytes(10240))
     (tmp_path / "b").mkdir()
     Image.new("L", (4, 4)).save(tmp_path / "b" / "c.png")
-    assert passed_over_sentence(ImageCollection(tmp_path).passed_over) == "1 file passed over: 1 picture beside shards"
+    assert passed_over_sentence(ImageCollection(tmp_path).passed_over) == "1 file skipped: 1 picture beside shards"

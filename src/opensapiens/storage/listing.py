@@ -48,7 +48,12 @@ def why_passed_over(path: Path, endings: tuple[str, ...]) -> str | None:
 
 
 def passed_over_sentence(passed_over: Counter[str]) -> str:
-    """For example "3 files passed over: 2 .heic (convert to JPEG or PNG), 1 broken link"; "" of none."""
+    """For example "3 files skipped: 2 .heic (convert to JPEG or PNG), 1 broken link"; "" of none."""
     total = passed_over.total()
     listed = ", ".join(f"{count} {reason}" for reason, count in passed_over.most_common())
-    return f"{total} {'file' if total == 1 else 'files'} passed over: {listed}" if total else ""
+    return f"{counted(total, 'file')} skipped: {listed}" if total else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """For example "1 person", "2 people", "0 photos"."""
+    return f"{number} {noun if number == 1 else {'person': 'people'}.get(noun, noun + 's')}"
