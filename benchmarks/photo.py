@@ -30,7 +30,7 @@ import opensapiens
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, read_description, save_model
-from opensapiens.checkpoints.published_models import PUBLISHED_MODELS
+from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
 from opensapiens.evaluation.bench import difference
 from opensapiens.export.export import portrait
 from opensapiens.export.parity import check_images
@@ -48,7 +48,7 @@ class Timed:
     def __init__(self, network: Any, description: ModelDescription) -> None:
         self.network, self.seconds, self.operations = network, 0.0, 0
         self.device, self.dtype = place_of(network)
-        self.vit = description.vit
+        self.backbone = description.backbone
         with torch.device("meta"):
             self.heads: Any = build_model(description).heads
 
@@ -58,7 +58,7 @@ class Timed:
         maps = self.network(images_B3HW, heads)
         self.seconds += time.perf_counter() - started
         asked = tuple(self.heads[name] for name in heads or self.heads)
-        self.operations += len(images_B3HW) * full_flops(self.vit, asked)
+        self.operations += len(images_B3HW) * full_flops(self.backbone, asked)
         return maps
 
 

@@ -64,7 +64,7 @@ def resolution(options: argparse.Namespace) -> Iterator[dict[str, float]]:
         runtime = start_runtime(options.runtime, network, preprocessing)
         images = torch.randn(1, 3, *size)
         seconds = least(lambda runtime=runtime, images=images: runtime(images))
-        counted = full_flops(description.vit.__class__(**{**vars(description.vit), "image_size": size}), heads(network))
+        counted = full_flops(description.backbone, heads(network), size)
         yield {"height": size[0], "ms": seconds * 1e3, "GFLOP": counted / 1e9, "GFLOP/s": counted / seconds / 1e9}
 
 

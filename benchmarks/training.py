@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 
-from opensapiens.models import vit
+from opensapiens.backbones import transformer
 from opensapiens.recipes.nano import nano
 from opensapiens.tasks.pose import task as pose_task
 from opensapiens.tasks.pose.loss import heatmap_mse, location_cross_entropy
@@ -70,7 +70,7 @@ def written_plainly(call: Callable[[], object]) -> Callable[[], object]:
     """The call with PyTorch's attention and with heatmaps made."""
 
     def plain() -> None:
-        attention = mock.patch.object(vit, "attend", F.scaled_dot_product_attention)
+        attention = mock.patch.object(transformer, "attend", F.scaled_dot_product_attention)
         with attention, mock.patch.object(pose_task, "gaussian_losses", losses_of_heatmaps):
             call()
 

@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on(
     assert (out / "keypoints.json").read_bytes() == first.replace(b'"score":1.0', b'"score":0.5', 1)
     other = ["annotate", str(pictures), "--output", str(out), "--resume"]
     assert main(other) == 2
-    assert "holds predictions of another weights" in capsys.readouterr().err
+    assert "holds predictions of another heads, weights" in capsys.readouterr().err
     assert len(read_coco_persons(out / "keypoints.json", pictures, COCO_17)) == 3
 
 

@@ -284,9 +284,7 @@ def test_batches_are_filled_across_images() -> None:
 
 
 def test_the_weights_say_whether_to_flip_and_the_caller_has_the_last_word() -> None:
-    model = painted_model()
-    model.description.preprocessing["flip_test"] = True
-    people = People([model])
+    people = People([painted_model(flip_test=True)])
 
     def turned(flip: bool | None) -> float:
         return float(np.nanmax(np.abs(people(paint([BOX]), boxes=[BOX], flip=flip).normals.values[..., 0])))

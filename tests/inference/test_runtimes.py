@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import opensapiens
-from opensapiens.checkpoints.model_description import Preprocessing
 from opensapiens.checkpoints.model_folder import load_model
 from opensapiens.export.export import portrait
 from opensapiens.export.parity import check_images
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.inference import runtimes
 from opensapiens.inference.runtimes import RuntimeUnavailable, choose_runtime, runtime_of, start_runtime
 from opensapiens.models.human_model import HumanModel

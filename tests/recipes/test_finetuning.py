@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from opensapiens.checkpoints.model_description import DecoderDescription
 from opensapiens.checkpoints.model_folder import build_model
 from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.data.scene_crop import SceneCrop
@@ -31,16 +32,16 @@ def make(task: str, people: Path, output: Path, **options: Any) -> Run:
 @pytest.mark.parametrize("task", RECIPES)
 def test_the_papers_text_is_the_default(task: str, people_shards: Path, tmp_path: Path) -> None:
     run = make(task, people_shards, tmp_path)
-    assert run.final_size == (1024, 768) and run.model.vit.embed_dim == 1024
+    assert run.final_size == (1024, 768) and run.model.backbone.embed_dim == 1024
     assert (run.optimizer.layer_decay, run.optimizer.weight_decay, run.optimizer.clip_norm) == (0.85, 0.1, 1.0)
     assert run.optimizer.betas == (0.9, 0.999) and run.schedule.decay == "linear" and run.ema_decay == 0
     last = learning_rate_factor(run.steps - 1, run.steps, run.schedule)
     assert last == pytest.approx(0)
     head, published = run.model.heads[task], PUBLISHED_HEADS[task]
-    assert tuple(head["deconv_channels"]) == published.deconv_channels and head["dropout"] == published.dropout
-    assert run.model.vit.patch_padding == (2 if task in ("pose", "normals") else 0)
+    assert head.deconv_channels == published.deconv_channels and head.dropout == published.dropout
+    assert run.model.backbone.patch_padding == (2 if task in ("pose", "normals") else 0)
     assert (run.augmentation == PUBLISHED_POSE) == (task == "pose")
-    assert run.model.preprocessing["resize"] == ("person_crop" if task == "pose" else "squash")
+    assert run.model.preprocessing.resize == ("person_crop" if task == "pose" else "squash")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_framing_and_backgrounds(people_shards: Path, tmp_path: Path) -> None:
     assert isinstance(scenes.augmentation, SceneCrop) and scenes.backgrounds is not None
     assert scenes.backgrounds.chance == 0.8
     persons = make("normals", people_shards, tmp_path, framing="person", backgrounds=people_shards)
-    assert persons.augmentation == PUBLISHED_POSE and persons.model.preprocessing["resize"] == "person_crop"
+    assert persons.augmentation == PUBLISHED_POSE and persons.model.preprocessing.resize == "person_crop"
     assert persons.backgrounds is not None and persons.backgrounds.chance == 0.5
 
 
@@ -108,8 +109,8 @@ def test_pretraining_is_the_published_one(people_shards: Path, tmp_path: Path) -
     run = pretrain((people_shards,), tmp_path, "1b", steps=1600, batch_size=4096)
     assert run.optimizer.lr == pytest.approx(2.4e-3)
     assert run.optimizer.betas == (0.9, 0.95) and run.optimizer.weight_decay == 0.05 and run.optimizer.clip_norm == 1.0
-    assert run.model.vit.image_size == (1024, 1024) and run.model.vit.class_token
-    assert run.model.decoder == {"embed_dim": 512, "layers": 8, "heads": 16} and run.mask_ratio == 0.75
+    assert run.model.backbone.image_size == (1024, 1024) and run.model.backbone.class_token
+    assert run.model.decoder == DecoderDescription(512, 8, 16) and run.mask_ratio == 0.75
     factors = [learning_rate_factor(step, 1600, run.schedule) for step in (0, 39, 40, 820, 1599)]
     assert factors == pytest.approx([1e-4, 1, 1, 0.5, 0], abs=2e-3)
     assert run.tasks((1024, 1024), 1).tasks["masked_pretraining"].masked == 3072  # type: ignore[attr-defined]

@@ -168,7 +168,7 @@ def _flops(model: str | Path) -> int:
     description = read_description(model_folder(model))
     with torch.device("meta"):
         network = build_model(description)
-    return full_flops(description.vit, tuple(network.heads.values()))  # type: ignore[arg-type]
+    return full_flops(description.backbone, network.heads.values())  # type: ignore[arg-type]
 
 
 def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from opensapiens.export.formats import ENDINGS, Format, write_graph
-from opensapiens.export.graph import network_graph
+from opensapiens.export.graph import extra_inputs, network_graph
 from opensapiens.models.human_model import HumanModel
 from opensapiens.storage.files import written_folder
 from opensapiens.storage.folders import MARKER, discard, identity_of, mark
@@ -45,7 +45,8 @@ def cached_conversion(
     if not folder.is_dir():
         with written_folder(folder) as part:
             graph = network_graph(network, input_size)
-            write_graph(graph, list(network.heads), part / name, calibration_B3HW)
+            extra = list(extra_inputs(network.backbone.config, input_size, 1))
+            write_graph(graph, list(network.heads), part / name, extra, calibration_B3HW)
             mark(part, CONVERTED, {"files": _hashes(part)})
     return folder / name
 
@@ -70,7 +71,7 @@ def fingerprint(
     """32 hexadecimal digits that stand for the weights, the shape, the input size, the format, the images that it is
     made with, and the libraries."""
     libraries: Sequence[str] = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",), "torch": ()}[file_format]
-    about: list[object] = [CONVERSION, file_format, input_size, network.backbone.config, list(network.heads)]
+    about: list[object] = [CONVERSION, file_format, input_size, network.backbone.config, network.heads]
     about += [f"{name} {version(name)}" for name in ("torch", *libraries)]
     digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     made_with = {} if calibration_B3HW is None else {"calibration": calibration_B3HW}

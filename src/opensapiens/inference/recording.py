@@ -147,8 +147,9 @@ class _Recording:
         for person in frame.result.persons:
             self.annotations += 1
             self.content["annotations"].append(person.to_coco(self.annotations, image["id"]))
-        if self.options.video.video_maps is not None:
-            frame.result.save_maps(self.folder / f"{self.name}_maps", f"{frame.number:06d}", self.options.video.video_maps)
+        kind = self.options.video.video_maps
+        if kind is not None:
+            frame.result.save_maps(self.folder / f"{self.name}_maps", f"{frame.number:06d}", kind)
         if frame.number % SEGMENT == SEGMENT - 1:
             self.close_segment(tracker, whole=True)
 

@@ -98,8 +98,8 @@ def reconstruct(
         mask_ratio: need not be that of training; the encoder computes what is shown and no more.
         seed: decides which patches are hidden.
     """
-    config = model.encoder.config
-    grid, device = config.grid(), model.encoder.position_embedding.device
+    config = model.backbone.config
+    grid, device = config.grid(), next(model.parameters()).device
     images = preprocessing.normalize(stack_images([image]).to(device))
     noise = sample_uniform(torch.tensor([seed], device=device), grid[0] * grid[1])
     trained_ratio, model.mask_ratio = model.mask_ratio, mask_ratio

@@ -1,4 +1,4 @@
-"""Where a run computes: one process, or the ranks that torchrun started; how a model is spread over them."""
+"""Where a run computes: one process, or the ranks that torchrun started; how a model is parallelized over them."""
 
 import atexit
 import os
@@ -16,7 +16,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from opensapiens.models.vit import Block
+from opensapiens.models.human_model import HumanModel
+from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.training.run import Run, UnfitRun
 
 PATIENCE = timedelta(minutes=30)  # for the slowest rank: it may be scanning shards
@@ -81,15 +82,17 @@ def pick_device(name: str) -> torch.device:
     return accelerator or torch.device("cpu")
 
 
-def spread(model: nn.Module, run: Run, ranks: Ranks) -> nn.Module:
+def parallelize(model: HumanModel | MaskedAutoencoder, run: Run, ranks: Ranks) -> nn.Module:
     """What to call for a forward pass. The model itself is changed in place and keeps the names of its parameters.
 
-    In this order: blocks run again in the backward pass, blocks are compiled, the model is copied or shared out.
+    In this order: activation checkpointing of each block, compilation of each block, replication (DDP) or sharding
+    (FSDP2) over the ranks. Raises NoBlocks where one of these needs blocks and the backbone names none.
     """
-    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    by_block = run.recompute or run.compile or (ranks.world > 1 and run.parallel == "fsdp")
+    blocks = model.blocks() if by_block else []
     for block in blocks:
         if run.recompute:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if run.compile:
             block.compile()
     if ranks.world == 1:

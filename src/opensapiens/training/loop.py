@@ -10,9 +10,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from opensapiens.tasks.location import at_locations
 from opensapiens.training.averaging import WeightAverage
-from opensapiens.training.devices import Ranks, gradients_stay, join_ranks, spread, whole
+from opensapiens.training.devices import Ranks, gradients_stay, join_ranks, parallelize, whole
 from opensapiens.training.loader import UNREADABLE, Batch, training_batches
 from opensapiens.training.log import RunLog
 from opensapiens.training.memory import keep_freed_memory
@@ -53,7 +52,7 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
         claim_output(run)
         model = starting_model(run).to(ranks.device).train()
     flops = {size: training_flops(run, model, size) for size in (run.final_size, *(size for _, size in run.stages))}
-    forward = spread(model, run, ranks)
+    forward = parallelize(model, run, ranks)
     precision = torch.bfloat16 if run.precision == "bfloat16" else torch.float32
     optimizer = build_optimizer(model, run.optimizer, precision)
     average = WeightAverage(model, run.ema_decay, run.start_share)
@@ -87,7 +86,7 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
         done = step + 1
         earlier.append(sum(losses.values()))
         size = run.input_size(step)
-        log.add(losses, run.batch_size, math.prod(run.model.vit.grid(size)), flops[size], waited)
+        log.add(losses, run.batch_size, math.prod(run.model.backbone.grid(size)), flops[size], waited)
         if done % run.log_steps == 0 or done == run.steps:
             memory = peak_memory(ranks.device)
             log.write(done, lr=factor * run.optimizer.lr, gradient=gradient, size=size, memory_gb=memory)
@@ -131,8 +130,7 @@ def batch_losses(
     """The weighted loss terms of a batch on its device, "head/term" -> scalar: its share of the step's."""
     images = run.model.preprocessing.normalize(batch.images)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
-        maps = forward(images, list(run.tasks.tasks), batch.seeds)
-    maps = at_locations(maps, batch.locations, run.model.located_heads)
+        maps = forward(images, list(run.tasks.tasks), batch.seeds, batch.inputs)
     return run.tasks.losses(maps, batch.targets, counts)
 
 
