@@ -187,7 +187,7 @@ def test_a_damaged_conversion_is_made_anew(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         cache, "write_graph", lambda _, heads, path, __: (made.append(path), path.write_bytes(b"whole"))
     )
-    network = build_model(describe(ViTConfig(SIZE, 24, 2, 2), (8,), (8,)))
+    network = build_model(describe(SapiensConfig(SIZE, 24, 2, 2), (8,), (8,)))
     for number, damage in enumerate((b"who", b"whale", None), start=1):
         path = cached_conversion(network, SIZE, "torch")
         assert cached_conversion(network, SIZE, "torch") == path and len(made) == number
@@ -211,7 +211,7 @@ print(runtime_of(people.models[0].network), *[str(one.message) for one in caught
 
 def test_a_full_disk_while_converting_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    description = describe(ViTConfig(SIZE, 24, 2, 2), (8,), (8,))
+    description = describe(SapiensConfig(SIZE, 24, 2, 2), (8,), (8,))
     save_model(tmp_path / "model", build_model(description), description)
     monkeypatch.setenv("OPENSAPIENS_CACHE", str(tmp_path / "cache"))
     done = subprocess.run(
