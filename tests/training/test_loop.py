@@ -15,7 +15,7 @@ from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.recipes.nano import nano_smoke, nano_tasks
 from opensapiens.storage.folders import FolderError
-from opensapiens.tasks.several import SeveralTasks
+from opensapiens.tasks.task import SeveralTasks
 from opensapiens.training.loader import make_batch, plain_crop
 from opensapiens.training.loop import TrainingDiverged, batch_losses, train
 from opensapiens.training.run import Run, SampleSource, UnfitRun
@@ -39,9 +39,9 @@ class Breaking:
         return self.source[index]
 
 
-def hopeless_tasks(size: tuple[int, int], stride: int) -> SeveralTasks:
+def hopeless_tasks() -> SeveralTasks:
     """The nano tasks with a loss that is no number."""
-    return SeveralTasks(nano_tasks(size, stride).tasks, {"normals": float("nan")})
+    return SeveralTasks(nano_tasks().tasks, {"normals": float("nan")})
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_it_learns(run: Run) -> None:
 
 def test_a_loss_that_is_no_number_stops_the_run(run: Run) -> None:
     with pytest.raises(TrainingDiverged, match=r"step 0 is not finite .*normals/l1 nan") as error:
-        train(replace(run, tasks=hopeless_tasks))
+        train(replace(run, tasks=hopeless_tasks()))
     path = run.output / "diverged_at_step_0_rank_0.safetensors"
     assert str(path) in str(error.value)
     with safe_open(path, "pt") as file:
@@ -181,11 +181,11 @@ def test_a_share_of_the_start_is_exported(run: Run, tmp_path: Path) -> None:
 def test_depth_and_normals_are_learned_for_the_place_in_the_picture(run: Run) -> None:
     """What stands for it gets a gradient from crops beside the picture's middle, and none in it."""
     run = replace(run, stages=())
-    batch = make_batch([plain_crop(run, run.data[0], run.final_size)], run.tasks(run.final_size, 1), run, [0])
+    batch = make_batch(run, [plain_crop(run, run.data[0], run.final_size)], [0])
     assert batch.inputs[PLACE].abs().max() > 0.1
     for places, learns in ((batch.inputs[PLACE], True), (torch.zeros(1, 2), False)):
         model = starting_model(run)
-        terms = batch_losses(run, model, replace(batch, inputs={PLACE: places}), batch.counts, 0)
+        terms = batch_losses(run, model, replace(batch, inputs={PLACE: places}), batch.counts)
         sum(terms.values(), torch.zeros(())).backward()
         for head in ("depth", "normals"):
             assert bool(model.heads[head].output.weight.grad[-1].any()) is learns
