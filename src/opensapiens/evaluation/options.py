@@ -1,0 +1,58 @@
+"""What can be asked of `opensapiens evaluate` and `opensapiens bench`, and of the functions. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How a model is measured.
+
+    Args:
+        protocol: the benchmark; for pose "coco" (17 points) by default, or the points of a model's own set. "shared114"
+            are the points that 308 and 133 have in common, by a table of our own.
+        boxes: a detector's people, a COCO result file; by default the annotated boxes are given. Pose only.
+        masks: a folder of masks of the people beside --annotations.
+        depth_scale: depths of a folder are multiplied by it; 0.001 for PNG files in millimeters.
+        train: what "probe" and "knn" learn from.
+        per_person: a file for what is known of each person, one JSON object a line.
+        limit: at most so many images (for "probe" and "knn": of a class, or people).
+        detect: let the pipeline find the people; by default it is given the annotated boxes. Pose only.
+        flip: also predict the mirrored image and average; by default only if the weights ask for it, as nano's do.
+    """
+
+    protocol: Literal["coco", "wholebody", "sapiens308", "shared114", "hi4d", "thuman2"] | None = None
+    boxes: Path | None = None
+    masks: Path | None = None
+    depth_scale: float = 1.0
+    train: Path | None = None
+    per_person: Path | None = None
+    limit: int | None = None
+    detect: bool = False
+    flip: bool | None = None
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """How a model's speed is measured.
+
+    Args:
+        photo: taken for one person; by default a portrait that comes with the package.
+        device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
+        settings: RUNTIME or RUNTIME:TYPE, such as torch:bfloat16 or openvino; by default all that can run.
+        batch_size: images that go through the network together: copies of the photo.
+        rounds: how often everything is timed; the least of each time counts.
+        data: a folder of synthetic shards, on which each setting is evaluated as well: quality beside speed.
+        limit: at most so many frames of it.
+    """
+
+    photo: Path | None = None
+    device: str | None = None
+    settings: tuple[str, ...] = ()
+    batch_size: int = 1
+    rounds: int = 3
+    data: Path | None = None
+    limit: int | None = None
