@@ -41,16 +41,6 @@ def only_images(people: Path, out: Path) -> Path:
     return out
 
 
-def _images(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    with tarfile.open(path) as source:
-        for member in source:
-            content = source.extractfile(member)
-            if member.name.endswith(".jpg") and content is not None:
-                image = cv2.imdecode(np.frombuffer(content.read(), np.uint8), cv2.IMREAD_COLOR)
-                assert image is not None  # the generator wrote it
-                yield member.name.removesuffix(".jpg"), {"jpg": _jpeg(image)}
-
-
 def _frames(shard: ShardDataset) -> Iterator[tuple[str, dict[str, bytes]]]:
     for number, key in enumerate(shard.keys):
         frame = shard.read_frame(number, ("jpg", "instances.png"))

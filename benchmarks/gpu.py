@@ -39,7 +39,7 @@ from opensapiens.models.cost import full_flops, masked_autoencoder_flops
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead, published_head
-from opensapiens.tasks.masked_pretraining.loss import reconstruction_error
+from opensapiens.tasks.masked_pretraining import reconstruction_error
 
 CHANNELS = {"pose": 308, "segmentation": 28, "depth": 1, "normals": 3}
 PUBLISHED = {"pose": "pose308", "segmentation": "seg28", "depth": "depth", "normals": "normals"}

@@ -14,6 +14,7 @@ from opensapiens.annotation.tool_files import part_annotations, write_parts
 from opensapiens.cli import main
 from opensapiens.data.coco import read_coco_persons
 from opensapiens.data.folders import FolderDataset
+from opensapiens.data.label_kinds import MASK, PARTS
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133
 from opensapiens.labels.parts import SAPIENS_28
 
@@ -41,7 +42,7 @@ def test_prelabels(pictures: Path, tiny_model: Path, tmp_path: Path, capsys: pyt
         "sub/b.png",
         "sub/c.jpg",
     ]
-    dataset = FolderDataset(pictures, {"parts": out / "parts", "mask": out / "people"})
+    dataset = FolderDataset(pictures, {PARTS: out / "parts", MASK: out / "people"})
     (pictures / "sub" / "broken.jpg").unlink()
     samples = {
         sample.key: sample for sample in (dataset[i] for i in range(len(dataset)) if "broken" not in dataset.names[i])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.checkpoints.model_folder import build_model
 from opensapiens.data.batch import stack_images
@@ -19,7 +20,6 @@ from opensapiens.evaluation.people import read_shard_images
 from opensapiens.geometry.view import Preprocessing, Resize
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.pipeline import People
-from opensapiens.models.vit import ViTConfig
 from opensapiens.training.loader import plain_crop
 
 SIZE = (64, 48)
@@ -31,7 +31,7 @@ def test_all_show_the_network_the_same(resize: Resize, people_shards: Path) -> N
         Preprocessing(SIZE, resize=resize, box_padding=1.1),
         {"depth": HeadDescription(1, (4,), (4,))},
     )
-    description = ModelDescription("seeing", ViTConfig(SIZE, 8, 1, 1), heads, preprocessing)
+    description = ModelDescription("seeing", SapiensConfig(SIZE, 8, 1, 1), heads, preprocessing)
     loaded, sample = LoadedModel(build_model(description).eval(), description), ShardDataset(people_shards)[0]
     shown: list[Tensor] = []
     first = next(module for module in loaded.network.modules() if isinstance(module, nn.Conv2d))

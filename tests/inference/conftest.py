@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, save_model
 from opensapiens.geometry.view import IMAGE_MEAN, IMAGE_STD, Preprocessing, Resize
 from opensapiens.inference.forward import LoadedModel
-from opensapiens.models.vit import ViTConfig
 from opensapiens.recipes.nano import describe
 
 PERSON_CLASS = 22
@@ -59,7 +59,7 @@ def painted_model(
 ) -> LoadedModel:
     description = ModelDescription(
         name="painted",
-        vit=ViTConfig((128, 96), 8, 1, 1),
+        backbone=SapiensConfig((128, 96), 8, 1, 1),
         heads={head: HEADS[head] for head in heads},
         preprocessing=Preprocessing((128, 96), resize=resize, flip_test=flip_test),
     )
@@ -88,7 +88,7 @@ def peak(box: tuple[int, int, int, int]) -> tuple[float, float]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random nano of toy size."""
     torch.manual_seed(0)
-    description = describe(ViTConfig((64, 48), 24, 2, 2), (8, 8), (8, 8))
+    description = describe(SapiensConfig((64, 48), 24, 2, 2), (8, 8), (8, 8))
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(folder, build_model(description), description)
     return folder

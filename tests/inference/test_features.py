@@ -3,12 +3,12 @@ import pytest
 import torch
 from PIL import Image
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model
 from opensapiens.geometry.view import Interpolation, Preprocessing, Resize
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.pipeline import People, PipelineError
-from opensapiens.models.vit import ViTConfig
 
 from .conftest import paint
 
@@ -18,7 +18,7 @@ IMAGE = paint([(70, 20, 130, 100)])
 def backbone(resize: Resize, class_token: bool, interpolation: Interpolation = "linear") -> LoadedModel:
     torch.manual_seed(0)
     preprocessing = Preprocessing((64, 48), resize=resize, interpolation=interpolation)
-    description = ModelDescription("bare", ViTConfig((64, 48), 8, 1, 2, class_token=class_token), {}, preprocessing)
+    description = ModelDescription("bare", SapiensConfig((64, 48), 8, 1, 2, class_token=class_token), {}, preprocessing)
     return LoadedModel(build_model(description).eval(), description)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import opensapiens
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, save_model
 from opensapiens.checkpoints.strict_loading import CheckpointError
@@ -12,7 +13,6 @@ from opensapiens.geometry.view import Preprocessing
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.loading import LoadError
 from opensapiens.inference.pipeline import People
-from opensapiens.models.vit import ViTConfig
 from opensapiens.tasks.depth import DepthTask
 
 
@@ -97,7 +97,7 @@ class DepthOfHair(DepthTask):
 def hair_model(tmp_path: Path) -> Path:
     """A folder with a head that no task of ours is for."""
     description = ModelDescription(
-        "bald", ViTConfig((64, 48), 8, 1, 1), {"hair": HeadDescription(1, (4,), (4,))}, Preprocessing((64, 48))
+        "bald", SapiensConfig((64, 48), 8, 1, 1), {"hair": HeadDescription(1, (4,), (4,))}, Preprocessing((64, 48))
     )
     save_model(tmp_path, build_model(description), description)
     return tmp_path
@@ -128,6 +128,6 @@ def test_a_task_of_ones_own_is_predicted(hair_model: Path, tmp_path: Path) -> No
     ],
 )
 def test_a_head_that_does_not_fit_its_task_is_named(name: str, head: HeadDescription, sentence: str) -> None:
-    description = ModelDescription("odd", ViTConfig((64, 48), 8, 1, 1), {name: head}, Preprocessing((64, 48)))
+    description = ModelDescription("odd", SapiensConfig((64, 48), 8, 1, 1), {name: head}, Preprocessing((64, 48)))
     with pytest.raises(CheckpointError, match=f"'odd': {sentence}"):
         People([LoadedModel(None, description)])

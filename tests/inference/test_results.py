@@ -124,6 +124,8 @@ def test_the_point_cloud_is_where_the_camera_sees_it(result: Result, tmp_path) -
     for wrong in ((0, 1, 2), (100, 0, 2), (100, 2, 1), (100, 1, np.inf)):
         with pytest.raises(ValueError, match="focal length"):
             result.depth.points(*wrong)
+        with pytest.raises(ResultError, match="focal length"):
+            result.save_point_cloud(tmp_path / "none.ply", *wrong)
 
 
 def test_the_ply_is_read_by_another_tool(result: Result, tmp_path) -> None:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.data.sample import Sample
 from opensapiens.drawing.reconstruction import HIDDEN_GREY, draw_reconstructions
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
-from opensapiens.models.vit import ViTConfig
 from opensapiens.tasks.masked_pretraining import MaskedPretrainingTask, reconstruct, reconstruction_error
 
 PREPROCESSING = Preprocessing((64, 64), resize="squash")
@@ -17,7 +17,7 @@ PREPROCESSING = Preprocessing((64, 64), resize="squash")
 @pytest.fixture
 def model() -> MaskedAutoencoder:
     torch.manual_seed(0)
-    return MaskedAutoencoder(ViTConfig((64, 64), 16, 1, 2, class_token=True), 16, 1, 2).eval()
+    return MaskedAutoencoder(SapiensConfig((64, 64), 16, 1, 2, class_token=True), 16, 1, 2).eval()
 
 
 def test_hidden_patches_alone_count() -> None:

@@ -16,7 +16,7 @@ from opensapiens.checkpoints.model_folder import build_model, read_description
 from opensapiens.evaluation.evaluate import evaluate
 from opensapiens.evaluation.options import BenchOptions, EvaluateOptions
 from opensapiens.export.export import portrait
-from opensapiens.inference.forward import network_inputs, raw_maps, read_maps
+from opensapiens.inference.forward import network_inputs, raw_maps, read_maps, view_inputs
 from opensapiens.inference.loading import load, usable_device
 from opensapiens.inference.pipeline import Frame, People
 from opensapiens.inference.runtimes import available_settings, place_of
@@ -174,11 +174,11 @@ def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:
         device, _ = place_of(network)
         cpu = device.type == "cpu"
         _reset_peak(device)
-        images = network_inputs(loaded, network, shown)
+        images, inputs = network_inputs(loaded, network, shown), view_inputs(loaded, shown, device)
         parts: dict[str, Callable[[], Any]] = {
             "decode": lambda: [read_image(photo) for _ in range(count)],
             "preprocessing": lambda: network_inputs(loaded, network, shown),
-            "network": lambda: network(images),
+            "network": lambda: network(images, inputs=inputs),
         }
         for name, part in parts.items():
             setattr(row, name, min(getattr(row, name), _clocked(part, device)[cpu] / count))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from opensapiens.checkpoints.conversion_cache import cache_folder
 from opensapiens.export.formats import ENDINGS, Format, write_graph
 from opensapiens.export.graph import extra_inputs, network_graph
 from opensapiens.models.human_model import HumanModel
@@ -20,12 +20,6 @@ from opensapiens.storage.folders import MARKER, discard, identity_of, mark
 CONVERTED = "a converted network"  # the kind of the folder
 CONVERSION = 6
 """Raised when the graph that is made of the same network changes."""
-
-
-def cache_folder() -> Path:
-    """Where conversions are kept: $OPENSAPIENS_CACHE, or opensapiens under the user's cache folder."""
-    given = os.environ.get("OPENSAPIENS_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opensapiens"
 
 
 def cached_conversion(

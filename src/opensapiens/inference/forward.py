@@ -123,7 +123,7 @@ def raw_maps(
         for start in range(0, len(shown), batch_size):
             here = shown[start : start + batch_size]
             images = network_inputs(loaded, network, here)
-            inputs = _inputs_beside_pixels(loaded, here, images.device)
+            inputs = view_inputs(loaded, here, images.device)
             mirrored = loaded.description.backbone.mirrored(inputs)
             with torch.inference_mode():
                 batch = maps(network, images, flip, rules, heads, inputs, mirrored)
@@ -131,7 +131,7 @@ def raw_maps(
                 yield {head: tensor[index].float() for head, tensor in batch.items()}
 
 
-def _inputs_beside_pixels(loaded: LoadedModel, shown: Sequence[ImageView], device: torch.device) -> dict[str, Tensor]:
+def view_inputs(loaded: LoadedModel, shown: Sequence[ImageView], device: torch.device) -> dict[str, Tensor]:
     """What the backbone wants of some views beside their pixels, float32, by name."""
     wanted = [
         loaded.description.backbone.view_inputs(

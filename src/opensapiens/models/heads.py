@@ -44,7 +44,7 @@ class MakeHead(Protocol):
         deconv_channels: Sequence[int],
         conv_channels: Sequence[int],
         dropout: float,
-    ) -> UpsamplingHead: ...
+    ) -> Head: ...
 
 
 HEADS: dict[str, MakeHead] = {

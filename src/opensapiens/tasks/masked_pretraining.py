@@ -52,9 +52,7 @@ class MaskedPretrainingTask:
         """The number of hidden patches."""
         return targets["masked"].sum().float()
 
-    def losses(
-        self, maps: MaskedAutoencoderOutput, targets: Targets, count: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def losses(self, maps: MaskedAutoencoderOutput, targets: Targets, count: Tensor | None = None) -> dict[str, Tensor]:
         """reconstruction: the squared error of the hidden patches; 1 is what predicting their mean gives."""
         count = self.count(targets) if count is None else count
         errors = reconstruction_error(maps.prediction_BNP, maps.target_BNP, maps.masking.mask_BN)

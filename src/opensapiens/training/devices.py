@@ -36,14 +36,14 @@ class Ranks:
     device: torch.device
     saving: dist.ProcessGroup | None = None
 
-    def summed(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum of a small tensor over all ranks, in place, on this rank's device."""
         if self.world > 1:
             dist.all_reduce(values)
         return values
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
+    def rank_zero_first(self) -> Iterator[None]:
         """The first rank goes through the block before all others: it may have something to download."""
         if self.world > 1 and self.rank > 0:
             dist.barrier(self.saving)
@@ -112,19 +112,19 @@ def parallelize(model: HumanModel | MaskedAutoencoder, run: Run, ranks: Ranks) -
 
 
 @contextmanager
-def gradients_stay(forward: nn.Module, stay: bool) -> Iterator[None]:
-    """While `stay`, backward passes add to each rank's own gradients; without, the last one averages over the ranks."""
+def gradient_accumulation(forward: nn.Module, more: bool) -> Iterator[None]:
+    """With `more` to come, a backward pass adds to each rank's own gradients; without, it averages over the ranks."""
     if isinstance(forward, FSDPModule):
-        forward.set_requires_gradient_sync(not stay)
-    with forward.no_sync() if stay and isinstance(forward, DistributedDataParallel) else nullcontext():
+        forward.set_requires_gradient_sync(not more)
+    with forward.no_sync() if more and isinstance(forward, DistributedDataParallel) else nullcontext():
         yield
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor in one piece; every rank has to ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def full_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors in one piece on the CPU, one after the other, so that a GPU holds one of them at most."""
-    return {name: whole(tensor.detach()).cpu() for name, tensor in tensors.items()}
+    return {name: full_tensor(tensor.detach()).cpu() for name, tensor in tensors.items()}

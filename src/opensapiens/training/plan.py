@@ -33,7 +33,7 @@ class DoesNotFit(PlanError):
 class Plan:
     """What a setup comes to. Bytes are of one GPU.
 
-    flops: of one image, forward and backward, without what recomputing adds. seconds: of a step; of them
+    flops: of one image, forward and backward, without what activation checkpointing adds. seconds: of a step; of them
     communication_seconds are sent beside the computing, and only what is longer than it counts.
     """
 

@@ -15,7 +15,7 @@ def training_flops(run: Run, model: nn.Module, size: Size) -> float:
     """Operations of one image of a size, forward and backward; a multiply-add counts as two.
 
     The backward pass costs twice the forward pass of what is trained, and once that of what gradients only pass
-    through (the frozen layers under adapters); what recomputing adds is not counted, since it is no progress.
+    through (the frozen layers under adapters). What activation checkpointing adds is not counted: it is no progress.
     """
     config = run.model.backbone
     if run.masked:

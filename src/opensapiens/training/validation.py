@@ -43,7 +43,7 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
             for maps_Chw, sample in zip(maps[head], samples, strict=True):
                 metric.update(tasks[head].decode(maps_Chw, view), sample)
     for metric in metrics.values():
-        metric.totals = ranks.summed(metric.totals.to(ranks.device)).cpu()
+        metric.totals = ranks.all_reduce(metric.totals.to(ranks.device)).cpu()
     return {f"{head}/{name}": value for head, metric in metrics.items() for name, value in metric.compute().items()}
 
 
@@ -58,7 +58,7 @@ def _masked_error(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         one = {head: torch.ones((), device=ranks.device) for head in batch.counts}
         (error_sum,) = run.tasks.losses(maps, batch.targets, one).values()
         totals += torch.stack([error_sum.cpu(), *batch.counts.values()]).to(totals)
-    error, patches = ranks.summed(totals).tolist()
+    error, patches = ranks.all_reduce(totals).tolist()
     return {f"{next(iter(run.tasks.tasks))}/mse": error / patches if patches else float("nan")}
 
 
