@@ -114,7 +114,7 @@ def is_done(folder: Path, name: str, file: Path, asked: Mapping[str, Any]) -> bo
 
 def described_models(people: People) -> dict[str, Any]:
     """What of the models decides the results: heads with their labels (a hash), names, weights, how they are fed."""
-    heads = json.dumps([loaded.description.heads for loaded in people.models])
+    heads = json.dumps([asdict(loaded.description)["heads"] for loaded in people.models])
     return {
         "heads": hashlib.sha256(heads.encode()).hexdigest()[:16],
         "models": [loaded.description.name for loaded in people.models],
