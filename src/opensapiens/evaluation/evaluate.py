@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK, LabelKind
 from opensapiens.evaluation.dense import evaluate_dense
@@ -29,6 +27,7 @@ from opensapiens.inference.pipeline import People
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.storage.files import write_text
+from opensapiens.storage.progress import progress
 from opensapiens.tasks.pose import PoseTask
 
 WHOLE = DenseProtocol("", whole_image=False)  # no benchmark in particular: every picture, the person's box
@@ -184,7 +183,7 @@ def _check_shards(folder: Path, needed: str) -> None:
 
 
 def _progress(source: Iterable[AnnotatedImage], task: str, total: int | None = None) -> Iterable[AnnotatedImage]:
-    return tqdm(source, desc=f"evaluate {task}", unit=" images", total=total, disable=None)
+    return progress(source, f"evaluate {task}", total, "images")
 
 
 def _note(note: str) -> dict[str, str]:

@@ -38,6 +38,7 @@ from opensapiens.inference.results import Result
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.storage.folders import FolderError
 from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.progress import progress
 from opensapiens.storage.videos import VideoError, frame_count_and_rate
 from opensapiens.tasks.saving import save_arrays
 from opensapiens.tasks.segmentation import SegmentationTask
@@ -164,7 +165,7 @@ def run(job: Job, rank: int = 0, world: int = 1) -> Outcome:
         except (BoxesError, FolderError) as error:
             outcome.failures.append((index, str(error)))
     many = len(photos) + len(videos) > 1
-    with tqdm(total=len(photos) + len(videos), unit=" files", position=rank, disable=None if many else True) as bar:
+    with progress(None, "predict", len(photos) + len(videos), "files", shown=many, position=rank) as bar:
         _predict_photos(job, people, photos, given, outcome, bar)
         for index in videos:
             _predict_video(job, people, index, outcome)

@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import described_models
@@ -37,6 +36,7 @@ from opensapiens.inference.video import (
 from opensapiens.storage.files import written
 from opensapiens.storage.folders import claim, clear, discard
 from opensapiens.storage.json_files import read_json
+from opensapiens.storage.progress import progress
 from opensapiens.storage.videos import frame_count_and_rate, open_for_writing, open_video, pyav
 
 QUALITY = {"crf": "20"}
@@ -74,7 +74,7 @@ def record_video(
     if first:
         tracker.restore(recording.last_state())
     predicted = predicted_frames(people, path, options.flip, options.video.detect_every, first)
-    bar = tqdm(total=total, initial=first, desc=Path(path).name, unit=" frames", leave=False, disable=None)
+    bar = progress(None, Path(path).name, total, "frames", first, leave=False)
     try:
         with closing(prefetch(predicted, RESULTS_AHEAD)) as frames, bar:
             for frame in frames:
