@@ -212,6 +212,11 @@ def test_a_failed_conversion_leaves_the_old_folder(tmp_path: Path) -> None:
         ("depth", {"backbone.pos_embed": torch.zeros(1, 0, 32)}, "for 0 patches, of neither a 4:3 nor a square grid"),
         ("depth", {"auxiliary.weight": torch.zeros(1)}, "1 tensors are not of the layout 'depth': auxiliary.weight"),
         ("depth", {"head.final_layer.weight": torch.zeros(1)}, "tensors are not of the layout 'depth': head.final"),
+        (
+            "depth",
+            {f"decode_head.deconv_layers.{3 * number}.weight": torch.zeros(8, 8, 4, 4) for number in range(9)},
+            "weights.pth: deconvolutions must be between 0 and 8, not 9",
+        ),
         ("pretrain", {"layers.0.ln1.gamma": torch.zeros(1)}, "not of the layout 'backbone': layers.0.ln1.gamma"),
         ("pretrain", {"backbone": "resnet"}, "entries of its state_dict are no tensors: backbone"),
     ],

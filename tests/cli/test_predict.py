@@ -126,6 +126,16 @@ def test_videos_beside_photos(
     assert len(json.loads((tmp_path / "out" / "clip_keypoints.json").read_text())["images"]) == 2
 
 
+def test_points_that_score_too_low_to_be_drawn_are_mentioned_once(
+    photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["predict", str(photos / "a.jpg"), str(photos / "c.png"), "--model", str(tiny_model), "--whole-image"]
+    for threshold, times in ((-9.0, 0), (9.0, 1)):
+        monkeypatch.setattr("opensapiens.inference.results.SCORE_THRESHOLD", threshold)
+        assert main([*command, "--output", str(tmp_path / str(threshold))]) == 0
+        assert capsys.readouterr().out.count("no keypoint scores high enough to be drawn") == times
+
+
 def outputs(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix not in (".npz", "")}
 

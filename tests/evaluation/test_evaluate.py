@@ -46,6 +46,7 @@ class Oracle:
         tasks = (PoseTask(COCO_17), SegmentationTask(SAPIENS_28), DepthTask(), NormalsTask())
         model = SimpleNamespace(tasks={task.name: task for task in tasks})
         self.model_of_task = dict.fromkeys(model.tasks, model)
+        self.dense_tasks = {task.name: task for task in tasks[1:]}
 
     def truth(self, image: np.ndarray) -> AnnotatedImage:
         return next(one for one in self.images if np.array_equal(one.image, image))

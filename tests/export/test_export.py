@@ -185,7 +185,7 @@ def test_a_damaged_conversion_is_made_anew(tmp_path: Path, monkeypatch: pytest.M
     made: list[Path] = []
     monkeypatch.setattr(cache, "network_graph", lambda *_: None)
     monkeypatch.setattr(
-        cache, "write_graph", lambda _, heads, path, __: (made.append(path), path.write_bytes(b"whole"))
+        cache, "write_graph", lambda _, heads, path, *__: (made.append(path), path.write_bytes(b"whole"))
     )
     network = build_model(describe(SapiensConfig(SIZE, 24, 2, 2), (8,), (8,)))
     for number, damage in enumerate((b"who", b"whale", None), start=1):

@@ -34,7 +34,9 @@ class PixelReader(nn.Module):
         self.nothing = nn.Parameter(torch.zeros(1))
         self.inputs = 0
 
-    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: object = None
+    ) -> dict[str, Tensor]:
         self.inputs += len(images_B3HW)
         mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
         red, green, blue = ((images_B3HW * std + mean) / 255).split(1, dim=1)

@@ -70,7 +70,7 @@ def test_all_kinds_of_box_files_say_the_same(content: object, tmp_path: Path) ->
         ('{"a.jpg": [[1, 2, ' + "9" * 400 + ", 4]]}", "64 bits"),
         ("[" * 100_000, "nested"),
         (json.dumps({"a.jpg": [[0, 0, 5, 5]] * 1001}), "1001 boxes for a.jpg; at most 1000"),
-        (json.dumps([{"image": "a.jpg", "bbox": [0, 0, 5, 5]}] * 1001), "at most 1000"),
+        (json.dumps([{"image": "0/a.jpg", "bbox": [0, 0, 5, 5]}] * 1001), "at most 1000"),
     ],
     ids=lambda text: text[:30],
 )

@@ -81,7 +81,7 @@ class OneClassEach(nn.Module):
         super().__init__()
         self.nothing = nn.Parameter(torch.zeros(1))
 
-    def forward(self, images: Tensor, heads: object = None) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, heads: object = None, inputs: object = None) -> dict[str, Tensor]:
         logits = torch.zeros(len(images), 28, 32, 24)
         for index in range(len(images)):
             logits[index, index + 1] = 1
@@ -136,7 +136,7 @@ def test_a_crop_that_reaches_over_a_neighbour_does_not_wipe_it_out() -> None:
             super().__init__()
             self.nothing = nn.Parameter(torch.zeros(1))
 
-        def forward(self, images: Tensor, heads: object = None) -> dict[str, Tensor]:
+        def forward(self, images: Tensor, heads: object = None, inputs: object = None) -> dict[str, Tensor]:
             logits = torch.zeros(len(images), 28, 32, 24)
             logits[:, PERSON_CLASS, 8:24, 8:16] = 1
             return {"segmentation": logits}

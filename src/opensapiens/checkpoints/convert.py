@@ -64,7 +64,12 @@ def read_published_file(
         raise UnmappedNamesError(error.names, error.layout, str(path)) from error
     if layout == "backbone":
         ours = {BACKBONE + name: tensor for name, tensor in ours.items()}
-    return ours, describe_tensors({name: tuple(tensor.shape) for name, tensor in ours.items()}, str(path))
+    try:
+        return ours, describe_tensors({name: tuple(tensor.shape) for name, tensor in ours.items()}, str(path))
+    except CheckpointError:
+        raise
+    except ValueError as error:  # sizes beyond all bounds
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _state_dict(content: Any, source: str) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from opensapiens.evaluation.options import BenchOptions
 def bench(
     model: Annotated[str, tyro.conf.Positional] = "nano",
     /,
+    photo: Path | None = None,
     options: Flat[BenchOptions] = BenchOptions(),
     json: Path | None = None,
 ) -> int:
@@ -34,16 +35,18 @@ def bench(
 
     Args:
         model: name or folder of a model.
+        photo: taken for one person; by default a portrait that comes with the package.
         json: a file for all figures.
     """
     from opensapiens.evaluation.bench import bench as measure
     from opensapiens.evaluation.bench import table
+    from opensapiens.export.export import portrait
     from opensapiens.storage.files import write_json
     from opensapiens.storage.folders import check_output
 
     if json is not None:
-        check_output(json, [options.photo, options.data])
-    rows = measure(model, options)
+        check_output(json, [photo, options.data])
+    rows = measure(model, photo or portrait(), options)
     print(f"{model} on {rows[0]['device']}, {rows[0]['threads']} threads, batch {options.batch_size}")
     print("\n".join(table(rows)))
     if json is not None:

@@ -61,6 +61,8 @@ def predict(
     done = [counted(count, noun) for noun, count in counts.items() if count or noun == "photo"]
     done += [f"{outcome.skipped} done before"] if outcome.skipped else []
     print(f"{', '.join(done)}; results are in {output}")
+    if outcome.hidden and not outcome.shown:
+        print("no keypoint scores high enough to be drawn (0.3): overlays show none, NAME_keypoints.json has them all")
     if outcome.passed_over:
         print(passed_over_sentence(outcome.passed_over))
     if outcome.failures:

@@ -15,7 +15,6 @@ from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_folder import build_model, read_description
 from opensapiens.evaluation.evaluate import evaluate
 from opensapiens.evaluation.options import BenchOptions, EvaluateOptions
-from opensapiens.export.export import portrait
 from opensapiens.inference.forward import network_inputs, raw_maps, read_maps, view_inputs
 from opensapiens.inference.loading import load, usable_device
 from opensapiens.inference.pipeline import Frame, People
@@ -74,23 +73,23 @@ class Setting:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def bench(model: str | Path, options: BenchOptions = BenchOptions()) -> list[dict[str, Any]]:
+def bench(model: str | Path, photo: str | Path, options: BenchOptions = BenchOptions()) -> list[dict[str, Any]]:
     """One row of figures per (runtime, type), in rounds over all settings, so that a busy machine disturbs them alike.
 
     Each row has the seconds per image of decoding the photo, preprocessing, network and postprocessing; images a second
     end to end; peak memory; the share that the network reaches of the rate of a matrix product in its type, measured in
     the same run; how many times faster its network is than plain PyTorch in float32 and in bfloat16; and what it
-    predicts otherwise than plain float32 does. Raises what load() and evaluate() raise.
+    predicts otherwise than plain float32 does. photo: is taken for one person. Raises what load() and evaluate() raise.
     """
     place = usable_device(options.device)
     settings = [_setting(text) for text in options.settings] or available_settings(place)
-    photo, batch_size = options.photo or portrait(), options.batch_size
+    batch_size = options.batch_size
     wanted = list(dict.fromkeys([REFERENCE, *settings]))  # the first is what the others are compared with
     rows = [Setting(runtime, dtype, _loaded(model, place, runtime, dtype, batch_size)) for runtime, dtype in wanted]
     image = read_image(photo)
     for _ in range(options.rounds + 1):  # the first round compiles and warms up, and its times are beaten by the others
         for row in rows:
-            _time(row, photo, image, batch_size)
+            _time(row, Path(photo), image, batch_size)
     rates = {dtype: matrix_rate(place, dtype, options.rounds) for dtype in {row.dtype for row in rows}}
     by_setting = {(row.runtime, row.dtype): row for row in rows}
     expected = _answers(rows[0].people, image)

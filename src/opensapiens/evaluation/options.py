@@ -40,7 +40,6 @@ class BenchOptions:
     """How a model's speed is measured.
 
     Args:
-        photo: taken for one person; by default a portrait that comes with the package.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
         settings: RUNTIME or RUNTIME:TYPE, such as torch:bfloat16 or openvino; by default all that can run.
         batch_size: images that go through the network together: copies of the photo.
@@ -49,7 +48,6 @@ class BenchOptions:
         limit: at most so many frames of it.
     """
 
-    photo: Path | None = None
     device: str | None = None
     settings: tuple[str, ...] = ()
     batch_size: int = 1

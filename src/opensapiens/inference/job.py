@@ -64,6 +64,7 @@ class Outcome:
     """What came of the files: how many photos and videos were predicted, how many people were found (in a video, ids),
     how many files were done before.
 
+    shown, hidden: whether there are people whose keypoints overlays show, and people whose keypoints all score too low.
     failures: (place of the file among all, sentence). files: how many there were. own: files in the inputs' folders
     that an earlier run wrote. passed_over: files that are not read, by what they are.
     """
@@ -72,6 +73,8 @@ class Outcome:
     videos: int = 0
     people: int = 0
     skipped: int = 0
+    shown: bool = False
+    hidden: bool = False
     failures: list[tuple[int, str]] = field(default_factory=list)
     files: int = 0
     own: int = 0
@@ -117,6 +120,7 @@ def _on_devices(job: Job) -> Outcome:
             part = share.result()
             total.photos, total.videos = total.photos + part.photos, total.videos + part.videos
             total.people, total.skipped = total.people + part.people, total.skipped + part.skipped
+            total.shown, total.hidden = total.shown or part.shown, total.hidden or part.hidden
             total.failures += part.failures
     total.failures.sort()
     return total
@@ -231,6 +235,8 @@ def _predict_photos(
             finish(job.output, job.names[index], file, _asked(job, people, file, given), made)
             outcome.photos += 1
             outcome.people += len(result.persons)
+            outcome.hidden |= any(person.hidden for person in result.persons)
+            outcome.shown |= any(not person.hidden for person in result.persons)
         except (ImageError, FolderError) as error:
             outcome.failures.append((index, str(error) if str(file) in str(error) else f"{file}: {error}"))
         bar.update()
@@ -260,6 +266,8 @@ def _predict_video(job: Job, people: People, index: int, outcome: Outcome) -> No
         return
     outcome.videos += 1
     outcome.people += made.people
+    outcome.hidden |= made.hidden
+    outcome.shown |= made.people > 0 and not made.hidden
 
 
 def _save_features(people: People, image: np.ndarray, boxes: np.ndarray | None, folder: Path, name: str) -> Path:

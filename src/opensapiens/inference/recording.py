@@ -22,7 +22,7 @@ from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.prefetch import prefetch
-from opensapiens.inference.results import Result, coco_category
+from opensapiens.inference.results import SCORE_THRESHOLD, Result, coco_category
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.inference.saving import save_table, table_rows
 from opensapiens.inference.tracking import Tracker
@@ -45,11 +45,13 @@ SEGMENTS = "segments of a video"  # the kind of the folder
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """What came of a video: how many frames and people (ids), and the files."""
+    """What came of a video: how many frames and people (ids), and the files; hidden: whether nobody's keypoints show,
+    since all score too low."""
 
     frames: int
     people: int
     files: list[Path]
+    hidden: bool = False
 
 
 def record_video(
@@ -179,16 +181,21 @@ class _Recording:
             files.append(self.folder / f"{self.name}_keypoints.{self.options.table}")
             save_table(files[-1], self._rows())
         frames, people = 0, 0
+        shown, hidden = False, False
         for content in self._contents():
             frames += len(content["images"])
             people = max(people, content["tracker"]["next_id"] - 1)
+            for annotation in content["annotations"]:
+                best = max(annotation.get("keypoint_scores", []), default=None)
+                hidden |= best is not None and best < SCORE_THRESHOLD
+                shown |= best is not None and best >= SCORE_THRESHOLD
         files.append(self.folder / f"{self.name}_keypoints.json")
         self._write_json(files[-1], complete)
         if complete or not contents:
             discard(self.segments)
         if not contents and not complete:
             files.pop().unlink()
-        return VideoSummary(frames, people, files)
+        return VideoSummary(frames, people, files, hidden and not shown)
 
     def _open_segment(self, frame: PredictedFrame) -> None:
         if self.size is None:

@@ -50,6 +50,11 @@ class Person:
     scores: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     names: tuple[str, ...] = ()
 
+    @property
+    def hidden(self) -> bool:
+        """Whether there are keypoints, and an overlay shows none of them: all score below SCORE_THRESHOLD."""
+        return len(self.scores) > 0 and not (self.scores >= SCORE_THRESHOLD).any()
+
     def to_coco(self, annotation_id: int, image_id: int) -> dict[str, Any]:
         """COCO annotation with the person's id as "person_id"; points are x, y, v with v 2 where found and 0 where not.
 

@@ -222,7 +222,7 @@ class NormalsMetric:
 
 def _sums(angles_N: Tensor) -> Tensor:
     # Edges belong to the bin below ("within 30 degrees" includes 30): bin i holds ((i - 1) / 20, i / 20].
-    bins = (angles_N.nan_to_num(180) * BINS_PER_DEGREE).ceil().long()  # the sum keeps a NaN in sight
+    bins = (angles_N * BINS_PER_DEGREE).ceil().long()
     counts = torch.bincount(bins, minlength=180 * BINS_PER_DEGREE + 1)
     return torch.cat([angles_N.sum()[None], counts]).double()
 

@@ -12,6 +12,7 @@ from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.geometry.view import crop_view
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.storage.files import written
+from opensapiens.tasks.forward import maps
 from opensapiens.tasks.masked_pretraining import reconstruct
 from opensapiens.tasks.task import HeadTask
 from opensapiens.training.devices import Ranks
@@ -38,9 +39,11 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         if loaded is None:
             continue
         batch, samples = loaded[0].to(ranks.device), loaded[1]
-        maps = model(run.model.preprocessing.normalize(batch.images), list(metrics), batch.seeds, batch.inputs)
+        maps_of_head = maps(
+            model, run.model.preprocessing.normalize(batch.images), heads=list(metrics), inputs=batch.inputs
+        )
         for head, metric in metrics.items():
-            for maps_Chw, sample in zip(maps[head], samples, strict=True):
+            for maps_Chw, sample in zip(maps_of_head[head], samples, strict=True):
                 metric.update(tasks[head].decode(maps_Chw, view), sample)
     for metric in metrics.values():
         metric.totals = ranks.all_reduce(metric.totals.to(ranks.device)).cpu()
@@ -54,9 +57,9 @@ def _masked_error(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         if loaded is None:
             continue
         batch = loaded[0].to(ranks.device)
-        maps = model(run.model.preprocessing.normalize(batch.images), seeds_B=batch.seeds)
+        reconstructed = model(run.model.preprocessing.normalize(batch.images), seeds_B=batch.seeds)
         one = {head: torch.ones((), device=ranks.device) for head in batch.counts}
-        (error_sum,) = run.tasks.losses(maps, batch.targets, one).values()
+        (error_sum,) = run.tasks.losses(reconstructed, batch.targets, one).values()
         totals += torch.stack([error_sum.cpu(), *batch.counts.values()]).to(totals)
     error, patches = ranks.all_reduce(totals).tolist()
     return {f"{next(iter(run.tasks.tasks))}/mse": error / patches if patches else float("nan")}
