@@ -19,14 +19,14 @@ def bench(
     options: Flat[BenchOptions] = BenchOptions(),
     json: Path | None = None,
 ) -> int:
-    """Measure how fast a model is on this machine, in every runtime that is installed.
+    """Measure how fast a model runs on this machine, in every runtime that is installed.
 
-    Each row gives, per image, the time to decode the photo, to prepare it, of the network and to read its maps; images
-    per second end to end; peak memory; the share that the network reaches of a matrix product's rate, measured in the
-    same run; how many times faster its network is than plain PyTorch; and what it predicts otherwise than float32. With
-    --data one figure of each task's scores stands beside, and all of them are in the JSON file.
-    All settings take turns, and the least of each time counts. On a CPU times are processor time of all threads, except
-    images per second, so that other programs disturb them little.
+    Each row gives, per image, the time to decode the photo, to preprocess it, of the network, and to postprocess its
+    maps; images per second end to end; peak memory; the network's share of the rate of a matrix product, measured in
+    the same run; its speedup over plain PyTorch; and how its predictions differ from float32. With --data each row also
+    has one score per task, and the JSON file has all scores.
+    All settings take turns, and the shortest of each time counts. On a CPU, times are processor time of all threads,
+    except images per second, so that other programs disturb them little.
 
     For example:
     $ opensapiens bench nano

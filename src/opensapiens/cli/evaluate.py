@@ -24,14 +24,14 @@ def evaluate(
     threads: int | None = None,
     batch_size: int = 8,
 ) -> int:
-    """Measure a model against annotations, beside what a trivial answer would score.
+    """Measure a model against annotations, next to the score of a trivial baseline.
 
-    Pose is measured on COCO-style files (needs the extra "eval"): AP in 0 to 1, of the whole and of each part, mean OKS
-    with its 95 % interval. The other tasks are measured on folders of label maps. Every task can be measured on a
-    folder of synthetic shards, as `opensapiens synthesize` writes them.
+    Pose is measured on COCO-style files (needs the extra "eval"): AP from 0 to 1, overall and for each group of points,
+    and mean OKS with its 95% interval. The other tasks are measured on folders of label maps. Every task can be
+    measured on a folder of synthetic shards, as written by `opensapiens synthesize`.
 
-    "probe" and "knn" measure frozen features: a linear probe or 20 nearest neighbours, fitted on --train and measured
-    on --images, both with a subfolder of pictures per class, or both of synthetic shards (body parts).
+    "probe" and "knn" measure frozen features: a linear probe or 20 nearest neighbors, fitted on --train and measured on
+    --images. Both are folders with a subfolder of pictures per class, or folders of synthetic shards (body parts).
 
     For example:
     $ opensapiens evaluate pose --annotations person_keypoints_val2017.json --images val2017 --boxes detections.json
@@ -43,7 +43,7 @@ def evaluate(
     Args:
         task: what to measure.
         images: the folder of the photos, or a folder of shards (*.tar).
-        annotations: the COCO file of the photos; for other tasks than pose the folder of their label maps.
+        annotations: the COCO file of the photos; for tasks other than pose the folder of their label maps.
         model: names or folders of models.
         json: a file for the figures, a flat JSON object.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.

@@ -1,4 +1,4 @@
-"""The command and its subcommands, and what becomes of their errors."""
+"""The command and its subcommands; their errors become sentences and exit codes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with the arguments of the process or those given.
 
     Returns the exit code: 0 done, 1 some of the work failed, 2 misuse, 130 interrupted, 141 nobody reads the output. An
-    expected error becomes one sentence.
+    expected error is printed as one sentence.
     """
     # Threads that wait in a loop for more work take most of the processor on small machines. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -94,10 +94,10 @@ def run(given: list[str]) -> int:
 
 
 def overview() -> str:
-    """What there is: a line for each command."""
+    """A line for each command."""
     commands: dict[str, Callable[..., int]] = COMMANDS | OWN_OPTIONS
     lines = [f"  {name:<12} {(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
-    return "\n".join([DESCRIPTION, "Commands; each explains itself, as in opensapiens predict --help:", *lines])
+    return "\n".join([DESCRIPTION, "Commands; each has its own help, as in opensapiens predict --help:", *lines])
 
 
 def is_expected(error: Exception) -> bool:

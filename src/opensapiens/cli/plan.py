@@ -19,20 +19,20 @@ def plan(
     price: float | None = None,
     json: Path | None = None,
 ) -> int:
-    """Say what a training run would take, before it is started: memory, batch, speed, days and cost.
+    """Estimate what a training run takes before it starts: memory, batch, speed, days and cost.
 
-    Operations and bytes are counted from the model's shape. How much of the GPU's rate is reached cannot be counted: it
-    is an assumption until you measure it. Run a few hundred steps and give the utilisation that log.jsonl states as
-    --efficiency. Reading and decoding the images is not planned.
+    Operations and bytes are counted from the model's shape. The share of the GPU's rate that a run reaches cannot be
+    counted: it is an assumption until you measure it. Run a few hundred steps and pass the utilization that log.jsonl
+    reports as --efficiency. Reading and decoding the images is not included.
 
     For example:
     $ opensapiens plan --size 2b --gpus 1024 --gpu a100
     $ opensapiens plan --job pose --size 0.3b --gpus 1 --gpu rtx4090 --images 1e6 --efficiency 0.35
 
     Args:
-        tokens: length of the run in patches, masked ones counted; the paper's is 1.2e12. For pretraining.
-        images: length of the run in images, epochs counted; instead of tokens.
-        price: US dollars for a GPU and an hour; by default a rough figure by GPU.
+        tokens: length of the run in patches, including masked ones; the paper's is 1.2e12. For pretraining.
+        images: length of the run in images, over all epochs; instead of tokens.
+        price: US dollars per GPU and hour; by default a rough figure for the GPU.
         json: a file for the figures.
     """
     from opensapiens.storage.files import write_json

@@ -81,7 +81,7 @@ def overview(recipes: dict[str, Callable[..., Run]]) -> str:
     rows = [f"  {name:<{width}}  {(inspect.getdoc(recipe) or '').splitlines()[0]}" for name, recipe in recipes.items()]
     return "\n".join(
         ["usage: opensapiens train RECIPE [OPTIONS]", "", "Train a model. Recipes:", *rows, "",
-         "The options of a recipe:  opensapiens train nano --help",
+         "Options of a recipe:  opensapiens train nano --help",
          "Example:  opensapiens train nano --data shards/train --output runs/nano",
          "Several GPUs:  torchrun --nproc-per-node 8 -m opensapiens train pose --data ..."]
     )  # fmt: skip

@@ -14,13 +14,13 @@ class EvaluateOptions:
     Args:
         protocol: the benchmark; for pose "coco" (17 points) by default, or the points of a model's own set. "shared114"
             are the points that 308 and 133 have in common, by a table of our own.
-        boxes: a detector's people, a COCO result file; by default the annotated boxes are given. Pose only.
-        masks: a folder of masks of the people beside --annotations.
+        boxes: detected people, a COCO result file; by default the annotated boxes are used. Pose only.
+        masks: a folder of masks of the people, next to --annotations.
         depth_scale: depths of a folder are multiplied by it; 0.001 for PNG files in millimeters.
-        train: what "probe" and "knn" learn from.
-        per_person: a file for what is known of each person, one JSON object a line.
-        limit: at most so many images (for "probe" and "knn": of a class, or people).
-        detect: let the pipeline find the people; by default it is given the annotated boxes. Pose only.
+        train: the folder that "probe" and "knn" learn from.
+        per_person: a file for the figures of each person, one JSON object per line.
+        limit: the largest number of images (for "probe" and "knn": images per class, or people).
+        detect: let the pipeline detect the people; by default it gets the annotated boxes. Pose only.
         flip: also predict the mirrored image and average; by default only if the weights ask for it, as nano's do.
     """
 
@@ -45,7 +45,7 @@ class BenchOptions:
         batch_size: images that go through the network together: copies of the photo.
         rounds: how often everything is timed; the least of each time counts.
         data: a folder of synthetic shards, on which each setting is evaluated as well: quality beside speed.
-        limit: at most so many frames of it.
+        limit: the largest number of its frames.
     """
 
     device: str | None = None

@@ -1,4 +1,4 @@
-"""A video's results on disk: written in segments, so that a run that was stopped loses none and can go on.
+"""A video's results on disk: written in segments, so that an interrupted run keeps its results and can be resumed.
 
 While it runs there is a folder NAME_segments: per 60 frames an overlay video and a JSON with what was found and the
 state of the tracker, both named only when they are whole. At the end, and when the run is interrupted, they are put
