@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from opensapiens import PredictOptions, VideoOptions, predict_files
 from opensapiens.cli import main
+from opensapiens.inference.options import OptionsError
 
 
 @pytest.fixture
@@ -138,6 +140,35 @@ def test_points_that_score_too_low_to_be_drawn_are_mentioned_once(
 
 def outputs(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix not in (".npz", "")}
+
+
+def test_python_does_what_the_command_does(
+    photos: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    command = ["predict", "--output", str(tmp_path / "a"), "--model", str(tiny_model), "--whole-image"]
+    command += ["--threads", "3", "--table", "csv", "--runtime", "torch", "--no-flip"]
+    assert main([*command, str(photos)]) == 1 and threads == [3]
+    options = PredictOptions(model=(str(tiny_model),), whole_image=True, table="csv", runtime="torch", flip=False)
+    outcome = predict_files(photos, tmp_path / "b", options)
+    assert outputs(tmp_path / "a") == outputs(tmp_path / "b") and len(outputs(tmp_path / "a")) > 20
+    assert (outcome.photos, outcome.people, outcome.files, len(outcome.failures)) == (4, 4, 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"whole_image": True, "detector": "x"}, "--whole-image and --detector exclude each other"),
+        ({"device": "cpu", "devices": ("cpu",)}, "--device and --devices"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"threads": 0}, "at least 1"),
+        ({"video": VideoOptions(detect_every=0)}, "at least 1"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict, message: str) -> None:
+    with pytest.raises(OptionsError, match=message):
+        PredictOptions(**options)
 
 
 def test_two_processes_write_what_one_does(

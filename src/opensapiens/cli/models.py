@@ -6,7 +6,8 @@ def models() -> int:
 
     For each: its tasks, parameters, floating-point operations per input (a multiply-add counts as two), input height
     and width, the license of its weights, and whether they are on this disk. Weights that are not are downloaded,
-    converted and cached on first use. Published files that you already have are read from the folder that the last line names.
+    converted and cached on first use. Published files that you already have are read from the folder that the last line
+    names.
     """
     from opensapiens.checkpoints.catalogue import list_models
     from opensapiens.checkpoints.conversion_cache import cache_folder, weights_folder
