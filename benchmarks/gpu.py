@@ -38,7 +38,8 @@ from opensapiens.inference.runtimes import runtime_of
 from opensapiens.models.cost import full_flops, masked_autoencoder_flops
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
-from opensapiens.models.upsampling_head import UpsamplingHead, published_head
+from opensapiens.models.upsampling_head import UpsamplingHead
+from opensapiens.tasks import TASKS
 from opensapiens.tasks.masked_pretraining import reconstruction_error
 
 CHANNELS = {"pose": 308, "segmentation": 28, "depth": 1, "normals": 3}
@@ -135,7 +136,7 @@ def network(config: SapiensConfig, task: str, size: str) -> HumanModel:
     if size == "toy":
         head = UpsamplingHead(config.embed_dim, CHANNELS[task], (16, 16), (16,))
     else:
-        head = published_head(task, config.embed_dim, CHANNELS[task])
+        head = TASKS[task].published.build(config.embed_dim, CHANNELS[task])
     return HumanModel(SapiensBackbone(config), {task: head}).eval().requires_grad_(False)
 
 

@@ -20,7 +20,7 @@ from opensapiens.checkpoints.model_folder import build_model, load_model, read_d
 from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.cli import main
-from opensapiens.models.upsampling_head import PUBLISHED_HEADS
+from opensapiens.tasks import TASKS
 
 from .conftest import published_tensors
 
@@ -289,7 +289,7 @@ def test_the_command_lists_them(hub: Hub, weights: Path, capsys: pytest.CaptureF
 
 
 def test_the_summary_counts_parameters(small_family: None) -> None:
-    assert PUBLISHED_SIZES["1b"]["embed_dim"] == 32 and PUBLISHED_HEADS["pose"].conv_channels == (8, 8)
+    assert PUBLISHED_SIZES["1b"]["embed_dim"] == 32 and TASKS["pose"].published.conv_channels == (8, 8)
     description = replace(PUBLISHED_MODELS[NAME].description((64, 48)), name="mine")
     summary = summarize("mine", description)
     assert summary.parameters == sum(parameter.numel() for parameter in build_model(description).parameters())

@@ -151,9 +151,9 @@ def test_python_does_what_the_command_does(
     command += ["--threads", "3", "--table", "csv", "--runtime", "torch", "--no-flip"]
     assert main([*command, str(photos)]) == 1 and threads == [3]
     options = PredictOptions(model=(str(tiny_model),), whole_image=True, table="csv", runtime="torch", flip=False)
-    outcome = predict_files(photos, tmp_path / "b", options)
+    summary = predict_files(photos, tmp_path / "b", options)
     assert outputs(tmp_path / "a") == outputs(tmp_path / "b") and len(outputs(tmp_path / "a")) > 20
-    assert (outcome.photos, outcome.people, outcome.files, len(outcome.failures)) == (4, 4, 7, 3)
+    assert (summary.photos, summary.people, summary.files, len(summary.failures)) == (4, 4, 7, 3)
 
 
 @pytest.mark.parametrize(

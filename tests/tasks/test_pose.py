@@ -23,7 +23,6 @@ from opensapiens.tasks.pose import (
     location_cross_entropy,
     oks,
     outer_product,
-    peak_accuracy,
     window_inside,
 )
 from opensapiens.tasks.task import Targets
@@ -165,15 +164,6 @@ def test_oks_is_cocos_formula() -> None:
     assert oks(shifted, truth, torch.tensor([[2, 1]]), area, sigmas).item() == pytest.approx((first + 1) / 2)
     assert oks(shifted, truth, torch.tensor([[2, 0]]), area, sigmas).item() == pytest.approx(first)
     assert oks(shifted, truth, torch.tensor([[0, 0]]), area, sigmas).isnan().all()
-
-
-def test_peak_accuracy_counts_points_with_weight_and_knows_empty_maps() -> None:
-    target, prediction = torch.zeros(1, 4, 40, 40), torch.zeros(1, 4, 40, 40)
-    target[0, :, 0, 0] = 1
-    prediction[0, 0, 1, 0] = prediction[0, 1, 9, 0] = 1  # near; far; the others have no peak
-    assert peak_accuracy(prediction, target, torch.tensor([[1, 1, 0, 0]])) == 0.5
-    assert peak_accuracy(prediction, target, torch.tensor([[1, 1, 1, 1]]), threshold=0.03) == 0.25
-    assert peak_accuracy(prediction, target, torch.zeros(1, 4)) == 0
 
 
 def test_the_area_is_the_masks_or_from_the_box(task: PoseTask) -> None:

@@ -48,9 +48,6 @@ PUBLISHED_TENSORS = [
 ]
 """(published, ours) names of all tensors; {i} is the number of a block."""
 
-PUBLISHED_TOKENS = 64 * 64 + 1
-"""Tokens of the 1024x1024 pretraining image with its class token, which the published FLOPs are counted over."""
-
 
 @dataclass(frozen=True)
 class SapiensConfig:
@@ -249,16 +246,3 @@ def published_config(
     if size not in PUBLISHED_SIZES:
         raise ValueError(f"no published size {size!r}; there are {', '.join(PUBLISHED_SIZES)}")
     return SapiensConfig(image_size, **PUBLISHED_SIZES[size], patch_padding=patch_padding, class_token=class_token)
-
-
-def published_flops(config: SapiensConfig) -> int:
-    """The FLOPs that the paper's Table 1 states (1.242, 2.583, 4.647, 8.709 T): what its counting tool counted.
-
-    Multiply-adds counted once, of the linear layers over 4097 tokens and of the patch convolution, and five operations
-    for each element a layer norm touches. Not the attention products; image_size and class_token are not used.
-    """
-    patches = PUBLISHED_TOKENS - 1
-    patch_convolution = patches * 3 * config.patch_size**2 * config.embed_dim
-    layer_norms = 5 * (2 * config.layers + 1) * PUBLISHED_TOKENS * config.embed_dim
-    linear = transformer.linear_multiply_adds(config.embed_dim, config.mlp_ratio, PUBLISHED_TOKENS)
-    return config.layers * linear + patch_convolution + layer_norms

@@ -13,7 +13,7 @@ from typing import cast
 
 from opensapiens.backbones.sapiens import published_config
 from opensapiens.geometry.view import Interpolation, Preprocessing, Resize
-from opensapiens.models.upsampling_head import PUBLISHED_HEADS
+from opensapiens.tasks import TASKS
 
 from .model_description import HeadDescription, ModelDescription
 
@@ -86,7 +86,7 @@ class PublishedModel:
         token = pretrained if class_token is None else class_token
         heads = {}
         if not pretrained:
-            shape = PUBLISHED_HEADS[self.task]
+            shape = TASKS[self.task].published
             heads[self.task] = HeadDescription(
                 self.outputs, shape.deconv_channels, shape.conv_channels, self.labels or None, shape.dropout
             )

@@ -54,18 +54,18 @@ def predict(
     from opensapiens.inference.job import predict_files
     from opensapiens.storage.listing import counted, passed_over_sentence
 
-    outcome = predict_files(inputs, output, options)
-    if outcome.own:
-        print(f"{counted(outcome.own, 'file')} that an earlier run wrote {'is' if outcome.own == 1 else 'are'} skipped")
-    counts = {"photo": outcome.photos, "video": outcome.videos, "person": outcome.people}
+    summary = predict_files(inputs, output, options)
+    if summary.own:
+        print(f"{counted(summary.own, 'file')} that an earlier run wrote {'is' if summary.own == 1 else 'are'} skipped")
+    counts = {"photo": summary.photos, "video": summary.videos, "person": summary.people}
     done = [counted(count, noun) for noun, count in counts.items() if count or noun == "photo"]
-    done += [f"{outcome.skipped} done before"] if outcome.skipped else []
+    done += [f"{summary.skipped} done before"] if summary.skipped else []
     print(f"{', '.join(done)}; results are in {output}")
-    if outcome.hidden and not outcome.shown:
+    if summary.hidden and not summary.shown:
         print("no keypoint scores high enough to be drawn (0.3): overlays show none, NAME_keypoints.json has them all")
-    if outcome.passed_over:
-        print(passed_over_sentence(outcome.passed_over))
-    if outcome.failures:
-        print(f"{len(outcome.failures)} of {counted(outcome.files, 'file')} could not be processed:", file=sys.stderr)
-        print("\n".join(f"  {sentence}" for _, sentence in outcome.failures), file=sys.stderr)
-    return 1 if outcome.failures else 0
+    if summary.passed_over:
+        print(passed_over_sentence(summary.passed_over))
+    if summary.failures:
+        print(f"{len(summary.failures)} of {counted(summary.files, 'file')} could not be processed:", file=sys.stderr)
+        print("\n".join(f"  {sentence}" for _, sentence in summary.failures), file=sys.stderr)
+    return 1 if summary.failures else 0

@@ -17,7 +17,6 @@ import numpy as np
 
 from opensapiens.data.sample import Sample
 from opensapiens.labels.keypoints import COCO_17, WHOLEBODY_133, KeypointSet
-from opensapiens.storage.files import write_json
 from opensapiens.storage.json_files import MAX_ANNOTATION_BYTES, read_json
 from opensapiens.storage.pictures import ImageError, read_image
 from opensapiens.storage.text_files import FileError
@@ -361,8 +360,3 @@ def coco_result(
         result[field] = triples[start : start + count].reshape(-1).tolist()
         start += count
     return result
-
-
-def write_coco_keypoints(path: Path | str, results: Iterable[dict[str, Any]]) -> None:
-    """Writes a COCO keypoint result file from the records of `coco_result`."""
-    write_json(path, list(results), indent=None)

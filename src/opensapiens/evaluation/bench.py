@@ -17,7 +17,7 @@ from opensapiens.evaluation.evaluate import evaluate
 from opensapiens.evaluation.options import BenchOptions, EvaluateOptions
 from opensapiens.inference.forward import network_inputs, raw_maps, read_maps, view_inputs
 from opensapiens.inference.loading import load, usable_device
-from opensapiens.inference.pipeline import Frame, People
+from opensapiens.inference.pipeline import People, SourceImage
 from opensapiens.inference.runtimes import available_settings, place_of
 from opensapiens.models.cost import full_flops
 from opensapiens.storage.pictures import read_image
@@ -188,7 +188,7 @@ def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:
                 read_maps(loaded, one, view)
 
         row.postprocessing = min(row.postprocessing, _clocked(postprocess, device)[cpu] / count)
-    frames = [Frame(image, box, source=photo) for _ in range(count)]
+    frames = [SourceImage(image, box, source=photo) for _ in range(count)]
     elapsed = _clocked(lambda: [read_image(photo) for _ in range(count)] + list(people.stream(frames)), device)
     row.end_to_end = min(row.end_to_end, elapsed[0] / count)
     row.peak_bytes = max(row.peak_bytes, _peak(device))

@@ -60,7 +60,7 @@ class Job:
 
 
 @dataclass
-class Outcome:
+class PredictSummary:
     """What came of the files: how many photos and videos were predicted, how many people were found (in a video, ids),
     how many files were done before.
 
@@ -83,12 +83,12 @@ class Outcome:
 
 def predict_files(
     inputs: str | Path | Iterable[str | Path], output: str | Path, options: PredictOptions = PredictOptions()
-) -> Outcome:
+) -> PredictSummary:
     """What `opensapiens predict` does: photos, videos and folders of them in, files of results out.
 
-    A file that fails does not stop the others; it is in the outcome's failures. With several devices every n-th file
+    A file that fails does not stop the others; it is in the summary's failures. With several devices every n-th file
     goes to each; the results are the same. Under torchrun (RANK and WORLD_SIZE in the environment) this process does
-    its share, and the outcome is of that.
+    its share, and the summary is of that.
 
     Raises FileNotFoundError for an input that does not exist and a folder without photos and videos, BoxesError,
     DetectorError, and what load() raises.
@@ -97,13 +97,13 @@ def predict_files(
     listing = find_inputs(named)
     files = without_own(listing.files, named)
     job = Job(tuple(files), tuple(output_names(files)), Path(output), options)
-    outcome = _on_devices(job)
-    outcome.files, outcome.own = len(files), len(listing.files) - len(files)
-    outcome.passed_over = listing.passed_over
-    return outcome
+    summary = _on_devices(job)
+    summary.files, summary.own = len(files), len(listing.files) - len(files)
+    summary.passed_over = listing.passed_over
+    return summary
 
 
-def _on_devices(job: Job) -> Outcome:
+def _on_devices(job: Job) -> PredictSummary:
     options, devices = job.options, job.options.devices
     if len(devices) < 2:
         rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -112,7 +112,7 @@ def _on_devices(job: Job) -> Outcome:
         if world > 1 and local is not None and device in (None, "cuda") and torch.cuda.is_available():
             device = f"cuda:{local}"
         return run(_on(job, device), rank, world)
-    total = Outcome()
+    total = PredictSummary()
     # Spawned, not forked: CUDA does not survive a fork.
     with ProcessPoolExecutor(len(devices), get_context("spawn")) as pool:
         shares = [pool.submit(run, _on(job, device), rank, len(devices)) for rank, device in enumerate(devices)]
@@ -130,7 +130,7 @@ def _on(job: Job, device: str | None) -> Job:
     return replace(job, options=replace(job.options, device=device, devices=()))
 
 
-def run(job: Job, rank: int = 0, world: int = 1) -> Outcome:
+def run(job: Job, rank: int = 0, world: int = 1) -> PredictSummary:
     """The share of a job that is done by process number `rank` of `world`: every world-th file."""
     options = job.options
     if options.threads is not None:
@@ -150,7 +150,7 @@ def run(job: Job, rank: int = 0, world: int = 1) -> Outcome:
     people.detector = _detector(options, people)
     given = None if options.boxes is None else read_boxes(options.boxes)
     endings = endings_of(people)
-    outcome = Outcome()
+    summary = PredictSummary()
     photos: list[int] = []
     videos: list[int] = []
     for index in range(rank, len(job.files), world):
@@ -163,19 +163,19 @@ def run(job: Job, rank: int = 0, world: int = 1) -> Outcome:
                 check_boxes(given, file, job.files)
             check(job.output, name, file, endings)
             if options.resume and is_done(job.output, name, file, _asked(job, people, file, given)):
-                outcome.skipped += 1
+                summary.skipped += 1
             else:
                 (videos if movie else photos).append(index)
         except (BoxesError, FolderError) as error:
-            outcome.failures.append((index, str(error)))
+            summary.failures.append((index, str(error)))
     many = len(photos) + len(videos) > 1
     with progress(None, "predict", len(photos) + len(videos), "files", shown=many, position=rank) as bar:
-        _predict_photos(job, people, photos, given, outcome, bar)
+        _predict_photos(job, people, photos, given, summary, bar)
         for index in videos:
-            _predict_video(job, people, index, outcome)
+            _predict_video(job, people, index, summary)
             bar.update()
-    outcome.failures.sort()
-    return outcome
+    summary.failures.sort()
+    return summary
 
 
 def _detector(options: PredictOptions, people: People) -> Detector:
@@ -208,7 +208,7 @@ def _asked(job: Job, people: People, file: Path, given: dict[str, np.ndarray] | 
 
 
 def _predict_photos(
-    job: Job, people: People, photos: list[int], given: dict[str, np.ndarray] | None, outcome: Outcome, bar: tqdm
+    job: Job, people: People, photos: list[int], given: dict[str, np.ndarray] | None, summary: PredictSummary, bar: tqdm
 ) -> None:
     files = [job.files[index] for index in photos]
     if not people.model_of_task and job.options.features:
@@ -219,9 +219,9 @@ def _predict_photos(
                 begin(job.output, name, file, endings_of(people))
                 made = [_save_features(people, image, None, job.output, name)]
                 finish(job.output, name, file, _asked(job, people, file, given), made)
-                outcome.photos += 1
+                summary.photos += 1
             except (ImageError, FolderError) as error:
-                outcome.failures.append((index, str(error)))
+                summary.failures.append((index, str(error)))
             bar.update()
         return
     endings = endings_of(people)
@@ -233,12 +233,12 @@ def _predict_photos(
             begin(job.output, job.names[index], file, endings)
             made = _save(job, people, result, job.names[index])
             finish(job.output, job.names[index], file, _asked(job, people, file, given), made)
-            outcome.photos += 1
-            outcome.people += len(result.persons)
-            outcome.hidden |= any(person.hidden for person in result.persons)
-            outcome.shown |= any(not person.hidden for person in result.persons)
+            summary.photos += 1
+            summary.people += len(result.persons)
+            summary.hidden |= any(person.hidden for person in result.persons)
+            summary.shown |= any(not person.hidden for person in result.persons)
         except (ImageError, FolderError) as error:
-            outcome.failures.append((index, str(error) if str(file) in str(error) else f"{file}: {error}"))
+            summary.failures.append((index, str(error) if str(file) in str(error) else f"{file}: {error}"))
         bar.update()
 
 
@@ -254,7 +254,7 @@ def _save(job: Job, people: People, result: Result, name: str) -> list[Path]:
     return files
 
 
-def _predict_video(job: Job, people: People, index: int, outcome: Outcome) -> None:
+def _predict_video(job: Job, people: People, index: int, summary: PredictSummary) -> None:
     file, name = job.files[index], job.names[index]
     try:
         frame_count_and_rate(file)  # before anything is written for what is no video
@@ -262,12 +262,12 @@ def _predict_video(job: Job, people: People, index: int, outcome: Outcome) -> No
         made = record_video(people, file, job.output, name, job.options)
         finish(job.output, name, file, _asked(job, people, file, None), made.files)
     except (VideoError, FolderError) as error:
-        outcome.failures.append((index, str(error)))
+        summary.failures.append((index, str(error)))
         return
-    outcome.videos += 1
-    outcome.people += made.people
-    outcome.hidden |= made.hidden
-    outcome.shown |= made.people > 0 and not made.hidden
+    summary.videos += 1
+    summary.people += made.people
+    summary.hidden |= made.hidden
+    summary.shown |= made.people > 0 and not made.hidden
 
 
 def _save_features(people: People, image: np.ndarray, boxes: np.ndarray | None, folder: Path, name: str) -> Path:

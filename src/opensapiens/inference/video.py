@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from opensapiens.inference.following import CutFinder, follow
-from opensapiens.inference.pipeline import Frame, People
+from opensapiens.inference.pipeline import People, SourceImage
 from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import Result
 from opensapiens.inference.tracking import Tracker
@@ -70,7 +70,7 @@ def predicted_frames(
         taken: deque[tuple[int, float, bool]] = deque()
         images = _noted(islice(frames, SEGMENT), begins, taken)
         if people.finds_people_in_passing:
-            source: Iterator[Frame] = (Frame(image) for image, _ in images)
+            source: Iterator[SourceImage] = (SourceImage(image) for image, _ in images)
         else:
             source = follow(images, people.detector, detect_every)
         count = 0

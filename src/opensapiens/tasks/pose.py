@@ -54,7 +54,7 @@ class PoseTask:
 
     name: ClassVar[str] = "pose"
     title: ClassVar[str] = "pose"
-    published: ClassVar[HeadShape] = HeadShape((768, 768), (768, 768), 0.0)
+    published: ClassVar[HeadShape] = HeadShape((768, 768), (768, 768), 0.0, start_std=0.001)
     patch_padding: ClassVar[int] = 2
 
     keypoint_set: KeypointSet
@@ -324,21 +324,6 @@ def oks(points_BK2: Tensor, truth_BK2: Tensor, visibility_BK: Tensor, area_B: Te
     visible = visibility_BK > 0
     similarity = torch.where(visible, torch.exp(-squared_distance / spread), 0)
     return similarity.sum(dim=1) / visible.sum(dim=1)
-
-
-def peak_accuracy(prediction_BKhw: Tensor, target_BKhw: Tensor, weights_BK: Tensor, threshold: float = 0.05) -> Tensor:
-    """Scalar: the share of peaks closer to the target's than `threshold` of the heatmap, averaged over keypoints (PCK).
-
-    As the published training log computes it (`acc_pose`): distances in x are divided by the height and in y by the
-    width; the peak of a map without a positive value is at (-1, -1). Rough, but cheap enough for every step. 0 when
-    nothing has weight.
-    """
-    height, width = prediction_BKhw.shape[-2:]
-    offset = _peaks(prediction_BKhw) - _peaks(target_BKhw)
-    near = (offset / offset.new_tensor([height, width])).norm(dim=-1) < threshold
-    known = weights_BK > 0
-    per_keypoint = (near & known).sum(dim=0) / known.sum(dim=0).clamp(min=1)
-    return per_keypoint.sum() / known.any(dim=0).sum().clamp(min=1)
 
 
 def _peaks(heatmaps_BKhw: Tensor) -> Tensor:

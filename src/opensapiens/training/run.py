@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.data.augment import Augmentation
@@ -11,7 +11,7 @@ from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.data.square_crop import SquareCrop
 from opensapiens.models.masked_autoencoder import kept_patches
-from opensapiens.tasks.task import SeveralTasks
+from opensapiens.tasks.task import HeadTask, SeveralTasks
 
 Size = tuple[int, int]  # height, width
 
@@ -185,6 +185,11 @@ class Run:
             kept_patches(rows * columns, self.mask_ratio)
         if self.masked and self.trainable != "all":
             raise UnfitRun("masked pretraining trains the whole backbone")
+
+    @property
+    def head_tasks(self) -> dict[str, HeadTask]:
+        """The tasks by head; not for masked pretraining, whose task decodes nothing."""
+        return cast("dict[str, HeadTask]", self.tasks.tasks)
 
     @property
     def masked(self) -> bool:

@@ -1,7 +1,6 @@
 """How good the averaged weights are on samples that are not trained on."""
 
 from pathlib import Path
-from typing import cast
 
 import torch
 from PIL import Image
@@ -14,7 +13,6 @@ from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.storage.files import written
 from opensapiens.tasks.forward import maps
 from opensapiens.tasks.masked_pretraining import reconstruct
-from opensapiens.tasks.task import HeadTask
 from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import UNREADABLE_SAMPLE, note_unreadable, plain_crop, validation_batches
 from opensapiens.training.run import Run
@@ -32,7 +30,7 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
     model = model.to(ranks.device).eval()
     if run.masked:
         return _masked_error(run, model, ranks)
-    tasks = cast("dict[str, HeadTask]", run.tasks.tasks)
+    tasks = run.head_tasks
     metrics = {head: task.new_metric() for head, task in tasks.items()}
     view = crop_view(run.final_size)
     for loaded in validation_batches(run, ranks):
