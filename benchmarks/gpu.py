@@ -32,7 +32,8 @@ from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig, publis
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.inference.compiled import CompiledRuntime
 from opensapiens.inference.loading import load
-from opensapiens.inference.recording import VideoSettings, record_video
+from opensapiens.inference.options import PredictOptions
+from opensapiens.inference.recording import record_video
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.models.cost import full_flops, masked_autoencoder_flops
 from opensapiens.models.human_model import HumanModel
@@ -196,7 +197,7 @@ def video_case(size: str, task: str, frames: int, device: torch.device) -> dict[
         images = torch.randn(BATCH, 3, *inputs, device=device, dtype=torch.bfloat16)
         alone = min(timed(network, images, device)[0] for _ in range(5)) / BATCH
         film(folder / "clip.mp4", frames, (1920, 1080))
-        settings = VideoSettings(flip=False)  # once a person, as the network is timed
+        settings = PredictOptions(flip=False)  # once a person, as the network is timed
         record_video(people, folder / "clip.mp4", folder / "first", "clip", settings)
         reset_peak(device)
         started = time.perf_counter()

@@ -156,7 +156,7 @@ def test_without_a_network_it_says_which_file_to_put_where(
         model_folder(NAME)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
-    def broken(repo: str, file: str) -> str:
+    def broken(repo: str, file: str, **_: object) -> str:
         raise ConnectionError("no route")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)

@@ -86,7 +86,7 @@ def test_a_folder_that_is_not_ours_is_refused(
     if "synthesize" in command:
         pytest.importorskip("anny")
         if "new" in command:
-            monkeypatch.setattr("opensapiens.cli.synthesize._make", lambda out, *_: made_up(out))
+            monkeypatch.setattr("opensapiens.synthetic.sets.write_shards", lambda out, *_: made_up(out))
     before = files(project)
     assert main(command.split()) == 2
     assert message in capsys.readouterr().err
@@ -119,7 +119,7 @@ def test_predict_does_not_take_its_overlays_for_photos(project: Path, capsys: py
     capsys.readouterr()
     assert predict(project, "photos", "--output", "photos") == 0
     printed = capsys.readouterr().out
-    assert "1 photos" in printed and "8 pictures and videos that an earlier run has written are left out" in printed
+    assert "1 photo, 1 person;" in printed and "8 files that an earlier run wrote are skipped" in printed
     assert sorted(path.name for path in (project / "photos").iterdir()) == made
 
 
@@ -223,8 +223,8 @@ def test_other_options_are_not_done_before(project: Path, then: str, capsys: pyt
     (project / "boxes.json").write_text(json.dumps({"a.jpg": [[5, 5, 40, 80]]}))
     command = ["predict", "photos", "--output", "results", "--model", "tiny", "--resume", "--runtime", "torch"]
     command += ["--device", "cpu"]
-    assert main(command) == 0 and "1 photos" in capsys.readouterr().out
-    assert main([*command, *then.split()]) == 0 and "1 photos" in capsys.readouterr().out
+    assert main(command) == 0 and "1 photo" in capsys.readouterr().out
+    assert main([*command, *then.split()]) == 0 and "1 photo" in capsys.readouterr().out
     assert main([*command, *then.split()]) == 0 and "0 photos, 1 done before" in capsys.readouterr().out
 
 
@@ -233,8 +233,8 @@ def test_another_model_of_the_same_name_is_not_done_before(project: Path, capsys
     tensors = load_file(project / "other" / "model.safetensors")
     save_file({name: tensor + 0.01 for name, tensor in tensors.items()}, project / "other" / "model.safetensors")
     command = ["predict", "photos", "--output", "results", "--resume", "--whole-image", "--device", "cpu", "--model"]
-    assert main([*command, "tiny"]) == 0 and "1 photos" in capsys.readouterr().out
-    assert main([*command, "other"]) == 0 and "1 photos" in capsys.readouterr().out
+    assert main([*command, "tiny"]) == 0 and "1 photo, 1 person;" in capsys.readouterr().out
+    assert main([*command, "other"]) == 0 and "1 photo, 1 person;" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("killed_at", ["save_point_cloud", "to_coco"])

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.annotation.calibration import read_cameras, write_cameras
 from opensapiens.annotation.map_files import write_agreed_maps, write_maps, write_parts_of
@@ -45,6 +44,7 @@ from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
 from opensapiens.storage.folders import check_output, claim, clear
 from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.progress import progress
 
 RESULTS_AHEAD = 2
 
@@ -208,7 +208,7 @@ def _named(name: str, error: Exception) -> str:
 
 def _bar(what: str) -> Any:
     """A progress bar with the time that is left, for a loop of any length; silent where nobody watches."""
-    return lambda items, total=None: tqdm(items, what, total, unit="", disable=None)
+    return lambda items, total=None: progress(items, what, total)
 
 
 def _finish(known: _Known, settings: Settings, rig: list[CalibratedCamera] | None, outcome: Outcome) -> Outcome:

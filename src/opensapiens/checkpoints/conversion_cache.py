@@ -12,6 +12,7 @@ from pathlib import Path
 
 from opensapiens.storage.files import written_folder
 from opensapiens.storage.folders import clear, identity_of, mark
+from opensapiens.storage.hub import hub_file
 
 from .convert import convert, sha256_of
 from .model_folder import CONFIG_FILE, weights_digest
@@ -115,7 +116,6 @@ def convert_into_cache(path: Path, folder: Path, origin: str, expected: Publishe
 
 def _download(model: PublishedModel) -> tuple[Path, str]:
     """The model's file in the hub's cache and where it is from, checked against the hub's hash; prints the licence."""
-    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HfHubHTTPError,
@@ -137,7 +137,7 @@ def _download(model: PublishedModel) -> tuple[Path, str]:
     missing = []
     for repo, file in locations:
         try:
-            path = Path(hf_hub_download(repo, file))
+            path = hub_file(repo, file)
         except LocalEntryNotFoundError as error:
             raise CheckpointError(_no_network(model, error)) from error
         except (EntryNotFoundError, RepositoryNotFoundError) as error:

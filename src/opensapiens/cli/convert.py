@@ -14,10 +14,10 @@ def convert(
 ) -> int:
     """Turn a published file of Sapiens weights into a model folder, or a model folder back into a published file.
 
-    A file may be of any form that was published: .pth (flat, with meta and state_dict, or a training checkpoint), a
-    TorchScript .pt2 or an exported bfloat16 .pt2; or a .safetensors with the same names. Size and labels are read from
-    its tensors, the task of a dense head from the file's published name. Nothing in the file is run. Every tensor keeps
-    its type and its bytes, both ways.
+    Every published form is read: .pth (flat, with meta and state_dict, or a training checkpoint), TorchScript .pt2 and
+    exported bfloat16 .pt2; also .safetensors with the same tensor names. Size and labels are read from the tensors, the
+    task of a dense head from the file's published name. No code in the file is run. Every tensor keeps its type and its
+    bytes, in both directions.
 
     $ opensapiens convert sapiens_1b_goliath_best_goliath_AP_639.pth models/pose
     $ opensapiens predict photo.jpg --model models/pose --output out
@@ -36,5 +36,5 @@ def convert(
     tasks = ", ".join(summary.tasks) or "features"
     print(f"{target}: {summary.name} ({tasks}, {summary.parameters / 1e6:.1f} M parameters)")
     if description.licence:
-        print(f"The licence of these weights is {description.licence}.", file=sys.stderr)
+        print(f"The license of these weights is {description.licence}.", file=sys.stderr)
     return 0

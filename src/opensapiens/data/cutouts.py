@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.data.crop import crop_sample
 from opensapiens.data.sample import Sample
@@ -20,6 +19,7 @@ from opensapiens.data.shards import (
 )
 from opensapiens.geometry.boxes import center_and_scale
 from opensapiens.storage.folders import claim
+from opensapiens.storage.progress import progress
 
 JPEG_QUALITY = 95
 VERSION = 2  # the first did not say where in its picture a cut-out lies
@@ -47,7 +47,7 @@ def cut_out_people(
     missing = [path for path in paths if not (out / path.name).exists()]
     cut = partial(_cut_shard, out=out, size_hw=size_hw, scaled=margin * box_padding)
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for _ in tqdm(pool.imap(cut, missing), str(out), len(missing), unit="shard"):
+        for _ in progress(pool.imap(cut, missing), str(out), len(missing), "shards"):
             pass
     write_manifest(out, {**made_of, "shards": [path.name for path in paths]})
     return out

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from opensapiens.data.crop import view_sample
 from opensapiens.data.sample import Sample
@@ -24,6 +23,7 @@ from opensapiens.inference.forward import LoadedModel
 from opensapiens.labels.parts import IGNORED
 from opensapiens.storage.listing import list_files
 from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
+from opensapiens.storage.progress import progress
 from opensapiens.tasks.segmentation import SegmentationTask
 
 Method = Literal["probe", "knn"]
@@ -104,7 +104,7 @@ def _picture_features(loaded: LoadedModel, folder: Path, names: Sequence[str], l
     if not files:
         raise EvaluationError(f"{folder} holds no pictures")
     rows, classes, failures = [], [], []
-    for path, number in tqdm(files, desc=f"features of {folder.name}", unit=" images", disable=None):
+    for path, number in progress(files, f"features of {folder.name}", unit="images"):
         try:
             image = read_image(path)
         except ImageError as error:
@@ -156,7 +156,7 @@ def _crops(
     preprocessing = replace(loaded.description.preprocessing, resize="person_crop")
     count = len(people) if limit is None else min(limit, len(people))
     samples = (people[index] for index in islice(range(len(people)), limit))
-    for sample in tqdm(samples, desc=f"features of {folder.name}", unit=" people", total=count, disable=None):
+    for sample in progress(samples, f"features of {folder.name}", count, "people"):
         view = preprocessing.view(sample.box, sample.image.shape[:2])
         features = encode_views(loaded, [(sample.image, view)])
         crop = view_sample(sample, view)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from opensapiens import drawing
+from opensapiens.inference.options import MapKind, TableKind
 from opensapiens.inference.saving import save_overlay, save_ply, save_table, table_rows
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.storage.files import write_json
@@ -24,9 +25,6 @@ from opensapiens.tasks.task import TaskMap
 
 SCORE_THRESHOLD = 0.3  # as in the published demos: points below it are not drawn
 MINIMUM_SCORE = 0.05  # a point below it is written with visibility 0, as the COCO format asks for points not found
-
-TableKind = Literal["csv", "parquet"]
-MapKind = Literal["png", "npz"]
 
 
 class ResultError(ValueError):
@@ -51,6 +49,11 @@ class Person:
     keypoints: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.float32))
     scores: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     names: tuple[str, ...] = ()
+
+    @property
+    def hidden(self) -> bool:
+        """Whether there are keypoints, and an overlay shows none of them: all score below SCORE_THRESHOLD."""
+        return len(self.scores) > 0 and not (self.scores >= SCORE_THRESHOLD).any()
 
     def to_coco(self, annotation_id: int, image_id: int) -> dict[str, Any]:
         """COCO annotation with the person's id as "person_id"; points are x, y, v with v 2 where found and 0 where not.

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
-from tqdm import tqdm
 
 from opensapiens.data.shards import encode_frame, write_manifest, write_shard
 from opensapiens.storage.files import write_bytes
 from opensapiens.storage.folders import claim
+from opensapiens.storage.progress import progress
 from opensapiens.synthetic.card import write_card
 from opensapiens.synthetic.contact_sheet import contact_sheet
 from opensapiens.synthetic.style import FRAMES_PER_BATCH, GENERATOR_VERSION, Style
@@ -69,7 +69,7 @@ def synthesize(
     settings = (surroundings, tuple(scans), parameters)
     with multiprocessing.get_context("spawn").Pool(workers, _prepare_worker, settings) as pool:
         done = pool.imap(_make_batch, jobs)
-        with tqdm(total=count, initial=count - sum(job[2] for job in jobs), unit="image", desc=str(out)) as bar:
+        with progress(what=str(out), total=count, initial=count - sum(job[2] for job in jobs), unit="images") as bar:
             for i in missing:
                 frames: list[tuple[str, dict[str, bytes]]] = []
                 while len(frames) < min(FRAMES_PER_SHARD, count - i * FRAMES_PER_SHARD):
@@ -88,7 +88,7 @@ def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], l
     good, bad = [], []
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         problems = pool.imap(_problem_of, paths)
-        for path, problem in zip(paths, tqdm(problems, "checking", len(paths), unit="file"), strict=True):
+        for path, problem in zip(paths, progress(problems, "checking", len(paths), unit="files"), strict=True):
             if problem is None:
                 good.append(path)
             else:
