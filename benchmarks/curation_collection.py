@@ -41,7 +41,6 @@ class Truth:
     real: int = 0
     person: int = 0
     text: int = 0
-    watermark: int = 0
     drawing: int = 0
     render: int = 0
     blurred: int = 0
@@ -237,7 +236,7 @@ def add_made(writer: Writer, sources: list[tuple[np.ndarray, Truth]], random: np
     for image, truth in pick(3):
         alpha, size = float(random.uniform(0.2, 0.6)), float(random.uniform(0.06, 0.16))
         overlaid = with_words(image, random, alpha, int(random.integers(1, 6)), size)
-        writer.add(overlaid, replace(truth, how="watermark", text=1, watermark=1))
+        writer.add(overlaid, replace(truth, how="translucent text", text=1))
     for image, truth in pick(3):
         size = float(random.uniform(0.05, 0.14))
         writer.add(with_words(image, random, 1.0, int(random.integers(2, 8)), size), replace(truth, how="text", text=1))

@@ -26,9 +26,9 @@ from opensapiens.curation.select import preset_condition, select  # noqa: E402
 from opensapiens.curation.sources import read_item  # noqa: E402
 from opensapiens.curation.stages import FileFacts, PerceptualHash, Stage  # noqa: E402
 from opensapiens.data.images import ImageCollection  # noqa: E402
-from opensapiens.storage.pictures import read_image  # noqa: E402
 from opensapiens.data.shards import ShardError  # noqa: E402
 from opensapiens.storage.folders import FolderError  # noqa: E402
+from opensapiens.storage.pictures import read_image  # noqa: E402
 
 from .conftest import Mean, encoded, noise_image  # noqa: E402
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from opensapiens.curation.drawings import DrawingScore
 from opensapiens.curation.people import Embedding, PersonDetection
 from opensapiens.curation.picture import WORKING_SIDE, Picture, decode, working_copy
 from opensapiens.curation.stages import FileFacts, PerceptualHash, Quality, blur, default_stages
-from opensapiens.curation.style import Style
-from opensapiens.curation.text import TextArea, is_line, watermark_likelihood
+from opensapiens.curation.text import TextArea, is_line
 from opensapiens.storage.pictures import ImageError
 
 from .conftest import encoded, noise_image
@@ -91,23 +91,8 @@ def test_a_drawing_is_told_from_a_photo() -> None:
     cv2.circle(drawing, (100, 100), 60, (200, 30, 30), -1)
     cv2.rectangle(drawing, (180, 40), (280, 180), (20, 60, 180), 4)
     rough = noise_image(3, 200, 300) + random.normal(0, 6, (200, 300, 3))
-    flat, photo = Style()([picture(drawing), picture(rough.clip(0, 255).astype(np.uint8))])
+    flat, photo = DrawingScore()([picture(drawing), picture(rough.clip(0, 255).astype(np.uint8))])
     assert flat["drawing"] > 0.5 > photo["drawing"]
-    assert sum(photo.values()) == pytest.approx(1)
-
-
-def words(alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """A rough picture with white letters over it, and the box of these."""
-    ground = cv2.resize(np.random.default_rng(0).integers(0, 256, (30, 60, 3), dtype=np.uint8), (480, 240))
-    layer = np.zeros((240, 480), np.float32)
-    cv2.putText(layer, "SAMPLE", (60, 150), cv2.FONT_HERSHEY_SIMPLEX, 3, 1.0, 12)
-    mask = layer[..., None] * alpha
-    box = np.array([[50, 75], [430, 75], [430, 165], [50, 165]], np.float32)
-    return (ground * (1 - mask) + 255 * mask).astype(np.uint8), box
-
-
-def test_glass_looks_more_like_a_watermark_than_paint() -> None:
-    assert watermark_likelihood(*words(0.4)) > watermark_likelihood(*words(1.0)) + 0.2
 
 
 def test_a_line_of_writing_is_lower_than_the_picture() -> None:

@@ -49,7 +49,7 @@ def score(
         sources: folders, tar shards, Parquet files with images or paths, lists of files (.txt), images.
         out: the folder for the manifest.
         detector: a model whose part map finds people, or detr, or detr:NAME (extra "detect"); thresholds differ.
-        skip: stages to leave out: perceptual_hash, quality, style, embedding, person, text.
+        skip: stages to leave out: perceptual_hash, quality, drawing, embedding, person, text.
         workers: processes; by default one per core.
         cluster: the address of a Ray cluster, or "auto" for the one that this machine belongs to; its machines must all
             see the sources and the output folder under the same paths.

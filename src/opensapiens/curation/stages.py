@@ -153,8 +153,16 @@ def blur(grey: np.ndarray, window: int = 11) -> float:
 
 def default_stages(detector: str = "nano") -> list[Stage]:
     """All the stages of the package in order of cost. detector: as `PersonDetection` takes it."""
+    from opensapiens.curation.drawings import DrawingScore
     from opensapiens.curation.people import Embedding, PersonDetection
-    from opensapiens.curation.style import Style
     from opensapiens.curation.text import TextArea
 
-    return [FileFacts(), PerceptualHash(), Quality(), Style(), Embedding(), PersonDetection(detector), TextArea()]
+    return [
+        FileFacts(),
+        PerceptualHash(),
+        Quality(),
+        DrawingScore(),
+        Embedding(),
+        PersonDetection(detector),
+        TextArea(),
+    ]

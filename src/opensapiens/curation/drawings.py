@@ -1,4 +1,4 @@
-"""Photo, drawing or rendering, told by the pixels' small structure alone."""
+"""Drawings, told from photos by the small structure of the pixels alone."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from opensapiens.curation.picture import Picture, Scores, shrink
 SIDE = 512  # pixels: the structure is looked at in one size
 
 
-class Style:
-    """A small linear classifier of how flat, how noisy and how many-coloured an image is."""
+class DrawingScore:
+    """A small linear classifier of how flat, how noisy and how colorful an image is."""
 
-    name, version, full_size, gpu = "style", "2", False, False
-    columns: ClassVar = {"photo": "float32", "drawing": "float32", "render": "float32"}
+    name, version, full_size, gpu = "drawing", "1", False, False
+    columns: ClassVar = {"drawing": "float32"}
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
-        """Three probabilities that add up to 1."""
-        return [_scores(style_features(picture.image)) for picture in pictures]
+        """drawing: the probability that the image is a drawing, painting or chart, not a photo."""
+        return [{"drawing": drawing_probability(picture.image)} for picture in pictures]
 
 
-def style_features(image: np.ndarray) -> np.ndarray:
+def image_features(image: np.ndarray) -> np.ndarray:
     """(9,) float64 of an H×W×3 uint8 image: share of flat pixels; share of pixels on strong edges; noise; entropy of
     colours; colours needed for 90 % of the pixels; mean saturation; share of pixels without any slope; noise of the
     smoothest quarter of the image; the slope that a quarter of the pixels exceed. All scaled to about 0 to 1."""
@@ -63,7 +63,7 @@ def _colors(image: np.ndarray) -> tuple[float, float]:
     return float(-(shares * np.log2(shares)).sum()) / 15, float(np.log2(needed)) / 15
 
 
-# Rows: photo, drawing, render; columns: the features and a constant. Fitted by benchmarks/curation_accuracy.py.
+# Rows: photo, drawing, rendering; columns: the features and a constant. Fitted by benchmarks/curation_accuracy.py.
 WEIGHTS = np.array(
     [
         [-0.41, -0.49, -2.63, 0.97, 0.57, -2.18, -5.93, -1.96, 2.76, 1.49],
@@ -73,8 +73,8 @@ WEIGHTS = np.array(
 )
 
 
-def _scores(features: np.ndarray) -> Scores:
-    logits = WEIGHTS @ np.append(features, 1.0)
+def drawing_probability(image: np.ndarray) -> float:
+    """The probability that an H×W×3 uint8 image is a drawing."""
+    logits = WEIGHTS @ np.append(image_features(image), 1.0)
     powers = np.exp(logits - logits.max())
-    photo, drawing, render = powers / powers.sum()
-    return {"photo": float(photo), "drawing": float(drawing), "render": float(render)}
+    return float(powers[1] / powers.sum())
