@@ -235,7 +235,14 @@ def _finish(known: _Known, settings: Settings, rig: list[CalibratedCamera] | Non
             write_maps(known.folder, known.output, known.records, known.part_set, _bar("part maps"))
         else:
             outcome.told += write_agreed_maps(
-                views, known.folder, known.output, known.records, known.part_set, settings.workers, _bar("part maps")
+                views,
+                known.folder,
+                known.output,
+                known.records,
+                known.part_set,
+                settings.workers,
+                _bar("part maps"),
+                outcome.failures,
             )
         write_parts_of(known.output, known.records, known.part_set, settings.masks, _bar("parts.json"))
     write_cvat_labels(known.output / "cvat_labels.json", target if source else None, known.part_set)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from opensapiens.annotation.parts import PartView, agree_on_parts
 from opensapiens.annotation.records import Record, load_maps, save_people, stem_of
 from opensapiens.annotation.tool_files import MaskKind, part_annotations, write_parts
 from opensapiens.data.label_maps import read_array, read_parts
+from opensapiens.data.workers import WorkerDied, run_in_processes
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.labels.parts import PartSet
 from opensapiens.storage.files import written
@@ -76,21 +75,22 @@ def write_agreed_maps(
     part_set: PartSet,
     workers: int,
     progress: Any,
+    failures: list[str],
 ) -> list[str]:
     """Part maps that the views agree on, people under the numbers that they keep; output/parts_review/NAME.png is white
-    where the views do not agree and a person should look. Pictures outside the rig keep their own. Returns sentences.
+    where the views do not agree and a person should look. Pictures outside the rig keep their own. Returns sentences;
+    failures gets one for each frame that could not be done.
     """
     frames = [_frame(views, f, folder, output, part_set) for f in range(len(views.rig.frames))]
     inside = {name for frame in frames for name in frame.names}
     write_maps(folder, output, {name: record for name, record in records.items() if name not in inside}, part_set, list)
     total = np.zeros(5, int)
-    if workers > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            for counts in progress(pool.map(_agree_frame, frames), len(frames)):
-                total += counts
-    else:
-        for frame in progress(frames):
-            total += _agree_frame(frame)
+    counts = run_in_processes(_agree_frame, frames, workers) if workers > 1 else map(_agree_frame, frames)
+    for frame, counted in zip(frames, progress(counts, len(frames)), strict=True):
+        if isinstance(counted, WorkerDied):
+            failures.append(f"{', '.join(frame.names)}: no part maps, {counted}")
+        else:
+            total += counted
     seen, changed, doubtful, before, after = total.tolist()
     if not seen:
         return ["no part was seen by three views: part maps are the model's own"]
