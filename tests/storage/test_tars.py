@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opensapiens.curation.card import packed_facts
 from opensapiens.curation.remove import remove
 from opensapiens.curation.sources import find_items
 from opensapiens.data.images import ImageCollection
-from opensapiens.data.shards import ShardDataset, ShardError, encode_frame
+from opensapiens.data.shards import ShardDataset, ShardError, encode_frame, shard_records
 from opensapiens.evaluation.people import read_shard_images
 from opensapiens.recipes.objects_for_people import only_images
 from opensapiens.storage.tars import MAX_PADDING, TarError, contents, members, write_tar
@@ -33,7 +32,7 @@ PERSON |= {"occluded_fraction": 0, "truncated": False}
 def shard(path: Path) -> bytes:
     """A shard of FRAMES small frames that every reader takes, also those of packed pictures."""
     ones = np.ones((8, 8))
-    record = {"width": 8, "height": 8, "persons": [PERSON], "sha256": "0", "people": 1, "licence": ""}
+    record = {"width": 8, "height": 8, "persons": [PERSON], "sha256": "0", "people": 1, "license": ""}
     image, normals = np.zeros((8, 8, 3), np.uint8), np.stack([0 * ones, 0 * ones, ones], -1)
     frame = encode_frame(image, ones.astype(np.uint8), ones.astype(np.uint8), ones, normals, record)
     write_tar(path, ((f"{n:04d}.{suffix}", data) for n in range(FRAMES) for suffix, data in sorted(frame.items())))
@@ -109,7 +108,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "ShardDataset": ShardDataset,
     "ImageCollection": ImageCollection,
     "find_items": lambda folder: list(find_items([folder / "0.tar"])),
-    "packed_facts": lambda folder: list(packed_facts(folder)),
+    "shard_records": lambda folder: list(shard_records(folder)),
     "remove": lambda folder: remove(folder, ()),
     "data_card": data_card,
     "read_shard_images": lambda folder: list(read_shard_images(folder)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -246,11 +245,7 @@ def _condition(source: Path, where: str | None, preset: str | None) -> str | Non
 
     if preset is None:
         return where
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        condition = preset_condition(preset, read_run(manifest_path(source)))
-    for warning in caught:
-        print(f"opensapiens curate: warning: {warning.message}", file=sys.stderr)
+    condition = preset_condition(preset, read_run(manifest_path(source)))
     return condition if where is None else f"{condition} and ({where})"
 
 

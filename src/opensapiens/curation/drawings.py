@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 import cv2
 import numpy as np
 
-from opensapiens.curation.picture import Picture, Scores, shrink
+from opensapiens.curation.picture import Picture, shrink
+from opensapiens.curation.stages import Stage, one_by_one
 
 SIDE = 512  # pixels: the structure is looked at in one size
 
 
-class DrawingScore:
-    """A small linear classifier of how flat, how noisy and how colorful an image is."""
-
-    name, version, full_size, gpu = "drawing", "1", False, False
-    columns: ClassVar = {"drawing": "float32"}
-
-    def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
-        """drawing: the probability that the image is a drawing, painting or chart, not a photo."""
-        return [{"drawing": drawing_probability(picture.image)} for picture in pictures]
-
-
 def image_features(image: np.ndarray) -> np.ndarray:
     """(9,) float64 of an H×W×3 uint8 image: share of flat pixels; share of pixels on strong edges; noise; entropy of
-    colours; colours needed for 90 % of the pixels; mean saturation; share of pixels without any slope; noise of the
+    colors; colors needed for 90 % of the pixels; mean saturation; share of pixels without any slope; noise of the
     smoothest quarter of the image; the slope that a quarter of the pixels exceed. All scaled to about 0 to 1."""
     small = shrink(image, SIDE)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     square = np.ones((3, 3), np.uint8)
     spread = (cv2.dilate(small, square).astype(np.int16) - cv2.erode(small, square)).max(-1)
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)  # blind to edges and slopes (Immerkær 1996)
-    ripple = np.abs(cv2.filter2D(grey, -1, kernel))
+    ripple = np.abs(cv2.filter2D(gray, -1, kernel))
     # A camera leaves noise everywhere; what was drawn or computed has places without any.
-    calmest = np.percentile(cv2.blur(ripple, (8, 8))[4::8, 4::8], 25) if min(grey.shape) > 8 else ripple.mean()
-    slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)) / 4
+    calmest = np.percentile(cv2.blur(ripple, (8, 8))[4::8, 4::8], 25) if min(gray.shape) > 8 else ripple.mean()
+    slope = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)) / 4
     saturation = (small.max(-1).astype(np.float32) - small.min(-1)) / np.maximum(small.max(-1), 1)
     entropy, needed = _colors(small)
     return np.array(
@@ -55,7 +42,7 @@ def image_features(image: np.ndarray) -> np.ndarray:
 
 
 def _colors(image: np.ndarray) -> tuple[float, float]:
-    """Entropy of the colours, and the logarithm of how many cover 90 % of the pixels, both by 15 bits."""
+    """Entropy of the colors, and the logarithm of how many cover 90 % of the pixels, both by 15 bits."""
     colors = (image >> 3).astype(np.int32)
     counts = np.bincount((colors[..., 0] << 10 | colors[..., 1] << 5 | colors[..., 2]).ravel(), minlength=1 << 15)
     shares = np.sort(counts[counts > 0])[::-1] / counts.sum()
@@ -73,8 +60,16 @@ WEIGHTS = np.array(
 )
 
 
-def drawing_probability(image: np.ndarray) -> float:
-    """The probability that an H×W×3 uint8 image is a drawing."""
-    logits = WEIGHTS @ np.append(image_features(image), 1.0)
+def drawing_probability(picture: Picture) -> float:
+    """How likely the image is a drawing, painting or chart rather than a photo, by a small linear classifier."""
+    logits = WEIGHTS @ np.append(image_features(picture.image), 1.0)
     powers = np.exp(logits - logits.max())
     return float(powers[1] / powers.sum())
+
+
+DRAWING = Stage(
+    "drawing",
+    "1",
+    {"drawing": "float32"},
+    lambda: one_by_one(lambda picture: {"drawing": drawing_probability(picture)}),
+)

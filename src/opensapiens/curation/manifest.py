@@ -6,9 +6,10 @@ On the way it is written in parts of PART images, each under its name only when 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opensapiens.curation.sources import Item
 from opensapiens.curation.stages import Stage
@@ -17,6 +18,8 @@ from opensapiens.storage.json_files import read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+T = TypeVar("T")
 
 PART = 32  # images: what is lost at most when a worker dies
 PARTS_PER_FILE = 1024  # of the list of inputs
@@ -27,13 +30,20 @@ ITEM_COLUMNS = {
     "offset": "int64",
     "size": "int64",
     "url": "string",
-    "licence": "string",
+    "license": "string",
 }
 COLUMNS = {"index": "int64", **ITEM_COLUMNS, "status": "string", "error": "string"}
 
 
 class ManifestError(ValueError):
     """A folder that holds no manifest, or one of another run; the message says which."""
+
+
+def check_modules(*names: str) -> None:
+    """Raises ModuleNotFoundError that says what to install, before anything is begun."""
+    for name in names:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"curation needs {name}: pip install opensapiens[curate]", name=name)
 
 
 def schema(columns: Mapping[str, str]) -> pa.Schema:
@@ -72,20 +82,12 @@ def write_inputs(folder: Path, items: Iterable[Item]) -> int:
 
     folder.mkdir(parents=True, exist_ok=True)
     columns = schema(ITEM_COLUMNS)
-    writer: pq.ParquetWriter | None = None
     count = 0
-    try:
-        for number, batch in enumerate(batches(items, PART)):
-            if number % PARTS_PER_FILE == 0:
-                if writer is not None:
-                    writer.close()
-                writer = pq.ParquetWriter(folder / f"{number // PARTS_PER_FILE:06d}.parquet", columns)
-            assert writer is not None
-            writer.write_table(pa.Table.from_pylist([asdict(item) for item in batch], columns))
-            count += len(batch)
-    finally:
-        if writer is not None:
-            writer.close()
+    for number, file in enumerate(batches(batches(items, PART), PARTS_PER_FILE)):
+        with pq.ParquetWriter(folder / f"{number:06d}.parquet", columns) as writer:
+            for part in file:
+                writer.write_table(pa.Table.from_pylist([asdict(item) for item in part], columns))
+                count += len(part)
     return count
 
 
@@ -97,9 +99,9 @@ def read_inputs(folder: Path, part: int) -> list[Item]:
     return [Item(**row) for row in file.read_row_group(part % PARTS_PER_FILE).to_pylist()]
 
 
-def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of `size` items, the last one perhaps shorter."""
-    batch: list[Any] = []
+    batch: list[T] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:
@@ -138,5 +140,6 @@ def detector_of_run(run: Mapping[str, Any]) -> str:
 
 
 def item_of_row(row: Mapping[str, Any]) -> Item:
-    """Where the image of a manifest's row is."""
-    return Item(**{field.name: row[field.name] for field in fields(Item)})
+    """Where the image of a manifest's row is, and whence."""
+    url, license = row.get("url") or "", row.get("license") or ""
+    return Item(row["file"], row["member"], row["offset"], row["size"], url, license)

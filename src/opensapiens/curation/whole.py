@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from opensapiens.curation.clusters import cluster_centers, cosine_to_better, nearest
@@ -16,7 +15,7 @@ from opensapiens.curation.duplicates import GROUP, distance_to_better, distance_
 from opensapiens.curation.manifest import PART, batches, columns_of, part_path, schema
 from opensapiens.curation.picture import decode, working_copy
 from opensapiens.curation.sources import find_items, read_item
-from opensapiens.curation.stages import PerceptualHash, Stage
+from opensapiens.curation.stages import Stage, perceptual_hash
 from opensapiens.storage.files import written
 from opensapiens.storage.pictures import ImageError
 
@@ -120,22 +119,11 @@ def _whole_columns(facts: dict[str, np.ndarray], evaluation: np.ndarray | None) 
         rows = np.flatnonzero(facts["vectors"].any(1))
         vectors = facts["vectors"][rows]
         centers = cluster_centers(vectors, max(1, round(len(rows) ** 0.5 / 2)))
-        labels, fit = nearest_in_chunks(vectors, centers)
+        labels, fit = nearest(vectors, centers)
         extra["duplicate_cosine"] = _spread(cosine_to_better(vectors, rank[rows], labels), rows, count)
         extra["cluster"] = _spread(labels.astype(np.int32), rows, count)
         extra["cluster_cosine"] = _spread(fit, rows, count)
     return extra
-
-
-def nearest_in_chunks(vectors: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and cosines of (N, D) float16 vectors, a piece at a time in float32."""
-    labels, fits = [], []
-    for start in range(0, len(vectors), 65536):
-        piece = torch.from_numpy(vectors[start : start + 65536].astype(np.float32))
-        label, fit = nearest(piece, torch.from_numpy(centers))
-        labels.append(label.numpy())
-        fits.append(fit.numpy())
-    return np.concatenate(labels), np.concatenate(fits)
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ma.MaskedArray:
@@ -155,12 +143,11 @@ def _evaluation_hashes(evaluation: Sequence[Path]) -> np.ndarray | None:
     """Perceptual hashes of the images of the evaluation sets; those that cannot be read are passed over."""
     if not evaluation:
         return None
-    stage = PerceptualHash()
     hashes: list[int] = []
     for item in tqdm(find_items(evaluation), desc="evaluation sets", unit=" images", disable=None):
         try:
             picture = working_copy(decode(read_item(item)))
         except ImageError:
             continue
-        hashes.append(stage([picture])[0]["phash"])
+        hashes.append(perceptual_hash(picture))
     return np.array(hashes, np.uint64)
