@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -63,6 +65,15 @@ def test_cvat_labels_name_every_point_and_part(tmp_path: Path) -> None:
     assert all(f'data-label-name="{name}"' in person["svg"] for name in COCO_17.names)
     assert person["svg"].count("<line") == len(COCO_17.limbs) and person["type"] == "skeleton"
     assert [one["name"] for one in parts] == list(SAPIENS_28.names[1:])
+
+
+def test_names_are_words_in_the_drawing_of_the_skeleton(tmp_path: Path) -> None:
+    names = ('a"><script>alert(1)</script>', "b&c", "d'e")
+    points = replace(COCO_17, names=(*names, *COCO_17.names[3:]))
+    write_cvat_labels(tmp_path / "labels.json", points, None)
+    (person,) = json.loads((tmp_path / "labels.json").read_text())
+    circles = ElementTree.fromstring(f"<svg>{person['svg']}</svg>").findall("circle")
+    assert tuple(circle.get("data-label-name") for circle in circles[:3]) == names
 
 
 def test_corrected_points_come_back(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from opensapiens.geometry.person_crop import warp
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.storage.files import write_text, written
 from opensapiens.storage.pictures import ImageError, read_image
+from opensapiens.storage.text_files import csv_cell
 
 COLUMNS = (
     "frame", "person_id", "point", "reason", "views_seen", "views_agreeing", "error_px", "error_relative", "deviation",
@@ -66,7 +67,7 @@ def write_review_table(
     with written(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        table.writerows(row[1:] for row in rows)
+        table.writerows(map(csv_cell, row[1:]) for row in rows)
     return len(rows)
 
 

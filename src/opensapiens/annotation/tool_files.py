@@ -8,6 +8,7 @@ projected from other views), 0 none.
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,9 +21,9 @@ import numpy as np
 from opensapiens.annotation.agreement import SURE
 from opensapiens.annotation.association import Detection
 from opensapiens.annotation.records import Record
-from opensapiens.data.coco import coco_images, coco_persons, read_annotations
+from opensapiens.data.coco import coco_category, coco_images, coco_person, coco_persons, read_annotations
 from opensapiens.data.segmentations import mask_of, polygons_of, run_lengths_of
-from opensapiens.inference.results import MINIMUM_SCORE, coco_category
+from opensapiens.inference.results import MINIMUM_SCORE
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
 from opensapiens.storage.files import write_json, written
@@ -37,20 +38,9 @@ def person_annotation(
     score: float,
 ) -> dict[str, Any]:  # fmt: skip
     """One person as a COCO annotation, ids still missing. points (K, 2) pixels; visibility (K,) 0, 1 or 2; box xyxy."""
-    x1, y1, x2, y2 = (round(float(value), 2) for value in box)
-    placed = np.where((visibility > 0)[:, None], points, 0.0)
-    triples = np.column_stack([placed.round(2), visibility])
-    return {
-        "category_id": 1,
-        "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-        "area": round(float(area), 1),
-        "iscrowd": 0,
-        "keypoints": [int(v) if i % 3 == 2 else float(v) for i, v in enumerate(triples.ravel().tolist())],
-        "num_keypoints": int((visibility > 0).sum()),
-        "keypoint_scores": [round(float(value), 4) for value in scores],
-        "score": round(float(score), 4),
-        "attributes": {"person_id": person},  # where CVAT and Datumaro look for what is not COCO's
-    }
+    placed = np.column_stack([np.where((visibility > 0)[:, None], points, 0.0), visibility])
+    row = coco_person(box, round(float(area), 1), placed, scores, score=score, digits=2)
+    return {**row, "attributes": {"person_id": person}}  # where CVAT and Datumaro look for what is not COCO's
 
 
 def prelabelled(one: Detection, area: float) -> dict[str, Any]:
@@ -166,7 +156,7 @@ def _skeleton(keypoint_set: KeypointSet) -> dict[str, Any]:
     ]
     nodes = [
         f'<circle r="0.75" cx="{x:.2f}" cy="{y:.2f}" data-type="element node" data-element-id="{k + 1}" '
-        f'data-node-id="{k + 1}" data-label-name="{keypoint_set.names[k]}"></circle>'
+        f'data-node-id="{k + 1}" data-label-name="{html.escape(keypoint_set.names[k])}"></circle>'
         for k, (x, y) in enumerate(places)
     ]
     sublabels = [

@@ -38,8 +38,8 @@ def cut_out_people(
 
     What is kept is `margin` times the sides of the crop that a model with this `box_padding` is given, room for shifts
     and turns while training. Reading a sample decodes a fraction of the pixels then, all of which are used. Shards that
-    are already there are kept. Raises ShardError for what cannot be read, and, once the others are done, for a shard that ends its
-    process; FolderError if `out` holds anything else.
+    are already there are kept. Raises ShardError for what cannot be read and, once the others are done, for a shard that
+    ends its process; FolderError if `out` holds anything else.
     """
     out = Path(out)
     paths = shard_paths(shards)

@@ -19,10 +19,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from opensapiens.data.coco import coco_category
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.prefetch import prefetch
-from opensapiens.inference.results import MapKind, Result, TableKind, coco_category
+from opensapiens.inference.results import MapKind, Result, TableKind
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.inference.saving import save_table, table_rows
 from opensapiens.inference.tracking import Tracker
