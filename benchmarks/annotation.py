@@ -280,11 +280,10 @@ def dressed(numbers: list[int]) -> Any:
     from opensapiens.synthetic.wardrobe import Wardrobe
 
     model = BodyModel()
-    wardrobe = Wardrobe(model)
     rng = np.random.default_rng(numbers)
     style = replace(Style(), people=(1.0,), occluders=0.0)
-    plan = plan_scene(rng, style, model, wardrobe)
-    return build_scene(rng, style, plan, model.vertices(plan.people), wardrobe, surrounded=True)
+    plan = plan_scene(rng, style, model)
+    return build_scene(rng, style, plan, model.vertices(plan.people), Wardrobe(model), surrounded=True)
 
 
 def shot(scene: Any, camera: CalibratedCamera) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from opensapiens.data.shards import ShardDataset, write_shard
+from opensapiens.storage.folders import claim
 from opensapiens.storage.pictures import read_image
 from opensapiens.storage.tars import contents, write_tar
-from opensapiens.storage.folders import claim
 
 PIECES = (3, 7)
 """Number of ellipses, boxes and triangles of an object; about as many as a person shows limbs."""
@@ -39,16 +39,6 @@ def only_images(people: Path, out: Path) -> Path:
                 ((member.name, _jpeg(read_image(data)[..., ::-1])) for member, data in contents(path, ".jpg")),
             )
     return out
-
-
-def _images(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    with tarfile.open(path) as source:
-        for member in source:
-            content = source.extractfile(member)
-            if member.name.endswith(".jpg") and content is not None:
-                image = cv2.imdecode(np.frombuffer(content.read(), np.uint8), cv2.IMREAD_COLOR)
-                assert image is not None  # the generator wrote it
-                yield member.name.removesuffix(".jpg"), {"jpg": _jpeg(image)}
 
 
 def _frames(shard: ShardDataset) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -28,6 +28,7 @@ from photo import random_model
 from scaling import film
 from torch import Tensor
 
+from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig, published_config
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.inference.compiled import CompiledRuntime
 from opensapiens.inference.loading import load
@@ -37,15 +38,14 @@ from opensapiens.models.cost import full_flops, masked_autoencoder_flops
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead, published_head
-from opensapiens.models.vit import VisionTransformer, ViTConfig, published_config
-from opensapiens.tasks.masked_pretraining.loss import reconstruction_error
+from opensapiens.tasks.masked_pretraining import reconstruction_error
 
 CHANNELS = {"pose": 308, "segmentation": 28, "depth": 1, "normals": 3}
 PUBLISHED = {"pose": "pose308", "segmentation": "seg28", "depth": "depth", "normals": "normals"}
 BATCH = 8  # people of a video that go through the network together
-TOY = ViTConfig((64, 48), 48, 2, 2)
-TOY_DECODER = ViTConfig((64, 64), 32, 1, 2)
-DECODER = ViTConfig((1024, 1024), 512, 8, 16)
+TOY = SapiensConfig((64, 48), 48, 2, 2)
+TOY_DECODER = SapiensConfig((64, 64), 32, 1, 2)
+DECODER = SapiensConfig((1024, 1024), 512, 8, 16)
 Variant = Callable[[Tensor], dict[str, Tensor]]
 
 
@@ -116,7 +116,7 @@ def case(size: str, task: str, batch: int, device: torch.device, rate: float, ro
     return rows
 
 
-def variants(config: ViTConfig, task: str, size: str, device: torch.device) -> dict[str, Any]:
+def variants(config: SapiensConfig, task: str, size: str, device: torch.device) -> dict[str, Any]:
     """The plain network, and compiled ones with one thing added after the other; equal weights."""
     torch.manual_seed(0)
     eager = network(config, task, size).to(device, torch.bfloat16)
@@ -129,25 +129,26 @@ def variants(config: ViTConfig, task: str, size: str, device: torch.device) -> d
     return made
 
 
-def network(config: ViTConfig, task: str, size: str) -> HumanModel:
+def network(config: SapiensConfig, task: str, size: str) -> HumanModel:
     """A published backbone and head, or toys, with random weights."""
     if size == "toy":
         head = UpsamplingHead(config.embed_dim, CHANNELS[task], (16, 16), (16,))
     else:
         head = published_head(task, config.embed_dim, CHANNELS[task])
-    return HumanModel(VisionTransformer(config), {task: head}).eval().requires_grad_(False)
+    return HumanModel(SapiensBackbone(config), {task: head}).eval().requires_grad_(False)
 
 
 def training_case(size: str, device: torch.device, rate: float, rounds: int, compiled: bool) -> dict[str, Any]:
     """A step of masked pretraining, fused AdamW and all: tokens a second and utilisation."""
     toy = size == "toy"
     square = (64, 64) if toy else (1024, 1024)
-    config = ViTConfig(square, 48, 2, 2, class_token=True) if toy else published_config(size, square, class_token=True)
+    toy_config = SapiensConfig(square, 48, 2, 2, class_token=True)
+    config = toy_config if toy else published_config(size, square, class_token=True)
     decoder = TOY_DECODER if toy else DECODER
     batch = 2 if toy else 16
     model = MaskedAutoencoder(config, decoder.embed_dim, decoder.layers, decoder.heads).to(device).train()
     if compiled:
-        for block in (*model.encoder.blocks, *model.decoder.blocks):
+        for block in (*model.backbone.blocks, *model.decoder.blocks):
             block.compile()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
     images = torch.randn(batch, 3, *config.image_size, device=device)

@@ -29,8 +29,8 @@ import torch
 from PIL import Image
 
 from opensapiens.checkpoints.model_folder import BACKBONE, CONFIG_FILE, WEIGHTS_FILE, build_model, renamed
-from opensapiens.checkpoints.published_models import PUBLISHED_MODELS, PublishedModel
-from opensapiens.checkpoints.published_names import to_published
+from opensapiens.checkpoints.published_table import PUBLISHED_MODELS, PublishedModel
+from opensapiens.checkpoints.sapiens_files import to_published
 
 DTYPES = {"float32": ("F32", torch.float32), "bfloat16": ("BF16", torch.bfloat16), "float16": ("F16", torch.float16)}
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "grace_hopper.jpg"

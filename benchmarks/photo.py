@@ -19,7 +19,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ import opensapiens
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, read_description, save_model
-from opensapiens.checkpoints.published_models import PUBLISHED_MODELS
+from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
 from opensapiens.evaluation.bench import difference
 from opensapiens.export.export import portrait
+from opensapiens.export.graph import extra_inputs
 from opensapiens.export.parity import check_images
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.runtimes import place_of
@@ -48,17 +49,19 @@ class Timed:
     def __init__(self, network: Any, description: ModelDescription) -> None:
         self.network, self.seconds, self.operations = network, 0.0, 0
         self.device, self.dtype = place_of(network)
-        self.vit = description.vit
+        self.backbone = description.backbone
         with torch.device("meta"):
             self.heads: Any = build_model(description).heads
 
-    def __call__(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def __call__(
+        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """As inference.runtimes.Runtime."""
         started = time.perf_counter()
-        maps = self.network(images_B3HW, heads)
+        maps = self.network(images_B3HW, heads, inputs=inputs)
         self.seconds += time.perf_counter() - started
         asked = tuple(self.heads[name] for name in heads or self.heads)
-        self.operations += len(images_B3HW) * full_flops(self.vit, asked)
+        self.operations += len(images_B3HW) * full_flops(self.backbone, asked)
         return maps
 
 
@@ -137,7 +140,8 @@ def maps_of(people: People, images: Tensor) -> dict[str, Tensor]:
     """All maps of the network."""
     network: Any = people.models[0].network
     with torch.inference_mode():
-        return network(images)
+        size = people.models[0].input_size
+        return network(images, inputs=extra_inputs(people.models[0].description.backbone, size, len(images)))
 
 
 def random_model(name: str, folder: Path) -> Path:

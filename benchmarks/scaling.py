@@ -14,6 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import opensapiens
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_folder import load_model
 from opensapiens.export.export import portrait
+from opensapiens.export.graph import extra_inputs
 from opensapiens.inference.recording import VideoSettings, record_video
 from opensapiens.inference.runtimes import start_runtime
 from opensapiens.models.cost import full_flops
@@ -47,11 +49,13 @@ def main() -> None:
 def batch(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     """Images in a batch: seconds of the network per image."""
     network, description = load_model(model_folder(options.model))
-    size = tuple(description.preprocessing["input_size"])
+    size = description.preprocessing.input_size
     runtime = start_runtime(options.runtime, network, description.preprocessing)
     for count in (1, 2, 4, 8, 16, 32):
         images = torch.randn(count, 3, *size)
-        yield {"images": count, "ms per image": least(lambda images=images: runtime(images)) / count * 1e3}
+        inputs = extra_inputs(description.backbone, size, count)
+        seconds = least(lambda images=images, inputs=inputs: runtime(images, inputs=inputs))
+        yield {"images": count, "ms per image": seconds / count * 1e3}
 
 
 def resolution(options: argparse.Namespace) -> Iterator[dict[str, float]]:
@@ -59,11 +63,12 @@ def resolution(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     network, description = load_model(model_folder(options.model))
     for height in options.heights:
         size = (height, height * 3 // 64 * 16)
-        preprocessing: Any = {**description.preprocessing, "input_size": size}
+        preprocessing = replace(description.preprocessing, input_size=size)
         runtime = start_runtime(options.runtime, network, preprocessing)
         images = torch.randn(1, 3, *size)
-        seconds = least(lambda runtime=runtime, images=images: runtime(images))
-        counted = full_flops(description.vit.__class__(**{**vars(description.vit), "image_size": size}), heads(network))
+        inputs = extra_inputs(description.backbone, size, 1)
+        seconds = least(lambda runtime=runtime, images=images, inputs=inputs: runtime(images, inputs=inputs))
+        counted = full_flops(description.backbone, heads(network), size)
         yield {"height": size[0], "ms": seconds * 1e3, "GFLOP": counted / 1e9, "GFLOP/s": counted / seconds / 1e9}
 
 

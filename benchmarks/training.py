@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 import tyro
 
-from opensapiens.models import vit
+from opensapiens.backbones import transformer
 from opensapiens.recipes.nano import nano
-from opensapiens.tasks.pose import task as pose_task
-from opensapiens.tasks.pose.loss import heatmap_mse, location_cross_entropy
+from opensapiens.tasks import pose
+from opensapiens.tasks.pose import heatmap_mse, location_cross_entropy, outer_product
 from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import TrainingBatches
 from opensapiens.training.loop import gradients_of_step
@@ -50,7 +50,7 @@ def main(frames: Path, cutouts: Path | None = None, batch_size: int = 16, rounds
     batches, model = TrainingBatches(run, alone)[0], starting_model(run).train()
 
     def gradients(precision: Any) -> Callable[[], object]:
-        return lambda: gradients_of_step(replace(run, precision=precision), model, batches, 0, alone)
+        return lambda: gradients_of_step(replace(run, precision=precision), model, batches, alone)
 
     calls = {"float32": gradients("float32"), "bfloat16": gradients("bfloat16")}
     calls = {f"{name}, plainly": written_plainly(call) for name, call in calls.items()} | calls
@@ -70,8 +70,8 @@ def written_plainly(call: Callable[[], object]) -> Callable[[], object]:
     """The call with PyTorch's attention and with heatmaps made."""
 
     def plain() -> None:
-        attention = mock.patch.object(vit, "attend", F.scaled_dot_product_attention)
-        with attention, mock.patch.object(pose_task, "gaussian_losses", losses_of_heatmaps):
+        attention = mock.patch.object(transformer, "attend", F.scaled_dot_product_attention)
+        with attention, mock.patch.object(pose, "gaussian_losses", losses_of_heatmaps):
             call()
 
     return plain
@@ -79,7 +79,7 @@ def written_plainly(call: Callable[[], object]) -> Callable[[], object]:
 
 def losses_of_heatmaps(maps: torch.Tensor, along_y: torch.Tensor, along_x: torch.Tensor, weights: torch.Tensor) -> Any:
     """What `gaussian_losses` gives, from heatmaps."""
-    heatmaps = along_y[..., :, None] * along_x[..., None, :]
+    heatmaps = outer_product(along_y, along_x)
     return heatmap_mse(maps.float(), heatmaps, weights), location_cross_entropy(maps.float(), heatmaps, weights)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from opensapiens.drawing import depth_colors, legend, normal_colors
-from opensapiens.inference.views import person_view, whole_image_view
+from opensapiens.geometry.view import IMAGE_MEAN, person_view, whole_image_view
 from opensapiens.labels.parts import SAPIENS_28
 
 FOLDER = Path(__file__).parent
@@ -64,7 +64,7 @@ def views() -> Image.Image:
     shown = {
         "person_crop": person_view(box, image.shape[:2], size, 1.25),
         "squash": whole_image_view(image.shape[:2], size),
-        "letterbox": whole_image_view(image.shape[:2], size, keep_aspect=True, border=(123.675, 116.28, 103.53)),
+        "letterbox": whole_image_view(image.shape[:2], size, keep_aspect=True, border=IMAGE_MEAN),
     }
     picture = Image.new("RGB", (680, 200), PAPER)
     pen = ImageDraw.Draw(picture)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from opensapiens.backbones.sapiens import PUBLISHED_SIZES
 from opensapiens.checkpoints.model_description import DecoderDescription
-from opensapiens.checkpoints.model_folder import BACKBONE, build_masked_autoencoder, build_model, renamed
-from opensapiens.checkpoints.published_models import PRETRAINING, PUBLISHED_MODELS
-from opensapiens.checkpoints.published_names import to_published
+from opensapiens.checkpoints.model_folder import BACKBONE, build_masked_autoencoder, build_model
+from opensapiens.checkpoints.published_table import PRETRAINING, PUBLISHED_MODELS
+from opensapiens.checkpoints.sapiens_files import to_published
 from opensapiens.models.upsampling_head import PUBLISHED_HEADS, HeadShape
-from opensapiens.models.vit import PUBLISHED_SIZES
 
 KINDS = {
     "pretrain": "backbone",
@@ -41,13 +41,15 @@ def published_tensors(kind: str, size: str = "0.3b", seed: int = 0) -> dict[str,
     torch.manual_seed(seed)
     network = build_model(model.description((64, 64) if model.task == PRETRAINING else (64, 48)))
     state = {name: torch.randn_like(tensor) for name, tensor in network.state_dict().items()}
-    return to_published(renamed(state, BACKBONE, "") if KINDS[kind] == "backbone" else state, KINDS[kind])
+    if KINDS[kind] == "backbone":
+        state = {name.removeprefix(BACKBONE): tensor for name, tensor in state.items()}
+    return to_published(state, KINDS[kind])
 
 
 def autoencoder_tensors() -> dict[str, Tensor]:
     """The same for a whole masked autoencoder, as a training checkpoint holds it."""
     description = PUBLISHED_MODELS["sapiens-0.3b-pretrain"].description((64, 64))
     torch.manual_seed(1)
-    decoder: DecoderDescription = {"embed_dim": 32, "layers": 2, "heads": 16}
+    decoder = DecoderDescription(32, 2, 16)
     state = build_masked_autoencoder(replace(description, decoder=decoder)).state_dict()
     return to_published({name: torch.randn_like(tensor) for name, tensor in state.items()}, "masked_autoencoder")

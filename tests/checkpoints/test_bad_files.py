@@ -61,12 +61,46 @@ def test_no_such_file(tmp_path: Path) -> None:
     refused(tmp_path / "weights.pth", "no file")
 
 
+def nested(depth: int) -> bytes:
+    """Pickle operations for a tuple of two references to a tuple of two, and so on: 2 ** depth in a few bytes."""
+    return b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(depth))
+
+
+@pytest.mark.parametrize(
+    ("operations", "message"),
+    [
+        (b"}" + nested(14) + b"K\x01s.", "too deeply nested"),  # the key of a dict
+        (b"}(" + nested(14) + b"K\x01u.", "too deeply nested"),
+        (b"(" + nested(14) + b"K\x01d.", "too deeply nested"),
+        (b"ca\nb\n)R(" + nested(14) + b"K\x01u.", "too deeply nested"),  # of what is filled like one
+        (b"\x8f(" + nested(14) + b"\x90.", "too deeply nested"),  # an element of a set
+        (b"(" + nested(14) + b"\x91.", "too deeply nested"),  # of a frozen one
+        (nested(14) + b"Q.", "holds no weights"),  # by what it says that data are found
+        (
+            b"}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n(" + nested(14) + b"QK\x00))tRs.",
+            "refers to data by",
+        ),
+        (
+            b"}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n(" + nested(14) + b"K\x00))tRs.",
+            "a tensor without data",
+        ),
+        (b"".join(b"cx\n%d\n0" % i for i in range(10_001)) + b"}.", "names more than 10,000"),
+    ],
+)
+def test_pickles_that_ask_for_more_work_than_they_are_long(operations: bytes, message: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
+        archive.writestr("weights/data.pkl", b"\x80\x04" + operations)
+    with pytest.raises(CheckpointError) as raised:
+        convert(tmp_path / "weights.pth", tmp_path / "folder")
+    assert message in str(raised.value) and len(str(raised.value)) < 1000
+
+
 @pytest.mark.usefixtures("small_family")
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_a_file_cut_off_anywhere(zipped: bool, tmp_path: Path) -> None:
     torch.save({"state_dict": published_tensors("depth")}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
     whole = (tmp_path / "a.pth").read_bytes()
-    convert(tmp_path / "a.pth", tmp_path / "good")
+    convert(tmp_path / "a.pth", tmp_path / "good", task="depth")
     for share in (0.01, 0.3, 0.7, 0.99, 0.9999):
         (tmp_path / "cut.pth").write_bytes(whole[: int(len(whole) * share)])
         refused(tmp_path / "cut.pth", "damaged")
@@ -88,7 +122,7 @@ def test_pickled_code_does_not_run(place: str, zipped: bool, tmp_path: Path) -> 
         content[place]["backdoor"] = Touches(made)
     torch.save(content, tmp_path / "weights.pth", _use_new_zipfile_serialization=zipped)
     if place == "meta":  # it is not looked at
-        assert convert(tmp_path / "weights.pth", tmp_path / "folder").name == "sapiens-0.3b-depth"
+        assert convert(tmp_path / "weights.pth", tmp_path / "folder", task="depth").name.endswith("depth")
     else:
         refused(tmp_path / "weights.pth", "holds no weights" if place == "whole" else "are no tensors: backdoor")
     assert not made.exists()

@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from opensapiens.checkpoints.convert import convert, sha256_of
+from opensapiens.checkpoints.model_description import DecoderDescription
 from opensapiens.checkpoints.model_folder import load_masked_autoencoder, load_model, read_description
-from opensapiens.checkpoints.published_names import UnmappedNamesError
+from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
+from opensapiens.checkpoints.sapiens_files import layout_of
 from opensapiens.checkpoints.strict_loading import CheckpointError, read_tensors
+from opensapiens.checkpoints.tensor_names import UnmappedNamesError
 from opensapiens.checkpoints.torch_files import read_torch_file
 from opensapiens.cli import main
 
@@ -103,13 +107,13 @@ def check_folder(folder: Path, tensors: dict[str, Tensor], kind: str, tmp_path: 
     with torch.inference_mode():
         maps = model(torch.zeros(1, 3, 64, size))
         assert all(torch.isfinite(one).all() for one in maps.values())
-    assert description.name.endswith(kind) and description.vit.image_size == (64, size)
-    assert description.vit.patch_padding == (2 if KINDS[kind] in ("pose", "normals") else 0)
-    assert description.vit.class_token == (kind == "pretrain")
-    assert [head["labels"] for head in description.heads.values()] == [LABELS.get(kind)] * (kind != "pretrain")
-    assert description.preprocessing["resize"] == ("person_crop" if KINDS[kind] == "pose" else "squash")
-    assert description.preprocessing.get("flip_test", False) == (KINDS[kind] == "pose")
-    assert description.preprocessing.get("interpolation", "linear") == ("bicubic" if kind == "pretrain" else "linear")
+    assert description.name.endswith(kind) and description.backbone.image_size == (64, size)
+    assert description.backbone.patch_padding == (2 if KINDS[kind] in ("pose", "normals") else 0)
+    assert description.backbone.class_token == (kind == "pretrain")
+    assert [head.labels for head in description.heads.values()] == [LABELS.get(kind)] * (kind != "pretrain")
+    assert description.preprocessing.resize == ("person_crop" if KINDS[kind] == "pose" else "squash")
+    assert description.preprocessing.flip_test == (KINDS[kind] == "pose")
+    assert description.preprocessing.interpolation == ("bicubic" if kind == "pretrain" else "linear")
     assert description.licence == "CC-BY-NC-4.0"
     convert(folder, tmp_path / "back.pth")
     back = torch.load(tmp_path / "back.pth", weights_only=True)
@@ -123,13 +127,13 @@ def check_folder(folder: Path, tensors: dict[str, Tensor], kind: str, tmp_path: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_task_in_its_published_layout(kind: str, tmp_path: Path, mmengine_classes: types.ModuleType) -> None:
     tensors = published_tensors(kind)
-    file = tmp_path / "weights.pth"
+    file = tmp_path / PUBLISHED_MODELS[f"sapiens-0.3b-{kind}"].files["original"]
     torch.save(tensors if kind == "pretrain" else with_meta(tensors, mmengine_classes), file)
     with pytest.MonkeyPatch.context() as patch:  # read where the library is missing
         patch.setitem(sys.modules, "mmengine_like.config", None)
         description = convert(file, tmp_path / "folder")
     assert description == read_description(tmp_path / "folder")
-    assert description.sha256 == sha256_of(file) and description.source == "weights.pth"
+    assert description.sha256 == sha256_of(file) and description.source == file.name
     check_folder(tmp_path / "folder", tensors, kind, tmp_path)
 
 
@@ -151,7 +155,7 @@ def test_a_training_checkpoint_with_optimizer_and_averaged_weights(tmp_path: Pat
     optimizer = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}
     content = {"meta": {"iter": 5}, "state_dict": tensors, "ema_state_dict": averaged, "optimizer": optimizer}
     torch.save({**content, "message_hub": {"loss": np.arange(4.0)}, "param_schedulers": []}, tmp_path / "epoch_5.pth")
-    assert convert(tmp_path / "epoch_5.pth", tmp_path / "folder").name == "sapiens-1b-depth"
+    assert convert(tmp_path / "epoch_5.pth", tmp_path / "folder", task="depth").name == "sapiens-1b-depth"
     check_folder(tmp_path / "folder", tensors, "depth", tmp_path)
 
 
@@ -159,12 +163,12 @@ def test_a_masked_autoencoder_keeps_its_decoder(tmp_path: Path) -> None:
     tensors = autoencoder_tensors()
     torch.save({"meta": {}, "state_dict": tensors, "optimizer": {}}, tmp_path / "epoch_1.pth")
     description = convert(tmp_path / "epoch_1.pth", tmp_path / "folder")
-    assert description.decoder == {"embed_dim": 32, "layers": 2, "heads": 16} and description.licence == ""
+    assert description.decoder == DecoderDescription(32, 2, 16) and description.licence == ""
     autoencoder, _ = load_masked_autoencoder(tmp_path / "folder")
     backbone = load_model(tmp_path / "folder")[0].backbone
     for network, ours, published in (
         (autoencoder, "decoder.blocks.1.mlp.fc2.weight", "neck.decoder_blocks.1.ffn.layers.1.weight"),
-        (autoencoder, "encoder.class_token", "backbone.cls_token"),
+        (autoencoder, "backbone.class_token", "backbone.cls_token"),
         (backbone, "norm.bias", "backbone.ln1.bias"),
     ):
         assert torch.equal(network.state_dict()[ours], tensors[published])
@@ -177,8 +181,8 @@ def test_images_of_another_size(tmp_path: Path) -> None:
     tensors = published_tensors("seg28")
     for patches, size in ((48, (128, 96)), (25, (80, 80))):
         torch.save({"state_dict": {**tensors, "backbone.pos_embed": torch.zeros(1, patches, 32)}}, tmp_path / "a.pth")
-        assert convert(tmp_path / "a.pth", tmp_path / "folder").vit.image_size == size
-        assert read_description(tmp_path / "folder").preprocessing["input_size"] == list(size)
+        assert convert(tmp_path / "a.pth", tmp_path / "folder", task="segmentation").backbone.image_size == size
+        assert read_description(tmp_path / "folder").preprocessing.input_size == size
 
 
 def test_a_failed_conversion_leaves_the_old_folder(tmp_path: Path) -> None:
@@ -187,18 +191,19 @@ def test_a_failed_conversion_leaves_the_old_folder(tmp_path: Path) -> None:
     torch.save(
         {"state_dict": {**tensors, "backbone.ln1.weight": torch.full((32,), float("nan"))}}, tmp_path / "bad.pth"
     )
-    convert(tmp_path / "good.pth", tmp_path / "folder")
+    convert(tmp_path / "good.pth", tmp_path / "folder", task="depth")
     before = {path.name: path.read_bytes() for path in (tmp_path / "folder").iterdir()}
     with pytest.raises(CheckpointError, match=r"backbone\.norm\.weight is not finite"):
-        convert(tmp_path / "bad.pth", tmp_path / "folder")
+        convert(tmp_path / "bad.pth", tmp_path / "folder", task="depth")
     assert {path.name: path.read_bytes() for path in (tmp_path / "folder").iterdir()} == before
 
 
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("pose17", {"head.final_layer.bias": torch.zeros(20)}, "a pose head with 20 outputs; the published ones have"),
-        ("seg28", {"decode_head.conv_seg.weight": None}, "no decode_head.conv_seg.weight, so its task cannot be told"),
+        ("pose17", {"head.final_layer.bias": torch.zeros(20)}, "1 of the wrong shape: heads.pose.output.weight"),
+        ("seg28", {"decode_head.conv_seg.weight": None}, "1 missing: heads.segmentation.output.weight"),
+        ("normals", {"decode_head.conv_seg.bias": torch.zeros(2)}, "a normals head with 2 outputs; there are 3"),
         ("depth", {"backbone.ln1.weight": torch.zeros(48)}, "a backbone of width 48 with 1 layers; the published ones"),
         ("depth", {"backbone.ln1.weight": None}, "no tensor backbone.norm.weight of 1 axes"),
         ("depth", {"backbone.ln1.bias": None}, "1 missing: backbone.norm.bias"),
@@ -206,7 +211,12 @@ def test_a_failed_conversion_leaves_the_old_folder(tmp_path: Path) -> None:
         ("depth", {"backbone.pos_embed": torch.zeros(1, 50, 32)}, "for 50 patches, of neither a 4:3 nor a square"),
         ("depth", {"backbone.pos_embed": torch.zeros(1, 0, 32)}, "for 0 patches, of neither a 4:3 nor a square grid"),
         ("depth", {"auxiliary.weight": torch.zeros(1)}, "1 tensors are not of the layout 'depth': auxiliary.weight"),
-        ("depth", {"head.final_layer.weight": torch.zeros(1)}, "tensors are not of the layout 'pose': decode_head"),
+        ("depth", {"head.final_layer.weight": torch.zeros(1)}, "tensors are not of the layout 'depth': head.final"),
+        (
+            "depth",
+            {f"decode_head.deconv_layers.{3 * number}.weight": torch.zeros(8, 8, 4, 4) for number in range(9)},
+            "weights.pth: deconvolutions must be between 0 and 8, not 9",
+        ),
         ("pretrain", {"layers.0.ln1.gamma": torch.zeros(1)}, "not of the layout 'backbone': layers.0.ln1.gamma"),
         ("pretrain", {"backbone": "resnet"}, "entries of its state_dict are no tensors: backbone"),
     ],
@@ -215,7 +225,7 @@ def test_tensors_that_do_not_fit(kind: str, change: dict[str, Any], message: str
     tensors = {name: value for name, value in {**published_tensors(kind), **change}.items() if value is not None}
     torch.save(tensors if kind == "pretrain" else {"state_dict": tensors}, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError) as raised:
-        convert(tmp_path / "weights.pth", tmp_path / "folder")
+        convert(tmp_path / "weights.pth", tmp_path / "folder", task=None if kind == "pretrain" else KINDS[kind])
     assert message in str(raised.value) and "\n" not in str(raised.value)
     assert not (tmp_path / "folder").exists()
 
@@ -227,10 +237,66 @@ def test_unmapped_names_are_all_listed(tmp_path: Path) -> None:
     assert raised.value.names == ["a", "b.c"]
 
 
+@pytest.mark.parametrize(
+    ("name", "tasks"),
+    [
+        ("sapiens_1b_goliath_best_goliath_mIoU_7994_epoch_151.pth", ["segmentation"]),
+        ("sapiens_0.3b_goliath_best_goliath_mIoU_1_epoch_2_torchscript.pt2", ["segmentation"]),
+        ("sapiens_2b_render_people_epoch_25_bfloat16.pt2", ["depth"]),
+        ("sapiens_2b_normal_render_people_epoch_70 (1).pth", ["normals"]),
+        ("epoch_5.pth", []),
+        ("my_normals.pth", []),
+    ],
+)
+def test_the_name_of_a_file_says_for_which_task_it_is(name: str, tasks: list[str], tmp_path: Path) -> None:
+    tensors = published_tensors("normals")  # whose three outputs do not
+    if tasks:
+        assert [layout_of(tensors, tmp_path / name, None)] == tasks
+        return
+    with pytest.raises(CheckpointError, match=r"may be of segmentation, depth or normals, .* --task segmentation"):
+        layout_of(tensors, tmp_path / name, None)
+
+
+def test_a_task_that_the_head_is_not_of(tmp_path: Path) -> None:
+    torch.save({"state_dict": published_tensors("depth")}, tmp_path / "weights.pth")
+    messages = {"pose": "a decode_head, of segmentation or depth or normals, not of pose", "hair": "no task 'hair'"}
+    for task, message in messages.items():
+        with pytest.raises(CheckpointError, match=message):
+            convert(tmp_path / "weights.pth", tmp_path / "folder", task=task)
+
+
+def as_state_dict(tensors: dict[str, Tensor], path: Path) -> None:
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, path)
+
+
+def as_safetensors(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file(tensors, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("save", "ending"), [(as_state_dict, ".pth"), (as_safetensors, ".safetensors")], ids=["module.", "safetensors"]
+)
+def test_a_fine_tuned_file_for_other_labels(
+    save: Callable[[dict[str, Tensor], Path], None], ending: str, tmp_path: Path
+) -> None:
+    pose = published_tensors("pose17")
+    pose |= {f"head.final_layer.{kind}": pose[f"head.final_layer.{kind}"][:5] for kind in ("weight", "bias")}
+    parts = published_tensors("seg28")
+    parts |= {f"decode_head.conv_seg.{kind}": parts[f"decode_head.conv_seg.{kind}"][:3] for kind in ("weight", "bias")}
+    for task, tensors, name in (("pose", pose, "point_4"), ("segmentation", parts, "part_2")):
+        save(tensors, tmp_path / f"mine{ending}")
+        description = convert(tmp_path / f"mine{ending}", tmp_path / task, task=task)
+        labels = description.heads[task].label_set
+        assert labels is not None and labels.names[-1] == name and description.licence == ""
+        assert load_model(tmp_path / task)[1] == description
+        convert(tmp_path / task, tmp_path / "back.pth")
+        assert convert(tmp_path / "back.pth", tmp_path / f"{task}_again").heads == description.heads
+
+
 def test_what_no_published_file_can_hold(tmp_path: Path) -> None:
     tensors = published_tensors("depth")
     torch.save({"state_dict": tensors}, tmp_path / "weights.pth")
-    convert(tmp_path / "weights.pth", tmp_path / "folder")
+    convert(tmp_path / "weights.pth", tmp_path / "folder", task="depth")
     (tmp_path / "taken").mkdir()
     with pytest.raises(CheckpointError, match="taken is a folder; a model folder is converted into a file"):
         convert(tmp_path / "folder", tmp_path / "taken")
@@ -249,7 +315,7 @@ def test_what_no_published_file_can_hold(tmp_path: Path) -> None:
 def test_the_command_converts_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tensors = published_tensors("normals")
     torch.save({"state_dict": tensors}, tmp_path / "weights.pth")
-    assert main(["convert", str(tmp_path / "weights.pth"), str(tmp_path / "folder")]) == 0
+    assert main(["convert", str(tmp_path / "weights.pth"), str(tmp_path / "folder"), "--task", "normals"]) == 0
     assert "sapiens-0.3b-normals (normals, 0.0 M parameters)" in capsys.readouterr().out
     assert main(["convert", str(tmp_path / "folder"), str(tmp_path / "back.pth")]) == 0
     back = torch.load(tmp_path / "back.pth", weights_only=True)["state_dict"]

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.head_transfer import shared_channels, start_head
-from opensapiens.checkpoints.model_description import ModelDescription, label_entry, standard_preprocessing
+from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.checkpoints.model_folder import build_model
 from opensapiens.checkpoints.strict_loading import CheckpointError
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.labels.keypoints import COCO_17, KeypointSet
-from opensapiens.labels.own_labels import keypoint_set_of_category, part_set_of_categories
+from opensapiens.labels.own_labels import keypoint_set_of_category, label_entry, part_set_of_categories
 from opensapiens.labels.parts import PartSet
-from opensapiens.models.vit import ViTConfig
 
 HAT = keypoint_set_of_category("hat", {"keypoints": ["tip", "right_ear", "left_ear", "nose"]})
 CLOTHES = part_set_of_categories("clothes", [{"id": 1, "name": "hat"}, {"id": 2, "name": "coat"}])
@@ -22,12 +23,12 @@ CAPS = part_set_of_categories("caps", [{"id": 1, "name": "cap"}, {"id": 2, "name
 
 
 def described(points: KeypointSet, parts: PartSet, width: int = 6) -> ModelDescription:
-    def head(channels: int, labels: Any = None) -> Any:
-        return {"out_channels": channels, "deconv_channels": [width], "conv_channels": [4], "labels": labels}
+    def head(channels: int, labels: Any = None) -> HeadDescription:
+        return HeadDescription(channels, (width,), (4,), labels)
 
     heads = {"pose": head(len(points), label_entry(points)), "segmentation": head(len(parts), label_entry(parts)),
              "normals": head(3)}  # fmt: skip
-    return ModelDescription("some", ViTConfig((32, 32), 8, 1, 2), heads, standard_preprocessing((32, 32)))
+    return ModelDescription("some", SapiensConfig((32, 32), 8, 1, 2), heads, Preprocessing((32, 32)))
 
 
 def test_channels_by_name() -> None:
@@ -49,33 +50,42 @@ def test_the_new_head_answers_as_the_old_one_where_names_agree() -> None:
     trained: Any = build_model(old).heads["pose"]
     fresh: Any = build_model(new).heads["pose"]
     before = fresh.output.weight[0].clone()
-    start_head(fresh, trained, shared_channels(old, new, "pose"))
+    start_head(fresh, trained, shared_channels(old, new, "pose"), len(COCO_17))
     features = torch.randn(1, 8, 2, 2)
     channels = np.array([COCO_17.index("right_ear"), COCO_17.index("left_ear"), 0])
     torch.testing.assert_close(fresh(features)[:, 1:], trained(features)[:, channels])
     torch.testing.assert_close(fresh.output.weight[0], before)
 
 
-def test_a_located_head_starts_from_one_that_is_not_and_the_other_way_round() -> None:
+def test_a_placed_head_starts_from_one_that_is_not_and_the_other_way_round() -> None:
     plain = described(COCO_17, CLOTHES)
-    located = replace(plain, heads={**plain.heads, "normals": {**plain.heads["normals"], "located": True}})
-    assert shared_channels(plain, located, "normals").tolist() == [0, 1, 2, -1]
-    assert shared_channels(located, located, "normals").tolist() == [0, 1, 2, 3]
-    assert shared_channels(located, plain, "normals").tolist() == [0, 1, 2]
-    head: Any = build_model(located).heads["normals"]
-    assert head.output.bias.shape == (4,) and head.output.bias[3] == 1
-    with pytest.raises(CheckpointError, match="located cannot be True"):
-        replace(plain, heads={**plain.heads, "pose": {**plain.heads["pose"], "located": True}})
+    placed = replace(plain, heads={**plain.heads, "normals": replace(plain.heads["normals"], kind="turned")})
+
+    def start(old: ModelDescription, new: ModelDescription) -> tuple[list[float], list[float]]:
+        """Biases of the trained output, all 5, and of the one that starts from it."""
+        trained: Any = build_model(old).heads["normals"]
+        fresh: Any = build_model(new).heads["normals"]
+        torch.nn.init.constant_(trained.output.bias, 5.0)
+        start_head(fresh, trained, shared_channels(old, new, "normals"), 3)
+        return trained.output.bias.tolist(), fresh.output.bias.tolist()
+
+    assert start(plain, placed) == ([5, 5, 5], [5, 5, 5, 1])
+    assert start(placed, placed) == ([5, 5, 5, 5], [5, 5, 5, 5])
+    assert start(placed, plain) == ([5, 5, 5, 5], [5, 5, 5])
+    more = replace(plain, heads={**plain.heads, "normals": replace(plain.heads["normals"], out_channels=4)})
+    with pytest.raises(CheckpointError, match="other out_channels"):
+        shared_channels(plain, more, "normals")
 
 
 def test_a_description_carries_labels_of_its_own() -> None:
     description = described(HAT, CAPS)
     back = ModelDescription.from_json(description.to_json())
     assert back == description
-    assert back.keypoint_set is not None and back.keypoint_set.names == HAT.names
-    assert back.keypoint_set.flip_indices.tolist() == HAT.flip_indices.tolist()
-    assert back.part_set is not None and back.part_set.names == CAPS.names
-    assert described(COCO_17, CAPS).heads["pose"]["labels"] == "coco_17"
+    points, parts = back.heads["pose"].label_set, back.heads["segmentation"].label_set
+    assert points is not None and points.names == HAT.names
+    assert points.flip_indices.tolist() == HAT.flip_indices.tolist()
+    assert parts is not None and parts.names == CAPS.names
+    assert described(COCO_17, CAPS).heads["pose"].labels == "coco_17"
     content = description.to_json()
     content["heads"]["pose"]["labels"]["keypoints"][0]["sigma"] = "-1"
     with pytest.raises(CheckpointError, match="sigma"):

@@ -7,18 +7,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from opensapiens.checkpoints.model_description import ModelDescription, standard_preprocessing
+from opensapiens.backbones.sapiens import SapiensConfig
+from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, load_model, save_model
 from opensapiens.checkpoints.model_soup import average_models
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.cli import main
-from opensapiens.models.vit import ViTConfig
+from opensapiens.geometry.view import Preprocessing
 
 DESCRIPTION = ModelDescription(
     name="tiny",
-    vit=ViTConfig((64, 48), 16, 1, 2),
-    heads={"depth": {"out_channels": 1, "deconv_channels": [4], "conv_channels": [], "labels": None}},
-    preprocessing=standard_preprocessing((64, 48)),
+    backbone=SapiensConfig((64, 48), 16, 1, 2),
+    heads={"depth": HeadDescription(1, (4,), ())},
+    preprocessing=Preprocessing((64, 48)),
     licence="Apache-2.0",
     source="a test",
     metrics={"depth": {"r2": 0.5}},
@@ -61,10 +62,10 @@ def test_the_folder_is_a_model_like_any_other_without_scores(
 
 def test_what_cannot_be_averaged_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = (saved(tmp_path / str(seed), seed) for seed in range(2))
-    wider = saved(tmp_path / "wider", 0, replace(DESCRIPTION, vit=ViTConfig((64, 48), 32, 1, 2)))
-    flipped = replace(DESCRIPTION, preprocessing={**DESCRIPTION.preprocessing, "flip_test": True})
+    wider = saved(tmp_path / "wider", 0, replace(DESCRIPTION, backbone=SapiensConfig((64, 48), 32, 1, 2)))
+    flipped = replace(DESCRIPTION, preprocessing=replace(DESCRIPTION.preprocessing, flip_test=True))
     output = tmp_path / "mean"
-    with pytest.raises(CheckpointError, match="differ in their vit"):
+    with pytest.raises(CheckpointError, match="differ in their backbone"):
         average_models([first, wider], output)
     with pytest.raises(CheckpointError, match="differ in their preprocessing"):
         average_models([first, saved(tmp_path / "flipped", 0, flipped)], output)

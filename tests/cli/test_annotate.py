@@ -14,6 +14,7 @@ from opensapiens.annotation.tool_files import part_annotations, write_parts
 from opensapiens.cli import main
 from opensapiens.data.coco import read_coco_persons
 from opensapiens.data.folders import FolderDataset
+from opensapiens.data.label_kinds import MASK, PARTS
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133
 from opensapiens.labels.parts import SAPIENS_28
 
@@ -41,7 +42,7 @@ def test_prelabels(pictures: Path, tiny_model: Path, tmp_path: Path, capsys: pyt
         "sub/b.png",
         "sub/c.jpg",
     ]
-    dataset = FolderDataset(pictures, {"parts": out / "parts", "mask": out / "people"})
+    dataset = FolderDataset(pictures, {PARTS: out / "parts", MASK: out / "people"})
     (pictures / "sub" / "broken.jpg").unlink()
     samples = {
         sample.key: sample for sample in (dataset[i] for i in range(len(dataset)) if "broken" not in dataset.names[i])
@@ -69,7 +70,7 @@ def test_a_stopped_run_goes_on(
     assert (out / "keypoints.json").read_bytes() == first.replace(b'"score":1.0', b'"score":0.5', 1)
     other = ["annotate", str(pictures), "--output", str(out), "--resume"]
     assert main(other) == 2
-    assert "holds predictions of another weights" in capsys.readouterr().err
+    assert "holds predictions of another heads, weights" in capsys.readouterr().err
     assert len(read_coco_persons(out / "keypoints.json", pictures, COCO_17)) == 3
 
 

@@ -17,7 +17,7 @@ from opensapiens.checkpoints.model_description import ModelDescription, label_en
 from opensapiens.cli import main
 from opensapiens.data.shards import write_shard
 from opensapiens.inference.results import Result
-from opensapiens.labels.keypoints import COCO_17
+from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
 from opensapiens.recipes.nano import nano_smoke
 from opensapiens.storage.folders import FolderError, claim
 from opensapiens.training.loop import train
@@ -277,3 +277,16 @@ def test_boxes_by_the_longest_path(project: Path, capsys: pytest.CaptureFixture[
     (project / "boxes.json").write_text(json.dumps({"1.jpg": [[5, 5, 40, 80]]}))
     assert main(["predict", "cam1", "cam2", *command[4:5], "more", *command[6:]]) == 1
     assert "cam1/1.jpg: the boxes of '1.jpg' could be those of cam2/1.jpg too" in capsys.readouterr().err
+
+
+def test_annotating_is_not_resumed_with_other_points(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the same number, in the same weights."""
+    shutil.copytree(project / "tiny", project / "other")
+    config = json.loads((project / "other" / "config.json").read_text())
+    renamed = dataclasses.replace(SAPIENS_308, name="own", names=("tip", *SAPIENS_308.names[1:]))
+    config["heads"]["pose"]["labels"] = label_entry(renamed)
+    (project / "other" / "config.json").write_text(json.dumps(config))
+    command = ["annotate", "photos", "--output", "labels", "--whole-image", "--device", "cpu", "--model"]
+    assert main([*command, "tiny"]) == 0
+    assert main([*command, "other", "--resume"]) == 2
+    assert "holds predictions of another heads" in capsys.readouterr().err

@@ -8,14 +8,22 @@ import pytest
 
 from opensapiens.data import augment
 from opensapiens.data.augment import Augmentation, augmented_crop
+from opensapiens.data.crop import view_sample
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.labels.keypoints import SAPIENS_308
 
 NOTHING = replace(
     Augmentation(scale=(1, 1), shift=0), **{f.name: 0.0 for f in fields(Augmentation) if f.name.endswith("_chance")}
 )
 GREY = np.full((64, 48, 3), 120, np.uint8)
+
+
+def plain_crop(sample: Sample, size_hw: tuple[int, int] = (64, 48), padding: float = 1.25) -> Sample:
+    """The crop of validation."""
+    view = Preprocessing(size_hw, box_padding=padding).view(sample.box, sample.image.shape[:2])
+    return view_sample(sample, view)
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def test_the_same_generator_gives_the_same_sample(sample: Sample) -> None:
 
 
 def test_without_chances_it_is_the_plain_crop(sample: Sample) -> None:
-    plain = augmented_crop(sample, (64, 48), np.random.default_rng(0), None)
+    plain = plain_crop(sample)
     nothing = augmented_crop(sample, (64, 48), np.random.default_rng(0), NOTHING)
     np.testing.assert_array_equal(nothing.image, plain.image)
     np.testing.assert_array_equal(nothing.keypoints, plain.keypoints)  # type: ignore[arg-type]
@@ -60,7 +68,7 @@ def test_every_chance_changes_something(sample: Sample, name: str) -> None:
 
 def test_scale_and_shift_stay_in_their_ranges(sample: Sample) -> None:
     settings = replace(NOTHING, scale=(0.5, 2.0), shift=0.1, shift_chance=1.0)
-    plain = augmented_crop(sample, (64, 48), np.random.default_rng(0), None).box
+    plain = plain_crop(sample).box
     assert plain is not None
     sizes, moves = [], []
     for seed in range(60):
@@ -117,6 +125,7 @@ def test_a_small_person_is_not_made_smaller() -> None:
 
 
 def test_a_sample_without_a_box_is_taken_whole(sample: Sample) -> None:
-    crop = augmented_crop(replace(sample, box=None), (120, 90), np.random.default_rng(0), None, box_padding=1.0)
-    assert crop.mask is not None and sample.mask is not None
-    assert crop.mask.any() and crop.box is None
+    boxless = replace(sample, box=None)
+    crop = augmented_crop(boxless, (120, 90), np.random.default_rng(0), NOTHING, box_padding=1.0)
+    assert crop.mask is not None and crop.mask.any() and crop.box is None
+    np.testing.assert_array_equal(crop.image, plain_crop(boxless, (120, 90), 1.0).image)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from opensapiens.data.background import Backgrounds, fitted, person_mask, with_random_background
+from opensapiens.data.background import Backgrounds, fitted, with_random_background
+from opensapiens.data.label_kinds import DEPTH, MASK, PARTS
 from opensapiens.data.sample import Sample
 
 PICTURE = Sample(np.full((20, 30, 3), 7, np.uint8))
@@ -14,7 +15,7 @@ def person() -> Sample:
     parts = np.zeros((40, 30), np.uint8)
     parts[10:20, 5:15] = 3
     parts[10, 5] = 255
-    return Sample(np.full((40, 30, 3), 100, np.uint8), parts=parts)
+    return Sample(np.full((40, 30, 3), 100, np.uint8), labels={PARTS: parts})
 
 
 def test_only_the_person_stays() -> None:
@@ -40,12 +41,12 @@ def test_who_the_person_is() -> None:
     nothing = np.full((2, 2), np.nan, np.float32)
     depth = nothing.copy()
     depth[0, 0] = 1
-    sample = Sample(np.zeros((2, 2, 3), np.uint8), depth=depth)
+    sample = Sample(np.zeros((2, 2, 3), np.uint8), labels={DEPTH: depth})
     expected = [[True, False], [False, False]]
-    mask = person_mask(sample)
+    mask = sample.person()
     assert mask is not None and mask.tolist() == expected
-    sample.mask = ~mask
-    assert person_mask(sample) is sample.mask
+    sample.labels[MASK] = ~mask
+    assert sample.person() is sample.mask
 
 
 @pytest.mark.parametrize("width", [10, 80])

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from opensapiens.data.crop import crop_sample, cut_sample, flip_sample, resize_sample, rotate_sample
+from opensapiens.data.crop import crop_sample, cut_sample, flip_sample, resize_sample, rotate_sample, view_sample
+from opensapiens.data.label_kinds import DEPTH, MASK, NORMALS, PARTS
 from opensapiens.data.sample import Sample
+from opensapiens.geometry.view import Preprocessing, Resize
 from opensapiens.labels.keypoints import SAPIENS_308
 from opensapiens.labels.parts import SAPIENS_28
 
@@ -26,7 +28,14 @@ def one_spot() -> Sample:
     keypoints = np.zeros((308, 3), np.float32)
     keypoints[LEFT_WRIST] = 50, 40, 1
     box = np.array([48, 38, 53, 43], np.float32)
-    return Sample(image, "spot", box, keypoints, parts, depth, normals, parts > 0)
+    labels = {PARTS: parts, DEPTH: depth, NORMALS: normals, MASK: parts > 0}
+    return Sample(image, "spot", box, keypoints, labels)
+
+
+def shown(sample: Sample, resize: Resize, size_hw: tuple[int, int] = (240, 220)) -> Sample:
+    """The sample as a network is shown it, around a box that is larger than the spot."""
+    box = np.array([10, 5, 80, 110], np.float32)
+    return view_sample(sample, Preprocessing(size_hw, resize=resize).view(box, sample.image.shape[:2]))
 
 
 def place(mask: np.ndarray) -> np.ndarray:
@@ -87,11 +96,8 @@ def test_outside_the_picture_is_nothing() -> None:
 
 
 def test_ignored_pixels_stay_ignored_and_absent_labels_absent() -> None:
-    sample = one_spot()
-    assert sample.parts is not None
-    sample.parts[:] = 255
-    sample.depth = sample.normals = sample.keypoints = sample.mask = sample.box = None
-    crop = crop_sample(sample, (64, 48), CENTER, SCALE, flip=True)
+    unknown = {PARTS: np.full((120, 90), 255, np.uint8)}
+    crop = crop_sample(Sample(one_spot().image, labels=unknown), (64, 48), CENTER, SCALE, flip=True)
     assert crop.parts is not None and crop.parts[32, 24] == 255
     assert crop.depth is crop.normals is crop.keypoints is crop.mask is crop.box is None
 
@@ -103,8 +109,11 @@ def test_ignored_pixels_stay_ignored_and_absent_labels_absent() -> None:
         (lambda sample: resize_sample(sample, (360, 270)), LEFT_WRIST),
         (lambda sample: rotate_sample(sample, 35.0), LEFT_WRIST),
         (lambda sample: cut_sample(sample, (20, 10, 70, 90)), LEFT_WRIST),
+        (lambda sample: shown(sample, "person_crop"), LEFT_WRIST),
+        (lambda sample: shown(sample, "squash"), LEFT_WRIST),
+        (lambda sample: shown(sample, "letterbox"), LEFT_WRIST),
     ],
-    ids=["flip", "resize", "rotate", "cut"],
+    ids=["flip", "resize", "rotate", "cut", "person_crop", "squash", "letterbox"],
 )
 def test_every_move_takes_the_labels_along(move: Callable[[Sample], Sample], wrist: int) -> None:
     moved = move(one_spot())
@@ -126,3 +135,25 @@ def test_normals_turn_in_a_rotated_picture_and_mirror_in_a_flipped_one() -> None
     np.testing.assert_allclose(flipped.normals[flipped.mask][0], [-0.8, 0.6, 0], atol=1e-6)
     # clockwise: what pointed right points down, what pointed up points right
     np.testing.assert_allclose(rotated.normals[rotated.mask][0], [0.6, -0.8, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("resize", "bar", "border"),
+    [("letterbox", np.s_[:, :20], (124, 116, 104)), ("person_crop", np.s_[:10, :], (0, 0, 0))],
+    ids=["letterbox", "person_crop"],
+)
+def test_where_a_view_reaches_beyond_the_picture_nothing_is_known(
+    resize: Resize, bar: tuple[slice, slice], border: tuple[int, int, int]
+) -> None:
+    whole = np.full((120, 90), 1.0, np.float32)
+    labels = {PARTS: np.full((120, 90), 3, np.uint8), DEPTH: whole, NORMALS: np.dstack([0 * whole, 0 * whole, whole])}
+    sample = Sample(np.full((120, 90, 3), 255, np.uint8), labels={**labels, MASK: np.ones((120, 90), bool)})
+    crop = view_sample(sample, Preprocessing((128, 160), resize=resize).view(None, (120, 90)))
+    assert crop.parts is not None and crop.depth is not None and crop.normals is not None and crop.mask is not None
+    assert crop.mask.dtype == bool and crop.parts.dtype == np.uint8 and crop.depth.dtype == np.float32
+    inside = crop.image[..., 1] > 127
+    np.testing.assert_array_equal(crop.mask, inside)
+    np.testing.assert_array_equal(crop.parts == 3, inside)
+    np.testing.assert_array_equal(np.isfinite(crop.depth), inside)
+    np.testing.assert_array_equal(np.isfinite(crop.normals).all(-1), inside)
+    assert (crop.image[bar] == border).all() and not inside[bar].any() and inside.any()

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from opensapiens.data import cutouts as cutouts_module
-from opensapiens.data.augment import augmented_crop
+from opensapiens.data.crop import view_sample
 from opensapiens.data.cutouts import cut_out_people
 from opensapiens.data.shards import ShardDataset, ShardError
 from opensapiens.data.workers import WorkerDied
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.storage.folders import FolderError
 
 SIZE = (192, 144)
@@ -20,10 +21,11 @@ def test_a_crop_of_a_cutout_is_that_of_the_frame(people_shards: Path, tmp_path: 
     frames = ShardDataset(people_shards)
     cutouts = ShardDataset(cut_out_people(people_shards, tmp_path / "cut"))
     assert len(cutouts) == len(frames) > 0
-    unused = np.random.default_rng(0)
     for index in range(len(frames)):
-        whole = augmented_crop(frames[index], SIZE, unused, None)
-        cut = augmented_crop(cutouts[index], SIZE, unused, None)
+        whole, cut = (
+            view_sample(sample, Preprocessing(SIZE).view(sample.box, sample.image.shape[:2]))
+            for sample in (frames[index], cutouts[index])
+        )
         assert cutouts[index].image.shape == (240, 180, 3)
         np.testing.assert_allclose(cut.location, whole.location, atol=1e-3)
         assert np.abs(whole.location).max() > 0.005

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from opensapiens.data.folders import FolderDataset
+from opensapiens.data.label_kinds import DEPTH, MASK, PARTS
 from opensapiens.storage.pictures import ImageError
 
 
@@ -26,10 +27,10 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_labels_belong_to_the_picture_of_their_name(root: Path) -> None:
-    people = FolderDataset(root / "images", {"mask": root / "masks", "depth": root / "depth"}, depth_scale=2.0)
+    people = FolderDataset(root / "images", {MASK: root / "masks", DEPTH: root / "depth"}, depth_scale=2.0)
     assert len(people) == 2 and [people[i].key for i in range(2)] == ["a", "b/c"]
-    assert people.labelled("mask") == 2 and people.labelled("depth") == 1 and people.labelled("parts") == 0
-    assert people[0].depth is None, "a label that does not exist for this sample"
+    assert set(people[0].labels) == {MASK}, "a label that does not exist for this sample"
+    assert set(people[1].labels) == {MASK, DEPTH}
     sample = people[1]
     assert sample.image[0, 0].tolist() == [0, 0, 255] and sample.depth is not None and sample.depth[0, 0] == 5.0
     assert sample.box is not None and sample.box.tolist() == [8, 5, 18, 11]
@@ -38,24 +39,24 @@ def test_labels_belong_to_the_picture_of_their_name(root: Path) -> None:
 def test_label_maps_may_lie_beside_the_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
     Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "x_seg.png")
-    people = FolderDataset(tmp_path, {"parts": tmp_path})
+    people = FolderDataset(tmp_path, {PARTS: tmp_path})
     assert people.names == ["x"] and people[0].parts is not None and people[0].parts.trace() == 4
 
 
 def test_folders_that_do_not_fit(root: Path) -> None:
     Image.new("L", (3, 3)).save(root / "masks" / "a.png")
     with pytest.raises(ImageError, match=r"a.png: \(3, 3\) pixels, its picture \(20, 30\)"):
-        FolderDataset(root / "images", {"mask": root / "masks"})[0]
+        FolderDataset(root / "images", {MASK: root / "masks"})[0]
     (root / "empty").mkdir()
     with pytest.raises(ImageError, match="empty: holds no"):
-        FolderDataset(root / "images", {"mask": root / "empty"})
+        FolderDataset(root / "images", {MASK: root / "empty"})
     with pytest.raises(ImageError, match="no folder"):
-        FolderDataset(root / "images", {"mask": root / "nowhere"})
+        FolderDataset(root / "images", {MASK: root / "nowhere"})
     np.save(root / "empty" / "other.npy", np.zeros((2, 2)))
     with pytest.raises(ImageError, match="holds nothing for any picture"):
-        FolderDataset(root / "images", {"depth": root / "empty"})
+        FolderDataset(root / "images", {DEPTH: root / "empty"})
     Image.new("RGB", (30, 20)).save(root / "images" / "a.png")
     with pytest.raises(ImageError, match="the same name"):
-        FolderDataset(root / "images", {"mask": root / "masks"})
-    with pytest.raises(ValueError, match="give one or more of parts, mask, depth, normals"):
+        FolderDataset(root / "images", {MASK: root / "masks"})
+    with pytest.raises(ValueError, match="give one or more folders of label maps"):
         FolderDataset(root / "images", {})

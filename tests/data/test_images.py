@@ -93,14 +93,12 @@ def test_a_picture_too_long_for_any_box_is_cut_in_the_middle() -> None:
 def test_squares() -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 30:] = 200  # right half light
-    plain = square_crop(Sample(image, "k"), (32, 32), np.random.default_rng(0), None)
-    assert plain.image.shape == (32, 32, 3) and plain.key == "k"
-    assert plain.image[:, :12].max() == 0 and plain.image[:, 20:].min() == 200  # the whole, squashed
-    expected = Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC)  # the published resampling
-    assert np.array_equal(plain.image, np.asarray(expected))
     made = [
-        square_crop(Sample(image), (32, 32), np.random.default_rng(seed), SquareCrop(area=(1, 1), aspect=(1.5, 1.5)))
+        square_crop(
+            Sample(image, "k"), (32, 32), np.random.default_rng(seed), SquareCrop(area=(1, 1), aspect=(1.5, 1.5))
+        )
         for seed in range(20)
     ]
+    assert all(sample.image.shape == (32, 32, 3) and sample.key == "k" for sample in made)
     flipped = [sample.image[0, 0, 0] == 200 for sample in made]
     assert 4 < sum(flipped) < 16

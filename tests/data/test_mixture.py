@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from opensapiens.data.label_kinds import PARTS
 from opensapiens.data.mixture import Mixture, Source, sample_at
 from opensapiens.data.order import sample_index, shuffled
 from opensapiens.data.sample import Sample
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, KeypointSet
 from opensapiens.labels.own_labels import part_set_of_categories
 from opensapiens.labels.parts import SAPIENS_28
-from opensapiens.tasks.pose.task import PoseTask
+from opensapiens.tasks.pose import PoseTask
 
 SIZE = (32, 32)
 
@@ -73,7 +74,7 @@ def test_points_that_a_source_lacks_are_not_taught() -> None:
     assert sample.keypoint_set is SAPIENS_308 and sample.keypoints is not None
     known = sample.keypoints[:, 2] > 0
     assert known.sum() == 17 and known[SAPIENS_308.index("left_wrist")]
-    task = PoseTask(SAPIENS_308, SIZE, sigma=2)
+    task = PoseTask(SAPIENS_308)
     targets = task.prepare_targets([sample])
     assert (targets["weights"][0].numpy() > 0).tolist() == known.tolist()
     maps = torch.ones(1, 308, 8, 8, requires_grad=True)
@@ -87,7 +88,7 @@ def test_parts_are_renamed_and_the_rest_is_ignored() -> None:
         "own", [{"id": 1, "name": "hair"}, {"id": 2, "name": "hat"}, {"id": 3, "name": "coat"}]
     )
     sample = samples("a", 1)[0]
-    sample.part_set, sample.parts = own, np.arange(4, dtype=np.uint8).repeat(8)[:, None].repeat(32, axis=1)
+    sample.part_set, sample.labels[PARTS] = own, np.arange(4, dtype=np.uint8).repeat(8)[:, None].repeat(32, axis=1)
     mixture = Mixture([Source([sample], renamed_parts={"coat": "Upper_Clothing"})], part_set=SAPIENS_28)
     parts = mixture[0].parts
     assert parts is not None and mixture[0].part_set is SAPIENS_28

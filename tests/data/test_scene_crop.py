@@ -6,9 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from opensapiens.data.crop import view_sample
+from opensapiens.data.label_kinds import DEPTH, MASK, PARTS
 from opensapiens.data.photometric import distort_colors
 from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import PUBLISHED_NORMALS, PUBLISHED_SEGMENTATION, SceneCrop, scene_crop, size_within
+from opensapiens.geometry.view import whole_image_view
 from opensapiens.labels.parts import SAPIENS_28
 
 SIZE = (64, 48)
@@ -22,7 +25,7 @@ def blocks(height: int = 90, width: int = 70) -> Sample:
     ids = CLASSES[generator.integers(0, 3, (height // 10, width // 10))].repeat(10, 0).repeat(10, 1)
     depth = np.where(ids == 0, np.nan, ids).astype(np.float32)
     image = np.repeat(ids[..., None] * 8, 3, axis=-1).astype(np.uint8)
-    return Sample(image, parts=ids, depth=depth, mask=ids > 0)
+    return Sample(image, labels={PARTS: ids, DEPTH: depth, MASK: ids > 0})
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -45,8 +48,9 @@ def test_the_same_generator_gives_the_same_piece() -> None:
     assert not np.array_equal(first.image, other.image)
 
 
-def test_without_settings_it_is_the_whole_picture() -> None:
-    crop = scene_crop(blocks(), SIZE, np.random.default_rng(0), None)
+def test_the_view_of_validation_is_the_whole_picture() -> None:
+    sample = blocks()
+    crop = view_sample(sample, whole_image_view(sample.image.shape[:2], SIZE))
     assert crop.parts is not None and set(np.unique(crop.parts)) == set(CLASSES.tolist())
     np.testing.assert_array_equal(crop.parts[[0, -1], [0, -1]], blocks().parts[[0, -1], [0, -1]])  # type: ignore[index]
 
@@ -56,8 +60,7 @@ def test_pieces_of_one_class_are_drawn_anew() -> None:
     assert sample.parts is not None
     sample.parts[:, :150] = 0  # so that a chance piece is mostly background
     settings = SceneCrop((1.0, 1.0), rotation_chance=0, flip_chance=0, color_chance=0)
-    big = replace(sample, image=np.zeros((400, 400, 3), np.uint8), parts=sample.parts.repeat(2, 0).repeat(2, 1),
-                  depth=None, mask=None)  # fmt: skip
+    big = Sample(np.zeros((400, 400, 3), np.uint8), labels={PARTS: sample.parts.repeat(2, 0).repeat(2, 1)})
 
     def shares(largest: float) -> np.ndarray:
         found = []
@@ -75,7 +78,9 @@ def test_pieces_of_one_class_are_drawn_anew() -> None:
 def test_pixels_that_are_not_labelled_are_no_class() -> None:
     parts = np.full((256, 192), 255, np.uint8)
     parts[::8, ::2], parts[::8, 1::2] = 12, 22  # wherever the piece lies, two classes of equal share
-    sample = Sample(np.arange(256 * 192 * 3, dtype=np.uint32).astype(np.uint8).reshape(256, 192, 3), parts=parts)
+    sample = Sample(
+        np.arange(256 * 192 * 3, dtype=np.uint32).astype(np.uint8).reshape(256, 192, 3), labels={PARTS: parts}
+    )
     settings = SceneCrop((4.0, 4.0), rotation_chance=0, flip_chance=0, color_chance=0)
     for seed in range(5):
         drawn = scene_crop(sample, SIZE, np.random.default_rng(seed), settings)
@@ -89,8 +94,9 @@ def test_the_published_rule_of_sizes() -> None:
 
 
 def test_parts_with_a_side_change_it_when_mirrored() -> None:
-    sample = Sample(np.zeros((64, 48, 3), np.uint8), parts=np.full((64, 48), SAPIENS_28.index("Left_Hand"), np.uint8))
-    sample.parts[:, 24:] = 0  # type: ignore[index]
+    labels = np.full((64, 48), SAPIENS_28.index("Left_Hand"), np.uint8)
+    labels[:, 24:] = 0
+    sample = Sample(np.zeros((64, 48, 3), np.uint8), labels={PARTS: labels})
     settings = SceneCrop((1.0, 1.0), rotation_chance=0, flip_chance=1.0, color_chance=0)
     parts = scene_crop(sample, SIZE, np.random.default_rng(0), settings).parts
     assert parts is not None and parts[0, 0] == 0 and parts[0, -1] == SAPIENS_28.index("Right_Hand")

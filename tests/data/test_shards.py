@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from opensapiens.data.shards import MAPS, ShardDataset, ShardError, encode_frame, shard_paths, write_shard
+from opensapiens.data.label_kinds import DEPTH, MASK, NORMALS, PARTS, STORED_KINDS, LabelKind
+from opensapiens.data.shards import ShardDataset, ShardError, encode_frame, shard_paths, write_shard
 from opensapiens.storage.tars import TarError
 
 
@@ -26,7 +27,7 @@ def frame() -> dict[str, bytes]:
         for i, x, y, w, h in [(1, 2, 5, 14, 35), (2, 16, 10, 30, 30)]
     ]
     record = {"width": 32, "height": 40, "depth_scale": 0.001, "persons": persons}
-    return encode_frame(image, instances, parts, depth, normals, record)
+    return encode_frame(image, instances, {PARTS: parts, DEPTH: depth, NORMALS: normals}, record)
 
 
 def test_a_person_is_read_back_without_the_others(tmp_path: Path) -> None:
@@ -72,8 +73,8 @@ def test_the_order_of_people_goes_over_shards(people_shards: Path) -> None:
         dataset[12]
 
 
-def test_maps_that_are_not_asked_for_are_not_there(people_shards: Path) -> None:
-    whole, pose, parts = (ShardDataset(people_shards, maps)[3] for maps in (MAPS, (), ("parts",)))
+def test_kinds_that_are_not_asked_for_are_not_there(people_shards: Path) -> None:
+    whole, pose, parts = (ShardDataset(people_shards, kinds)[3] for kinds in (STORED_KINDS, (), (PARTS,)))
     assert pose.parts is None and pose.depth is None and pose.normals is None
     assert parts.depth is None and parts.normals is None and parts.parts is not None
     np.testing.assert_array_equal(parts.parts, whole.parts)
@@ -110,10 +111,19 @@ def test_a_damaged_member_is_named(tmp_path: Path, suffix: str) -> None:
 
 def test_a_missing_member_is_named(tmp_path: Path) -> None:
     content = frame()
-    del content["depth.png"]
+    del content["instances.png"]
     write_shard(tmp_path / "0.tar", [("00000812", content)])
-    with pytest.raises(ShardError, match=r"0.tar/00000812: no depth.png"):
+    with pytest.raises(ShardError, match=r"0.tar/00000812: no instances.png"):
         ShardDataset(tmp_path)
+
+
+@pytest.mark.parametrize("kind", STORED_KINDS, ids=lambda kind: kind.name)
+def test_a_label_that_is_not_known_is_not_there(tmp_path: Path, kind: LabelKind) -> None:
+    content = frame()
+    del content[f"{kind.name}.png"]
+    write_shard(tmp_path / "0.tar", [("a", content)])
+    sample = ShardDataset(tmp_path)[0]
+    assert set(sample.labels) == {MASK, *STORED_KINDS} - {kind}
 
 
 def test_a_record_without_keypoints_and_maps_of_another_size_are_named(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_folder import build_model
 from opensapiens.cli.main import main
 from opensapiens.evaluation import bench as bench_module
 from opensapiens.evaluation.bench import bench, matrix_rate, table
 from opensapiens.export.export import portrait
 from opensapiens.models.cost import full_flops
-from opensapiens.models.vit import ViTConfig
 from opensapiens.recipes.nano import describe
 
 
@@ -39,10 +39,10 @@ def test_a_coarser_type_shows_in_the_answers(rows: list[dict]) -> None:
 
 def test_the_share_of_the_matrix_rate_is_counted_operations_over_measured_ones(rows: list[dict]) -> None:
     with torch.device("meta"):
-        description = describe(ViTConfig((64, 48), 24, 2, 2), (8, 8), (8, 8))
+        description = describe(SapiensConfig((64, 48), 24, 2, 2), (8, 8), (8, 8))
         heads = tuple(build_model(description).heads.values())
     for row in rows:
-        reached = full_flops(description.vit, heads) / (row["network ms"] / 1e3)
+        reached = full_flops(description.backbone, heads) / (row["network ms"] / 1e3)
         assert row["matrix rate"] == pytest.approx(reached / (row["matrix GFLOP/s"] * 1e9))
         assert row["images/s"] > 0 and row["peak GB"] > 0
         assert min(row[part] for part in ("decode ms", "pre ms", "network ms", "post ms")) > 0

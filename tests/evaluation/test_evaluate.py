@@ -21,11 +21,15 @@ from opensapiens.evaluation.people import (
     read_shard_images,
 )
 from opensapiens.evaluation.pose import bootstrap_interval, evaluate_pose, mean_pose, similarity
+from opensapiens.geometry.view import person_view
 from opensapiens.inference.forward import Prediction
 from opensapiens.inference.results import Person, Result
-from opensapiens.inference.views import person_view
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
+from opensapiens.tasks.depth import DepthTask
+from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.segmentation import SegmentationTask
 
 from .test_people import coco_file
 
@@ -38,15 +42,18 @@ class Oracle:
     def __init__(self, images: list[AnnotatedImage], shift: float = 0.0) -> None:
         self.images = images
         self.shift = shift
-        model = SimpleNamespace(keypoint_set=COCO_17, part_set=SAPIENS_28)
-        self.model_of_task = {task: model for task in ("pose", "segmentation", "depth", "normals")}
+        self.keypoint_set = COCO_17
+        tasks = (PoseTask(COCO_17), SegmentationTask(SAPIENS_28), DepthTask(), NormalsTask())
+        model = SimpleNamespace(tasks={task.name: task for task in tasks})
+        self.model_of_task = dict.fromkeys(model.tasks, model)
+        self.dense_tasks = {task.name: task for task in tasks[1:]}
 
     def truth(self, image: np.ndarray) -> AnnotatedImage:
         return next(one for one in self.images if np.array_equal(one.image, image))
 
     def predict_image(self, image: np.ndarray, boxes: Any = None, flip: bool = False) -> Result:
         found = [
-            Person(i + 1, p.sample.box, 1.0, p.keypoints[:, :2] + self.shift, np.ones(17), COCO_17.names, p.sample.mask)
+            Person(i + 1, p.sample.box, 1.0, p.sample.mask, p.keypoints[:, :2] + self.shift, np.ones(17), COCO_17.names)
             for i, p in enumerate(self.truth(image).persons)
         ]
         return Result(image, found[::-1] if boxes is None else found)
@@ -59,11 +66,12 @@ class Oracle:
             here = np.s_[top:bottom, left:right]
             sample = person.sample
             # Depth on a scale and from a zero of its own, which does not matter.
-            made.append(
-                Prediction(
-                    view, parts=sample.parts[here], depth=3 - 0.5 * sample.depth[here], normals=sample.normals[here]
-                )
-            )
+            decoded = {
+                "segmentation": sample.parts[here],
+                "depth": 3 - 0.5 * sample.depth[here],
+                "normals": sample.normals[here],
+            }
+            made.append(Prediction(view, decoded))
         return {task: made for task in ("segmentation", "depth", "normals")}
 
 
@@ -141,6 +149,7 @@ def test_boxes_of_a_detector_outside_the_picture_are_passed_over(tmp_path: Path,
     [
         ("3", "not a file of COCO detections"),
         ('[{"image_id": 1, "bbox": [1, 2, 3, 1e999], "score": 1}]', "1e999 is too large"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3, 1e300], "score": 1}]', "not in pixels"),
         ("[" * 100_000, "nested"),
         ('[{"image_id": [], "bbox": [1, 2, 3, 4], "score": 1}]', "not a file of COCO detections"),
         (json.dumps([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}] * 1001), "more than 1000 people"),
@@ -185,7 +194,7 @@ def test_dense_truth_scores_all(shard_images: list[AnnotatedImage]) -> None:
     )
     normals = evaluate_dense(oracle, shard_images, "normals")
     assert normals["mean"] < 0.1 and normals["within_11.25"] == 1
-    assert 80 < normals["mean_normal_mean"] < 100, "the normals of the invented people point anywhere"
+    assert 80 < normals["frontal_mean"] < 100, "the normals of the invented people point anywhere"
     assert normals["people"] == 12
 
 

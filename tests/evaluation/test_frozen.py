@@ -10,6 +10,7 @@ from PIL import Image
 
 import opensapiens
 from opensapiens.cli.main import main
+from opensapiens.data.label_kinds import PARTS
 from opensapiens.data.sample import Sample
 from opensapiens.evaluation.frozen import (
     Labelled,
@@ -61,7 +62,7 @@ def test_patch_classes() -> None:
     parts[:2, :2], parts[2:, 4:] = 255, 3
     parts[0, 2:4] = 7
     parts[1, 2] = 7
-    assert patch_classes(Sample(np.zeros((4, 6, 3), np.uint8), parts=parts), (2, 3), 28).tolist() == [
+    assert patch_classes(Sample(np.zeros((4, 6, 3), np.uint8), labels={PARTS: parts}), (2, 3), 28).tolist() == [
         255,
         7,
         0,

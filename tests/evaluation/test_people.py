@@ -96,11 +96,11 @@ def test_a_mask_that_is_none_leaves_the_person(segmentation: object, tmp_path: P
 
 
 @pytest.mark.parametrize("box", [[10, 5, 0, 70], [500, 5, 10, 10], [10, 5, -5, 20]])
-def test_a_box_without_a_pixel_is_left_out_and_counted(
+def test_a_box_without_an_area_is_left_out_and_counted(
     box: list[float], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     content = json.loads(coco_file(tmp_path).read_text())
     content["annotations"].append({**content["annotations"][0], "id": 9, "bbox": box})
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     ((person,),) = [image.persons for image in read_coco_images(tmp_path / "annotations.json", tmp_path)]
-    assert person.id == 1 and "1 people whose boxes have no pixel in the picture left out" in caplog.text
+    assert person.id == 1 and "1 people whose boxes have no area in the picture left out" in caplog.text

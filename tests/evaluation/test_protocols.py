@@ -32,7 +32,8 @@ class Oracle:
 
     def __init__(self, images: list[AnnotatedImage], points: KeypointSet, spoilt: Any = ()) -> None:
         self.images, self.points, self.spoilt = images, points, list(spoilt)
-        self.model_of_task = {"pose": SimpleNamespace(keypoint_set=points, flip_test=False)}
+        self.keypoint_set = points
+        self.model_of_task = {"pose": SimpleNamespace(flip_test=False)}
 
     def predict_image(self, image: np.ndarray, boxes: Any = None, flip: bool | None = None) -> Result:
         annotated = next(one for one in self.images if np.array_equal(one.image, image))
@@ -41,9 +42,7 @@ class Oracle:
             keypoints = annotated.persons[number % max(len(annotated.persons), 1)].keypoints.copy()
             keypoints[self.spoilt, :2] += 500
             found.append(
-                Person(
-                    number + 1, box, 1.0, keypoints[:, :2], np.ones(len(keypoints)), (), np.zeros(image.shape[:2], bool)
-                )
+                Person(number + 1, box, 1.0, np.zeros(image.shape[:2], bool), keypoints[:, :2], np.ones(len(keypoints)))
             )
         return Result(image, found)
 
@@ -141,7 +140,7 @@ def test_boxes_of_a_detector(tmp_path: Path) -> None:
         def predict_image(self, image: np.ndarray, boxes: Any = None, flip: bool | None = None) -> Result:
             if np.array_equal(image, images[1].image):
                 points = np.full((17, 2), 20.0)
-                return Result(image, [Person(1, boxes[0], 1.0, points, np.ones(17), (), np.zeros((80, 100), bool))])
+                return Result(image, [Person(1, boxes[0], 1.0, np.zeros((80, 100), bool), points, np.ones(17))])
             return super().predict_image(image, boxes)
 
     stray: Any = Stray(images, COCO_17)
@@ -212,7 +211,9 @@ def test_folders_of_depth_and_normals(renders: Path, tiny_model: Path) -> None:
     figures = evaluate("normals", people, renders / "images", renders / "normals", protocol="thuman2")
     assert figures["people"] == 4 and figures["face_people"] == figures["full_body_people"] == 1
     assert "never released" in figures["protocol_note"]
-    assert figures["mean_normal_mean"] == pytest.approx(0, abs=0.1), "all normals are the same here"
+    facing = np.degrees(np.arccos(0.8))
+    assert figures["frontal_mean"] == pytest.approx(facing, abs=0.1), "all normals are the same here"
+    assert figures["frontal_within_30"] == 0
     with pytest.raises(EvaluationError, match="no protocol 'wholebody' for depth; there are hi4d"):
         evaluate("depth", people, renders / "images", renders / "depth", protocol="wholebody")
     with pytest.raises(EvaluationError, match="holds no picture of the protocol hi4d"):

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import torch
 
-from opensapiens.checkpoints.model_description import standard_preprocessing
+from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
 from opensapiens.export.calibration import GAINS, WINDOWS, calibration_images
 from opensapiens.export.export import portrait
 from opensapiens.export.parity import check_images
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.upsampling_head import UpsamplingHead
-from opensapiens.models.vit import VisionTransformer, ViTConfig
 from opensapiens.storage.pictures import read_image
 
 
 def network(size: tuple[int, int], width: int, layers: int, channels: int) -> HumanModel:
     with torch.device("meta"):
-        backbone = VisionTransformer(ViTConfig(size, width, layers, heads=4))
+        backbone = SapiensBackbone(SapiensConfig(size, width, layers, heads=4))
         return HumanModel(backbone, {"segmentation": UpsamplingHead(width, 28, (channels, channels), (channels,))})
 
 
 def test_a_small_network_sees_every_piece_once() -> None:
-    preprocessing = standard_preprocessing((192, 144))
+    preprocessing = Preprocessing((192, 144))
     images = calibration_images(network((192, 144), 192, 6, 48), preprocessing)
     assert images.shape == (2 * len(GAINS) * len(WINDOWS), 3, 192, 144)
     assert len({image.numpy().tobytes() for image in images}) == len(images)
@@ -31,6 +31,6 @@ def test_a_small_network_sees_every_piece_once() -> None:
 
 
 def test_a_large_network_sees_the_portrait_alone() -> None:
-    preprocessing = standard_preprocessing((1024, 768))
+    preprocessing = Preprocessing((1024, 768))
     images = calibration_images(network((1024, 768), 1024, 24, 768), preprocessing)
     assert torch.equal(images, check_images(read_image(portrait()), preprocessing)[:1])

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from opensapiens.backbones.nano import NanoConfig
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, save_model
 from opensapiens.export import cache
@@ -21,18 +22,22 @@ from opensapiens.export import export as export_module
 from opensapiens.export.cache import cached_conversion, fingerprint
 from opensapiens.export.export import export_network
 from opensapiens.export.formats import ENDINGS, ExportError, Format, open_session
+from opensapiens.export.graph import extra_inputs
 from opensapiens.inference.runtimes import ONNXRuntime, OpenVINORuntime
 from opensapiens.models.human_model import HumanModel
-from opensapiens.models.vit import ViTConfig
 from opensapiens.recipes.nano import describe
 
 SIZE = (64, 48)
 LIBRARIES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch": ()}
 
 
-@pytest.fixture(scope="module", params=[(), (8, 16, 24)], ids=["plain", "stem"])
+@pytest.fixture(
+    scope="module",
+    params=[SapiensConfig(SIZE, 24, 2, 2), NanoConfig(SIZE, 24, 2, 2, (8, 16, 24))],
+    ids=["sapiens", "nano"],
+)
 def description(request: pytest.FixtureRequest) -> ModelDescription:
-    return describe(ViTConfig(SIZE, 24, 2, 2, stem_channels=request.param), (8, 8), (8, 8))
+    return describe(request.param, (8, 8), (8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +68,14 @@ def exported(
     yield export_network(network, description, file_format, tmp_path_factory.mktemp("exported"), any_size=True)
 
 
+def beside(network: HumanModel, images: Tensor) -> dict[str, Tensor]:
+    """What the network wants beside these images: of nano their places."""
+    return extra_inputs(network.backbone.config, SIZE, len(images))
+
+
 def expected(network: HumanModel, images: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
-        return network(images)
+        return network(images, inputs=beside(network, images))
 
 
 def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
@@ -78,13 +88,14 @@ def test_any_batch_and_any_size(exported: Path, network: HumanModel) -> None:
     session = open_session(exported, list(network.heads))
     for shape in ((1, 3, 64, 48), (3, 3, 64, 48), (2, 3, 96, 32), (1, 3, 48, 80)):
         images = torch.randn(shape, generator=torch.Generator().manual_seed(2))
-        assert_same(session(images), expected(network, images))
+        assert_same(session(images, beside(network, images)), expected(network, images))
 
 
 def test_the_report_says_how_exact_the_file_is(exported: Path, network: HumanModel) -> None:
     report = json.loads(exported.with_suffix(".json").read_text())
     assert report["passed"] and report["any_size"]
-    assert report["input"]["shape"] == ["batch", 3, "height", "width"]
+    places = {"place": ["batch", 2]} if network.backbone.config.family == "nano" else {}
+    assert report["inputs"] == {"images": ["batch", 3, "height", "width"], **places}
     assert set(report["difference_from_pytorch"]) == set(network.heads) == set(report["heads"])
     for head, figures in report["difference_from_pytorch"].items():
         assert 0 <= figures["mean"] <= figures["max"], head
@@ -98,7 +109,7 @@ def test_a_file_that_answers_differently_is_refused(
 ) -> None:
     def doubled(path: Path, heads: list[str]) -> object:
         session = open_session(path, heads)
-        return lambda images: {head: 2 * maps for head, maps in session(images).items()}
+        return lambda images, inputs: {head: 2 * maps for head, maps in session(images, inputs).items()}
 
     monkeypatch.setattr(export_module, "open_session", doubled)
     with pytest.raises(ExportError, match="answers differently"):
@@ -114,15 +125,14 @@ def test_not_a_number_is_a_difference(
     monkeypatch.setattr(
         export_module,
         "open_session",
-        lambda path, heads: lambda images: {h: m * torch.nan for h, m in expected(network, images).items()},
+        lambda path, heads: lambda images, inputs: {h: m * torch.nan for h, m in expected(network, images).items()},
     )
     with pytest.raises(ExportError):
         export_network(network, description, "torch", tmp_path)
 
 
 def test_a_class_token_and_patch_padding_survive(tmp_path: Path) -> None:
-    plain = describe(ViTConfig(SIZE, 24, 2, 2), (8,), (8,))
-    description = replace(plain, vit=replace(plain.vit, class_token=True, patch_padding=2))
+    description = describe(SapiensConfig(SIZE, 24, 2, 2, class_token=True, patch_padding=2), (8,), (8,))
     network = build_model(description).eval()
     path = export_network(network, description, "torch", tmp_path, any_size=True)
     images = torch.randn(2, 3, 96, 64)
@@ -139,13 +149,26 @@ def test_a_runtime_gives_the_heads_asked_for(
     path = cached_conversion(network, SIZE, name)
     runtime = {"openvino": OpenVINORuntime, "onnx": ONNXRuntime}[name](path, list(network.heads))
     wanted = expected(network, images)
-    first = runtime(images)
+    first = runtime(images, inputs=beside(network, images))
     assert_same(first, wanted)
-    one = runtime(images.flip(-1), ["depth"])
+    one = runtime(images.flip(-1), ["depth"], beside(network, images))
     assert list(one) == ["depth"]
     torch.testing.assert_close(one["depth"], expected(network, images.flip(-1))["depth"], rtol=1e-4, atol=1e-4)
-    runtime(images.flip(-1))
+    runtime(images.flip(-1), None, beside(network, images))
     assert_same(first, wanted)  # later calls do not write into what earlier ones returned
+
+
+def test_openvino_does_not_take_the_last_calls_place(
+    network: HumanModel, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    if not beside(network, images):
+        pytest.skip("it wants nothing beside images")
+    monkeypatch.setenv("OPENSAPIENS_CACHE", str(tmp_path))
+    runtime = OpenVINORuntime(cached_conversion(network, SIZE, "openvino"), list(network.heads))
+    runtime(images, inputs=beside(network, images))
+    with pytest.raises(ValueError, match="wants place beside the images"):
+        runtime(images)
 
 
 def test_a_conversion_is_made_once(network: HumanModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,9 +185,9 @@ def test_a_damaged_conversion_is_made_anew(tmp_path: Path, monkeypatch: pytest.M
     made: list[Path] = []
     monkeypatch.setattr(cache, "network_graph", lambda *_: None)
     monkeypatch.setattr(
-        cache, "write_graph", lambda _, heads, path, __: (made.append(path), path.write_bytes(b"whole"))
+        cache, "write_graph", lambda _, heads, path, *__: (made.append(path), path.write_bytes(b"whole"))
     )
-    network = build_model(describe(ViTConfig(SIZE, 24, 2, 2), (8,), (8,)))
+    network = build_model(describe(SapiensConfig(SIZE, 24, 2, 2), (8,), (8,)))
     for number, damage in enumerate((b"who", b"whale", None), start=1):
         path = cached_conversion(network, SIZE, "torch")
         assert cached_conversion(network, SIZE, "torch") == path and len(made) == number
@@ -188,7 +211,7 @@ print(runtime_of(people.models[0].network), *[str(one.message) for one in caught
 
 def test_a_full_disk_while_converting_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    description = describe(ViTConfig(SIZE, 24, 2, 2), (8,), (8,))
+    description = describe(SapiensConfig(SIZE, 24, 2, 2), (8,), (8,))
     save_model(tmp_path / "model", build_model(description), description)
     monkeypatch.setenv("OPENSAPIENS_CACHE", str(tmp_path / "cache"))
     done = subprocess.run(

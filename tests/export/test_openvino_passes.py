@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_folder import build_model
 from opensapiens.export.formats import write_graph
 from opensapiens.export.graph import network_graph
 from opensapiens.export.openvino_passes import _with_zero_on_a_level, split_transposed_convolutions
 from opensapiens.models.human_model import HumanModel
-from opensapiens.models.vit import ViTConfig
 from opensapiens.recipes.nano import describe
 
 openvino = pytest.importorskip("openvino")
@@ -25,13 +25,13 @@ SIZE, LAYERS = (64, 48), 2
 @pytest.fixture(scope="module")
 def network() -> HumanModel:
     torch.manual_seed(0)
-    return build_model(describe(ViTConfig(SIZE, 24, LAYERS, 2), (8, 8), (8, 8))).eval()
+    return build_model(describe(SapiensConfig(SIZE, 24, LAYERS, 2), (8, 8), (8, 8))).eval()
 
 
 def written(network: HumanModel, folder: Path, any_size: bool = False, in_8_bits: bool = False) -> Any:
     path = folder / "network.xml"
     images = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(0)) if in_8_bits else None
-    write_graph(network_graph(network, SIZE, any_size), list(network.heads), path, images)
+    write_graph(network_graph(network, SIZE, any_size), list(network.heads), path, calibration_B3HW=images)
     return openvino.Core().read_model(path)
 
 

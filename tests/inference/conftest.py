@@ -9,34 +9,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opensapiens.checkpoints.model_description import ModelDescription, standard_preprocessing
+from opensapiens.backbones.sapiens import SapiensConfig
+from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, save_model
+from opensapiens.geometry.view import IMAGE_MEAN, IMAGE_STD, Preprocessing, Resize
 from opensapiens.inference.forward import LoadedModel
-from opensapiens.models.vit import ViTConfig
 from opensapiens.recipes.nano import describe
 
 PERSON_CLASS = 22
 HEADS = {
-    "pose": {"out_channels": 17, "deconv_channels": [4], "conv_channels": [4], "labels": "coco_17"},
-    "segmentation": {"out_channels": 28, "deconv_channels": [4], "conv_channels": [4], "labels": "sapiens_28"},
-    "depth": {"out_channels": 1, "deconv_channels": [4], "conv_channels": [4], "labels": None},
-    "normals": {"out_channels": 3, "deconv_channels": [4], "conv_channels": [4], "labels": None},
+    "pose": HeadDescription(17, (4,), (4,), "coco_17"),
+    "segmentation": HeadDescription(28, (4,), (4,), "sapiens_28"),
+    "depth": HeadDescription(1, (4,), (4,)),
+    "normals": HeadDescription(3, (4,), (4,)),
 }
 
 
 class PixelReader(nn.Module):
     """Pose: all points where green peaks. Parts: PERSON_CLASS where blue. Depth: red. Normals: turned by red."""
 
-    def __init__(self) -> None:
+    def __init__(self, heads: Sequence[str] = tuple(HEADS)) -> None:
         super().__init__()
+        self.heads = heads
         self.nothing = nn.Parameter(torch.zeros(1))
         self.inputs = 0
 
-    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: object = None) -> dict[str, Tensor]:
         self.inputs += len(images_B3HW)
-        mean, std = (
-            torch.tensor(values)[:, None, None] for values in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-        )
+        mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
         red, green, blue = ((images_B3HW * std + mean) / 255).split(1, dim=1)
         height, width = images_B3HW.shape[2:]
         half = [F.avg_pool2d(channel, 2) for channel in (red, blue)]
@@ -51,17 +51,19 @@ class PixelReader(nn.Module):
             "depth": half[0],
             "normals": 3 * torch.cat([2 * half[0] - 1, 0 * half[0], 0 * half[0] + 1], dim=1),
         }
-        return {head: maps[head] for head in heads or maps}
+        return {head: maps[head] for head in heads or self.heads}
 
 
-def painted_model(resize: str = "person_crop", heads: Sequence[str] = tuple(HEADS)) -> LoadedModel:
+def painted_model(
+    resize: Resize = "person_crop", heads: Sequence[str] = tuple(HEADS), flip_test: bool = False
+) -> LoadedModel:
     description = ModelDescription(
         name="painted",
-        vit=ViTConfig((128, 96), 8, 1, 1),
-        heads={head: HEADS[head] for head in heads},  # type: ignore[misc]
-        preprocessing=standard_preprocessing((128, 96), resize),  # type: ignore[arg-type]
+        backbone=SapiensConfig((128, 96), 8, 1, 1),
+        heads={head: HEADS[head] for head in heads},
+        preprocessing=Preprocessing((128, 96), resize=resize, flip_test=flip_test),
     )
-    return LoadedModel(PixelReader(), description)  # type: ignore[arg-type]
+    return LoadedModel(PixelReader(heads), description)  # type: ignore[arg-type]
 
 
 def paint(boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int] = (120, 200)) -> np.ndarray:
@@ -86,7 +88,7 @@ def peak(box: tuple[int, int, int, int]) -> tuple[float, float]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random nano of toy size."""
     torch.manual_seed(0)
-    description = describe(ViTConfig((64, 48), 24, 2, 2), (8, 8), (8, 8))
+    description = describe(SapiensConfig((64, 48), 24, 2, 2), (8, 8), (8, 8))
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(folder, build_model(description), description)
     return folder

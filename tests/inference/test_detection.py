@@ -53,7 +53,7 @@ def test_what_is_painted_like_a_person_without_a_body_is_none() -> None:
 class SeesNoBodyMirrored(PixelReader):
     """Red rises from left to right in the image as it is."""
 
-    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: object = None) -> dict[str, Tensor]:
         maps = super().forward(images_B3HW, heads)
         if "pose" in maps:
             rises = images_B3HW[:, 0, :, -8:].mean((1, 2)) > images_B3HW[:, 0, :, :8].mean((1, 2))
@@ -63,12 +63,11 @@ class SeesNoBodyMirrored(PixelReader):
 
 def test_a_body_must_show_in_the_mirrored_image_too_where_weights_ask_for_that() -> None:
     image = paint([(10, 20, 50, 110)])
-    loaded = painted_model(heads=["segmentation", "pose"])
-    loaded.network = SeesNoBodyMirrored()  # type: ignore[assignment]
-    assert len(PartMapDetector(loaded)(image)[0]) == 1
-    loaded.description.preprocessing["flip_test"] = True
-    assert len(PartMapDetector(loaded)(image)[0]) == 0
-    assert len(PartMapDetector(loaded, flip=False)(image)[0]) == 1
+    plain, flipped = (painted_model(heads=["segmentation", "pose"], flip_test=flip) for flip in (False, True))
+    plain.network = flipped.network = SeesNoBodyMirrored()  # type: ignore[assignment]
+    assert len(PartMapDetector(plain)(image)[0]) == 1
+    assert len(PartMapDetector(flipped)(image)[0]) == 0
+    assert len(PartMapDetector(flipped, flip=False)(image)[0]) == 1
 
 
 def test_whoever_fills_the_picture_is_found_though_the_coarse_look_sees_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 import opensapiens
+from opensapiens.backbones.sapiens import SapiensConfig
+from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
+from opensapiens.checkpoints.model_folder import build_model, save_model
+from opensapiens.checkpoints.strict_loading import CheckpointError
+from opensapiens.geometry.view import Preprocessing
+from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.loading import LoadError
+from opensapiens.inference.pipeline import People
+from opensapiens.tasks.depth import DepthTask
 
 
 def test_a_model_folder_is_loaded_and_predicts(tiny_model: Path) -> None:
@@ -76,3 +84,50 @@ def test_models_too_large_together_are_read_in_turn(tiny_model: Path, monkeypatc
     one, other = (people(image, boxes=[[5, 5, 60, 80]]) for people in (kept, in_turn))
     assert (one.persons[0].keypoints == other.persons[0].keypoints).all()
     assert all(loaded.network is None for loaded in in_turn.models), "dropped again"
+
+
+class DepthOfHair(DepthTask):
+    """A task of one's own."""
+
+    name = "hair"
+    title = "depth of hair"
+
+
+@pytest.fixture
+def hair_model(tmp_path: Path) -> Path:
+    """A folder with a head that no task of ours is for."""
+    description = ModelDescription(
+        "bald", SapiensConfig((64, 48), 8, 1, 1), {"hair": HeadDescription(1, (4,), (4,))}, Preprocessing((64, 48))
+    )
+    save_model(tmp_path, build_model(description), description)
+    return tmp_path
+
+
+def test_a_head_without_a_known_task_is_named(hair_model: Path) -> None:
+    with pytest.raises(
+        CheckpointError,
+        match="'bald': no task is known for the head hair; there are pose, segmentation, depth, normals",
+    ):
+        opensapiens.load(hair_model, device="cpu")
+
+
+def test_a_task_of_ones_own_is_predicted(hair_model: Path, tmp_path: Path) -> None:
+    people = opensapiens.load(hair_model, device="cpu", tasks={"hair": DepthOfHair})
+    result = people(np.zeros((50, 40, 3), np.uint8))
+    assert result.tasks() == ["hair"] and result.titles == {"hair": "depth of hair"}
+    assert np.isfinite(result.maps["hair"].values).all() and result.depth is None
+    assert (tmp_path / "out" / "image_hair.jpg") in result.save(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "sentence"),
+    [
+        ("pose", HeadDescription(28, (4,), (4,), "sapiens_28"), "a pose head needs a keypoint set"),
+        ("segmentation", HeadDescription(28, (4,), (4,)), "a segmentation head needs a part set"),
+        ("depth", HeadDescription(3, (4,), (4,)), "a depth head has one output channel"),
+    ],
+)
+def test_a_head_that_does_not_fit_its_task_is_named(name: str, head: HeadDescription, sentence: str) -> None:
+    description = ModelDescription("odd", SapiensConfig((64, 48), 8, 1, 1), {name: head}, Preprocessing((64, 48)))
+    with pytest.raises(CheckpointError, match=f"'odd': {sentence}"):
+        People([LoadedModel(None, description)])

@@ -81,7 +81,7 @@ class OneClassEach(nn.Module):
         super().__init__()
         self.nothing = nn.Parameter(torch.zeros(1))
 
-    def forward(self, images: Tensor, heads: object = None) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, heads: object = None, inputs: object = None) -> dict[str, Tensor]:
         logits = torch.zeros(len(images), 28, 32, 24)
         for index in range(len(images)):
             logits[index, index + 1] = 1
@@ -136,7 +136,7 @@ def test_a_crop_that_reaches_over_a_neighbour_does_not_wipe_it_out() -> None:
             super().__init__()
             self.nothing = nn.Parameter(torch.zeros(1))
 
-        def forward(self, images: Tensor, heads: object = None) -> dict[str, Tensor]:
+        def forward(self, images: Tensor, heads: object = None, inputs: object = None) -> dict[str, Tensor]:
             logits = torch.zeros(len(images), 28, 32, 24)
             logits[:, PERSON_CLASS, 8:24, 8:16] = 1
             return {"segmentation": logits}
@@ -284,9 +284,7 @@ def test_batches_are_filled_across_images() -> None:
 
 
 def test_the_weights_say_whether_to_flip_and_the_caller_has_the_last_word() -> None:
-    model = painted_model()
-    model.description.preprocessing["flip_test"] = True
-    people = People([model])
+    people = People([painted_model(flip_test=True)])
 
     def turned(flip: bool | None) -> float:
         return float(np.nanmax(np.abs(people(paint([BOX]), boxes=[BOX], flip=flip).normals.values[..., 0])))

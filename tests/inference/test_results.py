@@ -9,10 +9,11 @@ from PIL import Image
 
 from opensapiens.inference.detection import WholeImage
 from opensapiens.inference.pipeline import People
-from opensapiens.inference.results import Depth, Result, ResultError
-from opensapiens.inference.saving import depth_to_16_bits, save_overlay, save_table
+from opensapiens.inference.results import Result, ResultError
+from opensapiens.inference.saving import save_overlay, save_table
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
+from opensapiens.tasks.depth import DepthMap, depth_to_16_bits
 
 from .conftest import PERSON_CLASS, paint, painted_model
 
@@ -81,7 +82,7 @@ def test_an_empty_result_is_saved_too(tmp_path) -> None:
 def test_flat_depth_has_no_division_by_zero() -> None:
     values = np.full((3, 3), np.nan, np.float32)
     values[1] = 5
-    flat = Depth(values)
+    flat = DepthMap(values)
     assert np.array_equal(flat.normalized()[1], [0, 0, 0])
     assert depth_to_16_bits(flat.normalized()).tolist() == [[0, 0, 0], [1, 1, 1], [0, 0, 0]]
 
@@ -95,6 +96,21 @@ def test_one_task_is_drawn_at_full_size_and_all_on_a_sheet(result: Result) -> No
         result.draw(["hair"])
 
 
+def test_a_result_prints_as_one_line(result: Result) -> None:
+    assert repr(result) == "Result(200×120, 1 person: pose, segmentation, depth, normals)"
+    assert repr(People([painted_model(heads=["depth"])])(paint([]), boxes=[])) == "Result(200×120, nobody found: depth)"
+    assert repr(Result(result.image, result.persons * 2)) == "Result(200×120, 2 people: boxes)"
+
+
+def test_maps_are_there_by_the_name_of_their_task(result: Result) -> None:
+    assert list(result.maps) == ["segmentation", "depth", "normals"]
+    assert result.parts is result.maps["segmentation"] and result.depth is result.maps["depth"]
+    assert result.normals is result.maps["normals"]
+    assert list(result.titles.values()) == ["body parts", "depth (near is bright)", "surface normals"]
+    bare = Result(result.image)
+    assert bare.parts is bare.depth is bare.normals is None
+
+
 def test_the_point_cloud_is_where_the_camera_sees_it(result: Result, tmp_path) -> None:
     assert result.depth is not None and result.normals is not None
     points = result.depth.points(focal_length=150, near=2.0, far=3.0)
@@ -106,8 +122,10 @@ def test_the_point_cloud_is_where_the_camera_sees_it(result: Result, tmp_path) -
     assert np.allclose(points[there][:, 0] / distance * 150 + 99.5, columns, atol=1e-3)
     assert np.allclose(-points[there][:, 1] / distance * 150 + 59.5, rows, atol=1e-3), "y points up"
     for wrong in ((0, 1, 2), (100, 0, 2), (100, 2, 1), (100, 1, np.inf)):
-        with pytest.raises(ResultError, match="focal length"):
+        with pytest.raises(ValueError, match="focal length"):
             result.depth.points(*wrong)
+        with pytest.raises(ResultError, match="focal length"):
+            result.save_point_cloud(tmp_path / "none.ply", *wrong)
 
 
 def test_the_ply_is_read_by_another_tool(result: Result, tmp_path) -> None:

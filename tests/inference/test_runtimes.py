@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import opensapiens
-from opensapiens.checkpoints.model_description import Preprocessing
 from opensapiens.checkpoints.model_folder import load_model
 from opensapiens.export.export import portrait
 from opensapiens.export.parity import check_images
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.inference import runtimes
 from opensapiens.inference.runtimes import RuntimeUnavailable, choose_runtime, runtime_of, start_runtime
 from opensapiens.models.human_model import HumanModel
@@ -98,7 +98,7 @@ def test_blocks_and_heads_are_compiled_one_by_one(tiny_model: Path, monkeypatch:
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(type(self).__name__))
     network, description = load_model(tiny_model)
     runtime = start_runtime("compiled", network, description.preprocessing)
-    assert compiled == ["Block"] * description.vit.layers + ["UpsamplingHead"] * len(description.heads)
+    assert compiled == ["Block"] * description.backbone.layers + ["UpsamplingHead"] * len(description.heads)
     images = torch.randn(3, 3, 64, 48)
     sizes: list[int] = []
     network.backbone.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))

@@ -14,9 +14,9 @@ def person(x: float, points: float | None = None, width: float = 20) -> Person:
     """Somebody at x with four points around `points`."""
     box = np.array([x, 0, x + width, 40], np.float32)
     if points is None:
-        return Person(0, box, 1.0, np.empty((0, 2), np.float32), np.empty(0, np.float32), (), np.zeros((1, 1), bool))
+        return Person(0, box, 1.0, np.zeros((1, 1), bool))
     keypoints = np.array([[points + i, 10 * i] for i in range(4)], np.float32)
-    return Person(0, box, 1.0, keypoints, np.ones(4, np.float32), tuple("abcd"), np.zeros((1, 1), bool))
+    return Person(0, box, 1.0, np.zeros((1, 1), bool), keypoints, np.ones(4, np.float32), tuple("abcd"))
 
 
 def ids(tracker: Tracker, frame: int, people: list[Person], cut: bool = False) -> list[int]:

@@ -5,11 +5,19 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from opensapiens.models.cost import full_flops, parameters, published_flops
+from opensapiens.backbones import BackboneConfig
+from opensapiens.backbones.nano import NanoConfig
+from opensapiens.backbones.sapiens import (
+    PUBLISHED_SIZES,
+    SapiensBackbone,
+    SapiensConfig,
+    published_config,
+    published_flops,
+)
+from opensapiens.models.cost import full_flops, parameters
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead, published_head
-from opensapiens.models.vit import PUBLISHED_SIZES, VisionTransformer, ViTConfig, published_config
 
 SIZES = ["0.3b", "0.6b", "1b", "2b"]
 # Counted on the published code's own modules.
@@ -38,9 +46,9 @@ def test_the_table_of_sizes_is_complete() -> None:
 @pytest.mark.parametrize("index", range(4), ids=SIZES)
 def test_backbone_and_decoder_parameters(index: int) -> None:
     with torch.device("meta"):
-        backbone = VisionTransformer(published_config(SIZES[index], (1024, 768), patch_padding=2))
+        backbone = SapiensBackbone(published_config(SIZES[index], (1024, 768), patch_padding=2))
         autoencoder = MaskedAutoencoder(published_config(SIZES[index], (1024, 1024), class_token=True))
-    encoder, decoder = autoencoder.encoder, autoencoder.decoder
+    encoder, decoder = autoencoder.get_submodule("backbone"), autoencoder.decoder
     assert parameters(backbone) == BACKBONE[index]
     assert parameters(backbone.blocks[0]) == LAYER[index]
     assert parameters(encoder) == ENCODER[index]
@@ -65,12 +73,18 @@ def test_published_flops(index: int) -> None:
     assert f"{published_flops(config) / 1e12:.3f}" == FLOPS_IN_THE_PAPER[index]
 
 
-@pytest.mark.parametrize("extra", [{}, {"class_token": True}, {"stem_channels": (8, 16, 24)}], ids=str)
-def test_full_flops_are_what_torch_counts(extra: dict) -> None:
-    config = ViTConfig((80, 48), 32, 3, 4, **extra)
+@pytest.mark.parametrize(
+    "config",
+    [
+        SapiensConfig((80, 48), 32, 3, 4),
+        SapiensConfig((80, 48), 32, 3, 4, class_token=True),
+        NanoConfig((80, 48), 32, 3, 4, (8, 16, 24)),
+    ],
+)
+def test_full_flops_are_what_torch_counts(config: BackboneConfig) -> None:
     width = config.feature_channels
     heads = (UpsamplingHead(width, 17, (24, 12), (8,)), UpsamplingHead(width, 1, (6, 6, 6, 6), (5, 4)))
-    model = HumanModel(VisionTransformer(config), {"pose": heads[0], "depth": heads[1]}).eval()
+    model = HumanModel(config.build(), {"pose": heads[0], "depth": heads[1]}).eval()
     # torch counts attention in this form only, of those that a CPU has.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 3, 80, 48))

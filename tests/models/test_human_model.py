@@ -4,20 +4,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.upsampling_head import UpsamplingHead, published_head
-from opensapiens.models.vit import VisionTransformer, ViTConfig
 
 
 def tiny_model() -> HumanModel:
     torch.manual_seed(0)
-    config = ViTConfig((64, 48), 32, 2, 4)
+    config = SapiensConfig((64, 48), 32, 2, 4)
     heads = {
         "pose": UpsamplingHead(32, 17, (16, 16), (16, 16)),
         "segmentation": UpsamplingHead(32, 28, (12, 12, 12), (12,), dropout=0.1),
         "depth": UpsamplingHead(32, 1, (8, 8, 8, 8), ()),
     }
-    return HumanModel(VisionTransformer(config), heads)
+    return HumanModel(SapiensBackbone(config), heads)
 
 
 def test_every_head_has_its_own_stride() -> None:

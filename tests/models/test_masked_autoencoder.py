@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.models.masked_autoencoder import (
     HEAD,
     MaskedAutoencoder,
@@ -10,9 +11,8 @@ from opensapiens.models.masked_autoencoder import (
     patchify,
     unpatchify,
 )
-from opensapiens.models.vit import ViTConfig
 
-TINY = ViTConfig((64, 48), 32, 2, 4, class_token=True)
+TINY = SapiensConfig((64, 48), 32, 2, 4, class_token=True)
 
 
 def tiny_autoencoder() -> MaskedAutoencoder:
@@ -26,7 +26,7 @@ def test_every_parameter_but_the_fixed_tables_gets_a_gradient() -> None:
     output = model(images)[HEAD]
     (output.prediction_BNP - output.target_BNP).square().mean().backward()
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    assert frozen == {"encoder.position_embedding", "decoder.position_embedding"}
+    assert frozen == {"backbone.position_embedding", "decoder.position_embedding"}
     for name, parameter in model.named_parameters():
         if name not in frozen:
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
@@ -62,7 +62,7 @@ def test_patches_are_row_column_channel() -> None:
 def test_the_encoder_never_computes_hidden_patches() -> None:
     model = tiny_autoencoder()
     lengths: list[int] = []
-    for block in model.encoder.blocks:
+    for block in model.backbone.blocks:
         block.register_forward_hook(lambda _block, _inputs, tokens: lengths.append(tokens.shape[1]))
     model(torch.randn(2, 3, 64, 48))
     assert lengths == [1 + 3] * 2  # the class token and a quarter of 12 patches
@@ -80,11 +80,11 @@ def test_seeds_decide_what_is_hidden() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (ViTConfig((64, 48), 32, 2, 4), "set class_token=True"),
-        (ViTConfig((64, 50), 32, 2, 4, class_token=True), "not made of patches of 16"),
+        (SapiensConfig((64, 48), 32, 2, 4), "set class_token=True"),
+        (SapiensConfig((64, 50), 32, 2, 4, class_token=True), "not made of patches of 16"),
     ],
 )
-def test_unfit_encoders_are_refused(config: ViTConfig, message: str) -> None:
+def test_unfit_encoders_are_refused(config: SapiensConfig, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MaskedAutoencoder(config)
 

@@ -1,17 +1,16 @@
 """The pipeline from a photo to results in its pixels, against what the published demos computed for the same photo."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
-from opensapiens.checkpoints.model_description import ModelDescription, standard_preprocessing
-from opensapiens.inference.forward import LoadedModel, Prediction, network_inputs
+from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
+from opensapiens.geometry.view import Preprocessing
+from opensapiens.inference.forward import LoadedModel, network_inputs
 from opensapiens.inference.pipeline import Frame, People
 from opensapiens.inference.results import Result
 
 from .cases import Case, cases, name_of
-from .test_models import TASKS, task_model, vit_config
+from .test_models import TASK_OF_KIND, task_model, vit_config
 
 KEYPOINT_SETS = {17: "coco_17", 133: "wholebody_133", 308: "sapiens_308"}
 CHANNELS = {"segmentation": 28, "depth": 1, "normals": 3}
@@ -20,15 +19,15 @@ LABELS = {"segmentation": "sapiens_28", "depth": None, "normals": None}
 
 def pipeline(case: Case) -> People:
     """The case's network, fed as published weights of its task are."""
-    task = TASKS[case.kind]
-    preprocessing = standard_preprocessing(tuple(case.config["img"]), "person_crop" if task == "pose" else "squash")
+    task = TASK_OF_KIND[case.kind]
+    height, width = case.config["img"]
     if task == "pose":
         channels, labels = case.config["K"], KEYPOINT_SETS[case.config["K"]]
-        preprocessing["flip_test"] = True
+        preprocessing = Preprocessing((height, width), flip_test=True)
     else:
         channels, labels = CHANNELS[task], LABELS[task]
-    width = case.config["head_ch"]
-    head: Any = {"out_channels": channels, "deconv_channels": [width], "conv_channels": [width], "labels": labels}
+        preprocessing = Preprocessing((height, width), resize="squash")
+    head = HeadDescription(channels, (case.config["head_ch"],), (case.config["head_ch"],), labels)
     description = ModelDescription(case.name, vit_config(case), {task: head}, preprocessing)
     return People([LoadedModel(task_model(case), description)])
 
@@ -37,9 +36,10 @@ def photo(case: Case) -> np.ndarray:
     return np.ascontiguousarray(case.array("input.photo_bgr_uint8")[..., ::-1])
 
 
-def whole_image(case: Case, people: People, flip: bool = False) -> Prediction:
+def whole_image(case: Case, people: People, flip: bool = False) -> np.ndarray:
+    """What is decoded of a photo, before it is masked."""
     (predictions,) = people._run(people.models[0], [Frame(photo(case))], flip)
-    return predictions[0]
+    return predictions[0].decoded[TASK_OF_KIND[case.kind]]
 
 
 @pytest.mark.parametrize("case", cases("pose_topdown_photo"), ids=name_of)
@@ -63,9 +63,10 @@ def checked(case: Case) -> np.ndarray:
 @pytest.mark.parametrize("case", cases("pose_topdown_photo"), ids=name_of)
 def test_keypoints_of_boxes_that_leave_the_photo(case: Case) -> None:
     predictions = pipeline(case).predict_boxes(photo(case), case.array("input.bboxes"))["pose"]
+    poses = [prediction.decoded["pose"] for prediction in predictions]
     stable = case.array("output.keypoint_stable").astype(bool)
-    case.assert_close("output.keypoints_image", np.stack([p.keypoints for p in predictions]), stable)
-    case.assert_close("output.keypoint_scores", np.stack([p.scores for p in predictions]))
+    case.assert_close("output.keypoints_image", np.stack([pose.points for pose in poses]), stable)
+    case.assert_close("output.keypoint_scores", np.stack([pose.scores for pose in poses]))
 
 
 @pytest.mark.parametrize("case", cases("seg_model", "depth_model", "normal_model"), ids=name_of)
@@ -81,7 +82,7 @@ def test_parts_of_a_photo(case: Case) -> None:
     people = pipeline(case)
     sure = case.array("output.margin_ok").astype(bool)
     expected = case.array("output.label_map")
-    np.testing.assert_array_equal(whole_image(case, people).parts[sure], expected[sure])
+    np.testing.assert_array_equal(whole_image(case, people)[sure], expected[sure])
     result = people(photo(case))
     assert isinstance(result, Result) and result.parts is not None
     np.testing.assert_array_equal(result.parts.labels[sure], expected[sure], "all of the map, whoever is found in it")
@@ -94,7 +95,7 @@ def test_depth_of_a_photo(case: Case) -> None:
     assert isinstance(result, Result) and result.depth is not None
     case.assert_close("output.depth_ori", result.depth.values)
     # The published demo mirrors the photo, we the network's input; resizing treats both sides alike.
-    case.assert_close("output.depth_ori_flip_avg", whole_image(case, people, flip=True).depth)
+    case.assert_close("output.depth_ori_flip_avg", whole_image(case, people, flip=True))
 
 
 @pytest.mark.parametrize("case", cases("normal_model"), ids=name_of)

@@ -7,16 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from opensapiens.tasks.depth.loss import silog
-from opensapiens.tasks.depth.targets import normalized_depth
-from opensapiens.tasks.normals.loss import cosine_loss, l1_loss, valid_pixels
-from opensapiens.tasks.normals.targets import normal_target
-from opensapiens.tasks.pose.loss import hardest_keypoints_mse, heatmap_mse
-from opensapiens.tasks.pose.metrics import peak_accuracy
-from opensapiens.tasks.segmentation.loss import weighted_cross_entropy
-from opensapiens.tasks.segmentation.metrics import SegmentationMetric, histograms
+from opensapiens.labels.parts import PartSet, part_set_of_rows
+from opensapiens.tasks.depth import normalized_depth, silog
+from opensapiens.tasks.normals import cosine_loss, l1_loss, normal_target, valid_pixels
+from opensapiens.tasks.pose import hardest_keypoints_mse, heatmap_mse, peak_accuracy
+from opensapiens.tasks.segmentation import SegmentationTask, class_ratios, histograms, weighted_cross_entropy
 
 from .cases import Case, cases, name_of
+
+
+def part_set(classes: int) -> PartSet:
+    """So many classes, whatever they are called."""
+    row = {"mirror": "", "loss_weight": "1", "color": "#000000"}
+    return part_set_of_rows(f"{classes} classes", [{"name": f"class {i}", **row} for i in range(classes)], "a case")
 
 
 def assert_loss(case: Case, value: str, gradient: str, loss: Callable[[Tensor], Tensor], prediction: Tensor) -> None:
@@ -52,8 +55,8 @@ def test_segmentation_losses(case: Case) -> None:
         loss = lambda logits, small=small, weights=weights: weighted_cross_entropy(logits, small, weights).mean()  # noqa: E731
         assert_loss(case, f"output.{name}.loss", f"output.{name}.grad", loss, case.tensor(f"input.{name}.logits"))
         predicted = case.tensor(f"input.{name}.logits").argmax(dim=1)
-        metric = SegmentationMetric(len(weights))
-        metric.update(predicted, {"labels": labels})
+        metric = SegmentationTask(part_set(len(weights))).new_metric()
+        metric.update_ids(predicted, labels)
         case.assert_close(f"output.{name}.acc", np.array([100 * metric.compute()["aAcc"]], np.float32))
 
 
@@ -107,18 +110,20 @@ def test_normal_target(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("iou_metric"), ids=name_of)
 def test_iou_metric(case: Case) -> None:
-    metric = SegmentationMetric(case.config["n"])
+    metric = SegmentationTask(part_set(case.config["n"])).new_metric()
     for i in range(len(case.config["sizes"])):  # images of several sizes, one by one: histograms add up
-        metric.update(case.tensor(f"input.pred{i}")[None], {"labels": case.tensor(f"input.label{i}")[None]})
-    both, predicted, truth = metric.totals
+        metric.update_ids(case.tensor(f"input.pred{i}"), case.tensor(f"input.label{i}"))
+    of_classes = metric.totals[:, : case.config["n"]]
+    both, predicted, truth = of_classes
     for name, expected in (("intersect", both), ("pred", predicted), ("label", truth)):
         case.assert_close(f"output.area_{name}", expected.float())
     case.assert_close("output.area_union", (predicted + truth - both).float())
-    ratios = metric.per_class()
+    ratios = class_ratios(of_classes)
     for name in ratios.keys() & {name.removeprefix("output.class.") for name in case.arrays}:
         case.assert_close(f"output.class.{name}", ratios[name].float())
-    for name, value in metric.compute().items():  # the published summary is in percent, rounded to two decimals
-        assert 100 * value == pytest.approx(case.array(f"output.summary.{name}").item(), abs=0.0051)
+    figures = metric.compute()
+    for name in ("mIoU", "mAcc", "aAcc"):  # the published summary is in percent, rounded to two decimals
+        assert 100 * figures[name] == pytest.approx(case.array(f"output.summary.{name}").item(), abs=0.0051)
 
 
 def test_histograms_leave_ignored_pixels_out() -> None:

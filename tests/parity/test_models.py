@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from opensapiens.checkpoints.model_description import IMAGE_MEAN, IMAGE_STD
-from opensapiens.checkpoints.pretrained_backbone import fit_backbone
-from opensapiens.checkpoints.published_names import from_published, to_published
+from opensapiens.backbones.position_embedding import sincos_2d
+from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
+from opensapiens.checkpoints.sapiens_files import from_published, to_published
 from opensapiens.checkpoints.strict_loading import load_strictly
+from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder, draw_masking, unpatchify
-from opensapiens.models.position_embedding import sincos_2d
-from opensapiens.models.upsampling_head import PUBLISHED_HEADS, UpsamplingHead
-from opensapiens.models.vit import VisionTransformer, ViTConfig
-from opensapiens.tasks.masked_pretraining.loss import reconstruction_error
+from opensapiens.models.upsampling_head import UpsamplingHead
+from opensapiens.tasks import TASKS
+from opensapiens.tasks.masked_pretraining import reconstruction_error
 
 from .cases import Case, cases, name_of
 
-TASKS = {
+TASK_OF_KIND = {
     "pose_model": "pose",
     "pose_topdown_photo": "pose",
     "seg_model": "segmentation",
@@ -28,27 +28,29 @@ TASKS = {
 }
 
 
-def vit_config(case: Case, **changes: Any) -> ViTConfig:
+def vit_config(case: Case, **changes: Any) -> SapiensConfig:
     """The backbone of a case; `changes` go over what its JSON says."""
     config = case.config
-    said: dict[str, Any] = {"image_size": config["img"], "patch_padding": case.description["patch_padding"]}
-    return ViTConfig(embed_dim=config["embed"], layers=config["layers"], heads=config["heads"], **{**said, **changes})
+    said: dict[str, Any] = {"image_size": tuple(config["img"]), "patch_padding": case.description["patch_padding"]}
+    return SapiensConfig(
+        embed_dim=config["embed"], layers=config["layers"], heads=config["heads"], **{**said, **changes}
+    )
 
 
-def backbone_of(case: Case, config: ViTConfig) -> VisionTransformer:
-    """A backbone with the case's weights, fitted to it."""
-    backbone = VisionTransformer(config).eval()
+def backbone_of(case: Case, config: SapiensConfig, trained: SapiensConfig | None = None) -> SapiensBackbone:
+    """A backbone with the case's weights, fitted to it; trained: what they are of, where it is another shape."""
+    backbone = SapiensBackbone(config).eval()
     # Bare as in the pretrained files, or as part of a model.
     bare = {name.removeprefix("backbone."): tensor for name, tensor in case.under("weights.").items()}
-    load_strictly(backbone, fit_backbone(from_published(bare, "backbone"), config), case.name)
+    load_strictly(backbone, backbone.fitted(from_published(bare, "backbone"), trained or config), case.name)
     return backbone
 
 
 def task_model(case: Case) -> HumanModel:
     """The model of a task's case: its head's depth is the published one of the task, its widths are the case's."""
-    task = TASKS[case.kind]
+    task = TASK_OF_KIND[case.kind]
     tensors = from_published(case.under("weights."), task)
-    published, width = PUBLISHED_HEADS[task], case.config["head_ch"]
+    published, width = TASKS[task].published, case.config["head_ch"]
     head = UpsamplingHead(
         case.config["embed"],
         tensors[f"heads.{task}.output.weight"].shape[0],
@@ -56,7 +58,7 @@ def task_model(case: Case) -> HumanModel:
         [width] * len(published.conv_channels),
         published.dropout,
     )
-    model = HumanModel(VisionTransformer(vit_config(case)), {task: head}).eval()
+    model = HumanModel(SapiensBackbone(vit_config(case)), {task: head}).eval()
     load_strictly(model, tensors, case.name)
     return model
 
@@ -71,7 +73,7 @@ def flip_average(model: HumanModel, images: torch.Tensor, flip_indices: torch.Te
 def test_square_backbone_with_class_token(case: Case) -> None:
     backbone = backbone_of(case, vit_config(case, class_token=True))
     images = case.tensor("input.image")
-    tokens = backbone.forward_tokens(images)
+    tokens = backbone.tokens(images)
     entering = backbone.embed(images)[0]
     case.assert_close("output.patch_tokens", backbone.patch_tokens(images)[0])
     case.assert_close("output.after_pos", entering)
@@ -85,10 +87,11 @@ def test_square_backbone_with_class_token(case: Case) -> None:
 @torch.no_grad()
 def test_square_checkpoint_in_another_shape(case: Case) -> None:
     square = (case.config["square"],) * 2
-    source = backbone_of(case, vit_config(case, image_size=square, patch_padding=0, class_token=True))
-    case.assert_close("output.square_tokens", source.forward_tokens(case.tensor("input.image_square")))
+    trained = vit_config(case, image_size=square, patch_padding=0, class_token=True)
+    source = backbone_of(case, trained)
+    case.assert_close("output.square_tokens", source.tokens(case.tensor("input.image_square")))
     for suffix, padding in case.description["patch_padding"].items():
-        target = backbone_of(case, vit_config(case, patch_padding=padding))
+        target = backbone_of(case, vit_config(case, patch_padding=padding), trained)
         case.assert_close("output.pos_embed_resized", target.position_embedding)
         case.assert_close(f"output.featmap{suffix}", target(case.tensor("input.image")))
 
@@ -99,7 +102,9 @@ def test_input_of_another_size(case: Case) -> None:
     backbone = backbone_of(case, vit_config(case))
     images = case.tensor("input.image")
     assert list(images.shape[2:]) == case.config["run_img"]
-    case.assert_close("output.pos_embed_used", backbone.positions(backbone.config.grid(case.config["run_img"]))[1])
+    case.assert_close(
+        "output.pos_embed_used", backbone.positions(backbone.config.grid(tuple(case.config["run_img"])))[1]
+    )
     case.assert_close("output.featmap", backbone(images))
 
 
@@ -112,14 +117,14 @@ def test_masked_autoencoder(case: Case) -> None:
         for name, key in (("decoder_dim", "embed_dim"), ("decoder_layers", "depth"), ("decoder_heads", "num_heads"))
     }
     model = MaskedAutoencoder(config, **sizes, mask_ratio=case.config["mask_ratio"]).eval()
-    for table, ours in (("encoder", model.encoder), ("decoder", model.decoder)):
+    for table, ours in (("encoder", model.backbone), ("decoder", model.decoder)):
         case.assert_close(f"output.sincos_pos_embed_{table}", ours.position_embedding)
         width = ours.position_embedding.shape[2]
-        case.assert_close(f"output.sincos_pos_embed_{table}", sincos_2d(width, config.grid(), class_token=True))
+        case.assert_close(f"output.sincos_pos_embed_{table}", sincos_2d(width, config.grid(), prefix=1))
     load_strictly(model, from_published(case.under("weights."), "masked_autoencoder"), case.name)
 
     rgb = case.tensor("input.image_bgr_uint8").flip(1).float()
-    images = (rgb - torch.tensor(IMAGE_MEAN).view(3, 1, 1)) / torch.tensor(IMAGE_STD).view(3, 1, 1)
+    images = Preprocessing(config.image_size).normalize(rgb)
     case.assert_close("output.image", images)
     output = model.reconstruct(images, case.tensor("input.noise"))
     np.testing.assert_array_equal(output.masking.mask_BN, case.array("output.mask"))
@@ -158,12 +163,12 @@ def test_dense_model(case: Case) -> None:
     model = task_model(case)
     images = case.tensor("output.image")
     case.assert_close("output.featmap", model.backbone(images))
-    case.assert_close("output.logits", model(images)[TASKS[case.kind]])
+    case.assert_close("output.logits", model(images)[TASK_OF_KIND[case.kind]])
 
 
 @pytest.mark.parametrize("case", cases("mae", "pose_model", "seg_model", "depth_model", "normal_model"), ids=name_of)
 def test_names_go_there_and_back(case: Case) -> None:
-    layout = TASKS.get(case.kind, "masked_autoencoder")
+    layout = TASK_OF_KIND.get(case.kind, "masked_autoencoder")
     weights = case.under("weights.")
     back = to_published(from_published(weights, layout), layout)
     assert back.keys() == weights.keys()

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from opensapiens.checkpoints.published_names import from_published
+from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
+from opensapiens.checkpoints.sapiens_files import from_published
 from opensapiens.checkpoints.strict_loading import load_strictly
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead
-from opensapiens.models.vit import VisionTransformer, ViTConfig
-from opensapiens.recipes.published_schedules import published_schedule
-from opensapiens.tasks.pose.loss import heatmap_mse
+from opensapiens.recipes.published_schedules import PUBLISHED_DENSE, published_pose_schedule
+from opensapiens.tasks.pose import heatmap_mse
 from opensapiens.training.optimizer import build_optimizer
 from opensapiens.training.run import OptimizerSettings
 from opensapiens.training.schedule import learning_rate_factor
@@ -47,7 +47,7 @@ def settings_of(case: Case) -> OptimizerSettings:
 
 def model_of_shapes(task: str, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
     """A network with parameters of these names (ours) and shapes, on the meta device."""
-    backbone = "encoder" if task == "masked_autoencoder" else "backbone"
+    backbone = "backbone"
 
     def depth(prefix: str) -> int:
         return 1 + max(int(name.removeprefix(prefix).split(".")[0]) for name in shapes if name.startswith(prefix))
@@ -55,7 +55,7 @@ def model_of_shapes(task: str, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
     width = shapes[f"{backbone}.norm.weight"][0]
     token = f"{backbone}.class_token" in shapes
     patches = shapes[f"{backbone}.position_embedding"][1] - int(token)
-    config = ViTConfig((16 * patches, 16), width, depth(f"{backbone}.blocks."), 1, class_token=token)
+    config = SapiensConfig((16 * 64, 16 * (patches // 64)), width, depth(f"{backbone}.blocks."), 1, class_token=token)
     with torch.device("meta"):
         if task == "masked_autoencoder":
             inner = shapes["decoder.norm.weight"][0]
@@ -64,7 +64,7 @@ def model_of_shapes(task: str, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
         deconvs = [shapes[f"{heads}.deconvs.{i}.weight"][1] for i in range(depth(f"{heads}.deconvs."))]
         convs = [shapes[f"{heads}.convs.{i}.weight"][0] for i in range(depth(f"{heads}.convs."))]
         outputs = shapes[f"{heads}.output.weight"][0]
-        return HumanModel(VisionTransformer(config), {task: UpsamplingHead(width, outputs, deconvs, convs)})
+        return HumanModel(SapiensBackbone(config), {task: UpsamplingHead(width, outputs, deconvs, convs)})
 
 
 @pytest.mark.parametrize("case", cases("optimizer_groups"), ids=name_of)
@@ -94,7 +94,7 @@ def test_published_schedule(case: Case) -> None:
     task, labels, size = config_of(case)
     if task == "masked_autoencoder" or labels in ("lip", "cihp", "seg_face"):
         pytest.skip("pretraining has a test of its own recipe; sets of 20 classes have no recipe")
-    ours = published_schedule(task, size, LABELS_OF_FOLDER.get(labels))  # type: ignore[arg-type]
+    ours = published_pose_schedule(size, LABELS_OF_FOLDER[labels]) if task == "pose" else PUBLISHED_DENSE
     assert ours.optimizer() == settings_of(case)
     warmup, decay = case.description["golden"]["param_scheduler"]
     steps_an_epoch = 1000
@@ -117,7 +117,7 @@ def test_published_schedule(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("train_step"), ids=name_of)
 def test_train_step(case: Case) -> None:
     config = case.config
-    backbone = VisionTransformer(vit_config(case))
+    backbone = SapiensBackbone(vit_config(case))
     head = UpsamplingHead(config["embed"], config["K"], [config["head_ch"]] * 2, [config["head_ch"]] * 2)
     model = HumanModel(backbone, {"pose": head}).train()
     load_strictly(model, from_published(case.under("weights."), "pose"), case.name)

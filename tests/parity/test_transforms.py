@@ -10,6 +10,7 @@ from opensapiens.data import photometric
 from opensapiens.data.augment import PUBLISHED_POSE, half_body_box, moved_region
 from opensapiens.data.background import Backgrounds
 from opensapiens.data.crop import crop_sample, cut_sample, flip_sample, resize_sample, rotate_sample
+from opensapiens.data.label_kinds import DEPTH, MASK, NORMALS, PARTS
 from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import (
     PUBLISHED_DEPTH,
@@ -36,10 +37,12 @@ def sample_of(case: Case) -> Sample:
         case.array("input.img"),
         box=case.array("input.bbox")[0],
         keypoints=np.column_stack([points, visible]).astype(np.float32),
-        parts=case.array("input.seg"),
-        depth=case.array("input.depth"),
-        normals=case.array("input.normal"),
-        mask=case.array("input.mask").astype(bool),
+        labels={
+            PARTS: case.array("input.seg"),
+            DEPTH: case.array("input.depth"),
+            NORMALS: case.array("input.normal"),
+            MASK: case.array("input.mask").astype(bool),
+        },
         keypoint_set=COCO_17,
     )
 
@@ -81,7 +84,7 @@ def test_resize(case: Case) -> None:
 def test_rotation(case: Case) -> None:
     sample = rotate_sample(sample_of(case), case.config["angle"])
     assert sample.depth is not None
-    sample.depth = np.where(np.isnan(sample.depth), np.float32(OUTSIDE), sample.depth)
+    sample.labels[DEPTH] = np.where(np.isnan(sample.depth), np.float32(OUTSIDE), sample.depth)
     assert_labels(case, sample, image="rot.img", depth="rot.depth", mask="rot.mask", parts="seg_rot.seg")
 
 

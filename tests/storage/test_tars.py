@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from opensapiens.curation.pack import SHARDS
 from opensapiens.curation.remove import remove
 from opensapiens.curation.sources import find_items
 from opensapiens.data.images import ImageCollection
+from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS
 from opensapiens.data.shards import ShardDataset, ShardError, encode_frame, shard_records
 from opensapiens.evaluation.people import read_shard_images
-from opensapiens.recipes.objects_for_people import only_images
+from opensapiens.storage.folders import mark
 from opensapiens.storage.tars import MAX_PADDING, TarError, contents, members, write_tar
 from opensapiens.synthetic.card import data_card
 
@@ -34,7 +35,8 @@ def shard(path: Path) -> bytes:
     ones = np.ones((8, 8))
     record = {"width": 8, "height": 8, "persons": [PERSON], "sha256": "0", "people": 1, "license": ""}
     image, normals = np.zeros((8, 8, 3), np.uint8), np.stack([0 * ones, 0 * ones, ones], -1)
-    frame = encode_frame(image, ones.astype(np.uint8), ones.astype(np.uint8), ones, normals, record)
+    ids = ones.astype(np.uint8)
+    frame = encode_frame(image, ids, {PARTS: ids, DEPTH: ones, NORMALS: normals}, record)
     write_tar(path, ((f"{n:04d}.{suffix}", data) for n in range(FRAMES) for suffix, data in sorted(frame.items())))
     return path.read_bytes()
 
@@ -112,13 +114,13 @@ READERS: dict[str, Callable[[Path], object]] = {
     "remove": lambda folder: remove(folder, ()),
     "data_card": data_card,
     "read_shard_images": lambda folder: list(read_shard_images(folder)),
-    "only_images": lambda folder: shutil.rmtree(folder / "out", True) or only_images(folder, folder / "out"),
 }
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_every_reader_says_that_frames_are_missing(reader: str, tmp_path: Path) -> None:
     whole = shard(tmp_path / "0.tar")
+    mark(tmp_path, SHARDS, {})
     READERS[reader](tmp_path)
     fourth = [one.offset - 512 for one in members(tmp_path / "0.tar")][4 * MEMBERS]
     flipped = bytearray(whole)
@@ -154,6 +156,7 @@ def packed(folder: Path) -> list[dict[str, str]]:
     files = ((f"{n:016d}-{n:09d}.{kind}", data) for n, one in enumerate(facts)
              for kind, data in (("jpg", picture.getvalue()), ("json", json.dumps(one).encode())))  # fmt: skip
     write_tar(folder / "000000.tar", files)
+    mark(folder, SHARDS, {})
     (folder / "manifest.json").write_text(json.dumps({"fates": {"packed": 10}}))
     return facts
 

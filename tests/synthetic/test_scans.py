@@ -89,7 +89,7 @@ def test_all_scans_have_their_turn_and_a_seed_gives_the_same_bytes(folder: Path)
 
 def test_a_shard_of_scans_gives_samples_without_points_and_parts(folder: Path, tmp_path: Path) -> None:
     (frame,) = ScanRenderer([folder / "a.glb"]).frames(1, 0, 1, STYLE)
-    encoded = encode_frame(frame.image, frame.instances, frame.parts, frame.depth, frame.normals, frame.record)
+    encoded = encode_frame(frame.image, frame.instances, frame.labels, frame.record)
     write_shard(tmp_path / "0.tar", [("0", encoded)])
     sample = ShardDataset(tmp_path)[0]
     assert sample.keypoints is None and sample.parts is None

@@ -40,7 +40,7 @@ def test_clothes_are_over_the_body_and_jackets_over_shirts(renderer: PeopleRende
 
 def test_loose_cloth_widens_what_counts_as_in_sight_on_the_body_alone(renderer: PeopleRenderer) -> None:
     rng, wardrobe = np.random.default_rng(1), renderer.wardrobe
-    outfits = [wardrobe.draw(rng, 0.7, 0.1) for _ in range(40)]
+    outfits = [draw_outfit(rng, wardrobe.measures, 0.7, 0.1) for _ in range(40)]
     names = list(wardrobe.anatomy.keypoint_names)
     hips = [wardrobe.cover(outfit)[names.index("left_hip")] for outfit in outfits]
     noses = {float(wardrobe.cover(outfit)[names.index("nose")]) for outfit in outfits}
@@ -61,7 +61,7 @@ def test_people_and_camera_are_the_same_with_and_without_a_place(renderer: Peopl
     scenes = []
     for surrounded in (False, True):
         rng = np.random.default_rng(3)
-        plan = plan_scene(rng, CROWD, renderer.model, renderer.wardrobe)
+        plan = plan_scene(rng, CROWD, renderer.model)
         vertices = renderer.model.vertices(plan.people)
         scene = build_scene(rng, CROWD, plan, vertices, renderer.wardrobe, surrounded)
         scenes.append(scene)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from opensapiens.data.coco import read_coco_persons
+from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS
 from opensapiens.data.shards import ShardDataset, encode_frame, write_shard
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
 from opensapiens.synthetic.card import data_card, write_card
@@ -38,12 +39,8 @@ def shards(tmp_path: Path) -> Path:
         record = {"width": 60, "height": 40, "camera": {}, "persons": [person] * (number < 2)}
         depth = np.where(instances > 0, 2.0, np.nan).astype(np.float32)
         normals = np.where(instances[..., None] > 0, [0.0, 0, 1], np.nan).astype(np.float32)
-        frames.append(
-            (
-                f"{number:08d}",
-                encode_frame(np.zeros((40, 60, 3), np.uint8), instances, instances, depth, normals, record),
-            )
-        )
+        labels = {PARTS: instances, DEPTH: depth, NORMALS: normals}
+        frames.append((f"{number:08d}", encode_frame(np.zeros((40, 60, 3), np.uint8), instances, labels, record)))
     write_shard(tmp_path / "shards" / "000000.tar", frames)
     return tmp_path / "shards"
 

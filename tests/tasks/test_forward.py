@@ -6,12 +6,11 @@ from torch import Tensor, nn
 
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
-from opensapiens.tasks.depth.task import DepthTask
+from opensapiens.tasks.depth import DepthTask
 from opensapiens.tasks.forward import FlipRule, maps
-from opensapiens.tasks.normals.task import NormalsTask
-from opensapiens.tasks.pose.task import PoseTask
-from opensapiens.tasks.segmentation.task import SegmentationTask
-from opensapiens.tasks.several import SeveralTasks
+from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.segmentation import SegmentationTask
 
 
 class Toy(nn.Module):
@@ -22,7 +21,7 @@ class Toy(nn.Module):
         self.weight = nn.Parameter(torch.ones(()))
         self.calls: list[Tensor] = []
 
-    def forward(self, images: Tensor, heads: list[str] | None = None) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, heads: list[str] | None = None, inputs: object = None) -> dict[str, Tensor]:
         self.calls.append(images)
         outputs = {"a": images * self.weight, "b": images * torch.arange(1.0, 4.0)[:, None, None]}
         return {head: outputs[head] for head in heads or outputs}
@@ -59,13 +58,8 @@ def test_undoing_twice_changes_nothing_and_leaves_its_input_alone() -> None:
 
 
 def test_the_tasks_rules() -> None:
-    heads = {
-        "pose": PoseTask(COCO_17, (16, 12)),
-        "segmentation": SegmentationTask(SAPIENS_28),
-        "depth": DepthTask(),
-        "normals": NormalsTask(),
-    }
-    rules = SeveralTasks(heads).flip_rules
+    tasks = (PoseTask(COCO_17), SegmentationTask(SAPIENS_28), DepthTask(), NormalsTask())
+    rules = {task.name: task.flip_rule for task in tasks}
     left, right = COCO_17.index("left_wrist"), COCO_17.index("right_wrist")
     mirrored = torch.zeros(1, 17, 2, 3)
     mirrored[0, left, 0, 0] = 1

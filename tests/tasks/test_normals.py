@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from opensapiens.data.label_kinds import MASK, NORMALS
 from opensapiens.data.sample import Sample
-from opensapiens.tasks.normals.loss import cosine_loss, l1_loss
-from opensapiens.tasks.normals.task import NormalsTask
+from opensapiens.geometry.view import crop_view
+from opensapiens.tasks.normals import NormalsTask, cosine_loss, l1_loss
 
 IMAGE = np.zeros((6, 4, 3), np.uint8)
 
@@ -15,7 +16,7 @@ def person(vector: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> Sample:
     """One normal over the upper four rows; below is background."""
     normals = np.full((6, 4, 3), np.nan, np.float32)
     normals[:4] = vector
-    return Sample(IMAGE, normals=normals)
+    return Sample(IMAGE, labels={NORMALS: normals})
 
 
 def tilted(degrees: float) -> torch.Tensor:
@@ -25,10 +26,14 @@ def tilted(degrees: float) -> torch.Tensor:
     return vector[None, :, None, None].expand(1, 3, 6, 4)
 
 
+def answer(degrees: float) -> np.ndarray:
+    """The same as (6, 4, 3)."""
+    return np.ascontiguousarray(tilted(degrees)[0].permute(1, 2, 0).numpy())
+
+
 def test_targets_are_unit_vectors_inside_the_person() -> None:
     sample = person((0.0, 3.0, 4.0))
-    sample.mask = np.ones((6, 4), bool)
-    sample.mask[0] = False
+    sample.labels[MASK] = np.arange(6)[:, None].repeat(4, axis=1) > 0
     targets = NormalsTask().prepare_targets([sample, Sample(IMAGE)])
     normals = targets["normals"].float()
     np.testing.assert_allclose(
@@ -42,7 +47,7 @@ def test_targets_are_unit_vectors_inside_the_person() -> None:
 def test_a_label_stride_keeps_every_nth_pixel() -> None:
     full = NormalsTask().prepare_targets([person(), Sample(IMAGE)])["normals"]
     assert torch.equal(
-        NormalsTask(label_stride=2).prepare_targets([person(), Sample(IMAGE)])["normals"], full[..., 1::2, 1::2]
+        NormalsTask().prepare_targets([person(), Sample(IMAGE)], label_stride=2)["normals"], full[..., 1::2, 1::2]
     )
 
 
@@ -72,19 +77,18 @@ def test_loss_functions_accept_a_batch_without_a_person() -> None:
 
 def test_decode_raises_the_raw_maps_and_then_normalises() -> None:
     maps = torch.randn(1, 3, 3, 2)
-    normals = NormalsTask().decode(maps, (6, 4))
-    torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 6, 4), atol=1e-3, rtol=0)
+    normals = NormalsTask().decode(maps[0], crop_view((6, 4)))
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-3)
     raised = torch.nn.functional.interpolate(maps, size=(6, 4), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(normals, torch.nn.functional.normalize(raised, dim=1), atol=1e-3, rtol=0)
-    assert (NormalsTask().decode(torch.zeros(1, 3, 2, 2)) == 0).all()
+    expected = torch.nn.functional.normalize(raised, dim=1)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(normals, expected, atol=1e-3)
+    assert (NormalsTask().decode(torch.zeros(3, 2, 2), crop_view((2, 2))) == 0).all()
 
 
 def test_the_metric_measures_angles() -> None:
-    task = NormalsTask()
-    targets = task.prepare_targets([person()])
-    metric = task.new_metric()
+    metric = NormalsTask().new_metric()
     for degrees in (10, 20, 22.02, 28, 90):
-        metric.update(tilted(degrees), targets)
+        assert metric.update(answer(degrees), person())["mean"] == pytest.approx(degrees, abs=1e-4)
     figures = metric.compute()
     assert figures["mean"] == pytest.approx(170.02 / 5, abs=1e-4)
     assert figures["median"] == pytest.approx(22.02, abs=0.05)
@@ -92,12 +96,29 @@ def test_the_metric_measures_angles() -> None:
 
 
 def test_no_direction_is_not_the_right_direction() -> None:
-    task = NormalsTask()
-    metric = task.new_metric()
-    metric.update(torch.zeros(1, 3, 6, 4), task.prepare_targets([person()]))
-    assert metric.compute()["mean"] == 90
-    metric.update(torch.full((1, 3, 6, 4), torch.nan), task.prepare_targets([person()]))
-    assert np.isnan(metric.compute()["mean"]) and metric.compute()["within_30"] == 0
+    metric = NormalsTask().new_metric()
+    metric.update(np.zeros((6, 4, 3), np.float32), person())
+    assert metric.compute()["mean"] == 90 and metric.compute()["within_30"] == 0
     with pytest.raises(ValueError, match="labels"):
-        metric.update(torch.zeros(1, 3, 3, 2), task.prepare_targets([person()]))
-    assert np.isnan(task.new_metric().compute()["median"])
+        metric.update(np.zeros((3, 2, 3), np.float32), person())
+    assert np.isnan(NormalsTask().new_metric().compute()["median"])
+
+
+def test_what_the_view_does_not_show_is_not_measured() -> None:
+    metric, unseen = NormalsTask().new_metric(), np.full((6, 4, 3), np.nan, np.float32)
+    assert all(map(np.isnan, metric.update(unseen, person()).values()))
+    unseen[0] = answer(10)[0]
+    assert metric.update(unseen, person())["mean"] == pytest.approx(10, abs=1e-4)
+    assert metric.compute()["mean"] == pytest.approx(10, abs=1e-4)
+
+
+def test_the_trivial_answer_faces_the_camera() -> None:
+    metric = NormalsTask().new_metric()
+    metric.update(answer(0), person((0.6, 0.0, 0.8)))
+    report, truth = metric.report(), np.degrees(np.arcsin(0.6))
+    assert report["frontal_mean"] == report["mean"] == pytest.approx(truth, abs=1e-4)
+    metric.update(answer(np.degrees(np.arcsin(0.6))), person((0.6, 0.0, 0.8)))
+    report = metric.report()
+    assert report["mean"] == pytest.approx(truth / 2, abs=1e-4) and report["frontal_mean"] == pytest.approx(truth)
+    assert report["frontal_within_30"] == 0 and report["within_30"] == 0.5
+    assert report.keys() == metric.compute().keys() | {f"frontal_{name}" for name in metric.compute()}

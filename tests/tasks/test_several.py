@@ -4,23 +4,24 @@ import numpy as np
 import pytest
 import torch
 
+from opensapiens.data.label_kinds import DEPTH, MASK, NORMALS, PARTS
 from opensapiens.data.sample import Sample
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
-from opensapiens.tasks.depth.task import DepthTask
-from opensapiens.tasks.normals.task import NormalsTask
-from opensapiens.tasks.pose.task import PoseTask
-from opensapiens.tasks.segmentation.task import SegmentationTask
-from opensapiens.tasks.several import SeveralTasks
+from opensapiens.tasks.depth import DepthTask
+from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.segmentation import SegmentationTask
+from opensapiens.tasks.task import SeveralTasks
 
 SIZE = (16, 12)
 CHANNELS = {"pose": 17, "segmentation": 28, "depth": 1, "normals": 3}
-LABELS = {"pose": "keypoints", "segmentation": "parts", "depth": "depth", "normals": "normals"}
+KINDS = {"segmentation": PARTS, "depth": DEPTH, "normals": NORMALS}
 
 
 def tasks(weights: dict[str, float] | None = None) -> SeveralTasks:
     heads = {
-        "pose": PoseTask(COCO_17, SIZE, heatmap_stride=2, sigma=1.0),
+        "pose": PoseTask(COCO_17),
         "segmentation": SegmentationTask(SAPIENS_28),
         "depth": DepthTask(l1_weight=0.5),
         "normals": NormalsTask(),
@@ -34,15 +35,17 @@ def person(seed: int, without: str | None = None) -> Sample:
     mask = np.zeros(SIZE, bool)
     mask[: 6 + 3 * seed] = True
     normals = rng.normal(size=(*SIZE, 3)).astype(np.float32)
+    points = np.concatenate([rng.uniform(0, 12, (17, 2)), np.full((17, 1), 2)], axis=1).astype(np.float32)
     labels = {
-        "keypoints": np.concatenate([rng.uniform(0, 12, (17, 2)), np.full((17, 1), 2)], axis=1).astype(np.float32),
-        "parts": rng.integers(0, 28, SIZE).astype(np.uint8),
-        "depth": np.where(mask, rng.uniform(1, 2, SIZE), np.nan).astype(np.float32),
-        "normals": np.where(mask[..., None], normals, np.nan),
+        MASK: mask,
+        PARTS: rng.integers(0, 28, SIZE).astype(np.uint8),
+        DEPTH: np.where(mask, rng.uniform(1, 2, SIZE), np.nan).astype(np.float32),
+        NORMALS: np.where(mask[..., None], normals, np.nan),
     }
-    if without:
-        labels.pop(LABELS[without])
-    return Sample(np.zeros((*SIZE, 3), np.uint8), mask=mask, keypoint_set=COCO_17, **labels)
+    if without in KINDS:
+        labels.pop(KINDS[without])
+    keypoints = None if without == "pose" else points
+    return Sample(np.zeros((*SIZE, 3), np.uint8), keypoints=keypoints, labels=labels, keypoint_set=COCO_17)
 
 
 def random_maps(batch: int) -> dict[str, torch.Tensor]:

@@ -1,15 +1,22 @@
 """The terms that the published training lacks, for networks that start from random weights."""
 
+from dataclasses import replace
+
 import torch
 
 from opensapiens.labels.keypoints import COCO_17
-from opensapiens.tasks.depth.loss import silog
-from opensapiens.tasks.pose.loss import location_cross_entropy
-from opensapiens.tasks.pose.targets import gaussian_heatmaps
-from opensapiens.tasks.pose.task import PoseTask
+from opensapiens.tasks.depth import silog
+from opensapiens.tasks.pose import PoseTask, gaussian_factors, heatmap_points, location_cross_entropy, outer_product
 
-POINTS = torch.tensor([[[40.0, 50.0], [60.0, 80.0]]])
-TARGET = gaussian_heatmaps(POINTS, torch.ones(1, 2), (128, 96), (32, 24), 2.0)
+CROP, MAP, SIGMA = torch.tensor([[128.0, 96.0]]), (32, 24), 2.0
+
+
+def heatmaps(points_BK2: torch.Tensor) -> torch.Tensor:
+    centers = heatmap_points(points_BK2, CROP, MAP)
+    return outer_product(*gaussian_factors(centers, torch.ones(centers.shape[:2]), MAP, SIGMA))
+
+
+TARGET = heatmaps(torch.tensor([[[40.0, 50.0], [60.0, 80.0]]]))
 
 
 def test_location_cross_entropy_pulls_up_the_right_pixel_of_an_empty_map() -> None:
@@ -34,14 +41,16 @@ def test_points_count_by_their_weight() -> None:
     targets = {
         "points": torch.full((1, count, 2), 30.0),
         "weights": torch.ones(1, count),
+        "size": CROP,
         "labelled": torch.ones(1, dtype=torch.bool),
     }
     maps = torch.zeros(1, count, 32, 24)
     maps[0, 3] = 1.0  # wrong in one point only
-    base = gaussian_heatmaps(targets["points"], targets["weights"], (128, 96), (32, 24), 2.0)
+    base = heatmaps(targets["points"])
     maps = torch.where(torch.arange(count)[None, :, None, None] == 3, maps, base)
-    plain = PoseTask(COCO_17, (128, 96), sigma=2.0).losses(maps, targets)["heatmap_mse"]
-    heavy = PoseTask(COCO_17, (128, 96), sigma=2.0, point_weights=[4.0 if i == 3 else 1.0 for i in range(count)])
+    task = PoseTask(COCO_17, sigma=16.0)  # of maps 256 high, so 2 pixels of these
+    plain = task.losses(maps, targets)["heatmap_mse"]
+    heavy = replace(task, point_weights=tuple(4.0 if i == 3 else 1.0 for i in range(count)))
     torch.testing.assert_close(heavy.losses(maps, targets)["heatmap_mse"], 4 * plain)
 
 

@@ -9,12 +9,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from opensapiens.backbones.nano import PLACE
 from opensapiens.checkpoints.model_folder import load_model
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.recipes.nano import nano_smoke, nano_tasks
 from opensapiens.storage.folders import FolderError
-from opensapiens.tasks.several import SeveralTasks
+from opensapiens.tasks.task import SeveralTasks
 from opensapiens.training.loader import make_batch, plain_crop
 from opensapiens.training.loop import TrainingDiverged, batch_losses, train
 from opensapiens.training.run import Run, SampleSource, UnfitRun
@@ -38,9 +39,9 @@ class Breaking:
         return self.source[index]
 
 
-def hopeless_tasks(size: tuple[int, int], stride: int) -> SeveralTasks:
+def hopeless_tasks() -> SeveralTasks:
     """The nano tasks with a loss that is no number."""
-    return SeveralTasks(nano_tasks(size, stride).tasks, {"normals": float("nan")})
+    return SeveralTasks(nano_tasks().tasks, {"normals": float("nan")})
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_it_learns(run: Run) -> None:
 
 def test_a_loss_that_is_no_number_stops_the_run(run: Run) -> None:
     with pytest.raises(TrainingDiverged, match=r"step 0 is not finite .*normals/l1 nan") as error:
-        train(replace(run, tasks=hopeless_tasks))
+        train(replace(run, tasks=hopeless_tasks()))
     path = run.output / "diverged_at_step_0_rank_0.safetensors"
     assert str(path) in str(error.value)
     with safe_open(path, "pt") as file:
@@ -180,11 +181,11 @@ def test_a_share_of_the_start_is_exported(run: Run, tmp_path: Path) -> None:
 def test_depth_and_normals_are_learned_for_the_place_in_the_picture(run: Run) -> None:
     """What stands for it gets a gradient from crops beside the picture's middle, and none in it."""
     run = replace(run, stages=())
-    batch = make_batch([plain_crop(run, run.data[0], run.final_size)], run.tasks(run.final_size, 1), 0, [0])
-    assert batch.locations.abs().max() > 0.1
-    for places, learns in ((batch.locations, True), (torch.zeros(1, 2), False)):
+    batch = make_batch(run, [plain_crop(run, run.data[0], run.final_size)], [0])
+    assert batch.inputs[PLACE].abs().max() > 0.1
+    for places, learns in ((batch.inputs[PLACE], True), (torch.zeros(1, 2), False)):
         model = starting_model(run)
-        terms = batch_losses(run, model, replace(batch, locations=places), batch.counts, 0)
+        terms = batch_losses(run, model, replace(batch, inputs={PLACE: places}), batch.counts)
         sum(terms.values(), torch.zeros(())).backward()
         for head in ("depth", "normals"):
             assert bool(model.heads[head].output.weight.grad[-1].any()) is learns
@@ -193,7 +194,7 @@ def test_depth_and_normals_are_learned_for_the_place_in_the_picture(run: Run) ->
 def test_a_run_at_another_size_starts_where_the_first_one_ended(run: Run, tmp_path: Path) -> None:
     folder = train(replace(run, steps=1))
     height, width = run.final_size
-    larger = replace(run.model, vit=replace(run.model.vit, image_size=(2 * height, 2 * width)))
+    larger = replace(run.model, backbone=replace(run.model.backbone, image_size=(2 * height, 2 * width)))
     started = starting_model(replace(run, model=larger, start_from=folder)).eval()
     images = torch.randn(1, 3, 2 * height, 2 * width)
     with torch.inference_mode():
@@ -205,7 +206,7 @@ def test_a_run_at_another_size_starts_where_the_first_one_ended(run: Run, tmp_pa
 @pytest.mark.parametrize(("layers", "copies"), [(3, [2]), (4, [1, 3])])
 def test_a_run_with_more_blocks_starts_where_the_first_one_ended(run: Run, layers: int, copies: list[int]) -> None:
     folder = train(replace(run, steps=1))
-    deeper = replace(run.model, vit=replace(run.model.vit, layers=layers))
+    deeper = replace(run.model, backbone=replace(run.model.backbone, layers=layers))
     started = starting_model(replace(run, model=deeper, start_from=folder)).eval()
     images = torch.randn(1, 3, *run.final_size)
     maps, expected = started(images), load_model(folder)[0].eval()(images)
@@ -221,7 +222,7 @@ def test_a_run_with_more_blocks_starts_where_the_first_one_ended(run: Run, layer
 @pytest.mark.parametrize("layers", [1, 5])
 def test_another_model_is_not_started_from(run: Run, tmp_path: Path, layers: int) -> None:
     folder = train(replace(run, steps=1))
-    other = replace(run.model, vit=replace(run.model.vit, layers=layers))
+    other = replace(run.model, backbone=replace(run.model.backbone, layers=layers))
     with pytest.raises(ValueError, match="another shape"):
         train(replace(run, model=other, start_from=folder, output=tmp_path / "other"))
 

@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
+from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.upsampling_head import UpsamplingHead
-from opensapiens.models.vit import VisionTransformer, ViTConfig
 from opensapiens.training.optimizer import MuonAdamW, build_optimizer, orthogonalised, set_learning_rate
 from opensapiens.training.run import OptimizerSettings
 
 
 @pytest.fixture
 def model() -> HumanModel:
-    vit = VisionTransformer(ViTConfig((32, 32), 8, 3, 2))
+    vit = SapiensBackbone(SapiensConfig((32, 32), 8, 3, 2))
     return HumanModel(vit, {"pose": UpsamplingHead(8, 2, (4,), (4,))})
 
 

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from opensapiens.backbones import transformer
+from opensapiens.backbones.sapiens import SapiensConfig
+from opensapiens.backbones.transformer import Block
+from opensapiens.checkpoints.model_description import DecoderDescription
 from opensapiens.cli.main import main
-from opensapiens.models import vit
-from opensapiens.models.cost import block_activation_bytes, head_activation_bytes, masked_autoencoder_flops
+from opensapiens.models.cost import masked_autoencoder_flops
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead
-from opensapiens.models.vit import Block, ViTConfig
 from opensapiens.training.plan import CONTEXT, GPUS, DoesNotFit, Setup, plan
 
 PAPER = Setup(job="pretrain", size="2b", gpus=1024, gpu="a100")
@@ -48,10 +50,10 @@ def kept_bytes(module: nn.Module, given: Tensor, half: bool) -> int:
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
 def test_a_block_keeps_what_is_counted(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # The attention of a GPU; what a CPU takes in bfloat16 keeps the matrix of all pairs.
-    monkeypatch.setattr(vit, "attend", torch.nn.functional.scaled_dot_product_attention)
-    config = ViTConfig((32, 32), 64, 1, 4)
+    monkeypatch.setattr(transformer, "attend", torch.nn.functional.scaled_dot_product_attention)
+    config = SapiensConfig((32, 32), 64, 1, 4)
     found = kept_bytes(Block(64, 4, 4), torch.randn(3, 50, 64), half)
-    assert found == pytest.approx(block_activation_bytes(config, 3 * 50, half), rel=0.03)
+    assert found == pytest.approx(config.block_activation_bytes(3 * 50, half), rel=0.03)
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
@@ -63,16 +65,16 @@ def test_a_head_keeps_what_is_counted(half: bool, monkeypatch: pytest.MonkeyPatc
     )
     head = UpsamplingHead(24, 5, (16, 12), (20,))
     found = kept_bytes(head, torch.randn(2, 24, 6, 8), half)
-    assert found == pytest.approx(2 * head_activation_bytes(head, (6, 8), half), rel=0.03)
+    assert found == pytest.approx(2 * head.activation_bytes((6, 8), half), rel=0.03)
 
 
 def test_masked_pretraining_flops_are_what_torch_counts() -> None:
-    config = ViTConfig((64, 64), 32, 3, 4, class_token=True)
+    config = SapiensConfig((64, 64), 32, 3, 4, class_token=True)
     model = MaskedAutoencoder(config, decoder_dim=24, decoder_layers=2, decoder_heads=2).eval()
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 3, 64, 64))
     # The encoder embeds all patches and then drops most of them, which the count has too.
-    assert masked_autoencoder_flops(config, ViTConfig((64, 64), 24, 2, 2), 0.75) == counter.get_total_flops()
+    assert masked_autoencoder_flops(config, DecoderDescription(24, 2, 2), 0.75) == counter.get_total_flops()
 
 
 def test_the_papers_run_by_count() -> None:

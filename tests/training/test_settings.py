@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_folder import load_masked_autoencoder, load_model
 from opensapiens.data.sample import Sample
 from opensapiens.recipes.nano import describe, nano_smoke
@@ -30,8 +31,8 @@ LOSSES = ("pose/heatmap_mse", "segmentation/cross_entropy", "depth/silog", "norm
 @pytest.fixture
 def run(people_shards: Path, tmp_path: Path) -> Run:
     made = nano_smoke(people_shards, tmp_path / "run", steps=3, batch_size=4)
-    plain = describe(replace(made.model.vit, stem_channels=()), (8, 8), (8, 8))
-    heads = {name: {**head, "dropout": 0.25} for name, head in plain.heads.items()}
+    plain = describe(SapiensConfig((64, 48), 24, 2, 2), (8, 8), (8, 8))
+    heads = {name: replace(head, dropout=0.25) for name, head in plain.heads.items()}
     return replace(made, model=replace(plain, heads=heads), device="cpu")
 
 
@@ -62,7 +63,7 @@ def test_pieces_of_a_batch_and_recomputing_change_nothing(run: Run, tmp_path: Pa
 def test_pretraining_writes_a_model_and_a_picture(pretraining: Run) -> None:
     folder = train(replace(pretraining, picture_steps=2, validation=pretraining.data))
     model, description = load_masked_autoencoder(folder)
-    assert description == pretraining.model and len(model.encoder.blocks) == 2
+    assert description == pretraining.model and len(model.backbone.blocks) == 2
     assert [path.name for path in sorted((pretraining.output / "pictures").iterdir())] == [
         "step_00000002.png",
         "step_00000003.png",
@@ -87,7 +88,7 @@ def test_a_backbone_goes_from_pretraining_to_fine_tuning(pretraining: Run, run: 
     weights = started.state_dict()
     for name in ("backbone.blocks.1.mlp.fc2.weight", "backbone.patch_embedding.projection.weight"):
         assert torch.equal(weights[name], trained[name])
-    rows, columns = run.model.vit.grid()
+    rows, columns = run.model.backbone.grid()
     assert weights["backbone.position_embedding"].shape == (1, rows * columns, 24)
     assert weights["heads.pose.deconvs.0.weight"].std() < 0.002  # as the published pose head starts
     with pytest.raises(ValueError, match="cannot both be given"):

@@ -26,7 +26,7 @@ def uneven_run(shards: Path, output: Path, **changes: Any) -> Run:
     source = ShardDataset(shards)
     samples = [without_some_labels(number, source[number]) for number in range(len(source))]
     run = nano_smoke(shards, output, steps=4, batch_size=4)
-    heads = {name: {**head, "dropout": 0.25} for name, head in run.model.heads.items()}
+    heads = {name: replace(head, dropout=0.25) for name, head in run.model.heads.items()}
     run = replace(run, model=replace(run.model, heads=heads), data=samples, validation=samples, device="cpu")
     return replace(run, checkpoint_steps=2, validation_steps=4, **changes)
 

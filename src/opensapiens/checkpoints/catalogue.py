@@ -9,10 +9,10 @@ import torch
 
 from opensapiens.models.cost import full_flops, parameters
 
+from .conversion_cache import on_disk, resolve, resolve_file
 from .model_description import ModelDescription
 from .model_folder import CONFIG_FILE, build_model, read_description
-from .published import on_disk, resolve, resolve_file
-from .published_models import PUBLISHED_MODELS
+from .published_table import PUBLISHED_MODELS
 from .strict_loading import CheckpointError
 
 
@@ -60,7 +60,7 @@ def summarize(name: str, description: ModelDescription, is_on_disk: bool = True)
         name=name,
         tasks=tuple(description.heads),
         parameters=parameters(network),
-        flops=full_flops(description.vit, tuple(network.heads.values())),  # type: ignore[arg-type]
+        flops=full_flops(description.backbone, network.heads.values()),  # type: ignore[arg-type]
         input_size=description.preprocessing.input_size,
         licence=description.licence,
         source=description.source,
@@ -73,7 +73,7 @@ def model_folder(name: str | Path) -> Path:
 
     Raises:
         ModelNotFound: it is none of these; it names the near misses.
-        CheckpointError: see published.resolve and convert.
+        CheckpointError: see conversion_cache.resolve and convert.
     """
     embedded = _embedded_folders()
     if str(name) in embedded:

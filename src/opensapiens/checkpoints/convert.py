@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,40 +11,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.storage.files import written
 
 from .model_description import ModelDescription
-from .model_folder import (
-    BACKBONE,
-    ENCODER,
-    WEIGHTS_FILE,
-    read_description,
-    renamed,
-    save_tensors,
-)
-from .published_models import describe_tensors
-from .published_names import UnmappedNamesError, from_published, to_published
-from .strict_loading import CheckpointError, read_tensors
+from .model_folder import BACKBONE, WEIGHTS_FILE, read_description, save_tensors
+from .sapiens_files import AUTOENCODER, HEAD_OF_TASK, LAYOUTS, describe_tensors, from_published, layout_of, to_published
+from .strict_loading import CheckpointError, read_metadata, read_tensors
+from .tensor_names import UnmappedNamesError
 from .torch_files import read_torch_file
 
 IGNORED = ("data_preprocessor.mean", "data_preprocessor.std")
 """Constants that exported programs hold beside the weights: the mean and std of model_description."""
 
 
-def read_published_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], ModelDescription]:
+def read_published_file(
+    path: str | os.PathLike[str], task: str | None = None
+) -> tuple[dict[str, Tensor], ModelDescription]:
     """A published file in any of its forms, as tensors by our names in a folder and the description of the model.
 
     The forms: a flat dict of tensors, {meta, state_dict} (whatever else is in it is not looked at: not the optimizer of
     a training checkpoint, and not a second set of averaged weights, since the published code saves the averaged ones as
-    state_dict), TorchScript, an exported program. The tensors are mapped from the file, which must stay as it is.
+    state_dict), TorchScript, an exported program, safetensors. Names may begin with "module.", as parallel training
+    leaves them. The tensors are mapped from the file, which must stay as it is.
+
+    Args:
+        path: the file.
+        task: of its head; by default as the metadata ("task") or the published name of the file says.
 
     Raises:
-        CheckpointError: the file is not weights of the published family, whatever the reason; UnmappedNamesError lists
-            the names of tensors that do not belong.
+        CheckpointError: the file is not weights of the published family, whatever the reason, or does not say for which
+            task; UnmappedNamesError lists the names of tensors that do not belong.
     """
     path = Path(path)
-    published = _state_dict(read_torch_file(path), str(path))
-    layout = _layout(published, str(path))
+    if task is not None and task not in HEAD_OF_TASK:
+        raise CheckpointError(f"no task {task!r} was published; there are {', '.join(HEAD_OF_TASK)}")
+    if path.suffix == ".safetensors":
+        content: Any = read_tensors(path)
+        meta: Any = read_metadata(path)
+    else:
+        content = read_torch_file(path)
+        meta = content.get("meta") if isinstance(content, Mapping) else None
+    published = _state_dict(content, str(path))
+    if task is None and isinstance(meta, Mapping) and meta.get("task") in list(HEAD_OF_TASK):
+        task = meta["task"]
+    layout = layout_of(published, path, task)
     if layout == "backbone":
         published = {name.removeprefix("backbone."): tensor for name, tensor in published.items()}
     try:
@@ -52,38 +64,34 @@ def read_published_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor]
         raise UnmappedNamesError(error.names, error.layout, str(path)) from error
     if layout == "backbone":
         ours = {BACKBONE + name: tensor for name, tensor in ours.items()}
-    elif layout == "masked_autoencoder":
-        ours = renamed(ours, ENCODER, BACKBONE)
-    return ours, describe_tensors({name: tuple(tensor.shape) for name, tensor in ours.items()}, str(path))
+    try:
+        return ours, describe_tensors({name: tuple(tensor.shape) for name, tensor in ours.items()}, str(path))
+    except CheckpointError:
+        raise
+    except ValueError as error:  # sizes beyond all bounds
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _state_dict(content: Any, source: str) -> dict[str, Tensor]:
     found = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
-        held = ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else type(content).__name__
+        parts = list(content)[:8] if isinstance(content, Mapping) else [type(content)]
+        held = ", ".join(map(reprlib.repr, parts))
         raise CheckpointError(f"{source} holds no weights: neither tensors nor a state_dict, but {held or 'nothing'}")
     strange = [name for name, value in found.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
     if strange:
-        raise CheckpointError(f"{source}: entries of its state_dict are no tensors: {', '.join(map(str, strange))}")
-    return {name: tensor for name, tensor in found.items() if name not in IGNORED}
+        listed = ", ".join(map(str, strange[:20]))
+        raise CheckpointError(f"{source}: entries of its state_dict are no tensors: {listed}")
+    return {
+        name.removeprefix("module."): tensor
+        for name, tensor in found.items()
+        if name.removeprefix("module.") not in IGNORED
+    }
 
 
-def _layout(tensors: Mapping[str, Tensor], source: str) -> str:
-    """The layout of published_names that the names show, for dense heads with the count of outputs."""
-    parts = {name.partition(".")[0] for name in tensors}
-    if "neck" in parts:
-        return "masked_autoencoder"
-    if "head" in parts:
-        return "pose"
-    if "decode_head" in parts:
-        output = tensors.get("decode_head.conv_seg.weight")
-        if output is None:
-            raise CheckpointError(f"{source}: its head has no decode_head.conv_seg.weight, so its task cannot be told")
-        return {1: "depth", 3: "normals"}.get(output.shape[0], "segmentation")
-    return "backbone"
-
-
-def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], origin: str = "") -> ModelDescription:
+def convert(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], origin: str = "", task: str | None = None
+) -> ModelDescription:
     """A published file into a model folder, or a model folder into a published file; by what the source is.
 
     Types stay as they are, and the values bit by bit. From a folder comes the published layout of its task, flat for a
@@ -93,6 +101,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], orig
         source: a file in a published form, or a model folder.
         target: the folder or the file (.pth) to write. A file that exists is replaced once the new one is whole.
         origin: where a published file came from, for config.json; by default its name.
+        task: of a published file's head, where neither its name nor its metadata says.
 
     Raises:
         CheckpointError: the source is neither, or a model that no published file can hold.
@@ -101,7 +110,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], orig
         return _to_file(Path(source), Path(target))
     if Path(target).is_file():
         raise CheckpointError(f"{target} is a file; a published file is converted into a folder")
-    tensors, description = read_published_file(source)
+    tensors, description = read_published_file(source, task)
     where = origin or Path(source).name
     description = replace(description, source=where, sha256=sha256_of(source))
     save_tensors(target, tensors, description)
@@ -120,13 +129,12 @@ def _to_file(folder: Path, target: Path) -> ModelDescription:
     if target.is_dir():
         raise CheckpointError(f"{target} is a folder; a model folder is converted into a file, for example model.pth")
     tensors = read_tensors(folder / WEIGHTS_FILE)
-    if layout == "masked_autoencoder":
-        tensors = renamed(tensors, BACKBONE, ENCODER)
-    elif layout == "backbone":
-        tensors = renamed(tensors, BACKBONE, "")
+    if layout == "backbone":
+        tensors = {name.removeprefix(BACKBONE): tensor for name, tensor in tensors.items()}
+    meta = {"task": layout} if layout in HEAD_OF_TASK else {}
     published = to_published(tensors, layout)
     with written(target) as temporary:
-        torch.save(published if layout == "backbone" else {"meta": {}, "state_dict": published}, temporary)
+        torch.save(published if layout == "backbone" else {"meta": meta, "state_dict": published}, temporary)
     return description
 
 
@@ -135,5 +143,10 @@ def _layout_of(description: ModelDescription, source: str) -> str:
         heads = ", ".join(description.heads)
         raise CheckpointError(f"{source} has several heads ({heads}); a published file holds one")
     if description.decoder is not None:
-        return "masked_autoencoder"
-    return next(iter(description.heads), "backbone")
+        return AUTOENCODER
+    layout = next(iter(description.heads), "backbone")
+    if layout not in LAYOUTS or description.backbone.family != SapiensConfig.family:
+        raise CheckpointError(
+            f"{source} is a {description.backbone.family} model for {layout}; none such was published"
+        )
+    return layout

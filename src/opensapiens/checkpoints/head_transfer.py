@@ -15,11 +15,12 @@ from .strict_loading import CheckpointError
 def shared_channels(old: ModelDescription, new: ModelDescription, head: str) -> np.ndarray:
     """For each channel of the new model's head the one of the old head with the same label: (C,), -1 = none.
 
-    Points are the same as `labels.keypoint_maps.source_indices` has it, parts when their names are. All channels of
-    depth and normals are the same.
+    Points are the same as `labels.keypoint_maps.source_indices` has it, parts when their names are. Channels without
+    labels are the same where their number is.
 
     Raises:
-        CheckpointError: the old model has no such head, or one with layers of other widths.
+        CheckpointError: the old model has no such head, one with layers of other widths, or other channels without
+            labels.
     """
     if head not in old.heads:
         raise CheckpointError(f"{old.name} has no {head} head to start from; it has {', '.join(old.heads) or 'none'}")
@@ -35,20 +36,24 @@ def shared_channels(old: ModelDescription, new: ModelDescription, head: str) -> 
     if isinstance(known, PartSet) and isinstance(wanted, PartSet):
         table = part_lookup(wanted, known)[: len(wanted)].astype(int)
         return np.where(table == IGNORED, -1, table)
-    channels = np.arange(new.heads[head].out_channels)
-    if not new.heads[head].located:
-        return channels
-    return np.append(channels, len(channels) if old.heads[head].located else -1)
+    if old.heads[head].out_channels != new.heads[head].out_channels:
+        raise CheckpointError(f"the {head} head of {old.name} has other out_channels than that of {new.name}")
+    return np.arange(new.heads[head].out_channels)
 
 
 @torch.no_grad()
-def start_head(fresh: UpsamplingHead, trained: UpsamplingHead, channels: np.ndarray) -> None:
-    """Give a fresh head the layers of a trained one, and of its output the given channels; those of -1 stay fresh."""
+def start_head(fresh: UpsamplingHead, trained: UpsamplingHead, channels: np.ndarray, known: int) -> None:
+    """Give a fresh head the layers of a trained one, and of its output the given channels; those of -1 stay fresh.
+
+    known: channels that the trained head predicts. What both compute beside the predicted channels goes over as well.
+    """
     weights = trained.state_dict()
-    known = torch.from_numpy(np.flatnonzero(channels >= 0))
-    taken = torch.from_numpy(channels[channels >= 0])
+    fresh_rows = torch.from_numpy(np.flatnonzero(channels >= 0))
+    trained_rows = torch.from_numpy(channels[channels >= 0])
     for name, parameter in fresh.named_parameters():
-        if name.startswith("output."):
-            parameter[known] = weights[name][taken]
-        else:
+        if not name.startswith("output."):
             parameter.copy_(weights[name])
+            continue
+        parameter[fresh_rows] = weights[name][trained_rows]
+        if len(parameter) - len(channels) == len(weights[name]) - known:
+            parameter[len(channels) :] = weights[name][known:]

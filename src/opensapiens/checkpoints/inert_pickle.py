@@ -5,11 +5,15 @@ record of that name, and a call becomes a record of its arguments. What they mea
 """
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
 
 from .strict_loading import CheckpointError
+
+MOST_NAMES = 10_000
+LARGEST_KEY = 1000
+"""Parts of what something is found by, those of its parts counted."""
 
 
 class Record:
@@ -59,14 +63,59 @@ class Outside:
 class _InertUnpickler(pickle._Unpickler):
     # The version in Python: the one in C allocates whatever number of places a file claims to need.
 
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch.items())
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__(stream, encoding="utf-8")
+        self.records: dict[str, type[Record]] = {}
+
     def find_class(self, module: str, name: str) -> type[Record]:
-        return type("Record", (Record,), {"called": f"{module}.{name}"})
+        called = f"{module}.{name}"
+        if called not in self.records:
+            if len(self.records) == MOST_NAMES:
+                raise pickle.UnpicklingError(f"it names more than {MOST_NAMES:,} functions")
+            self.records[called] = type("Record", (Record,), {"called": called})
+        return self.records[called]
 
     def persistent_load(self, key: Any) -> Outside:
         return Outside(key)
 
     def get_extension(self, code: int) -> None:
         raise pickle.UnpicklingError(f"extension {code}")
+
+
+def _checked(operation: bytes, hashed: slice) -> None:
+    """Let an operation that hashes these places of the stack look at them first."""
+    plain = pickle._Unpickler.dispatch[operation[0]]
+
+    def checked(unpickler: Any) -> None:
+        for key in unpickler.stack[hashed]:
+            _check_key(key)
+        plain(unpickler)
+
+    _InertUnpickler.dispatch[operation[0]] = checked
+
+
+def _check_key(key: Any) -> None:
+    """Tuples hash all that they hold, again at each reference: a few bytes could stand for a year of work."""
+    left, count = [key], 0
+    while left:
+        value = left.pop()
+        count += 1
+        if count > LARGEST_KEY:
+            raise pickle.UnpicklingError("a key is too deeply nested")
+        if isinstance(value, tuple):
+            left += value[: LARGEST_KEY + 1]
+
+
+for _operation, _hashed in (
+    (pickle.SETITEM, slice(-2, -1)),
+    (pickle.SETITEMS, slice(None, None, 2)),
+    (pickle.DICT, slice(None, None, 2)),
+    (pickle.ADDITEMS, slice(None)),
+    (pickle.FROZENSET, slice(None)),
+):
+    _checked(_operation, _hashed)
 
 
 def read_pickle(stream: BinaryIO, source: str) -> Any:
@@ -76,6 +125,6 @@ def read_pickle(stream: BinaryIO, source: str) -> Any:
         CheckpointError: it is damaged.
     """
     try:
-        return _InertUnpickler(stream, encoding="utf-8").load()
+        return _InertUnpickler(stream).load()
     except Exception as error:  # a damaged program can fail in any way
         raise CheckpointError(f"{source} is damaged: {type(error).__name__}: {error}") from error

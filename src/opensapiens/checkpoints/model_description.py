@@ -1,25 +1,31 @@
 """What a model folder says of its model: the backbone, the heads, the preprocessing. Checked when it is made."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from opensapiens.backbones import BACKBONES, BackboneConfig
+from opensapiens.geometry.limits import MOST_CHANNELS, MOST_LAYERS, check_bounds
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.own_labels import label_set_from_json
 from opensapiens.labels.parts import PartSet
-from opensapiens.models.vit import ViTConfig
+from opensapiens.models.heads import HEADS
 
 from .from_dict import from_dict
 from .strict_loading import CheckpointError
+
+MOST_UPSAMPLINGS = 8
+"""Each doubles the sides of a head's maps."""
 
 
 @dataclass(frozen=True)
 class HeadDescription:
     """One head: channels of its layers, and the label set its output channels follow (None: they have no labels).
 
-    labels: the name of a known set, or the set itself as `labels.own_labels.label_entry` writes it. located: its output
-    has a channel more, by which depth or normals change with the crop's place in the picture: `tasks.location`.
+    labels: the name of a known set, or the set itself as `labels.own_labels.label_entry` writes it. kind: which of
+    `models.heads.HEADS` it is.
     """
 
     out_channels: int
@@ -27,12 +33,15 @@ class HeadDescription:
     conv_channels: tuple[int, ...]
     labels: str | dict[str, Any] | None = None
     dropout: float = 0.0
-    located: bool = False
+    kind: str = "upsampling"
 
     def __post_init__(self) -> None:
-        widths = (self.out_channels, *self.deconv_channels, *self.conv_channels)
-        if min(widths) < 1:
-            raise ValueError(f"channels must be positive, not {widths}")
+        if self.kind not in HEADS:
+            raise ValueError(f"no kind of head {self.kind!r}; there are {', '.join(HEADS)}")
+        for channels in (self.out_channels, *self.deconv_channels, *self.conv_channels):
+            check_bounds(MOST_CHANNELS, channels=channels)
+        check_bounds(MOST_UPSAMPLINGS, 0, deconvolutions=len(self.deconv_channels))
+        check_bounds(MOST_LAYERS, 0, convolutions=len(self.conv_channels))
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout!r}")
         if self.label_set is not None and len(self.label_set) != self.out_channels:
@@ -54,7 +63,9 @@ class DecoderDescription:
     heads: int
 
     def __post_init__(self) -> None:
-        if min(self.embed_dim, self.layers, self.heads) < 1 or self.embed_dim % self.heads:
+        check_bounds(MOST_CHANNELS, embed_dim=self.embed_dim, heads=self.heads)
+        check_bounds(MOST_LAYERS, layers=self.layers)
+        if self.embed_dim % self.heads:
             raise ValueError(f"embed_dim {self.embed_dim} is not divisible by {self.heads} heads")
 
 
@@ -64,7 +75,7 @@ class ModelDescription:
 
     Attributes:
         name: what the model is called.
-        vit: the backbone.
+        backbone: its family and shape.
         heads: name of a task -> its head; empty for a pretrained backbone.
         preprocessing: what the weights expect of their input.
         licence: SPDX name of the weights' licence, or words.
@@ -78,7 +89,7 @@ class ModelDescription:
     """
 
     name: str
-    vit: ViTConfig
+    backbone: BackboneConfig
     heads: dict[str, HeadDescription]
     preprocessing: Preprocessing
     licence: str = ""
@@ -88,25 +99,29 @@ class ModelDescription:
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        if self.decoder is not None and not self.vit.class_token:
+        if self.decoder is not None and not self.backbone.prefix_tokens:
             raise CheckpointError(
                 f"model {self.name!r}: the backbone of a masked autoencoder has a class token, this one has none"
             )
 
-    @property
-    def located_heads(self) -> tuple[str, ...]:
-        """The heads whose maps depend on where in the picture the crop lies."""
-        return tuple(task for task, head in self.heads.items() if head.located)
-
     def to_json(self) -> dict[str, Any]:
         """A dict that json can write and from_json reads back."""
-        return asdict(self)
+        written = asdict(self)
+        written["backbone"] = {"family": self.backbone.family, **written["backbone"]}
+        return written
 
     @staticmethod
-    def from_json(content: object, where: str = "config.json") -> "ModelDescription":
-        """Build from what json read.
+    def from_json(
+        content: object, where: str = "config.json", backbones: Mapping[str, type[BackboneConfig]] = BACKBONES
+    ) -> "ModelDescription":
+        """Build from what json read; backbones: family -> its config.
 
         Raises:
             CheckpointError: an unknown or missing key, or a value of the wrong kind; it says which, and where.
         """
-        return from_dict(ModelDescription, content, where)
+        if isinstance(content, Mapping) and "vit" in content and "backbone" not in content:
+            raise CheckpointError(
+                f"{where} is in a form that this version does not read: convert the published file again, or change it "
+                'by hand as "Model folders" in docs/migration.md says'
+            )
+        return from_dict(ModelDescription, content, where, {BackboneConfig: backbones})

@@ -12,23 +12,31 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from opensapiens.backbones import BACKBONES, BackboneConfig
+from opensapiens.models.heads import HEADS
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
-from opensapiens.models.upsampling_head import UpsamplingHead
-from opensapiens.models.vit import VisionTransformer
 from opensapiens.storage.files import written
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.text_files import FileError
 
 from .model_description import ModelDescription
-from .strict_loading import CheckpointError, check_names_and_shapes, load_strictly, read_shapes, read_tensors
+from .strict_loading import (
+    CheckpointError,
+    check_finite,
+    check_names_and_shapes,
+    load_strictly,
+    read_shapes,
+    read_tensors,
+)
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 SAMPLES, SAMPLE_BYTES = 64, 4096  # of a file of weights, to tell it from others
-BACKBONE, ENCODER, DECODER = "backbone.", "encoder.", "decoder."
-"""First parts of names. A masked autoencoder's backbone is its "encoder." in memory, and "backbone." in a folder, where
-it can be read without the decoder."""
+BACKBONE, DECODER = "backbone.", "decoder."
+"""First parts of names: of every model's backbone, and of a masked autoencoder's decoder."""
+
+Families = Mapping[str, type[BackboneConfig]]
 
 
 def build_model(description: ModelDescription) -> HumanModel:
@@ -36,21 +44,12 @@ def build_model(description: ModelDescription) -> HumanModel:
 
     Task heads start as the published segmentation head does, which suits training several from scratch.
     """
+    channels = description.backbone.feature_channels
     heads = {
-        task: UpsamplingHead(
-            description.vit.feature_channels,
-            head.out_channels + head.located,
-            head.deconv_channels,
-            head.conv_channels,
-            head.dropout,
-        )
+        task: HEADS[head.kind](channels, head.out_channels, head.deconv_channels, head.conv_channels, head.dropout)
         for task, head in description.heads.items()
     }
-    for task in description.located_heads:
-        bias = heads[task].output.bias
-        if bias is not None and not bias.is_meta:
-            torch.nn.init.ones_(bias[-1:])
-    return HumanModel(VisionTransformer(description.vit), heads)
+    return HumanModel(description.backbone.build(), heads)
 
 
 def build_masked_autoencoder(description: ModelDescription) -> MaskedAutoencoder:
@@ -62,7 +61,7 @@ def build_masked_autoencoder(description: ModelDescription) -> MaskedAutoencoder
     decoder = description.decoder
     if decoder is None:
         raise CheckpointError(f"model {description.name!r} has no decoder: it is no masked autoencoder")
-    return MaskedAutoencoder(description.vit, decoder.embed_dim, decoder.layers, decoder.heads)
+    return MaskedAutoencoder(description.backbone, decoder.embed_dim, decoder.layers, decoder.heads)
 
 
 def save_model(
@@ -83,10 +82,7 @@ def save_model(
         CheckpointError: the model is not what the description says, a value has no finite form in dtype, or the folder
             holds a model that is not of our format.
     """
-    state = model.state_dict()
-    if isinstance(model, MaskedAutoencoder):
-        state = renamed(state, ENCODER, BACKBONE)
-    save_tensors(folder, state, description, dtype)
+    save_tensors(folder, model.state_dict(), description, dtype)
 
 
 def save_tensors(
@@ -144,13 +140,8 @@ def _check_against(description: ModelDescription, shapes: Mapping[str, tuple[int
     check_names_and_shapes(expected, shapes, source)
 
 
-def renamed(tensors: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
-    """Every name that starts with the old prefix starts with the new one instead."""
-    return {new + name.removeprefix(old) if name.startswith(old) else name: t for name, t in tensors.items()}
-
-
-def read_description(folder: str | os.PathLike[str]) -> ModelDescription:
-    """The description in a model folder, without its weights.
+def read_description(folder: str | os.PathLike[str], backbones: Families = BACKBONES) -> ModelDescription:
+    """The description in a model folder, without its weights; backbones: family -> its config.
 
     Raises:
         CheckpointError: no such folder or config, or one that does not hold together; it says where.
@@ -164,11 +155,14 @@ def read_description(folder: str | os.PathLike[str]) -> ModelDescription:
         content = read_json(path)
     except FileError as error:
         raise CheckpointError(str(error)) from error
-    return ModelDescription.from_json(content, str(path))
+    return ModelDescription.from_json(content, str(path), backbones)
 
 
 def load_model(
-    folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    folder: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    backbones: Families = BACKBONES,
 ) -> tuple[HumanModel, ModelDescription]:
     """Read a model folder. Nothing is guessed: each tensor of the model must be in the file and no other.
 
@@ -176,6 +170,7 @@ def load_model(
         folder: as save_model wrote it.
         device: where the model goes.
         dtype: type of its parameters, whatever the file stores.
+        backbones: family -> its config; for a family of your own, {**BACKBONES, "name": Config}.
 
     Returns:
         the model in evaluation mode, and its description.
@@ -184,7 +179,7 @@ def load_model(
         CheckpointError: a file is missing or damaged, the description does not hold together, or tensors are missing,
             unexpected or mis-shaped; it lists them.
     """
-    description = read_description(folder)
+    description = read_description(folder, backbones)
     with torch.device("meta"):
         model = build_model(description)
     tensors = folder_tensors(folder, description, device, dtype)
@@ -194,18 +189,21 @@ def load_model(
 
 
 def load_masked_autoencoder(
-    folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    folder: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    backbones: Families = BACKBONES,
 ) -> tuple[MaskedAutoencoder, ModelDescription]:
     """Read the folder of a masked autoencoder with its decoder, in evaluation mode; as load_model otherwise.
 
     Raises:
         CheckpointError: as load_model does, and for a model without a decoder.
     """
-    description = read_description(folder)
+    description = read_description(folder, backbones)
     with torch.device("meta"):
         model = build_masked_autoencoder(description)
     tensors = folder_tensors(folder, description, device, dtype)
-    load_strictly(model, renamed(tensors, BACKBONE, ENCODER), str(folder))
+    load_strictly(model, tensors, str(folder))
     return model.eval(), description
 
 
@@ -231,8 +229,10 @@ def folder_tensors(
     """The tensors of a model folder by their names in it, a decoder's too; dtype None = as they are stored.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or its tensors are not those of the description.
+        CheckpointError: the file is missing or damaged, or its tensors are not those of the description, or not finite.
     """
     path = Path(folder) / WEIGHTS_FILE
     _check_against(description, read_shapes(path), str(path))  # from the header, before gigabytes are read
-    return read_tensors(path, device, dtype)
+    tensors = read_tensors(path, device, dtype)
+    check_finite(tensors, str(path))
+    return tensors

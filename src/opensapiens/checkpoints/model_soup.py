@@ -42,7 +42,7 @@ def average_models(
         raise CheckpointError(f"{len(sources)} models need as many shares above 0, not {shares}")
     descriptions = [read_description(source) for source in sources]
     for source, description in zip(sources[1:], descriptions[1:], strict=True):
-        for part in ("vit", "heads", "decoder", "preprocessing"):
+        for part in ("backbone", "heads", "decoder", "preprocessing"):
             if getattr(description, part) != getattr(descriptions[0], part):
                 raise CheckpointError(f"{source} and {sources[0]} differ in their {part}; see their config.json")
     check_output(target, sources)

@@ -57,6 +57,13 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text that stands in the header of a safetensors file beside its tensors. Raises as read_shapes."""
+    read_shapes(path)
+    with safe_open(path, framework="pt") as tensors:
+        return tensors.metadata() or {}
+
+
 def read_tensors(path: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """All tensors of a safetensors file, on a device and, unless dtype is None, converted to one type.
 
@@ -90,3 +97,15 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str)
     check_names_and_shapes(module, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, source)
     on_meta = any(parameter.is_meta for parameter in module.parameters())
     module.load_state_dict(tensors, strict=True, assign=on_meta)
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raises CheckpointError, with the names, where tensors hold NaN or infinity: such weights answer nothing."""
+    # A sum is one pass without a copy; where it is not finite, the values themselves decide.
+    suspect = [name for name, tensor in tensors.items() if not torch.isfinite(tensor.sum(dtype=torch.float32))]
+    damaged = [name for name in suspect if not torch.isfinite(tensors[name]).all()]
+    if damaged:
+        raise CheckpointError(
+            f"{len(damaged)} of the {len(tensors)} tensors of {source} hold values that are not finite (NaN or "
+            f"infinity), so that it can predict nothing: {_listed(damaged)}. Take another checkpoint of the training"
+        )

@@ -6,6 +6,7 @@ PyTorch 2.2 to 2.7, and the later archives). Of a program only its tensors are l
 
 import io
 import mmap
+import reprlib
 import struct
 import warnings
 import zipfile
@@ -172,7 +173,7 @@ def _exported_tensors(archive: _Archive) -> dict[str, Tensor]:
                 offset = meta["storage_offset"]["as_int"]
                 dtype = EXPORTED_TYPES[meta["dtype"]]
                 tensors[name] = _tensor(content, dtype, offset, sizes, strides, f"{archive.source}, {name}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{archive.source} is damaged: its list of weights does not hold together") from error
@@ -193,8 +194,8 @@ def _read_legacy(view: memoryview, source: str) -> Any:
     place = stream.tell()
     for key in keys if isinstance(keys, list) else ():
         count = int.from_bytes(view[place : place + 8], "little", signed=True)
-        end = place + 8 + max(count, 0) * widths.get(key, 0)
-        if end > len(view) or key not in widths or count < 0:
+        end = place + 8 + max(count, 0) * (widths.get(key, 0) if isinstance(key, str) else 0)
+        if not isinstance(key, str) or end > len(view) or key not in widths or count < 0:
             raise CheckpointError(f"{source} is cut off or damaged: download it again")
         storages[key] = view[place + 8 : end]
         place = end
@@ -230,14 +231,14 @@ def _storage_key(key: Any, source: str) -> tuple[Any, ...]:
     """("storage", type, key, device, count), checked."""
     if isinstance(key, tuple) and len(key) >= 5 and key[0] == "storage" and isinstance(key[2], str):
         return key
-    raise CheckpointError(f"{source} is damaged: it refers to data by {key!r}")
+    raise CheckpointError(f"{source} is damaged: it refers to data by {reprlib.repr(key)}")
 
 
 def _storage_type(key: tuple[Any, ...], source: str) -> torch.dtype:
     called = getattr(key[1], "called", "")
     dtype = TYPES.get(called.rpartition(".")[2])
     if dtype is None:
-        raise CheckpointError(f"{source}: tensors of type {called or key[1]!r} cannot be read")
+        raise CheckpointError(f"{source}: tensors of type {called or reprlib.repr(key[1])} cannot be read")
     return dtype
 
 
@@ -280,10 +281,10 @@ def _module_tensors(module: Any, storage: Storage, source: str) -> dict[str, Ten
 
 def _rebuilt(record: Record, storage: Storage, source: str) -> Tensor:
     """The tensor that a record describes."""
-    kind = record.called.rpartition(".")[2]
-    arguments = record.arguments
-    if kind.startswith("_rebuild_parameter") and arguments and isinstance(arguments[0], Record):
-        return _rebuilt(arguments[0], storage, source)
+    inner = record.arguments[0] if record.arguments else None
+    if record.called.rpartition(".")[2].startswith("_rebuild_parameter") and isinstance(inner, Record):
+        record = inner
+    kind, arguments = record.called.rpartition(".")[2], record.arguments
     if kind not in ("_rebuild_tensor", "_rebuild_tensor_v2") or len(arguments) < 4:
         raise CheckpointError(f"{source}: a tensor of the kind {kind} cannot be read")
     outside, offset, sizes, strides = arguments[:4]
@@ -298,6 +299,8 @@ def _tensor(content: memoryview, dtype: torch.dtype, offset: Any, sizes: Any, st
     count = len(content) // dtype.itemsize
     try:
         sizes, strides = tuple(sizes), tuple(strides)
+        if not all(type(value) is int for value in (*sizes, *strides, offset)):
+            raise TypeError("sizes are whole numbers")
         if prod(sizes) > count:  # strides of 0 would make much out of little
             raise ValueError("too large")
         with warnings.catch_warnings():
@@ -305,4 +308,6 @@ def _tensor(content: memoryview, dtype: torch.dtype, offset: Any, sizes: Any, st
             flat = torch.frombuffer(content, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
         return flat.as_strided(sizes, strides, offset)  # checks that all of it lies inside
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{source} is cut off or damaged: a tensor of size {sizes} in {count} values") from error
+        raise CheckpointError(
+            f"{source} is cut off or damaged: a tensor of size {reprlib.repr(sizes)} in {count} values"
+        ) from error

@@ -10,12 +10,14 @@ import tyro
 def convert(
     source: Annotated[Path, tyro.conf.Positional],
     target: Annotated[Path, tyro.conf.Positional],
+    task: str | None = None,
 ) -> int:
     """Turn a published file of Sapiens weights into a model folder, or a model folder back into a published file.
 
     A file may be of any form that was published: .pth (flat, with meta and state_dict, or a training checkpoint), a
-    TorchScript .pt2 or an exported bfloat16 .pt2. Size, task and labels are read from its tensors. Nothing in the file
-    is run. Every tensor keeps its type and its bytes, both ways.
+    TorchScript .pt2 or an exported bfloat16 .pt2; or a .safetensors with the same names. Size and labels are read from
+    its tensors, the task of a dense head from the file's published name. Nothing in the file is run. Every tensor keeps
+    its type and its bytes, both ways.
 
     $ opensapiens convert sapiens_1b_goliath_best_goliath_AP_639.pth models/pose
     $ opensapiens predict photo.jpg --model models/pose --output out
@@ -24,11 +26,12 @@ def convert(
     Args:
         source: a published file, or a model folder.
         target: the folder or the file to write.
+        task: of the head, where the file does not have its published name: pose, segmentation, depth or normals.
     """
     from opensapiens.checkpoints.catalogue import summarize
     from opensapiens.checkpoints.convert import convert as convert_weights
 
-    description = convert_weights(source, target)
+    description = convert_weights(source, target, task=task)
     summary = summarize(description.name, description)
     tasks = ", ".join(summary.tasks) or "features"
     print(f"{target}: {summary.name} ({tasks}, {summary.parameters / 1e6:.1f} M parameters)")

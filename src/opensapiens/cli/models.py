@@ -10,7 +10,7 @@ def models() -> int:
     last line names.
     """
     from opensapiens.checkpoints.catalogue import list_models
-    from opensapiens.checkpoints.published import cache_folder, weights_folder
+    from opensapiens.checkpoints.conversion_cache import cache_folder, weights_folder
 
     rows = [("NAME", "TASKS", "PARAMETERS", "GFLOPS", "INPUT", "LICENCE", "ON DISK")]
     for summary in list_models():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def plan(
-    job: Literal["pretrain", "pose", "segmentation", "depth", "normals"] = "pretrain",
+    job: str = "pretrain",
     size: Literal["0.3b", "0.6b", "1b", "2b"] = "2b",
     gpus: int = 8,
     gpu: str = "a100",
@@ -39,7 +39,7 @@ def plan(
     $ opensapiens plan --job pose --size 0.3b --gpus 1 --gpu rtx4090 --images 1e6 --efficiency 0.35
 
     Args:
-        job: pretraining, or fine-tuning for a task with its published head.
+        job: pretrain, or a task that is fine-tuned for with its published head: pose, segmentation, depth, normals.
         size: of the model.
         gpus: how many.
         gpu: which: a100, a100-40gb, h100, h200, b200, l40s, rtx4090.

@@ -71,11 +71,6 @@ class CocoPerson:
     area: float  # pixels of the person's segmentation, for OKS
     is_crowd: bool
 
-    @property
-    def has_area(self) -> bool:
-        """Whether the box has a pixel inside the picture."""
-        return bool((self.box[2:] - self.box[:2] >= 1).all())
-
     def sample(self) -> Sample:
         """Reads the image. Raises ImageError."""
         return Sample(
@@ -101,7 +96,7 @@ class CocoDataset:
                 others["crowds"] += 1
             elif person.keypoints is None or (person.keypoints[:, 2] > 0).sum() < min_keypoints:
                 others[f"with fewer than {min_keypoints} labelled points"] += 1
-            elif not person.has_area:
+            elif (person.box[2:] - person.box[:2] < 1).any():
                 others["with boxes of less than a pixel of the picture"] += 1
             else:
                 self.persons.append(person)
@@ -277,12 +272,12 @@ def _person(
     if (not isinstance(area, int | float) or area <= 1) and width * height > 1:
         told[f"annotations without an area, {BOX_SHARE} of the box stands in"] += 1
         area = BOX_SHARE * max(width, 0) * max(height, 0)
-    last = np.array([image.size[1] - 1, image.size[0] - 1] * 2, np.float32)
+    last = np.array([image.size[1] - 1, image.size[0] - 1] * 2)
     return CocoPerson(
         image=image,
         annotation_id=record.get("id", 0),
         place=place,
-        box=np.clip(np.array([x, y, x + width, y + height], np.float32), 0, last),
+        box=np.clip([x, y, x + width, y + height], 0, last).astype(np.float32),
         keypoints=_keypoints(record, keypoint_set, order, told),
         keypoint_set=keypoint_set,
         area=float(area or 0),

@@ -165,9 +165,7 @@ PARTS = LabelKind(
     Pixels(_keep, _of_person),
 )
 """(H, W) uint8 class of the part set, 0 = background, 255 = ignore."""
-DEPTH = LabelKind(
-    "depth", ("depths", "depth"), np.nan, _finite, _read_depth, pixels=Pixels(_pack_depth, _unpack_depth)
-)
+DEPTH = LabelKind("depth", ("depths", "depth"), np.nan, _finite, _read_depth, pixels=Pixels(_pack_depth, _unpack_depth))
 """(H, W) float32, small = near; NaN outside the person or unknown."""
 NORMALS = LabelKind(
     "normals",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from opensapiens.data.label_kinds import DEPTH, KINDS, MASK, NORMALS, PARTS, LabelKind
-from opensapiens.geometry.location import location_in_picture, whole_picture
+from opensapiens.geometry.location import whole_picture
 from opensapiens.labels.keypoints import SAPIENS_308, KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
 
@@ -55,8 +55,3 @@ class Sample:
     def surroundings(self) -> np.ndarray:
         """(3,) the picture that the image is of: `picture`, or without one the image itself."""
         return whole_picture(self.image.shape[:2]) if self.picture is None else self.picture
-
-    @property
-    def location(self) -> np.ndarray:
-        """(2,) where in its picture the image lies: `geometry.location.location_in_picture`."""
-        return location_in_picture(self.surroundings, self.image.shape[:2])

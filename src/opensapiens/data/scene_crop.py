@@ -34,9 +34,7 @@ PUBLISHED_DEPTH = SceneCrop(largest_class_share=1.0, rotation_degrees=60.0)
 PUBLISHED_NORMALS = SceneCrop(largest_class_share=1.0, rotation_chance=0.0)
 
 
-def scene_crop(
-    sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SceneCrop
-) -> Sample:
+def scene_crop(sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SceneCrop) -> Sample:
     """A piece of the sample's picture at `size_hw`, changed at random.
 
     The steps and their order are the published ones: resize, cut, resize to the size (which stretches what was smaller

@@ -14,7 +14,7 @@ import torch
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_folder import build_model, read_description
 from opensapiens.evaluation.evaluate import evaluate
-from opensapiens.inference.forward import network_inputs, raw_maps, read_maps
+from opensapiens.inference.forward import network_inputs, raw_maps, read_maps, view_inputs
 from opensapiens.inference.loading import load, usable_device
 from opensapiens.inference.pipeline import Frame, People
 from opensapiens.inference.runtimes import place_of
@@ -168,7 +168,7 @@ def _flops(model: str | Path) -> int:
     description = read_description(model_folder(model))
     with torch.device("meta"):
         network = build_model(description)
-    return full_flops(description.vit, tuple(network.heads.values()))  # type: ignore[arg-type]
+    return full_flops(description.backbone, network.heads.values())  # type: ignore[arg-type]
 
 
 def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:
@@ -180,11 +180,11 @@ def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:
         device, _ = place_of(network)
         cpu = device.type == "cpu"
         _reset_peak(device)
-        images = network_inputs(loaded, network, shown)
+        images, inputs = network_inputs(loaded, network, shown), view_inputs(loaded, shown, device)
         parts: dict[str, Callable[[], Any]] = {
             "decode": lambda: [read_image(photo) for _ in range(count)],
             "preprocessing": lambda: network_inputs(loaded, network, shown),
-            "network": lambda: network(images),
+            "network": lambda: network(images, inputs=inputs),
         }
         for name, part in parts.items():
             setattr(row, name, min(getattr(row, name), _clocked(part, device)[cpu] / count))

@@ -66,8 +66,9 @@ def evaluate_frozen(
     dense = any(Path(train).glob("*.tar"))
     answer = _dense if dense else _pictures
     figures = answer(method, loaded, Path(train), Path(test), limit, seed)
+    width = loaded.description.backbone.embed_dim
     about = {"task": method, "model": loaded.description.name, "of": "body parts" if dense else "pictures"}
-    return {**about, "data": str(test), "train": str(train), "features": loaded.description.vit.embed_dim, **figures}
+    return {**about, "data": str(test), "train": str(train), "features": width, **figures}
 
 
 def _pictures(

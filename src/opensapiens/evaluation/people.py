@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from opensapiens.data.coco import SAPIENS_FIELD, CocoPerson, coco_images, coco_person, coco_persons, read_annotations
+from opensapiens.data.coco import (
+    MAX_SIDE,
+    SAPIENS_FIELD,
+    CocoPerson,
+    coco_images,
+    coco_person,
+    coco_persons,
+    read_annotations,
+)
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK
 from opensapiens.data.sample import Sample
@@ -102,19 +110,19 @@ def read_coco_images(
 ) -> Iterator[AnnotatedImage]:
     """The images of a COCO-style file that have people with points of the protocol, or all of them; at most `limit`.
 
-    People whose boxes have no pixel in the picture are left out, and counted in the log. failures: a list that gets a
-    sentence for each image that cannot be read; without it they raise ImageError. Raises AnnotationError for a file
-    that is no COCO file.
+    People with points whose boxes have no area in the picture are left out, and counted in the log. failures: a list
+    that gets a sentence for each image that cannot be read; without it they raise ImageError. Raises AnnotationError
+    for a file that is no COCO file.
     """
     content = read_annotations(annotations)
     persons = coco_persons(content, annotations, images, _source(protocol, content))
     by_image: dict[int | str, list[CocoPerson]] = {}
     for person in persons:
-        if person.is_crowd or person.has_area:
+        if (person.box[2:] > person.box[:2]).all() or not _has_points(person):
             by_image.setdefault(person.image.id, []).append(_scored(person, protocol.keypoint_set))
     flat = len(persons) - sum(map(len, by_image.values()))
     if flat:
-        logger.warning("%s: %d people whose boxes have no pixel in the picture left out", annotations, flat)
+        logger.warning("%s: %d people whose boxes have no area in the picture left out", annotations, flat)
     pictures = coco_images(content, str(annotations), Path(images))
     # In the order of the annotations, those without any last
     order = [*by_image, *(image_id for image_id in pictures if image_id not in by_image)]
@@ -177,6 +185,8 @@ def read_person_boxes(path: str | Path) -> dict[int | str, tuple[np.ndarray, np.
                 others += 1
                 continue
             x, y, width, height = map(float, entry["bbox"])
+            if max(abs(x), abs(y), width, height) > MAX_SIDE:
+                raise ValueError(f"the box {entry['bbox']} is not in pixels")
             if width > 0 and height > 0:
                 rows_here = found.setdefault(entry["image_id"], [])
                 rows_here.append([x, y, x + width, y + height, float(entry["score"])])

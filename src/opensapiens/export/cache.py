@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from opensapiens.checkpoints.conversion_cache import cache_folder
 from opensapiens.export.formats import ENDINGS, Format, write_graph
-from opensapiens.export.graph import network_graph
+from opensapiens.export.graph import extra_inputs, network_graph
 from opensapiens.models.human_model import HumanModel
 from opensapiens.storage.files import written_folder
 from opensapiens.storage.folders import MARKER, discard, identity_of, mark
@@ -20,12 +20,6 @@ from opensapiens.storage.folders import MARKER, discard, identity_of, mark
 CONVERTED = "a converted network"  # the kind of the folder
 CONVERSION = 6
 """Raised when the graph that is made of the same network changes."""
-
-
-def cache_folder() -> Path:
-    """Where conversions are kept: $OPENSAPIENS_CACHE, or opensapiens under the user's cache folder."""
-    given = os.environ.get("OPENSAPIENS_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opensapiens"
 
 
 def cached_conversion(
@@ -45,7 +39,8 @@ def cached_conversion(
     if not folder.is_dir():
         with written_folder(folder) as part:
             graph = network_graph(network, input_size)
-            write_graph(graph, list(network.heads), part / name, calibration_B3HW)
+            extra = list(extra_inputs(network.backbone.config, input_size, 1))
+            write_graph(graph, list(network.heads), part / name, extra, calibration_B3HW)
             mark(part, CONVERTED, {"files": _hashes(part)})
     return folder / name
 
@@ -70,7 +65,7 @@ def fingerprint(
     """32 hexadecimal digits that stand for the weights, the shape, the input size, the format, the images that it is
     made with, and the libraries."""
     libraries: Sequence[str] = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",), "torch": ()}[file_format]
-    about: list[object] = [CONVERSION, file_format, input_size, network.backbone.config, list(network.heads)]
+    about: list[object] = [CONVERSION, file_format, input_size, network.backbone.config, network.heads]
     about += [f"{name} {version(name)}" for name in ("torch", *libraries)]
     digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     made_with = {} if calibration_B3HW is None else {"calibration": calibration_B3HW}

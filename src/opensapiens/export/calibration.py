@@ -35,5 +35,5 @@ def calibration_images(network: HumanModel, preprocessing: Preprocessing) -> Ten
     for gain, (top, bottom, left, right) in product(GAINS, WINDOWS):
         piece = photo[int(top * height) : int(bottom * height), int(left * width) : int(right * width)]
         images.append(check_images(np.clip(piece * gain, 0, 255).astype(np.uint8), preprocessing))
-    flops = full_flops(network.backbone.config, tuple(network.heads.values()))  # type: ignore[arg-type]
+    flops = full_flops(network.backbone.config, network.heads.values())  # type: ignore[arg-type]
     return torch.cat(images)[: max(1, int(AFFORDABLE_FLOPS / flops))]

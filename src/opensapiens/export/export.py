@@ -10,7 +10,7 @@ from pathlib import Path
 
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.export.formats import ENDINGS, ExportError, Format, open_session, write_graph
-from opensapiens.export.graph import network_graph
+from opensapiens.export.graph import extra_inputs, network_graph
 from opensapiens.export.parity import check_images, compare
 from opensapiens.models.human_model import HumanModel
 from opensapiens.storage.files import temporary_beside, write_json
@@ -32,8 +32,9 @@ def export_network(
 ) -> Path:
     """Write NAME.onnx, NAME.xml with NAME.bin, or NAME.pt2, and NAME.json with what is in it and how exact it is.
 
-    The file takes `images` (B, 3, H, W), RGB normalised as the report says, any number at a time, and has one output
-    per head under its name. It is opened again and compared with plain PyTorch on a photo and its mirror image.
+    The file takes `images` (B, 3, H, W), RGB normalised as the report says, any number at a time, and what else the
+    report lists under "inputs" (of nano: `place` (B, 2), `backbones.nano.PLACE`). It has one output per head under its
+    name. It is opened again and compared with plain PyTorch on a photo and its mirror image.
 
     Args:
         network: on the CPU in float32, in evaluation mode.
@@ -54,10 +55,11 @@ def export_network(
     path = folder / f"{description.name}{ENDINGS[file_format]}"
     _check_free(path)
     started = time.perf_counter()
+    extra = extra_inputs(network.backbone.config, size, 1)
     part = temporary_beside(path)
     part.mkdir(parents=True)
     try:  # a format may write several files that name each other
-        write_graph(network_graph(network, size, any_size), list(network.heads), part / path.name)
+        write_graph(network_graph(network, size, any_size), list(network.heads), part / path.name, list(extra))
         write_json(path.with_suffix(".json"), {"made_by": MADE_BY, "passed": False})  # what follows is ours
         for file in part.iterdir():
             file.replace(folder / file.name)
@@ -66,13 +68,16 @@ def export_network(
     seconds = time.perf_counter() - started
 
     images = check_images(read_image(photo if photo is not None else portrait()), description.preprocessing)
-    errors = compare(network, open_session(path, list(network.heads)), images)
+    errors = compare(network, open_session(path, list(network.heads)), images, description.heads)
     worst = max(error["relative"] for error in errors.values())
     report = {
         "made_by": MADE_BY,
         "model": description.name,
         "format": file_format,
-        "input": {"name": "images", "shape": ["batch", 3, *(("height", "width") if any_size else size)]},
+        "inputs": {
+            "images": ["batch", 3, *(("height", "width") if any_size else size)],
+            **{name: ["batch", *values.shape[1:]] for name, values in extra.items()},
+        },
         "any_size": any_size,
         "preprocessing": asdict(description.preprocessing),
         "heads": {name: asdict(head) for name, head in description.heads.items()},

@@ -7,10 +7,11 @@ import errno
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
@@ -19,8 +20,15 @@ from opensapiens.export.libraries import installed
 from opensapiens.export.openvino_passes import EXACT, split_transposed_convolutions, use_8_bits, use_instance_norm
 
 Format = Literal["onnx", "openvino", "torch"]
-Session = Callable[[Tensor], dict[str, Tensor]]
-"""Normalised float images (B, 3, H, W) on the CPU to maps by head."""
+IMAGES = "images"
+"""Name of the first input of every file."""
+
+
+class Session(Protocol):
+    """Normalised float images (B, 3, H, W) on the CPU, and what the backbone wants beside them, to maps by head."""
+
+    def __call__(self, images: Tensor, inputs: Mapping[str, Tensor] | None = None, /) -> dict[str, Tensor]: ...
+
 
 ENDINGS: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 """How the file of a format ends. OpenVINO's weights lie beside it in .bin, those of a large ONNX file in .onnx.data."""
@@ -32,18 +40,28 @@ class ExportError(ValueError):
     """A model that cannot be exported, or an exported file that does not answer as the model does."""
 
 
+def as_arrays(images: Tensor, inputs: Mapping[str, Tensor] | None) -> dict[str, np.ndarray]:
+    """What ONNX Runtime and OpenVINO take: all inputs by name."""
+    return {name: values.contiguous().numpy() for name, values in {IMAGES: images, **(inputs or {})}.items()}
+
+
 def write_graph(
-    graph: ExportedProgram, heads: Sequence[str], path: Path, calibration_B3HW: Tensor | None = None
+    graph: ExportedProgram,
+    heads: Sequence[str],
+    path: Path,
+    extra: Sequence[str] = (),
+    calibration_B3HW: Tensor | None = None,
 ) -> None:
     """Write a graph to a file in the format of its ending, outputs named after the heads in their order.
 
-    calibration_B3HW: for OpenVINO only; with these images the products are computed in 8 bits, see openvino_passes.
+    extra: names of the inputs after the images, as network_graph has them. calibration_B3HW: for OpenVINO only; with
+    these images the products are computed in 8 bits, see openvino_passes.
     Raises ModuleNotFoundError, with what to install, where the format's library is missing.
     """
     if path.suffix == ENDINGS["openvino"]:
-        _write_openvino(graph, list(heads), path, calibration_B3HW)
+        _write_openvino(graph, list(heads), path, list(extra), calibration_B3HW)
     else:
-        {".onnx": _write_onnx, ".pt2": _write_torch}[path.suffix](graph, list(heads), path)
+        {".onnx": _write_onnx, ".pt2": _write_torch}[path.suffix](graph, list(heads), path, list(extra))
 
 
 def open_session(path: Path, heads: Sequence[str]) -> Session:
@@ -51,27 +69,30 @@ def open_session(path: Path, heads: Sequence[str]) -> Session:
     return {".onnx": _open_onnx, ".xml": _open_openvino, ".pt2": _open_torch}[path.suffix](path, list(heads))
 
 
-def _write_torch(graph: ExportedProgram, heads: list[str], path: Path) -> None:
+def _write_torch(graph: ExportedProgram, heads: list[str], path: Path, extra: list[str]) -> None:
     with _quiet():
-        torch.export.save(graph, path, extra_files={"heads": "\n".join(heads)})
+        names = {"heads": "\n".join(heads), "inputs": "\n".join([IMAGES, *extra])}
+        torch.export.save(graph, path, extra_files=names)
 
 
 def _open_torch(path: Path, heads: list[str]) -> Session:
-    module = torch.export.load(path).module()
+    named = {"inputs": ""}
+    module = torch.export.load(path, extra_files=named).module()
+    extra = str(named["inputs"]).split("\n")[1:]
 
-    def run(images: Tensor) -> dict[str, Tensor]:
+    def run(images: Tensor, inputs: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         with torch.inference_mode():
-            return dict(zip(heads, module(images), strict=True))
+            return dict(zip(heads, module(images, *((inputs or {})[name] for name in extra)), strict=True))
 
     return run
 
 
-def _write_onnx(graph: ExportedProgram, heads: list[str], path: Path) -> None:
+def _write_onnx(graph: ExportedProgram, heads: list[str], path: Path, extra: list[str]) -> None:
     for name in ("onnx", "onnxscript"):
         installed(name)
     weights = sum(tensor.nbytes for tensor in graph.state_dict.values())
     with _quiet():
-        program = torch.onnx.export(graph, dynamo=True, verbose=False, input_names=["images"], output_names=heads)
+        program = torch.onnx.export(graph, dynamo=True, verbose=False, input_names=[IMAGES, *extra], output_names=heads)
         assert program is not None
         program.save(path, external_data=weights > LARGEST_SINGLE_ONNX)
 
@@ -79,8 +100,8 @@ def _write_onnx(graph: ExportedProgram, heads: list[str], path: Path) -> None:
 def _open_onnx(path: Path, heads: list[str]) -> Session:
     session = onnx_session(path)
 
-    def run(images: Tensor) -> dict[str, Tensor]:
-        maps = session.run(heads, {"images": images.numpy()})
+    def run(images: Tensor, inputs: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        maps = session.run(heads, as_arrays(images, inputs))
         return {head: torch.from_numpy(values) for head, values in zip(heads, maps, strict=True)}
 
     return run
@@ -95,15 +116,22 @@ def onnx_session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _write_openvino(graph: ExportedProgram, heads: list[str], path: Path, calibration: Tensor | None) -> None:
+def _write_openvino(
+    graph: ExportedProgram, heads: list[str], path: Path, extra: list[str], calibration: Tensor | None
+) -> None:
     openvino = installed("openvino")
     with _quiet():
         model = openvino.convert_model(graph)
     for output, head in zip(model.outputs, heads, strict=True):
         output.get_tensor().set_names({head})
-    shape = graph.graph_module.graph.find_nodes(op="placeholder")[-1].meta["val"].shape
-    # The reader of PyTorch's graphs forgets which sides are fixed, and fixed ones run faster.
-    model.reshape({"images": [-1, 3, *(side if isinstance(side, int) else -1 for side in shape[2:])]})
+    placeholders = graph.graph_module.graph.find_nodes(op="placeholder")[-1 - len(extra) :]
+    shapes = {}
+    for given, node, name in zip(model.inputs, placeholders, [IMAGES, *extra], strict=True):
+        given.get_tensor().set_names({name})
+        given.get_node().set_friendly_name(name)
+        # The reader of PyTorch's graphs forgets which sides are fixed, and fixed ones run faster.
+        shapes[name] = [-1, *(side if isinstance(side, int) else -1 for side in node.meta["val"].shape[1:])]
+    model.reshape(shapes)
     use_instance_norm(model)
     if calibration is not None:
         split_transposed_convolutions(model)
@@ -114,11 +142,20 @@ def _write_openvino(graph: ExportedProgram, heads: list[str], path: Path, calibr
         raise OSError(errno.EIO, "OpenVINO could not write it; is the disk full?", str(path)) from error
 
 
+def openvino_inputs(request: Any, images: Tensor, inputs: Mapping[str, Tensor] | None) -> dict[str, np.ndarray]:
+    """The inputs of a request. Raises ValueError for a missing one, in whose place OpenVINO takes the last call's."""
+    given = as_arrays(images, inputs)
+    missing = [name for tensor in request.model_inputs if (name := tensor.get_any_name()) not in given]
+    if missing:
+        raise ValueError(f"the network wants {', '.join(missing)} beside the images: see BackboneConfig.view_inputs")
+    return given
+
+
 def _open_openvino(path: Path, heads: list[str]) -> Session:
     request = openvino_model(path, heads).create_infer_request()
 
-    def run(images: Tensor) -> dict[str, Tensor]:
-        request.infer({"images": images.numpy()}, share_inputs=True)
+    def run(images: Tensor, inputs: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        request.infer(openvino_inputs(request, images, inputs), share_inputs=True)
         return {head: torch.from_numpy(request.get_tensor(head).data.copy()) for head in heads}
 
     return run

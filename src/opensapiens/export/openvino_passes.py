@@ -131,7 +131,12 @@ def _ranges(model: Any, layers: list[Any], images_B3HW: Tensor) -> list[tuple[fl
         for reduce in (opset.reduce_min, opset.reduce_max):
             outputs.append(reduce(node.input_value(0), axes, False).output(0))
     watching = openvino.Model(outputs, model.get_parameters())
-    found = openvino.Core().compile_model(watching, "CPU", EXACT)({"images": images_B3HW.numpy()})
+    given = {"images": images_B3HW.numpy()}
+    for node in model.get_parameters():  # no layer sees what comes beside the images, but it has to be given
+        if node.get_friendly_name() not in given:
+            sides = [len(images_B3HW), *(axis.get_length() for axis in list(node.get_output_partial_shape(0))[1:])]
+            given[node.get_friendly_name()] = np.zeros(sides, np.float32)
+    found = openvino.Core().compile_model(watching, "CPU", EXACT)(given)
     values = [float(found[index]) for index in range(len(outputs))]
     return list(zip(values[::2], values[1::2], strict=True))
 

@@ -1,9 +1,4 @@
-"""Where a crop lies in its picture.
-
-A camera sees what is beside its axis from the side, which the crop alone does not show: the depth and the normals of
-one and the same crop turn with its place (CLIFF, Li et al., ECCV 2022, on bodies). A picture is (3,) float32: x, y of
-its middle and the length of its diagonal, in pixels of the crop.
-"""
+"""Of which picture a crop is: (3,) float32, x, y of its middle and the length of its diagonal, in the crop's pixels."""
 
 import numpy as np
 
@@ -20,10 +15,3 @@ def moved_picture(picture_3: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The picture in the pixels that the matrix (2, 3) takes pixels to; where it stretches, by the mean of both."""
     middle = transform_points(picture_3[None, :2], matrix)[0]
     return np.array([*middle, picture_3[2] * np.sqrt(abs(np.linalg.det(matrix[:, :2])))], np.float32)
-
-
-def location_in_picture(picture_3: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """(2,) float32: the way from the picture's middle to that of a crop of (height, width), right and down along the
-    crop's own axes, in diagonals of the picture."""
-    height, width = size_hw
-    return (np.array([(width - 1) / 2, (height - 1) / 2], np.float32) - picture_3[:2]) / picture_3[2]

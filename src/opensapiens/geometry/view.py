@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from opensapiens.geometry.boxes import center_and_scale, image_box
+from opensapiens.geometry.limits import LARGEST_SIDE
 from opensapiens.geometry.person_crop import udp_warp_matrix, warp
 
 IMAGE_MEAN = (123.675, 116.28, 103.53)
@@ -57,7 +58,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         right = {
-            "input_size": min(self.input_size) > 0,
+            "input_size": 0 < min(self.input_size) <= max(self.input_size) <= LARGEST_SIDE,
             "std": min(self.std) > 0,
             "box_padding": self.box_padding > 0,
         }

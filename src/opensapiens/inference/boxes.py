@@ -14,6 +14,7 @@ from opensapiens.storage.text_files import FileError
 
 MAX_BOXES = 1000  # of people in one picture
 MAX_FILE_BYTES = 1_000_000_000
+LARGEST = 1_000_000  # pixels: no picture is as wide
 
 
 class BoxesError(ValueError):
@@ -126,6 +127,8 @@ def _from_coco(content: dict[str, Any], path: str | Path) -> dict[str, list[list
 def _four(box: Any, where: str) -> list[float]:
     if not isinstance(box, list) or len(box) != 4 or not all(type(value) in (int, float) for value in box):
         raise BoxesError(f"{where} is not four numbers")
+    if max(map(abs, box)) > LARGEST:
+        raise BoxesError(f"{where} is not in pixels: {box}")
     return [float(value) for value in box]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from opensapiens.models.human_model import HumanModel
 
+IMAGES = "images"  # beside the names of what the backbone wants
 COMPILATIONS = 64  # of one function: blocks, or heads, times batch sizes
 
 
@@ -34,48 +35,62 @@ class CompiledRuntime:
         # PyTorch counts compilations by function, and after 8 it silently goes on uncompiled: too few for several heads
         # and batch sizes.
         torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, COMPILATIONS)
-        for part in (*network.backbone.blocks, *network.heads.values()):
+        for part in (*network.blocks(), *network.heads.values()):
             part.compile(dynamic=False)
         self.network = network
         self._graphs: dict[tuple[Any, ...], CUDAGraph] | None = {} if on_gpu and cuda_graphs else None
 
-    def __call__(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def __call__(
+        self,
+        images_B3HW: Tensor,
+        heads: Sequence[str] | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """As runtimes.Runtime. The first call of each batch size compiles for a while.
 
         Batches are filled up to a power of two with copies of the last image, so that few sizes are compiled.
         """
         count = len(images_B3HW)
         spare = (1 << (count - 1).bit_length()) - count
+        given = {IMAGES: images_B3HW, **(inputs or {})}
         if spare:
-            images_B3HW = torch.cat([images_B3HW, images_B3HW[-1:].expand(spare, -1, -1, -1)])
-        return {head: maps[:count] for head, maps in self._maps(images_B3HW, heads).items()}
+            given = {name: torch.cat([rows, rows[-1:].expand(spare, *rows.shape[1:])]) for name, rows in given.items()}
+        return {head: maps[:count] for head, maps in self._maps(given, heads).items()}
 
-    def _maps(self, images_B3HW: Tensor, heads: Sequence[str] | None) -> dict[str, Tensor]:
+    def _maps(self, given: dict[str, Tensor], heads: Sequence[str] | None) -> dict[str, Tensor]:
+        def run(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            inputs = {name: values for name, values in given.items() if name != IMAGES}
+            return self.network(given[IMAGES], heads, inputs=inputs)
+
         if self._graphs is None:
-            return self.network(images_B3HW, heads)
-        key = (tuple(images_B3HW.shape), tuple(heads or self.network.heads))
+            return run(given)
+        shapes = tuple((name, tuple(values.shape)) for name, values in given.items())
+        key = (shapes, tuple(heads or self.network.heads))
         if key not in self._graphs:
-            self._graphs[key] = CUDAGraph(lambda images: self.network(images, heads), images_B3HW)
-        return self._graphs[key](images_B3HW)
+            self._graphs[key] = CUDAGraph(run, given)
+        return self._graphs[key](given)
 
 
 class CUDAGraph:
-    """A function of images whose kernels are recorded once, for one shape, and replayed."""
+    """A function of named tensors whose kernels are recorded once, for their shapes, and replayed."""
 
-    def __init__(self, function: Callable[[Tensor], dict[str, Tensor]], images_B3HW: Tensor) -> None:
-        self._images = images_B3HW.clone()
+    def __init__(
+        self, function: Callable[[Mapping[str, Tensor]], dict[str, Tensor]], given: Mapping[str, Tensor]
+    ) -> None:
+        self._given = {name: values.clone() for name, values in given.items()}
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.no_grad(), torch.cuda.stream(stream):
             for _ in range(3):  # what compiles or tunes itself on first use must have done so before the recording
-                function(self._images)
+                function(self._given)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.no_grad(), torch.cuda.graph(self._graph):
-            self._maps = function(self._images)
+            self._maps = function(self._given)
 
-    def __call__(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+    def __call__(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The maps, copied: the next call writes into the same memory."""
-        self._images.copy_(images_B3HW)
+        for name, values in given.items():
+            self._given[name].copy_(values)
         self._graph.replay()
         return {head: maps.clone() for head, maps in self._maps.items()}

@@ -58,9 +58,7 @@ def compose(
     return result
 
 
-def _person_mask(
-    box: np.ndarray, size: tuple[int, int], crop: Prediction | None, parts: PartMap | None
-) -> np.ndarray:
+def _person_mask(box: np.ndarray, size: tuple[int, int], crop: Prediction | None, parts: PartMap | None) -> np.ndarray:
     """Foreground of the person's own crop; of a whole image's part map what lies in the box; else all of the box."""
     mask = np.zeros(size, bool)
     if crop is not None:

@@ -38,8 +38,8 @@ class Features:
 
 def encode_views(loaded: LoadedModel, shown: Sequence[ImageView], batch_size: int = 8) -> Features:
     """The features of some views of images, in their order."""
-    config = loaded.description.vit
-    extra = int(config.class_token)
+    config = loaded.description.backbone
+    extra = config.prefix_tokens
     rows: list[np.ndarray] = []
     if shown:
         with loaded.ready() as network, torch.inference_mode():
@@ -47,7 +47,7 @@ def encode_views(loaded: LoadedModel, shown: Sequence[ImageView], batch_size: in
                 raise ValueError("features are computed by plain PyTorch: load the model with runtime='torch'")
             for start in range(0, len(shown), batch_size):
                 images = network_inputs(loaded, network, shown[start : start + batch_size])
-                rows.append(network.backbone.forward_tokens(images).float().cpu().numpy())
+                rows.append(network.backbone.tokens(images).float().cpu().numpy())
     grid = config.grid(loaded.input_size)
     tokens = np.concatenate(rows) if rows else np.empty((0, grid[0] * grid[1] + extra, config.embed_dim), np.float32)
     return Features(tokens[:, extra:], grid, tokens[:, 0] if extra else None)

@@ -15,7 +15,7 @@ from torch import Tensor
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.data.batch import stack_images
-from opensapiens.geometry.location import location_in_picture, moved_picture, whole_picture
+from opensapiens.geometry.location import moved_picture, whole_picture
 from opensapiens.geometry.view import View
 from opensapiens.inference.runtimes import Runtime, place_of
 from opensapiens.models.human_model import HumanModel
@@ -123,16 +123,23 @@ def raw_maps(
         for start in range(0, len(shown), batch_size):
             here = shown[start : start + batch_size]
             images = network_inputs(loaded, network, here)
-            locations = torch.from_numpy(np.stack([_location(view) for _, view in here]))
+            inputs = view_inputs(loaded, here, images.device)
+            mirrored = loaded.description.backbone.mirrored(inputs)
             with torch.inference_mode():
-                batch = maps(network, images, flip, rules, heads, locations, loaded.description.located_heads)
+                batch = maps(network, images, flip, rules, heads, inputs, mirrored)
             for index in range(len(images)):
                 yield {head: tensor[index].float() for head, tensor in batch.items()}
 
 
-def _location(view: View) -> np.ndarray:
-    """(2,) where in the image the view lies."""
-    return location_in_picture(moved_picture(whole_picture(view.image_size), view.matrix), view.input_size)
+def view_inputs(loaded: LoadedModel, shown: Sequence[ImageView], device: torch.device) -> dict[str, Tensor]:
+    """What the backbone wants of some views beside their pixels, float32, by name."""
+    wanted = [
+        loaded.description.backbone.view_inputs(
+            moved_picture(whole_picture(view.image_size), view.matrix), view.input_size
+        )
+        for _, view in shown
+    ]
+    return {name: torch.from_numpy(np.stack([one[name] for one in wanted])).to(device) for name in wanted[0]}
 
 
 def predict(

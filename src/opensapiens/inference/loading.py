@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from opensapiens.backbones import BACKBONES, BackboneConfig
 from opensapiens.checkpoints.catalogue import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description, weights_digest
@@ -28,7 +29,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 SHARE_FOR_WEIGHTS = 0.7  # of the free memory: the rest is for what flows through the networks
 
 
-
 class LoadError(ValueError):
     """A device, type or way of feeding the network that cannot be had; the message says what can."""
 
@@ -43,6 +43,7 @@ def load(
     input_size: tuple[int, int] | None = None,
     runtime: str = "torch",
     tasks: Mapping[str, type[HeadTask]] | None = None,
+    backbones: Mapping[str, type[BackboneConfig]] = BACKBONES,
 ) -> People:
     """The pipeline for one model or for several that work together.
 
@@ -62,6 +63,7 @@ def load(
         runtime: what runs the networks: "torch" (the reference), "compiled", "openvino", "openvino-int8", "onnx", or
             "auto" for the fastest exact one that is installed for the device; see inference.runtimes.
         tasks: those of your own, by the name of their head; see docs/your_own_task.md.
+        backbones: family -> its config; {**BACKBONES, "name": Config} for models with a backbone of your own.
 
     Raises:
         ModelNotFound: an unknown name.
@@ -72,13 +74,13 @@ def load(
     names = [models] if isinstance(models, str | Path) else list(models)
     device, dtype = usable_device(device), torch_dtype(dtype)
     folders = [model_folder(name) for name in names]
-    descriptions = [_fed(read_description(folder), resize, input_size) for folder in folders]
+    descriptions = [_fed(read_description(folder, backbones), resize, input_size) for folder in folders]
     if resize is not None and all(PoseTask.name in description.heads for description in descriptions):
         raise LoadError(f"resize {resize!r} is for models without a pose head: pose needs person crops")
     together = len(folders) == 1 or _fit_together(descriptions, device, dtype)
     loaded = []
     for folder, description in zip(folders, descriptions, strict=True):
-        read = functools.partial(_read, folder, device, dtype, runtime, description.preprocessing)
+        read = functools.partial(_read, folder, device, dtype, runtime, description.preprocessing, backbones)
         network, known = read() if together else None, {**TASKS, **(tasks or {})}
         loaded.append(LoadedModel(network, description, read, weights_digest(folder), known))
     return People(loaded, detector, batch_size)
@@ -100,9 +102,15 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def _read(
-    folder: Path, device: torch.device, dtype: torch.dtype, runtime: str, preprocessing: Preprocessing
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    runtime: str,
+    preprocessing: Preprocessing,
+    backbones: Mapping[str, type[BackboneConfig]],
 ) -> HumanModel | Runtime:
-    return start_runtime(runtime, load_model(folder, device=device, dtype=dtype)[0].eval(), preprocessing)
+    network, _ = load_model(folder, device, dtype, backbones)
+    return start_runtime(runtime, network.eval(), preprocessing)
 
 
 def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
@@ -120,7 +128,7 @@ def _fed(description: ModelDescription, resize: Resize | None, input_size: tuple
     if resize is not None and PoseTask.name not in description.heads:
         preprocessing = replace(preprocessing, resize=resize)
     if input_size is not None:
-        patch = description.vit.patch_size
+        patch = description.backbone.patch_size
         if len(input_size) != 2 or any(size < patch or size % patch for size in input_size):
             raise LoadError(f"an input size is height and width, multiples of {patch}, not {tuple(input_size)}")
         preprocessing = replace(preprocessing, input_size=(input_size[0], input_size[1]))

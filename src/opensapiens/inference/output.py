@@ -113,8 +113,10 @@ def is_done(folder: Path, name: str, file: Path, asked: Mapping[str, Any]) -> bo
 
 
 def described_models(people: People) -> dict[str, Any]:
-    """What of the models decides the results: their names, weights, and how they are fed."""
+    """What of the models decides the results: heads with their labels (a hash), names, weights, how they are fed."""
+    heads = json.dumps([asdict(loaded.description)["heads"] for loaded in people.models])
     return {
+        "heads": hashlib.sha256(heads.encode()).hexdigest()[:16],
         "models": [loaded.description.name for loaded in people.models],
         "weights": [loaded.weights for loaded in people.models],
         "preprocessing": [asdict(loaded.description.preprocessing) for loaded in people.models],

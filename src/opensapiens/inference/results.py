@@ -216,11 +216,15 @@ class Result:
         """The people as a coloured point cloud in a PLY file, with normals where they were predicted; returns how many
         points it has.
 
-        The arguments, and what they assume, are those of Depth.points. Raises ResultError without depth.
+        The arguments, and what they assume, are those of DepthMap.points. Raises ResultError without depth, and for
+        distances that cannot be.
         """
         if self.depth is None:
             raise ResultError("a point cloud needs depth, which was not predicted")
-        points = self.depth.points(focal_length, near, far)
+        try:
+            points = self.depth.points(focal_length, near, far)
+        except ValueError as error:
+            raise ResultError(str(error)) from error
         there = np.isfinite(points).all(axis=-1)
         normals = None if self.normals is None else np.nan_to_num(self.normals.values[there])
         save_ply(Path(path), points[there], self.image[there], normals)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from opensapiens.export.cache import cached_conversion
 from opensapiens.export.calibration import calibration_images
-from opensapiens.export.formats import onnx_session, openvino_model
+from opensapiens.export.formats import as_arrays, onnx_session, openvino_inputs, openvino_model
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.inference.compiled import CompiledRuntime
 from opensapiens.models.human_model import HumanModel
@@ -35,7 +35,14 @@ class Runtime(Protocol):
     device: torch.device
     dtype: torch.dtype
 
-    def __call__(self, images_B3HW: Tensor, heads: Sequence[str] | None = None, /) -> dict[str, Tensor]: ...
+    def __call__(
+        self,
+        images_B3HW: Tensor,
+        heads: Sequence[str] | None = None,
+        /,
+        *,
+        inputs: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]: ...
 
 
 def choose_runtime(device: torch.device, dtype: torch.dtype = torch.float32) -> RuntimeName:
@@ -107,13 +114,15 @@ class OpenVINORuntime:
         self.path, self.heads, self.name = path, tuple(heads), name
         self._requests: dict[tuple[str, ...], Any] = {}
 
-    def __call__(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def __call__(
+        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """As Runtime."""
         names = tuple(heads or self.heads)
         if names not in self._requests:
             self._requests[names] = openvino_model(self.path, names).create_infer_request()
         request = self._requests[names]
-        request.infer({"images": images_B3HW.contiguous().numpy()}, share_inputs=True)
+        request.infer(openvino_inputs(request, images_B3HW, inputs), share_inputs=True)
         # Copied: the next call writes into the same memory.
         return {name: torch.from_numpy(request.get_tensor(name).data.copy()) for name in names}
 
@@ -131,10 +140,12 @@ class ONNXRuntime:
         self._options = onnxruntime.RunOptions()
         self._options.only_execute_path_to_fetches = True
 
-    def __call__(self, images_B3HW: Tensor, heads: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def __call__(
+        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """As Runtime."""
         names = list(heads or self.heads)
-        maps = self.session.run(names, {"images": images_B3HW.contiguous().numpy()}, self._options)
+        maps = self.session.run(names, as_arrays(images_B3HW, inputs), self._options)
         return {name: torch.from_numpy(values) for name, values in zip(names, maps, strict=True)}
 
 

@@ -1,1 +1,1 @@
-"""Networks: the backbone, the dense head, the model of several heads, the masked autoencoder, what they cost."""
+"""Networks: the heads, the model of one backbone and several heads, the masked autoencoder, what they cost."""

@@ -3,15 +3,18 @@
 Axes in names: B batch, N patches, K kept patches, D width, P values of a patch (rows, columns, channels).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .position_embedding import sincos_2d
+from opensapiens.backbones import BackboneConfig
+from opensapiens.backbones.position_embedding import sincos_2d
+from opensapiens.backbones.transformer import LAYER_NORM_EPS, Block, initialise_transformer
+
+from .human_model import blocks_of
 from .sample_noise import sample_uniform
-from .vit import LAYER_NORM_EPS, Block, VisionTransformer, ViTConfig, initialise_transformer
 
 HEAD = "masked_pretraining"
 MLP_RATIO = 4
@@ -36,7 +39,7 @@ class MaskedAutoencoderOutput(NamedTuple):
     """What one pass computes. Tuples: the hooks of sharded training find the tensors in them.
 
     Attributes:
-        latent_BKD: encoder output, class token first, kept patches in the order of the masking.
+        latent_BKD: the backbone's tokens, class token first, kept patches in the order of the masking.
         prediction_BNP: predicted patches.
         target_BNP: what they should be: the images' patches, each normalised by itself.
         masking: which patches were hidden.
@@ -97,14 +100,15 @@ def normalised_patches(images_BCHW: Tensor, patch_size: int) -> Tensor:
 class Decoder(nn.Module):
     """The light transformer that turns the latent of the kept patches into all patches' pixels."""
 
-    def __init__(self, config: ViTConfig, embed_dim: int, layers: int, heads: int) -> None:
+    def __init__(self, config: BackboneConfig, embed_dim: int, layers: int, heads: int) -> None:
         super().__init__()
+        self.prefix = config.prefix_tokens
         self.embedding = nn.Linear(config.embed_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, embed_dim))
         if not self.mask_token.is_meta:  # drawing there would import PyTorch's compiler
             nn.init.normal_(self.mask_token, std=0.02)
         self.position_embedding = nn.Parameter(
-            sincos_2d(embed_dim, config.grid(), class_token=True), requires_grad=False
+            sincos_2d(embed_dim, config.grid(), config.prefix_tokens), requires_grad=False
         )
         self.blocks = nn.ModuleList(Block(embed_dim, heads, MLP_RATIO) for _ in range(layers))
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
@@ -112,16 +116,16 @@ class Decoder(nn.Module):
         initialise_transformer(self)
 
     def forward(self, latent_BKD: Tensor, restore_BN: Tensor) -> Tensor:
-        """Latent with the class token first, and each patch's place in it, to predicted patches (B, N, P)."""
-        tokens = self.embedding(latent_BKD)
+        """Latent, prefix tokens first, and each patch's place behind them, to predicted patches (B, N, P)."""
+        tokens, extra = self.embedding(latent_BKD), self.prefix
         batch, length = restore_BN.shape
-        hidden = self.mask_token.expand(batch, length + 1 - tokens.shape[1], -1)
+        hidden = self.mask_token.expand(batch, length + extra - tokens.shape[1], -1)
         places = restore_BN.unsqueeze(-1).expand(-1, -1, tokens.shape[2])
-        patches = torch.cat([tokens[:, 1:], hidden], dim=1).gather(1, places)
-        tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.position_embedding
+        patches = torch.cat([tokens[:, extra:], hidden], dim=1).gather(1, places)
+        tokens = torch.cat([tokens[:, :extra], patches], dim=1) + self.position_embedding
         for block in self.blocks:
             tokens = block(tokens)
-        return self.output(self.norm(tokens))[:, 1:]
+        return self.output(self.norm(tokens))[:, extra:]
 
 
 class MaskedAutoencoder(nn.Module):
@@ -130,48 +134,44 @@ class MaskedAutoencoder(nn.Module):
     Both position embeddings are the fixed sine-cosine table and take no gradient.
 
     Args:
-        config: the encoder, with class_token=True and images in whole patches.
+        config: the encoder, with a class token and images in whole patches.
         decoder_dim, decoder_layers, decoder_heads: the decoder; the published one is 512 wide, 8 deep, 16 heads.
         mask_ratio: share of the patches that is hidden.
     """
 
     def __init__(
         self,
-        config: ViTConfig,
+        config: BackboneConfig,
         decoder_dim: int = 512,
         decoder_layers: int = 8,
         decoder_heads: int = 16,
         mask_ratio: float = 0.75,
     ) -> None:
         super().__init__()
-        if not config.class_token:
+        if not config.prefix_tokens:
             raise ValueError("the masked autoencoder is trained with a class token: set class_token=True")
         if any(side % config.patch_size for side in config.image_size):
             raise ValueError(f"an image of {config.image_size} pixels is not made of patches of {config.patch_size}")
         self.mask_ratio = mask_ratio
-        self.encoder = VisionTransformer(config)
-        self.encoder.position_embedding.requires_grad_(False)
+        self.backbone = config.build()
+        self.backbone.hold_positions()
         self.decoder = Decoder(config, decoder_dim, decoder_layers, decoder_heads)
 
-    def encode_visible(self, images_B3HW: Tensor, masking: Masking) -> Tensor:
-        """Encoder output (B, 1 + kept, D) for the kept patches, class token first."""
-        tokens, grid = self.encoder.patch_tokens(images_B3HW)
-        class_position, patch_positions = self.encoder.positions(grid)
-        tokens = tokens + patch_positions
-        visible = tokens.gather(1, masking.kept_BK.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
-        return self.encoder.encode(self.encoder.prepend_class_token(visible, class_position))
-
     def forward(
-        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, seeds_B: Tensor | None = None
+        self,
+        images_B3HW: Tensor,
+        heads: Sequence[str] | None = None,
+        seeds_B: Tensor | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
     ) -> dict[str, MaskedAutoencoderOutput]:
         """What training calls, as it calls a HumanModel: the one "head" of this model is named `HEAD`.
 
         Args:
             images_B3HW: normalised RGB images of the config's size.
-            heads: not looked at.
+            heads, inputs: not looked at.
             seeds_B: int64, from which each image's hidden patches follow; None: the global generator.
         """
-        rows, columns = self.encoder.config.grid()
+        rows, columns = self.backbone.config.grid()
         if seeds_B is None:
             noise = torch.rand(images_B3HW.shape[0], rows * columns, device=images_B3HW.device)
         else:
@@ -185,12 +185,20 @@ class MaskedAutoencoder(nn.Module):
             images_B3HW: normalised RGB images of the config's size.
             noise_BN: a number per patch that decides what is hidden: those of lowest noise are kept.
         """
-        config = self.encoder.config
+        config = self.backbone.config
         if tuple(images_B3HW.shape[2:]) != config.image_size:
             raise ValueError(
                 f"images of {tuple(images_B3HW.shape[2:])} pixels given, the model is for {config.image_size}"
             )
         masking = draw_masking(noise_BN, self.mask_ratio)
-        latent = self.encode_visible(images_B3HW, masking)
+        latent = self.backbone.tokens(images_B3HW, masking.kept_BK)
         prediction = self.decoder(latent, masking.restore_BN)
         return MaskedAutoencoderOutput(latent, prediction, normalised_patches(images_B3HW, config.patch_size), masking)
+
+    def blocks(self) -> list[nn.Module]:
+        """What is compiled, checkpointed and sharded one by one. Raises NoBlocks."""
+        return [*blocks_of(self.backbone), *self.decoder.blocks]
+
+    def no_decay(self) -> Collection[str]:
+        """Names of parameters without weight decay, beside biases and all of one axis."""
+        return {f"backbone.{name}" for name in self.backbone.no_decay()} | {"decoder.mask_token"}

@@ -1,6 +1,6 @@
 """The one head of every dense Sapiens task: transposed convolutions up, then 1x1 convolutions (paper, section 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -70,10 +70,13 @@ class UpsamplingHead(nn.Module):
         self.output = nn.Conv2d(width, out_channels, 1)
         _start(self.output, std=0.01)
 
-    def forward(self, features_BDHW: Tensor, seeds_B: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features_BDHW: Tensor, seeds_B: Tensor | None = None, inputs: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Backbone features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n).
 
         seeds_B: int64, from which a sample's dropped channels are drawn in training; None: the global generator.
+        inputs: not looked at.
         """
         maps = features_BDHW
         for layer in (*self.deconvs, *self.convs):
@@ -86,6 +89,35 @@ class UpsamplingHead(nn.Module):
         elif self.dropout:
             maps = F.dropout2d(maps, self.dropout, self.training)
         return self.output(maps)
+
+    def multiply_adds(self, grid: tuple[int, int]) -> int:
+        """Multiply-adds of the convolutions on features of a grid (rows, columns)."""
+        total = 0
+        pixels = grid[0] * grid[1]
+        for layer in (*self.deconvs, *self.convs, self.output):
+            # A transposed convolution spends its whole kernel on each input pixel, before the map grows.
+            total += pixels * layer.weight.numel()
+            if isinstance(layer, nn.ConvTranspose2d):
+                pixels *= layer.stride[0] * layer.stride[1]
+        return total
+
+    def activation_bytes(self, grid: tuple[int, int], half: bool) -> int:
+        """Bytes kept for the backward pass over features of a grid (rows, columns).
+
+        Of each layer but the last its output before and after the norm, in float32, and after the SiLU as the next
+        layer takes it; with half, that and the features are 16-bit (autocast on a GPU runs the norm in float32).
+        """
+        narrow = 2 if half else 4
+        pixels = grid[0] * grid[1]
+        layers = (*self.deconvs, *self.convs, self.output)
+        first = layers[0].weight.shape  # (in, out, 4, 4) of a transposed convolution, (out, in, 1, 1) of the others
+        total = pixels * (first[0] if isinstance(layers[0], nn.ConvTranspose2d) else first[1]) * narrow
+        for layer in layers[:-1]:
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            if transposed:
+                pixels *= layer.stride[0] * layer.stride[1]
+            total += pixels * layer.weight.shape[1 if transposed else 0] * (4 + 4 + narrow)
+        return total
 
 
 def published_head(task: str, embed_dim: int, out_channels: int) -> UpsamplingHead:

@@ -57,7 +57,7 @@ def one_task_run(
     return Run(
         model=ModelDescription(
             name=f"sapiens-{size}-{task.name}",
-            vit=backbone(size, input_size, task.patch_padding),
+            backbone=backbone(size, input_size, task.patch_padding),
             heads={task.name: description or head(size, task)},
             preprocessing=Preprocessing(
                 input_size, resize="squash" if isinstance(augmentation, SceneCrop) else "person_crop"

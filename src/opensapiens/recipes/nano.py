@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from opensapiens.backbones import BackboneConfig
+from opensapiens.backbones.nano import NanoConfig
+from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.data.augment import Augmentation
 from opensapiens.data.shards import ShardDataset
@@ -12,7 +15,6 @@ from opensapiens.geometry.view import Preprocessing
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import PART_SETS, PartSet
-from opensapiens.models.vit import ViTConfig
 from opensapiens.synthetic.people import open_people
 from opensapiens.tasks.depth import DepthTask
 from opensapiens.tasks.normals import NormalsTask
@@ -107,9 +109,13 @@ def nano(
     images; `--stem-channels --pose-channels 96 96 --dense-channels 48 48` removes them. The learning rate is high
     because the network is small. `gentle` weakens the augmentation, for the end of training.
     """
-    vit = ViTConfig(input_size, embed_dim, layers, heads, stem_channels=stem_channels)
+    backbone = (
+        NanoConfig(input_size, embed_dim, layers, heads, stem_channels)
+        if stem_channels
+        else SapiensConfig(input_size, embed_dim, layers, heads)
+    )
     return Run(
-        model=describe(vit, pose_channels, dense_channels),
+        model=describe(backbone, pose_channels, dense_channels),
         tasks=nano_tasks(),
         data=open_people(data),
         validation=None if validation is None else ShardDataset(validation),
@@ -183,29 +189,28 @@ def nano_tasks() -> SeveralTasks:
     return SeveralTasks({task.name: task for task, _ in weighted}, {task.name: weight for task, weight in weighted})
 
 
-def describe(vit: ViTConfig, pose_channels: tuple[int, ...], dense_channels: tuple[int, ...]) -> ModelDescription:
-    """The description of a nano model. Without a stem, the channels of a head are those of transposed convolutions, and
-    one 1x1 convolution of the last width follows."""
-
-    points, parts = PoseTask(KEYPOINT_SETS[KEYPOINTS]), SegmentationTask(PART_SETS[PARTS])
-    tasks: list[HeadTask] = [points, parts, DepthTask(), NormalsTask()]
+def describe(
+    backbone: BackboneConfig, pose_channels: tuple[int, ...], dense_channels: tuple[int, ...]
+) -> ModelDescription:
+    """The description of a nano model. Behind a backbone without convolutions, the channels of a head are those of
+    transposed convolutions, and one 1x1 convolution of the last width follows."""
+    placed = {DepthTask.name: "sloped", NormalsTask.name: "turned"} if isinstance(backbone, NanoConfig) else {}
+    tasks: list[HeadTask] = [
+        PoseTask(KEYPOINT_SETS[KEYPOINTS]), SegmentationTask(PART_SETS[PARTS]), DepthTask(), NormalsTask()
+    ]  # fmt: skip
 
     def head(task: HeadTask) -> HeadDescription:
-        channels = pose_channels if task is points else dense_channels
-        return HeadDescription(
-            task.channels,
-            () if vit.stem_channels else channels,
-            channels if vit.stem_channels else channels[-1:],
-            None if task.labels is None else task.labels.name,
-            located=task.labels is None,  # depth and normals
-        )
+        channels = pose_channels if isinstance(task, PoseTask) else dense_channels
+        deconvs, convs = ((), channels) if isinstance(backbone, NanoConfig) else (channels, channels[-1:])
+        labels = None if task.labels is None else task.labels.name
+        return HeadDescription(task.channels, deconvs, convs, labels, kind=placed.get(task.name, "upsampling"))
 
     return ModelDescription(
         name="opensapiens-nano",
-        vit=vit,
+        backbone=backbone,
         heads={task.name: head(task) for task in tasks},
         # Averaging with the mirrored image is the default: it reduces the errors of a model with little training.
-        preprocessing=Preprocessing(vit.image_size, flip_test=True),
+        preprocessing=Preprocessing(backbone.image_size, flip_test=True),
         licence="Apache-2.0",
         source="recipes.nano, synthetic people",
     )

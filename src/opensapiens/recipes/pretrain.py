@@ -47,17 +47,17 @@ def pretrain(
     if images.passed_over:
         print(passed_over_sentence(images.passed_over))
     steps = steps or max(round(epochs * len(images) / batch_size), 1)
-    vit = backbone(size, input_size, class_token=True)
+    encoder = backbone(size, input_size, class_token=True)
     return Run(
         model=ModelDescription(
             name=f"sapiens-{size}-pretrained",
-            vit=vit,
+            backbone=encoder,
             heads={},
             preprocessing=Preprocessing(input_size, resize="squash", interpolation="bicubic"),
             source="recipes.pretrain",
             decoder=SIZES[size].decoder,
         ),
-        tasks=SeveralTasks({HEAD: MaskedPretrainingTask(vit.patch_size, mask_ratio)}),
+        tasks=SeveralTasks({HEAD: MaskedPretrainingTask(encoder.patch_size, mask_ratio)}),
         data=images,
         validation=None if validation is None else ImageCollection(validation),
         output=Path(output),

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from opensapiens.backbones.sapiens import PUBLISHED_SIZES, SapiensConfig
 from opensapiens.checkpoints.model_description import DecoderDescription, HeadDescription
 from opensapiens.labels.own_labels import label_entry
-from opensapiens.models.vit import PUBLISHED_SIZES, ViTConfig
 from opensapiens.tasks.task import HeadTask
 from opensapiens.training.run import Size
 
@@ -39,10 +39,10 @@ SIZES: dict[str, Shape] = {
 "small" have 0.5, 2.8 and 8.1 M parameters."""
 
 
-def backbone(size: SizeName, image_size: Size, patch_padding: int = 0, class_token: bool = False) -> ViTConfig:
+def backbone(size: SizeName, image_size: Size, patch_padding: int = 0, class_token: bool = False) -> SapiensConfig:
     """The config of a backbone by its name."""
     shape = SIZES[size]
-    return ViTConfig(
+    return SapiensConfig(
         image_size,
         shape.embed_dim,
         shape.layers,

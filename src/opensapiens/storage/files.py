@@ -90,7 +90,7 @@ def check_regular_file(path: int | str | Path, limit: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError("not a regular file")
     if status.st_size > limit:
-        raise OSError(f"its {status.st_size:,} bytes are more than the limit of {limit:,}")
+        raise OSError(f"{status.st_size:,} bytes, larger than the limit of {limit:,} bytes")
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -37,7 +37,7 @@ class PeopleRenderer:
     def frames_of(self, seeds: Sequence[tuple[int, ...]], style: Style, batch: int = BATCH) -> Iterator[Frame]:
         """One frame for each seed. Bodies are evaluated `batch` at a time; their last bits depend on it."""
         rngs = [np.random.default_rng(list(numbers)) for numbers in seeds]
-        plans = [plan_scene(rng, style, self.model, self.wardrobe) for rng in rngs]
+        plans = [plan_scene(rng, style, self.model) for rng in rngs]
         vertices = self.model.vertices([person for plan in plans for person in plan.people], batch)
         start = 0
         for numbers, rng, plan in zip(seeds, rngs, plans, strict=True):

@@ -8,7 +8,7 @@ from opensapiens.synthetic.atlas import atlas
 from opensapiens.synthetic.body import TIGHTS, BodyModel, Person
 from opensapiens.synthetic.camera import Subject, bounds, draw_camera
 from opensapiens.synthetic.materials import Material
-from opensapiens.synthetic.outfits import Outfit
+from opensapiens.synthetic.outfits import Outfit, draw_outfit
 from opensapiens.synthetic.places import Place, draw_place
 from opensapiens.synthetic.rasterizer import Camera, Casters, Light, Materials, Mesh, vertex_normals
 from opensapiens.synthetic.style import Style
@@ -41,11 +41,12 @@ class Scene:
     casters: Casters | None = None
 
 
-def plan_scene(rng: np.random.Generator, style: Style, model: BodyModel, wardrobe: Wardrobe) -> ScenePlan:
+def plan_scene(rng: np.random.Generator, style: Style, model: BodyModel) -> ScenePlan:
     """Draws the people and their outfits; the camera is set up for the first person."""
     count = 1 + int(rng.choice(len(style.people), p=style.people))
     people = [model.draw(rng) for _ in range(count)]
-    return ScenePlan(people, [wardrobe.draw(rng, p.phenotype["age"], p.phenotype["gender"]) for p in people])
+    outfits = [draw_outfit(rng, model.measures, p.phenotype["age"], p.phenotype["gender"]) for p in people]
+    return ScenePlan(people, outfits)
 
 
 def build_scene(

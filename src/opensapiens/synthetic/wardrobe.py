@@ -9,7 +9,7 @@ from opensapiens.synthetic.anatomy import FACE_KINDS, VERTEX_COUNT, load_anatomy
 from opensapiens.synthetic.body import SKIRT, TIGHTS, BodyModel, Span
 from opensapiens.synthetic.hair import brows, grow, head_of, inside_hairline
 from opensapiens.synthetic.materials import Material
-from opensapiens.synthetic.outfits import APPAREL, FACE, HAIR, Garment, Outfit, draw_outfit
+from opensapiens.synthetic.outfits import APPAREL, FACE, HAIR, Garment, Outfit
 from opensapiens.synthetic.props import tube
 from opensapiens.synthetic.rasterizer import SOLID, vertex_normals
 from opensapiens.synthetic.surfaces import FAR, Surface, any_corner, compact, thing
@@ -21,7 +21,7 @@ EYEBALLS: tuple[Span, Span] = ((14598, 14670), (14670, 14742))
 
 
 class Wardrobe:
-    """Draws outfits and puts them on posed bodies."""
+    """Puts outfits on posed bodies."""
 
     def __init__(self, model: BodyModel):
         self.measures = model.measures
@@ -65,10 +65,6 @@ class Wardrobe:
         """How far in front of each point (308,) the visible surface may be, in meters, if the point counts as
         visible."""
         return np.where(self._bare_points, FACE_COVER, BARE_COVER + min(outfit.looseness, MAX_LOOSENESS))
-
-    def draw(self, rng: np.random.Generator, age: float, gender: float) -> Outfit:
-        """Draws an outfit for a person of an age and gender (Anny's scales, 0 to 1; gender 0 male)."""
-        return draw_outfit(rng, self.measures, age, gender)
 
     def dress(self, vertices: np.ndarray, outfit: Outfit, points: dict[str, np.ndarray]) -> list[Surface]:
         """Surfaces of a person, from the model's posed vertices (19158, 3) and its keypoints by name."""

@@ -1,12 +1,10 @@
 """The one forward pass for validation, evaluation and inference, with or without the flip test."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-
-from opensapiens.tasks.location import at_locations
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,31 +37,35 @@ def maps(
     flip: bool = False,
     flip_rules: Mapping[str, FlipRule] | None = None,
     heads: Sequence[str] | None = None,
-    locations_B2: Tensor | None = None,
-    located: Collection[str] = (),
+    inputs: Mapping[str, Tensor] | None = None,
+    mirrored_inputs: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Raw maps of each head, without gradients.
 
     With `flip`: the mean of the maps and of those of the mirrored images, mirrored back but not shifted, as published.
 
     Args:
-        model: a HumanModel, or anything called with (images, heads) that returns maps by head.
+        model: a HumanModel, or anything called with (images, heads), and `inputs` where there are some, that
+            returns maps by head.
         images_B3HW: normalised images.
         flip_rules: head name -> its rule (`task.flip_rule`); needed for every head when `flip`.
         heads: heads to run; None = all.
-        locations_B2, located: see `location.at_locations`.
+        inputs: what the backbone wants beside the pixels: `BackboneConfig.view_inputs`, in batches.
+        mirrored_inputs: the same for the mirrored images (`BackboneConfig.mirrored`), where `flip`.
 
     Raises:
         ValueError: `flip` for a head without a rule, or a rule of another number of channels.
     """
-    plain = at_locations(model(images_B3HW, heads), locations_B2, located)
+    plain = model(images_B3HW, heads, **_beside(inputs))
     if not flip:
         return plain
     rules = flip_rules or {}
     missing = [head for head in plain if head not in rules]
     if missing:
         raise ValueError(f"the flip test needs a flip rule for {', '.join(missing)}")
-    if locations_B2 is not None:
-        locations_B2 = locations_B2 * locations_B2.new_tensor([-1, 1])
-    mirrored = at_locations(model(images_B3HW.flip(-1), heads), locations_B2, located)
+    mirrored = model(images_B3HW.flip(-1), heads, **_beside(mirrored_inputs))
     return {head: (plain[head] + rules[head].undo(mirrored[head])) * 0.5 for head in plain}
+
+
+def _beside(inputs: Mapping[str, Tensor] | None) -> dict[str, Mapping[str, Tensor]]:
+    return {"inputs": inputs} if inputs else {}

@@ -52,9 +52,7 @@ class MaskedPretrainingTask:
         """The number of hidden patches."""
         return targets["masked"].sum().float()
 
-    def losses(
-        self, maps: MaskedAutoencoderOutput, targets: Targets, count: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def losses(self, maps: MaskedAutoencoderOutput, targets: Targets, count: Tensor | None = None) -> dict[str, Tensor]:
         """reconstruction: the squared error of the hidden patches; 1 is what predicting their mean gives."""
         count = self.count(targets) if count is None else count
         errors = reconstruction_error(maps.prediction_BNP, maps.target_BNP, maps.masking.mask_BN)
@@ -98,8 +96,8 @@ def reconstruct(
         mask_ratio: need not be that of training; the encoder computes what is shown and no more.
         seed: decides which patches are hidden.
     """
-    config = model.encoder.config
-    grid, device = config.grid(), model.encoder.position_embedding.device
+    config = model.backbone.config
+    grid, device = config.grid(), next(model.parameters()).device
     images = preprocessing.normalize(stack_images([image]).to(device))
     noise = sample_uniform(torch.tensor([seed], device=device), grid[0] * grid[1])
     trained_ratio, model.mask_ratio = model.mask_ratio, mask_ratio

@@ -179,9 +179,7 @@ class Posed(Protocol):
     scores: np.ndarray
 
 
-def draw_people(
-    image: np.ndarray, people: Iterable[Posed], keypoint_set: KeypointSet, threshold: float
-) -> np.ndarray:
+def draw_people(image: np.ndarray, people: Iterable[Posed], keypoint_set: KeypointSet, threshold: float) -> np.ndarray:
     """The skeletons of people over an (H, W, 3) uint8 RGB image; points of lower scores than the threshold are left
     out."""
     for person in people:

@@ -1,4 +1,4 @@
-"""Where a run computes: one process, or the ranks that torchrun started; how a model is spread over them."""
+"""Where a run computes: one process, or the ranks that torchrun started; how a model is parallelized over them."""
 
 import atexit
 import os
@@ -16,7 +16,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from opensapiens.models.vit import Block
+from opensapiens.models.human_model import HumanModel
+from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.training.run import Run, UnfitRun
 
 PATIENCE = timedelta(minutes=30)  # for the slowest rank: it may be scanning shards
@@ -35,14 +36,14 @@ class Ranks:
     device: torch.device
     saving: dist.ProcessGroup | None = None
 
-    def summed(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum of a small tensor over all ranks, in place, on this rank's device."""
         if self.world > 1:
             dist.all_reduce(values)
         return values
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
+    def rank_zero_first(self) -> Iterator[None]:
         """The first rank goes through the block before all others: it may have something to download."""
         if self.world > 1 and self.rank > 0:
             dist.barrier(self.saving)
@@ -81,15 +82,17 @@ def pick_device(name: str) -> torch.device:
     return accelerator or torch.device("cpu")
 
 
-def spread(model: nn.Module, run: Run, ranks: Ranks) -> nn.Module:
+def parallelize(model: HumanModel | MaskedAutoencoder, run: Run, ranks: Ranks) -> nn.Module:
     """What to call for a forward pass. The model itself is changed in place and keeps the names of its parameters.
 
-    In this order: blocks run again in the backward pass, blocks are compiled, the model is copied or shared out.
+    In this order: activation checkpointing of each block, compilation of each block, replication (DDP) or sharding
+    (FSDP2) over the ranks. Raises NoBlocks where one of these needs blocks and the backbone names none.
     """
-    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    by_block = run.recompute or run.compile or (ranks.world > 1 and run.parallel == "fsdp")
+    blocks = model.blocks() if by_block else []
     for block in blocks:
         if run.recompute:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if run.compile:
             block.compile()
     if ranks.world == 1:
@@ -107,19 +110,19 @@ def spread(model: nn.Module, run: Run, ranks: Ranks) -> nn.Module:
 
 
 @contextmanager
-def gradients_stay(forward: nn.Module, stay: bool) -> Iterator[None]:
-    """While `stay`, backward passes add to each rank's own gradients; without, the last one averages over the ranks."""
+def gradient_accumulation(forward: nn.Module, more: bool) -> Iterator[None]:
+    """With `more` to come, a backward pass adds to each rank's own gradients; without, it averages over the ranks."""
     if isinstance(forward, FSDPModule):
-        forward.set_requires_gradient_sync(not stay)
-    with forward.no_sync() if stay and isinstance(forward, DistributedDataParallel) else nullcontext():
+        forward.set_requires_gradient_sync(not more)
+    with forward.no_sync() if more and isinstance(forward, DistributedDataParallel) else nullcontext():
         yield
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor in one piece; every rank has to ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def full_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors in one piece on the CPU, one after the other, so that a GPU holds one of them at most."""
-    return {name: whole(tensor.detach()).cpu() for name, tensor in tensors.items()}
+    return {name: full_tensor(tensor.detach()).cpu() for name, tensor in tensors.items()}

@@ -1,5 +1,6 @@
 """Batches in the order of the steps. A batch depends on the run and its step alone: a loader has no state to save."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,31 +35,26 @@ class Batch:
 
     images: Tensor  # (B, 3, H, W) uint8 RGB
     targets: Any  # of SeveralTasks.prepare_targets
-    locations: Tensor  # (B, 2) where in their pictures the crops lie, `Sample.location`
+    inputs: dict[str, Tensor]  # what the backbone wants beside the pixels, by name, each (B, ...)
     seeds: Tensor  # (B,) int64: what the network draws at random for a sample follows from its own
     counts: dict[str, Tensor]  # of SeveralTasks.count, on the CPU
     keys: list[str]  # the samples' names, for messages
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on `device`; the counts stay."""
-        images, locations, seeds = (
-            tensor.to(device, non_blocking=True) for tensor in (self.images, self.locations, self.seeds)
-        )
-        return Batch(images, moved(self.targets, device), locations, seeds, self.counts, self.keys)
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory, from which copies to a GPU do not wait; the DataLoader calls this."""
-        targets = _mapped(self.targets, Tensor.pin_memory)
-        images, locations, seeds = (tensor.pin_memory() for tensor in (self.images, self.locations, self.seeds))
-        return Batch(images, targets, locations, seeds, self.counts, self.keys)
+        return self._changed(Tensor.pin_memory)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        images, inputs, seeds = change(self.images), _mapped(self.inputs, change), change(self.seeds)
+        return Batch(images, _mapped(self.targets, change), inputs, seeds, self.counts, self.keys)
 
 
-def moved(targets: Any, device: torch.device) -> Any:
-    """Nested dictionaries with their tensors on `device`."""
-    return _mapped(targets, lambda tensor: tensor.to(device, non_blocking=True))
-
-
-def _mapped(targets: Any, change: Any) -> Any:
+def _mapped(targets: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Nested dictionaries with their tensors changed."""
     if isinstance(targets, dict):
         return {key: _mapped(value, change) for key, value in targets.items()}
     return change(targets) if isinstance(targets, Tensor) else targets
@@ -156,8 +152,9 @@ def make_batch(run: Run, crops: list[Sample], positions: range | list[int]) -> B
     targets = run.tasks.prepare_targets(crops, run.label_stride)
     seeds = torch.tensor([sample_seed(position, run.seed) for position in positions])
     images = stack_images([crop.image for crop in crops])
-    locations = torch.from_numpy(np.stack([crop.location for crop in crops]))
-    return Batch(images, targets, locations, seeds, run.tasks.count(targets), [crop.key for crop in crops])
+    wanted = [run.model.backbone.view_inputs(crop.surroundings, crop.image.shape[:2]) for crop in crops]
+    inputs = {name: torch.from_numpy(np.stack([inputs[name] for inputs in wanted])) for name in wanted[0]}
+    return Batch(images, targets, inputs, seeds, run.tasks.count(targets), [crop.key for crop in crops])
 
 
 def training_batches(run: Run, first_step: int, ranks: Ranks) -> DataLoader[list[Batch]]:

@@ -10,9 +10,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from opensapiens.tasks.location import at_locations
 from opensapiens.training.averaging import WeightAverage
-from opensapiens.training.devices import Ranks, gradients_stay, join_ranks, spread, whole
+from opensapiens.training.devices import Ranks, full_tensor, gradient_accumulation, join_ranks, parallelize
 from opensapiens.training.loader import UNREADABLE, Batch, training_batches
 from opensapiens.training.log import RunLog
 from opensapiens.training.memory import keep_freed_memory
@@ -49,11 +48,11 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
     torch.manual_seed(run.seed)
     if ranks.device.type == "cpu":
         keep_freed_memory()
-    with ranks.first_alone():
+    with ranks.rank_zero_first():
         claim_output(run)
         model = starting_model(run).to(ranks.device).train()
     flops = {size: training_flops(run, model, size) for size in (run.final_size, *(size for _, size in run.stages))}
-    forward = spread(model, run, ranks)
+    forward = parallelize(model, run, ranks)
     precision = torch.bfloat16 if run.precision == "bfloat16" else torch.float32
     optimizer = build_optimizer(model, run.optimizer, precision)
     average = WeightAverage(model, run.ema_decay, run.start_share)
@@ -71,10 +70,10 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
 
         optimizer.zero_grad()
         terms = gradients_of_step(run, forward, batches, ranks)
-        norm = whole(nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm))
+        norm = full_tensor(nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm))
         due = torch.tensor(float(ranks.rank == 0 and saver.due()), device=ranks.device)
         # The one wait for the device in a step, after which all ranks know the same and decide alike.
-        *totals, save_now = ranks.summed(torch.stack([*terms.values(), due])).tolist()
+        *totals, save_now = ranks.all_reduce(torch.stack([*terms.values(), due])).tolist()
         losses, gradient = dict(zip(terms, totals, strict=True)), norm.item()
         if problem := divergence({**losses, "gradient": gradient}, earlier, run.spike_factor):
             raise TrainingDiverged(
@@ -87,7 +86,7 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
         done = step + 1
         earlier.append(sum(losses.values()))
         size = run.input_size(step)
-        log.add(losses, run.batch_size, math.prod(run.model.vit.grid(size)), flops[size], waited)
+        log.add(losses, run.batch_size, math.prod(run.model.backbone.grid(size)), flops[size], waited)
         if done % run.log_steps == 0 or done == run.steps:
             memory = peak_memory(ranks.device)
             log.write(done, lr=factor * run.optimizer.lr, gradient=gradient, size=size, memory_gb=memory)
@@ -110,7 +109,7 @@ def gradients_of_step(run: Run, forward: nn.Module, batches: list[Batch], ranks:
     counts = total_counts(batches, ranks)
     shares: dict[str, Tensor] = {}
     for number, batch in enumerate(batches, 1):
-        with gradients_stay(forward, number < len(batches)):
+        with gradient_accumulation(forward, number < len(batches)):
             terms = batch_losses(run, forward, batch.to(ranks.device), counts)
             # Times the ranks, since gradients are averaged over them and these losses are shares of one sum.
             (torch.stack(list(terms.values())).sum() * ranks.world).backward()
@@ -122,17 +121,14 @@ def total_counts(batches: list[Batch], ranks: Ranks) -> dict[str, Tensor]:
     """What each head's losses of a step are divided by: the counts of all its pieces on all ranks, on the device."""
     heads = list(batches[0].counts)
     counts_H = torch.stack([torch.stack([batch.counts[head] for head in heads]) for batch in batches]).sum(dim=0)
-    return dict(zip(heads, ranks.summed(counts_H.to(ranks.device)), strict=True))
+    return dict(zip(heads, ranks.all_reduce(counts_H.to(ranks.device)), strict=True))
 
 
-def batch_losses(
-    run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def batch_losses(run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weighted loss terms of a batch on its device, "head/term" -> scalar: its share of the step's."""
     images = run.model.preprocessing.normalize(batch.images)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
-        maps = forward(images, list(run.tasks.tasks), batch.seeds)
-    maps = at_locations(maps, batch.locations, run.model.located_heads)
+        maps = forward(images, list(run.tasks.tasks), batch.seeds, batch.inputs)
     return run.tasks.losses(maps, batch.targets, counts)
 
 

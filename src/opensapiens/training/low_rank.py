@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opensapiens.models.vit import Block
+from opensapiens.backbones import Backbone
+from opensapiens.models.human_model import NoBlocks, blocks_of
 
 SCALE = 2.0
 """On the adapters' output, whatever their rank (the "alpha over rank" of others)."""
@@ -30,14 +31,21 @@ class AdaptedLinear(nn.Linear):
         return super().forward(tokens) + SCALE * F.linear(F.linear(tokens, self.adapter_down), self.adapter_up)
 
 
-def add_adapters(backbone: nn.Module, rank: int) -> None:
-    """Adapts the attention and MLP layers of every block; the rest of the backbone is left as it is."""
-    for block in backbone.modules():
-        if isinstance(block, Block):
-            for parent in (block.attention, block.mlp):
-                for name, layer in list(parent.named_children()):
-                    if isinstance(layer, nn.Linear):
-                        setattr(parent, name, AdaptedLinear(layer, rank))
+def add_adapters(backbone: Backbone, rank: int) -> None:
+    """Adapts every linear layer of every block; the rest of the backbone is left as it is.
+
+    Raises:
+        NoBlocks: there is nothing to adapt.
+    """
+    adapted = 0
+    for block in blocks_of(backbone):
+        for parent in list(block.modules()):
+            for name, layer in list(parent.named_children()):
+                if isinstance(layer, nn.Linear):
+                    setattr(parent, name, AdaptedLinear(layer, rank))
+                    adapted += 1
+    if not adapted:
+        raise NoBlocks(f"the blocks of the {backbone.config.family} backbone have no linear layers to adapt")
 
 
 def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """AdamW over groups of parameters: which ones decay, and how fast each layer learns; Muon for matrices on request."""
 
-import re
 from typing import Any
 
 import torch
@@ -8,9 +7,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from opensapiens.models.human_model import HumanModel
+from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.training.run import OptimizerSettings
-
-NEVER_DECAYED = ("position_embedding", "class_token", "mask_token")
 
 
 class MuonAdamW(torch.optim.AdamW):
@@ -79,25 +78,25 @@ def orthogonalised(matrix: torch.Tensor, quintic: tuple[float, float, float]) ->
 
 
 def build_optimizer(
-    model: nn.Module, settings: OptimizerSettings, products: torch.dtype = torch.float32
+    model: HumanModel | MaskedAutoencoder, settings: OptimizerSettings, products: torch.dtype = torch.float32
 ) -> torch.optim.AdamW:
     """AdamW over the trainable parameters of a model. Each group keeps its full learning rate under "full_lr".
 
     With `settings.muon`, the matrices between the patches and the outputs step by Muon, which computes in `products`.
 
-    As published, no weight decay on 1-D parameters, biases and the position embedding. Layer decay: embeddings are
-    layer 0, block i is i + 1, and everything after the blocks (final norm and heads) is the last, at the full
-    learning rate.
+    As published, no weight decay on 1-D parameters, biases and what the model says beside. Layer decay: the backbone
+    says of which layer a parameter is; everything outside of it is of the last, at the full learning rate.
     """
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    last = 1 + max((layer for name in names if (layer := _block(name)) is not None), default=-1) + 1
+    last, not_decayed = len(model.backbone.blocks) + 1, set(model.no_decay())
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        lr = settings.lr * settings.layer_decay ** (last - _layer(name, last))
-        decays = parameter.ndim > 1 and not name.endswith(".bias") and not name.endswith(NEVER_DECAYED)
-        muon = settings.muon and decays and not {"patch_embedding", "output"} & set(name.split("."))
+        in_backbone = name.startswith("backbone.")
+        layer = model.backbone.layer_of(name.removeprefix("backbone.")) if in_backbone else last
+        lr = settings.lr * settings.layer_decay ** (last - layer)
+        decays = parameter.ndim > 1 and not name.endswith(".bias") and name not in not_decayed
+        muon = settings.muon and decays and layer > 0 and "output" not in name.split(".")
         groups.setdefault((lr, settings.weight_decay if decays else 0.0, muon), []).append(parameter)
     described = [
         {"params": parameters, "lr": lr, "full_lr": lr, "weight_decay": decay, "muon": muon}
@@ -113,15 +112,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Sets every group's learning rate to `factor` times its full one."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["full_lr"]
-
-
-def _block(name: str) -> int | None:
-    found = re.search(r"(?:^|\.)blocks\.(\d+)\.", name)
-    return int(found.group(1)) if found else None
-
-
-def _layer(name: str, last: int) -> int:
-    block = _block(name)
-    if block is not None:
-        return block + 1
-    return 0 if name.endswith(NEVER_DECAYED) or "patch_embedding." in name else last

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 
-from opensapiens.models.cost import (
-    block_activation_bytes,
-    full_flops,
-    head_activation_bytes,
-    masked_autoencoder_flops,
-    parameters,
-)
-from opensapiens.models.masked_autoencoder import MLP_RATIO, MaskedAutoencoder, kept_patches
-from opensapiens.models.upsampling_head import UpsamplingHead, published_head
-from opensapiens.models.vit import VisionTransformer, ViTConfig, published_config
+from opensapiens.backbones import BackboneConfig
+from opensapiens.backbones.transformer import block_activation_bytes
+from opensapiens.checkpoints.model_description import DecoderDescription, ModelDescription
+from opensapiens.checkpoints.model_folder import build_model
+from opensapiens.checkpoints.published_table import PRETRAINING, PUBLISHED_MODELS
+from opensapiens.models.cost import feature_grid, full_flops, masked_autoencoder_flops, parameters
+from opensapiens.models.human_model import HumanModel
+from opensapiens.models.masked_autoencoder import MaskedAutoencoder, kept_patches
 from opensapiens.training.throughput import PEAK_BFLOAT16
 
 Precision = Literal["bfloat16", "tf32", "float32"]
-Job = Literal["pretrain", "pose", "segmentation", "depth", "normals"]
 
-DECODER = ViTConfig((1024, 1024), 512, 8, 16, mlp_ratio=MLP_RATIO)
-CHANNELS = {"pose": 308, "segmentation": 28, "depth": 1, "normals": 3}
+PRETRAIN = "pretrain"
+DECODER = DecoderDescription(512, 8, 16)
+"""Of published pretraining."""
 USABLE = 0.92  # of a GPU's memory: the rest is fragments
 CONTEXT = 1.5e9  # bytes that a process holds before its first tensor: the driver's context, the communicator's buffers
 GPUS_PER_MACHINE = 8
@@ -71,13 +70,14 @@ GPUS: dict[str, GPU] = {
 
 @dataclass(frozen=True)
 class Setup:
-    """What is planned. image_size: (height, width). batch: images a GPU takes at once, None for as many as fit.
+    """What is planned. job: PRETRAIN, or a task that was published. image_size: (height, width). batch: images a GPU
+    takes at once, None for as many as fit.
 
     efficiency: share of the GPU's rate for the precision that is reached while it computes, measured or assumed.
     parallel: "ddp" copies the model on every GPU, "fsdp" shares it out. recompute: activation checkpointing.
     """
 
-    job: Job = "pretrain"
+    job: str = PRETRAIN
     size: str = "2b"
     gpu: str = "a100"
     gpus: int = 1024
@@ -101,20 +101,32 @@ class Setup:
         if self.image_size is not None and any(side % 16 for side in self.image_size):
             raise PlanError(f"images of {self.image_size} pixels are not made of patches of 16")
 
+    @cached_property
+    def description(self) -> ModelDescription:
+        """The published model of the job and the size; of several the one with the most outputs."""
+        task = PRETRAINING if self.pretraining else self.job
+        rows = [row for row in PUBLISHED_MODELS.values() if (row.task, row.size) == (task, self.size)]
+        if not rows:
+            known = ", ".join(dict.fromkeys(f"{row.task} {row.size}" for row in PUBLISHED_MODELS.values()))
+            raise PlanError(f"no model of {self.size} for {self.job} was published; there are {known}")
+        return max(rows, key=lambda row: row.outputs).description(self.image_size)
+
     @property
-    def config(self) -> ViTConfig:
-        """The backbone: 1024x1024 with a class token for pretraining, else 1024x768."""
-        pretraining = self.job == "pretrain"
-        return published_config(
-            self.size, self.image_size or ((1024, 1024) if pretraining else (1024, 768)), class_token=pretraining
-        )
+    def pretraining(self) -> bool:
+        """Whether this is masked pretraining."""
+        return self.job == PRETRAIN
+
+    @property
+    def config(self) -> BackboneConfig:
+        """The backbone."""
+        return self.description.backbone
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a setup comes to. Bytes are of one GPU.
 
-    flops: of one image, forward and backward, without what recomputing adds. seconds: of a step; of them
+    flops: of one image, forward and backward, without what activation checkpointing adds. seconds: of a step; of them
     communication_seconds are sent beside the computing, and only what is longer than it counts.
     """
 
@@ -176,13 +188,13 @@ class Plan:
 
 def plan(setup: Setup) -> Plan:
     """Count everything. Raises DoesNotFit where not a single image fits, or the batch asked for does not."""
-    gpu, config, head = GPUS[setup.gpu], setup.config, _head(setup)
+    gpu, config = GPUS[setup.gpu], setup.config
     with torch.device("meta"):
-        model = MaskedAutoencoder(config) if head is None else VisionTransformer(config)
-    count = parameters(model, trainable_only=True) + (parameters(head) if head is not None else 0)
+        model = MaskedAutoencoder(config) if setup.pretraining else build_model(setup.description)
+    count = parameters(model, trainable_only=True)
     share = setup.gpus if setup.parallel == "fsdp" else 1
     half = setup.precision == "bfloat16"
-    block = parameters(model.encoder.blocks[0] if isinstance(model, MaskedAutoencoder) else model.blocks[0])
+    block = parameters(model.backbone.blocks[0])
     # Weights, gradients and both moments of AdamW are float32. Beside them lie the 16-bit copies that matrix products
     # take: of all weights where they are copied, of this block and the next where they are gathered.
     gathered = 2 * block * (2 if half else 4) if share > 1 else count * (2 if half else 0)
@@ -190,11 +202,11 @@ def plan(setup: Setup) -> Plan:
     made = Plan(
         setup=setup,
         parameters=count,
-        flops=3.0 * _forward_flops(setup, config, head),
+        flops=3.0 * _forward_flops(setup, model),
         weights_bytes=4 * count / share + gathered,
         optimizer_bytes=8 * count / share,
         gradient_bytes=4 * count / share + unsharded_gradients,
-        image_bytes=_image_bytes(setup, config, head, half),
+        image_bytes=_image_bytes(setup, model, half),
         batch=1,
         computing_seconds=0.0,
         communication_seconds=0.0,
@@ -224,39 +236,37 @@ def _batch(made: Plan, gpu: GPU) -> int:
     return batch
 
 
-def _head(setup: Setup) -> UpsamplingHead | None:
-    if setup.job == "pretrain":
-        return None
-    with torch.device("meta"):
-        return published_head(setup.job, setup.config.embed_dim, CHANNELS[setup.job])
+def _forward_flops(setup: Setup, model: HumanModel | MaskedAutoencoder) -> int:
+    if isinstance(model, MaskedAutoencoder):
+        return masked_autoencoder_flops(setup.config, DECODER, setup.mask_ratio)
+    return full_flops(setup.config, model.heads.values())  # type: ignore[arg-type]
 
 
-def _forward_flops(setup: Setup, config: ViTConfig, head: UpsamplingHead | None) -> int:
-    if head is None:
-        return masked_autoencoder_flops(config, DECODER, setup.mask_ratio)
-    return full_flops(config, (head,))
-
-
-def _image_bytes(setup: Setup, config: ViTConfig, head: UpsamplingHead | None, half: bool) -> float:
+def _image_bytes(setup: Setup, model: HumanModel | MaskedAutoencoder, half: bool) -> float:
     """What an image adds: kept activations, one block's more where they are made again, its pixels, its outputs."""
+    config = setup.config
     rows, columns = config.grid()
-    patches = rows * columns
-    stacks = [(config, patches + int(config.class_token))]
-    if head is None:
-        stacks = [(config, kept_patches(patches, setup.mask_ratio) + 1), (DECODER, patches + 1)]
-    total = 0.0
-    for part, tokens in stacks:
-        block = block_activation_bytes(part, tokens, half)
-        kept = tokens * part.embed_dim * 4  # a block that runs again keeps its input alone
-        total += part.layers * kept if setup.recompute else part.layers * block
+    patches, extra = rows * columns, config.prefix_tokens
+    seen = kept_patches(patches, setup.mask_ratio) if setup.pretraining else patches
+    blocks = config.block_activation_bytes(seen + extra, half)
+    # Of each stack: how many blocks, the values that one takes, the bytes that one keeps.
+    stacks = [(config.layers, (seen + extra) * config.embed_dim, blocks)]
+    if setup.pretraining:
+        decoder = block_activation_bytes(DECODER.embed_dim, DECODER.heads, patches + extra, half)
+        stacks.append((DECODER.layers, (patches + extra) * DECODER.embed_dim, decoder))
+    # A block that runs again keeps its input alone.
+    total = float(sum(layers * (4 * taken if setup.recompute else kept) for layers, taken, kept in stacks))
     if setup.recompute:
-        total += max(block_activation_bytes(part, tokens, half) for part, tokens in stacks)
+        total += max(kept for _, _, kept in stacks)
     pixels = 3 * config.image_size[0] * config.image_size[1]
-    if head is None:
+    if isinstance(model, MaskedAutoencoder):
         return total + 4 * 5 * pixels  # images, targets, prediction, its gradient, their difference
-    shrunk = 2 ** len(head.deconvs)
-    outputs = CHANNELS[setup.job] * rows * columns * shrunk**2
-    return total + head_activation_bytes(head, config.grid(), half) + 4 * pixels + 4 * 4 * outputs
+    for name, described in setup.description.heads.items():
+        head: Any = model.heads[name]
+        shrunk = 2 ** len(described.deconv_channels)
+        outputs = described.out_channels * rows * columns * shrunk**2
+        total += head.activation_bytes(feature_grid(config), half) + 4 * 4 * outputs
+    return total + 4 * pixels
 
 
 def _sending(setup: Setup, gpu: GPU, count: int) -> float:

@@ -8,7 +8,7 @@ from opensapiens.checkpoints.model_folder import build_masked_autoencoder, build
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.training.averaging import WeightAverage
-from opensapiens.training.devices import Ranks, whole_tensors
+from opensapiens.training.devices import Ranks, full_tensors
 from opensapiens.training.low_rank import merged
 from opensapiens.training.run import Run
 
@@ -21,7 +21,7 @@ def finished_model(run: Run, average: WeightAverage) -> HumanModel | MaskedAutoe
         model.mask_ratio = run.mask_ratio
     else:
         model = build_model(run.model)
-    model.load_state_dict(merged(whole_tensors(average.exported())))
+    model.load_state_dict(merged(full_tensors(average.exported())))
     return model.eval()
 
 

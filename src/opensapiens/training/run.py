@@ -105,7 +105,7 @@ class Run:
     def __post_init__(self) -> None:
         """Raises UnfitRun for stages out of order, sizes that are no whole number of patches, no samples, and
         settings that contradict each other."""
-        patch = self.model.vit.patch_size
+        patch = self.model.backbone.patch_size
         for size in (self.final_size, *(size for _, size in self.stages)):
             if size[0] % patch or size[1] % patch:
                 raise UnfitRun(f"crops of {size} (height, width) are no whole number of patches of {patch} pixels")
@@ -123,7 +123,7 @@ class Run:
         if self.masked == bool(self.model.heads):
             raise UnfitRun("a run trains either heads or, with a decoder and no heads, a masked autoencoder")
         if self.masked:
-            rows, columns = self.model.vit.grid()
+            rows, columns = self.model.backbone.grid()
             kept_patches(rows * columns, self.mask_ratio)
         if self.masked and self.trainable != "all":
             raise UnfitRun("masked pretraining trains the whole backbone")

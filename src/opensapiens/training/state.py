@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -175,17 +174,13 @@ def _reason(failed: CheckpointException, folder: Path) -> Exception:
 def save_batch(run: Run, ranks: Ranks, step: int, batches: list[Batch]) -> Path:
     """Saves this rank's part of a step for inspection; returns the path of rank 0's.
 
-    Each piece has its number before `images`, `locations`, every target as "head.name", and `seeds`; the samples' keys
-    are in the header.
+    Each piece has its number before `images`, what the backbone wants beside pixels as "inputs.name", every target as
+    "head.name", and `seeds`; the samples' keys are in the header.
     """
     tensors: dict[str, Tensor] = {}
     for number, batch in enumerate(batches):
-        tensors |= {
-            f"{number}.images": batch.images,
-            f"{number}.locations": batch.locations,
-            f"{number}.seeds": batch.seeds,
-        }
-        for head, targets in batch.targets.items():
+        tensors |= {f"{number}.images": batch.images, f"{number}.seeds": batch.seeds}
+        for head, targets in {**batch.targets, "inputs": batch.inputs}.items():
             tensors |= {f"{number}.{head}.{name}": value for name, value in targets.items()}
     keys = {"keys": json.dumps([batch.keys for batch in batches])}
     stem = Path(run.output) / f"diverged_at_step_{step}"
@@ -210,11 +205,12 @@ def claim_output(run: Run) -> None:
 
     What decides the order of the samples and what the tensors mean: a run that differs in it cannot go on from another.
     """
+    model = run.model.to_json()
     identity = {
         "seed": run.seed, "batch_size": run.batch_size, "samples": len(run.data), "trainable": run.trainable,
         "lora_rank": run.lora_rank if run.trainable == "lora" else None, "averaging": bool(run.ema_decay),
-        "muon": run.optimizer.muon, "preprocessing": run.model.preprocessing, "backbone": asdict(run.model.vit),
-        "heads": run.model.heads, "decoder": run.model.decoder,
+        "muon": run.optimizer.muon,
+        **{key: model[key] for key in ("preprocessing", "backbone", "heads", "decoder")},
     }  # fmt: skip
     claim(Path(run.output), "a training run", identity)
 

@@ -1,15 +1,12 @@
 """How fast a run goes: operations of an image by count, what the device could do, and what share of that is used."""
 
 import time
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 from opensapiens.models.cost import full_flops, masked_autoencoder_flops
 from opensapiens.models.human_model import HumanModel
-from opensapiens.models.masked_autoencoder import MLP_RATIO
-from opensapiens.models.vit import ViTConfig
 from opensapiens.training.run import Run, Size
 
 PEAK_BFLOAT16 = {
@@ -27,17 +24,15 @@ def training_flops(run: Run, model: nn.Module, size: Size) -> float:
     """Operations of one image of a size, forward and backward; a multiply-add counts as two.
 
     The backward pass costs twice the forward pass of what is trained, and once that of what gradients only pass
-    through (the frozen layers under adapters); what recomputing adds is not counted, since it is no progress.
+    through (the frozen layers under adapters). What activation checkpointing adds is not counted: it is no progress.
     """
-    config = replace(run.model.vit, image_size=size)
+    config = run.model.backbone
     if run.masked:
-        shape = run.model.decoder
-        assert shape is not None
-        decoder = ViTConfig(size, shape.embed_dim, shape.layers, shape.heads, mlp_ratio=MLP_RATIO)
-        return 3.0 * masked_autoencoder_flops(config, decoder, run.mask_ratio)
+        assert run.model.decoder is not None
+        return 3.0 * masked_autoencoder_flops(config, run.model.decoder, run.mask_ratio, size)
     assert isinstance(model, HumanModel)
-    backbone = full_flops(config)
-    heads = full_flops(config, tuple(model.heads.values())) - backbone  # type: ignore[arg-type]
+    backbone = full_flops(config, image_size=size)
+    heads = full_flops(config, model.heads.values(), size) - backbone  # type: ignore[arg-type]
     return {"all": 3, "lora": 2, "heads": 1}[run.trainable] * backbone + 3.0 * heads
 
 

@@ -12,7 +12,6 @@ from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.geometry.view import crop_view
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.storage.files import written
-from opensapiens.tasks.location import at_locations
 from opensapiens.tasks.masked_pretraining import reconstruct
 from opensapiens.tasks.task import HeadTask
 from opensapiens.training.devices import Ranks
@@ -39,13 +38,12 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         if loaded is None:
             continue
         batch, samples = loaded[0].to(ranks.device), loaded[1]
-        maps = model(run.model.preprocessing.normalize(batch.images), list(metrics), batch.seeds)
-        maps = at_locations(maps, batch.locations, run.model.located_heads)
+        maps = model(run.model.preprocessing.normalize(batch.images), list(metrics), batch.seeds, batch.inputs)
         for head, metric in metrics.items():
             for maps_Chw, sample in zip(maps[head], samples, strict=True):
                 metric.update(tasks[head].decode(maps_Chw, view), sample)
     for metric in metrics.values():
-        metric.totals = ranks.summed(metric.totals.to(ranks.device)).cpu()
+        metric.totals = ranks.all_reduce(metric.totals.to(ranks.device)).cpu()
     return {f"{head}/{name}": value for head, metric in metrics.items() for name, value in metric.compute().items()}
 
 
@@ -60,7 +58,7 @@ def _masked_error(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         one = {head: torch.ones((), device=ranks.device) for head in batch.counts}
         (error_sum,) = run.tasks.losses(maps, batch.targets, one).values()
         totals += torch.stack([error_sum.cpu(), *batch.counts.values()]).to(totals)
-    error, patches = ranks.summed(totals).tolist()
+    error, patches = ranks.all_reduce(totals).tolist()
     return {f"{next(iter(run.tasks.tasks))}/mse": error / patches if patches else float("nan")}
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from opensapiens.models.position_embedding import resize_position_embedding, sincos_2d
+from opensapiens.backbones.position_embedding import resize_position_embedding, sincos_2d
 
 
 def test_rows_come_first() -> None:
@@ -20,7 +20,7 @@ def test_rows_come_first() -> None:
 
 
 def test_class_token_row_is_zero() -> None:
-    table = sincos_2d(8, (2, 2), class_token=True)
+    table = sincos_2d(8, (2, 2), prefix=1)
     assert table.shape == (1, 5, 8)
     assert (table[:, 0] == 0).all() and (table[:, 1:].abs().sum(-1) > 0).all()
 

@@ -15,7 +15,7 @@ from opensapiens.storage.folders import clear, identity_of, mark
 
 from .convert import convert, sha256_of
 from .model_folder import CONFIG_FILE, weights_digest
-from .published_models import HOST_OF_FORM, PUBLISHED_MODELS, PublishedModel
+from .published_table import HOST_OF_FORM, PUBLISHED_MODELS, PublishedModel
 from .strict_loading import CheckpointError
 
 CONVERTED = "a converted model"  # the kind of the folder
@@ -72,9 +72,9 @@ def resolve(name: str) -> Path:
         return folder
     found = local_file(model)
     if found is not None:
-        return convert_into_cache(found, folder, str(found), expected=name)
+        return convert_into_cache(found, folder, str(found), model)
     path, origin = _download(model)
-    return convert_into_cache(path, folder, origin, expected=name)
+    return convert_into_cache(path, folder, origin, model)
 
 
 def resolve_file(path: Path) -> Path:
@@ -96,8 +96,8 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def convert_into_cache(path: Path, folder: Path, origin: str, expected: str = "") -> Path:
-    """Convert a published file so that the folder appears only when it is whole.
+def convert_into_cache(path: Path, folder: Path, origin: str, expected: PublishedModel | None = None) -> Path:
+    """Convert a published file so that the folder appears only when it is whole; expected: the model that it holds.
 
     Raises:
         CheckpointError: it is not a published file, or not of the expected model.
@@ -106,10 +106,10 @@ def convert_into_cache(path: Path, folder: Path, origin: str, expected: str = ""
     if folder.is_dir() and not _is_whole(folder):
         clear(folder, CONVERTED)
     with written_folder(folder) as part:
-        description = convert(path, part, origin)
+        description = convert(path, part, origin, (expected.task if expected and expected.head else None))
         mark(part, CONVERTED, {"weights": weights_digest(part)})
-        if expected and description.name != expected:
-            raise CheckpointError(f"{path} holds {description.name}, not {expected}: it is in the wrong place")
+        if expected and description.name != expected.name:
+            raise CheckpointError(f"{path} holds {description.name}, not {expected.name}: it is in the wrong place")
     return folder
 
 

@@ -4,18 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from opensapiens.models.position_embedding import sincos_2d
-from opensapiens.models.vit import (
-    PLAIN_UP_TO,
-    PUBLISHED_SIZES,
-    Attention,
-    VisionTransformer,
-    ViTConfig,
-    attend,
-    published_config,
-)
+from opensapiens.backbones.position_embedding import sincos_2d
+from opensapiens.backbones.sapiens import PUBLISHED_SIZES, SapiensBackbone, SapiensConfig, published_config
+from opensapiens.backbones.transformer import PLAIN_UP_TO, Attention, attend
 
-TINY = ViTConfig((64, 48), embed_dim=32, layers=2, heads=4)
+TINY = SapiensConfig((64, 48), embed_dim=32, layers=2, heads=4)
 
 
 def test_attention_is_the_textbook_one() -> None:
@@ -38,7 +31,7 @@ def test_attention_in_bfloat16_is_that_in_float32(length: int) -> None:
 
 def test_patch_padding_shifts_every_patch() -> None:
     torch.manual_seed(0)
-    backbone = VisionTransformer(ViTConfig((64, 48), 32, 1, 4, patch_padding=2))
+    backbone = SapiensBackbone(SapiensConfig((64, 48), 32, 1, 4, patch_padding=2))
     images = torch.randn(1, 3, 64, 48)
     patches, grid = backbone.patch_tokens(images)
     assert grid == (4, 3)
@@ -50,7 +43,7 @@ def test_patch_padding_shifts_every_patch() -> None:
 
 def test_a_size_that_is_no_multiple_of_the_patch_is_padded_right_and_below() -> None:
     torch.manual_seed(0)
-    backbone = VisionTransformer(TINY).eval()
+    backbone = SapiensBackbone(TINY).eval()
     images = torch.randn(1, 3, 50, 41)
     assert TINY.grid((50, 41)) == (4, 3)
     torch.testing.assert_close(backbone(images), backbone(F.pad(images, (0, 7, 0, 14))))
@@ -58,16 +51,16 @@ def test_a_size_that_is_no_multiple_of_the_patch_is_padded_right_and_below() -> 
 
 def test_class_token_is_first_and_left_out_of_the_map() -> None:
     torch.manual_seed(0)
-    backbone = VisionTransformer(ViTConfig((64, 48), 32, 2, 4, class_token=True)).eval()
+    backbone = SapiensBackbone(SapiensConfig((64, 48), 32, 2, 4, class_token=True)).eval()
     images = torch.randn(2, 3, 64, 48)
-    tokens = backbone.forward_tokens(images)
+    tokens = backbone.tokens(images)
     assert tokens.shape == (2, 13, 32)
     torch.testing.assert_close(backbone(images).flatten(2).transpose(1, 2), tokens[:, 1:])
 
 
 def test_initialisation_is_the_published_one_but_for_positions() -> None:
     torch.manual_seed(0)
-    backbone = VisionTransformer(ViTConfig((256, 192), 128, 1, 4))
+    backbone = SapiensBackbone(SapiensConfig((256, 192), 128, 1, 4))
     block = backbone.blocks[0]
     assert 0 < block.mlp.fc1.bias.abs().max() < 1e-5
     assert block.attention.qkv.bias.abs().max() == block.attention.projection.bias.abs().max() == 0
@@ -89,13 +82,13 @@ def test_initialisation_is_the_published_one_but_for_positions() -> None:
 )
 def test_impossible_configs_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ViTConfig(**{"image_size": (64, 48), "embed_dim": 32, "layers": 2, "heads": 4, **wrong})
+        SapiensConfig(**{"image_size": (64, 48), "embed_dim": 32, "layers": 2, "heads": 4, **wrong})
 
 
 @pytest.mark.parametrize("size", PUBLISHED_SIZES)
 def test_published_sizes_run_on_the_meta_device(size: str) -> None:
     with torch.device("meta"):
-        backbone = VisionTransformer(published_config(size, (1024, 768)))
+        backbone = SapiensBackbone(published_config(size, (1024, 768)))
         features = backbone(torch.empty(1, 3, 1024, 768))
     assert features.shape == (1, PUBLISHED_SIZES[size]["embed_dim"], 64, 48)
 

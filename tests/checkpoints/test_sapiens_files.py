@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from opensapiens.checkpoints.published_names import LAYOUTS, UnmappedNamesError, from_published, to_published
+from opensapiens.backbones.sapiens import SapiensBackbone, published_config
+from opensapiens.checkpoints.sapiens_files import LAYOUTS, from_published, to_published
+from opensapiens.checkpoints.tensor_names import UnmappedNamesError
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import published_head
-from opensapiens.models.vit import VisionTransformer, published_config
 
 CHANNELS = {"pose": 308, "segmentation": 28, "depth": 1, "normals": 3}
 
@@ -17,9 +18,9 @@ def names_of(layout: str) -> set[str]:
         if layout == "masked_autoencoder":
             return set(MaskedAutoencoder(published_config("0.3b", (1024, 1024), class_token=True)).state_dict())
         if layout == "backbone":
-            return set(VisionTransformer(published_config("0.3b", (1024, 1024), class_token=True)).state_dict())
+            return set(SapiensBackbone(published_config("0.3b", (1024, 1024), class_token=True)).state_dict())
         head = published_head(layout, 1024, CHANNELS[layout])
-        return set(HumanModel(VisionTransformer(published_config("0.3b", (1024, 768))), {layout: head}).state_dict())
+        return set(HumanModel(SapiensBackbone(published_config("0.3b", (1024, 768))), {layout: head}).state_dict())
 
 
 def block_of(prefix: str) -> set[str]:
@@ -95,8 +96,3 @@ def test_our_unknown_names_are_listed_too() -> None:
     with pytest.raises(UnmappedNamesError) as raised:
         to_published({"backbone.norm.weight": 0, "heads.depth.output.weight": 0}, "pose")
     assert raised.value.names == ["heads.depth.output.weight"]
-
-
-def test_an_unknown_layout_names_the_known() -> None:
-    with pytest.raises(ValueError, match="no layout 'hair'; there are backbone, pose"):
-        from_published({}, "hair")

@@ -1,11 +1,11 @@
-"""Position embeddings of the Sapiens backbone: the fixed sine-cosine table and the bicubic resize between grids."""
+"""Absolute position embeddings: the fixed sine-cosine table and the bicubic resize between grids."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def sincos_2d(embed_dim: int, grid: tuple[int, int], class_token: bool = False) -> Tensor:
+def sincos_2d(embed_dim: int, grid: tuple[int, int], prefix: int = 0) -> Tensor:
     """Fixed two-dimensional sine-cosine table.
 
     For the position in row r and column c: [sin(r w), cos(r w), sin(c w), cos(c w)], a quarter of the width each, not
@@ -15,10 +15,10 @@ def sincos_2d(embed_dim: int, grid: tuple[int, int], class_token: bool = False) 
     Args:
         embed_dim: width of the embedding, a multiple of 4.
         grid: rows and columns of the patch grid.
-        class_token: put a row of zeros before the table.
+        prefix: rows of zeros before the table, one for each token that is no patch.
 
     Returns:
-        (1, rows * columns, embed_dim) float32, one row longer with a class token.
+        (1, prefix + rows * columns, embed_dim) float32.
     """
     if embed_dim % 4:
         raise ValueError(f"a two-dimensional sine-cosine table needs a width divisible by 4, not {embed_dim}")
@@ -31,8 +31,8 @@ def sincos_2d(embed_dim: int, grid: tuple[int, int], class_token: bool = False) 
     row_angles = rows.reshape(-1, 1) * frequencies
     column_angles = columns.reshape(-1, 1) * frequencies
     table = torch.cat([row_angles.sin(), row_angles.cos(), column_angles.sin(), column_angles.cos()], dim=1)
-    if class_token:
-        table = torch.cat([table.new_zeros(1, embed_dim), table])
+    if prefix:
+        table = torch.cat([table.new_zeros(prefix, embed_dim), table])
     return table.float().unsqueeze(0)
 
 
@@ -50,14 +50,8 @@ def resize_position_embedding(position_1ND: Tensor, source: tuple[int, int], tar
     Returns:
         (1, target rows * target columns, D); the argument itself when the grids are the same.
     """
-    return position_1ND if source == target else bicubic_position_embedding(position_1ND, source, target)
-
-
-def bicubic_position_embedding(position_1ND: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
-    """What resize_position_embedding does between unequal grids; for equal ones it changes nothing but the last digit.
-
-    Of use alone where the grid wanted is not known yet: in a graph that takes images of any size.
-    """
+    if not any(isinstance(side, torch.SymInt) for side in target) and source == target:
+        return position_1ND  # a graph for images of any size cannot ask whether the grid is the trained one
     _, length, width = position_1ND.shape
     if length != source[0] * source[1]:
         raise ValueError(f"a position embedding of {length} rows does not fit a grid of {source[0]}x{source[1]}")

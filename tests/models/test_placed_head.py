@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from opensapiens.backbones.nano import PLACE, NanoConfig
+from opensapiens.models.heads import HEADS
+from opensapiens.models.placed_head import SLOPE, PlacedHead, sloped, turned
 from opensapiens.tasks.forward import FlipRule, maps
-from opensapiens.tasks.location import SLOPE, at_locations
 
 SIZE = 33  # of the square crop, in pixels
 DISTANCE = 20.0
@@ -33,9 +35,9 @@ def seen(right: float, down: float) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 
 
 def placed(head: str, maps_hwC: np.ndarray, change: float, right: float, down: float) -> np.ndarray:
-    with_change = np.concatenate([maps_hwC, np.full((SIZE, SIZE, 1), change)], -1)
-    batch = torch.from_numpy(with_change).permute(2, 0, 1)[None]
-    answer = at_locations({head: batch}, torch.tensor([[right, down]]), [head])[head]
+    batch = torch.from_numpy(maps_hwC).permute(2, 0, 1)[None].float()
+    how_much = torch.full((1, 1, SIZE, SIZE), change)
+    answer = {"depth": sloped, "normals": turned}[head](batch, how_much * right, how_much * down)
     return answer[0].permute(1, 2, 0).double().numpy()
 
 
@@ -63,22 +65,31 @@ def test_normals_turn_as_the_camera_does(right: float, down: float) -> None:
     assert angle(answer) < 0.1 * angle(normals)
 
 
-def test_heads_that_are_not_located_stay_and_without_a_location_all_are_in_the_middle() -> None:
-    given = {"depth": torch.randn(2, 2, 4, 4), "normals": torch.randn(2, 3, 4, 4)}
-    answer = at_locations(given, None, ["depth", "pose"])
-    torch.testing.assert_close(answer["normals"], given["normals"])
-    torch.testing.assert_close(answer["depth"], given["depth"][:, :1])
+@pytest.mark.parametrize("kind", ["sloped", "turned"])
+def test_without_a_place_all_are_in_the_middle(kind: str) -> None:
+    channels = {"sloped": 1, "turned": 3}[kind]
+    head = HEADS[kind](8, channels, (), (8,), 0.0)
+    assert isinstance(head, PlacedHead) and head.output.bias is not None and head.output.bias[-1] == 1
+    features = torch.randn(2, 8, 4, 4)
+    plain = head(features)
+    assert plain.shape == (2, channels, 4, 4) and plain.dtype == torch.float32
+    torch.testing.assert_close(plain, head(features, None, {PLACE: torch.zeros(2, 2)}))
+    moved = head(features, None, {PLACE: torch.tensor([[0.0, 0.0], [0.3, 0.1]])})
+    torch.testing.assert_close(moved[0], plain[0])
+    assert (moved[1] - plain[1]).abs().max() > 0.01
 
 
 def test_the_mirrored_image_lies_on_the_other_side() -> None:
     """A network that answers for both images alike is not changed by averaging."""
 
-    def network(images_B3HW: torch.Tensor, heads: object) -> dict[str, torch.Tensor]:
-        return {"depth": images_B3HW[:, :2]}
+    def network(images_B3HW: torch.Tensor, heads: object, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        right, down = inputs[PLACE][:, :, None, None, None].unbind(dim=1)
+        return {"depth": sloped(images_B3HW[:, :1], right, down)}
 
     images = torch.randn(2, 3, 6, 4)
-    where = torch.tensor([[0.2, -0.1], [-0.3, 0.2]])
-    plain = maps(network, images, locations_B2=where, located=["depth"])
-    both = maps(network, images, True, {"depth": FlipRule()}, locations_B2=where, located=["depth"])
+    there = {PLACE: torch.tensor([[0.2, -0.1], [-0.3, 0.2]])}
+    other_side = NanoConfig((64, 48), 32, 2, 4, (8, 16, 24)).mirrored(there)
+    plain = maps(network, images, inputs=there)
+    both = maps(network, images, True, {"depth": FlipRule()}, inputs=there, mirrored_inputs=other_side)
     torch.testing.assert_close(both["depth"], plain["depth"])
     assert (plain["depth"] - images[:, :1]).abs().max() > 0.01

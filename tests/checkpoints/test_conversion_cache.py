@@ -13,14 +13,14 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from opensapiens.checkpoints import published
+from opensapiens.backbones.sapiens import PUBLISHED_SIZES
+from opensapiens.checkpoints import conversion_cache
 from opensapiens.checkpoints.catalogue import ModelNotFound, list_models, model_folder, summarize
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description
-from opensapiens.checkpoints.published_models import PUBLISHED_MODELS
+from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.cli import main
 from opensapiens.models.upsampling_head import PUBLISHED_HEADS
-from opensapiens.models.vit import PUBLISHED_SIZES
 
 from .conftest import published_tensors
 
@@ -86,8 +86,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "ENDPOINT", address)  # both are what HF_ENDPOINT sets when it is imported
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv(published.CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.delenv(published.WEIGHTS_VARIABLE, raising=False)
+    monkeypatch.setenv(conversion_cache.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.delenv(conversion_cache.WEIGHTS_VARIABLE, raising=False)
     yield state
     server.shutdown()
     server.server_close()
@@ -134,9 +134,9 @@ def test_a_file_that_is_not_what_the_hub_says(hub: Hub, weights: Path) -> None:
     hub.stated_hash = "ab" * 32
     with pytest.raises(CheckpointError, match=rf"{FILE} is not what the hub says it is \(SHA-256 (ab)+\); removed"):
         model_folder(NAME)
-    assert not published.converted_folder(NAME).exists()
+    assert not conversion_cache.converted_folder(NAME).exists()
     hub.stated_hash = ""
-    assert model_folder(NAME) == published.converted_folder(NAME)
+    assert model_folder(NAME) == conversion_cache.converted_folder(NAME)
 
 
 def test_another_model_under_this_name(hub: Hub, weights: Path) -> None:
@@ -144,7 +144,7 @@ def test_another_model_under_this_name(hub: Hub, weights: Path) -> None:
     hub.files[f"{REPO}/{FILE}"] = weights.read_bytes()
     with pytest.raises(CheckpointError, match="holds sapiens-1b-pose17, not sapiens-1b-pose308"):
         model_folder(NAME)
-    assert not list((published.cache_folder() / "models").iterdir())
+    assert not list((conversion_cache.cache_folder() / "models").iterdir())
 
 
 def test_without_a_network_it_says_which_file_to_put_where(
@@ -162,10 +162,10 @@ def test_without_a_network_it_says_which_file_to_put_where(
     monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
     with pytest.raises(CheckpointError, match=rf"\(no route\)\. {said}"):
         model_folder(NAME)
-    published.weights_folder().mkdir(parents=True)
-    shutil.copy(weights, published.weights_folder() / FILE)
-    assert published.on_disk(PUBLISHED_MODELS[NAME])
-    assert model_folder(NAME) == published.converted_folder(NAME)
+    conversion_cache.weights_folder().mkdir(parents=True)
+    shutil.copy(weights, conversion_cache.weights_folder() / FILE)
+    assert conversion_cache.on_disk(PUBLISHED_MODELS[NAME])
+    assert model_folder(NAME) == conversion_cache.converted_folder(NAME)
     assert not hub.requests
 
 
@@ -178,7 +178,7 @@ def test_a_folder_of_published_files(
     name = FILE.replace(".pth", "_torchscript.pt2") if "torchscript" in place else FILE
     (tmp_path / "mine" / place).mkdir(parents=True, exist_ok=True)
     shutil.copy(weights, tmp_path / "mine" / place / name)
-    monkeypatch.setenv(published.WEIGHTS_VARIABLE, str(tmp_path / "mine"))
+    monkeypatch.setenv(conversion_cache.WEIGHTS_VARIABLE, str(tmp_path / "mine"))
     on_disk = {summary.name for summary in list_models() if summary.on_disk}
     assert on_disk == {"nano", NAME} & on_disk | {NAME}
     assert name in read_description(model_folder(NAME)).source and not hub.requests
@@ -222,7 +222,7 @@ def test_what_is_not_a_model(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"no config\.json"):
         model_folder(tmp_path)
     with pytest.raises(CheckpointError, match="no published model 'nano'; there are sapiens"):
-        published.resolve("nano")
+        conversion_cache.resolve("nano")
 
 
 def test_the_list_says_what_the_paper_says() -> None:
@@ -252,7 +252,7 @@ def test_the_table_holds_together() -> None:
         assert all(f"sapiens_{model.size}_" in file for file in model.files.values())
         assert all(file.endswith((".pth", "_torchscript.pt2", "_bfloat16.pt2")) for file in model.files.values())
         padded = model.task in ("pose", "normals")
-        assert description.vit.patch_padding == 2 * padded and description.vit.embed_dim in (1024, 1280, 1536, 1920)
+        assert model.patch_padding == 2 * padded and description.backbone.embed_dim in (1024, 1280, 1536, 1920)
     assert PUBLISHED_MODELS["sapiens-2b-normals"].locations() == [
         ("facebook/sapiens-normal-2b", "sapiens_2b_normal_render_people_epoch_70.pth"),
         (
@@ -276,8 +276,8 @@ def test_the_table_holds_together() -> None:
 
 def test_the_command_lists_them(hub: Hub, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model_folder(weights)
-    published.weights_folder().mkdir(parents=True)
-    shutil.copy(weights, published.weights_folder() / FILE)
+    conversion_cache.weights_folder().mkdir(parents=True)
+    shutil.copy(weights, conversion_cache.weights_folder() / FILE)
     capsys.readouterr()
     assert main(["models"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
@@ -285,7 +285,7 @@ def test_the_command_lists_them(hub: Hub, weights: Path, capsys: pytest.CaptureF
     assert lines[NAME].endswith("yes") and lines["sapiens-0.3b-depth"].endswith("no")
     assert "features" in lines["sapiens-2b-pretrain"] and "CC-BY-NC-4.0" in lines["sapiens-2b-pretrain"]
     assert lines["sapiens-2b-seg28"].endswith("where it is published is not known")
-    assert str(published.weights_folder()) in lines["Converted"]
+    assert str(conversion_cache.weights_folder()) in lines["Converted"]
 
 
 def test_the_summary_counts_parameters(small_family: None) -> None:

@@ -1,0 +1,264 @@
+"""The Sapiens vision transformer (ECCV 2024): one plain backbone for every size and task.
+
+Axes in names: B batch, N tokens, K those of the kept patches, D width, H and W rows and columns.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from opensapiens.geometry.limits import LARGEST_SIDE, MOST_CHANNELS, MOST_LAYERS, check_bounds
+
+from . import transformer
+from .position_embedding import resize_position_embedding, sincos_2d
+from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, in_whole_patches, initialise_transformer
+
+PUBLISHED_SIZES: dict[str, dict[str, int]] = {
+    "0.3b": {"embed_dim": 1024, "layers": 24, "heads": 16},
+    "0.6b": {"embed_dim": 1280, "layers": 32, "heads": 16},
+    "1b": {"embed_dim": 1536, "layers": 40, "heads": 24},
+    "2b": {"embed_dim": 1920, "layers": 48, "heads": 32},
+}
+"""Width, depth and attention heads of the four published backbones (paper, Table 1)."""
+
+PUBLISHED_BLOCK = [
+    ("ln1", "norm1"),
+    ("attn.qkv", "attention.qkv"),
+    ("attn.proj", "attention.projection"),
+    ("ln2", "norm2"),
+    ("ffn.layers.0.0", "mlp.fc1"),
+    ("ffn.layers.1", "mlp.fc2"),
+]
+"""(published, ours) names of a block's layers, each of which has a weight and a bias."""
+
+PUBLISHED_TENSORS = [
+    ("cls_token", "class_token"),
+    ("pos_embed", "position_embedding"),
+    *((f"patch_embed.projection.{kind}", f"patch_embedding.projection.{kind}") for kind in ("weight", "bias")),
+    *(
+        (f"layers.{{i}}.{published}.{kind}", f"blocks.{{i}}.{ours}.{kind}")
+        for published, ours in PUBLISHED_BLOCK
+        for kind in ("weight", "bias")
+    ),
+    *((f"ln1.{kind}", f"norm.{kind}") for kind in ("weight", "bias")),
+]
+"""(published, ours) names of all tensors; {i} is the number of a block."""
+
+PUBLISHED_TOKENS = 64 * 64 + 1
+"""Tokens of the 1024x1024 pretraining image with its class token, which the published FLOPs are counted over."""
+
+
+@dataclass(frozen=True)
+class SapiensConfig:
+    """Everything that decides the shape of a Sapiens backbone.
+
+    Attributes:
+        image_size: height and width in pixels that the position embedding is made for.
+        embed_dim: width of a token.
+        layers: number of transformer blocks.
+        heads: attention heads; divides embed_dim.
+        patch_size: side of a patch in pixels.
+        patch_padding: zeros put around the normalised image inside the patch convolution. The published pose and normal
+            weights need 2, those of pretraining, 28-part segmentation and depth need 0. A wrong value loads without a
+            word and shifts every patch.
+        mlp_ratio: hidden width of the MLP over embed_dim.
+        class_token: prepend a learned token (pretraining only).
+
+    Raises:
+        ValueError: a number out of bounds, or numbers that do not fit together.
+    """
+
+    family: ClassVar[str] = "sapiens"
+
+    image_size: tuple[int, int]
+    embed_dim: int
+    layers: int
+    heads: int
+    patch_size: int = 16
+    patch_padding: int = 0
+    mlp_ratio: int = 4
+    class_token: bool = False
+
+    def __post_init__(self) -> None:
+        check_transformer(self.image_size, self.embed_dim, self.layers, self.heads, self.patch_size, self.mlp_ratio)
+        check_bounds(self.patch_size, 0, patch_padding=self.patch_padding)
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the feature map, which heads take."""
+        return self.embed_dim
+
+    @property
+    def feature_stride(self) -> int:
+        """Pixels between neighbours in the feature map."""
+        return self.patch_size
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens before those of the patches."""
+        return int(self.class_token)
+
+    def grid(self, image_size: tuple[int, int] | None = None) -> tuple[int, int]:
+        """Rows and columns of patches for an image of the given (height, width), by default the model's own."""
+        height, width = image_size or self.image_size
+        # The published model pads right and below up to whole patches, unless patch_padding is set; then the
+        # convolution floors. At whole patches both give size / patch_size.
+        spare = 2 * self.patch_padding if self.patch_padding else self.patch_size - 1
+        return (height + spare) // self.patch_size, (width + spare) // self.patch_size
+
+    def build(self) -> "SapiensBackbone":
+        """The network, freshly initialised."""
+        return SapiensBackbone(self)
+
+    def view_inputs(self, picture_3: np.ndarray, size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
+        """What the network wants beside pixels: nothing."""
+        return {}
+
+    def mirrored(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those inputs for mirrored images."""
+        return dict(inputs)
+
+    def multiply_adds(self, image_size: tuple[int, int] | None = None, kept: int | None = None) -> int:
+        """Multiply-adds of one image, without norms and activations (below a hundredth); kept: patches that go on."""
+        rows, columns = self.grid(image_size)
+        tokens = self.prefix_tokens + (rows * columns if kept is None else kept)
+        patches = rows * columns * 3 * self.patch_size**2 * self.embed_dim
+        return patches + self.layers * transformer.block_multiply_adds(self.embed_dim, self.mlp_ratio, tokens)
+
+    def block_activation_bytes(self, tokens: int, half: bool) -> int:
+        """Bytes that one block keeps for its backward pass: see `transformer.block_activation_bytes`."""
+        return transformer.block_activation_bytes(self.embed_dim, self.heads, tokens, half)
+
+
+def check_transformer(
+    image_size: tuple[int, int], embed_dim: int, layers: int, heads: int, patch_size: int, mlp_ratio: int
+) -> None:
+    """Raises ValueError for a vision transformer of a shape that makes no sense or is beyond all bounds."""
+    check_bounds(MOST_CHANNELS, embed_dim=embed_dim, heads=heads)
+    check_bounds(MOST_LAYERS, layers=layers, patch_size=patch_size)
+    check_bounds(64, mlp_ratio=mlp_ratio)
+    if len(image_size) != 2 or not patch_size <= min(image_size) <= max(image_size) <= LARGEST_SIDE:
+        raise ValueError(
+            f"image_size must be (height, width) from one patch of {patch_size} to {LARGEST_SIDE:,} pixels, not "
+            f"{image_size}"
+        )
+    if embed_dim % heads:
+        raise ValueError(f"embed_dim {embed_dim} is not divisible by {heads} heads")
+
+
+class SapiensBackbone(nn.Module):
+    """Patches, absolute position embedding, pre-norm blocks, a final norm.
+
+    The position embedding is learned and starts as the sine-cosine table that masked pretraining keeps fixed.
+    """
+
+    def __init__(self, config: SapiensConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embedding = PatchConvolution(config.embed_dim, config.patch_size, config.patch_padding)
+        if config.class_token:
+            self.class_token = nn.Parameter(torch.empty(1, 1, config.embed_dim))
+            if not self.class_token.is_meta:  # drawing there would import PyTorch's compiler
+                nn.init.normal_(self.class_token, std=0.02)
+        # Published: a truncated normal of 0.02 when there is no checkpoint. Beside patch embeddings that are sixty
+        # times larger the blocks could not tell where a patch is; with the table of pretraining they can from the first
+        # step, and nano's pose loss fell about twice as fast at first.
+        self.position_embedding = nn.Parameter(sincos_2d(config.embed_dim, config.grid(), config.prefix_tokens))
+        self.blocks = nn.ModuleList(
+            Block(config.embed_dim, config.heads, config.mlp_ratio) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
+        initialise_transformer(self.blocks)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Normalised RGB images (B, 3, H, W) to the feature map, final norm applied: (B, D, rows, columns)."""
+        tokens, grid = self.embed(images_B3HW)
+        patches = self.encode(tokens)[:, self.config.prefix_tokens :]
+        # Contiguous: the heads' convolutions take over the layout of their input, and on a CPU their backward takes
+        # half as long again in the channels-last one of the bare view. A model moved to channels_last gets that anyway.
+        return patches.transpose(1, 2).unflatten(2, grid).contiguous()
+
+    def tokens(self, images_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """Normalised RGB images to all tokens (B, N, D), class token first, final norm applied.
+
+        kept_BK: the patches that are encoded, in this order, as masked pretraining has it; None = all.
+        """
+        return self.encode(self.embed(images_B3HW, kept_BK)[0])
+
+    def embed(self, images_B3HW: Tensor, kept_BK: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
+        """The tokens that enter the first block, class token first, and the patch grid; kept_BK: see `tokens`."""
+        patches, grid = self.patch_tokens(images_B3HW)
+        class_position, patch_positions = self.positions(grid)
+        tokens = patches + patch_positions
+        if kept_BK is not None:
+            tokens = tokens.gather(1, kept_BK.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+        if class_position is not None:
+            first = (self.class_token + class_position).expand(tokens.shape[0], -1, -1)
+            tokens = torch.cat([first, tokens], dim=1)
+        return tokens, grid
+
+    def patch_tokens(self, images_B3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Normalised images to patch tokens (B, N, D) without positions, row-major, and the grid (rows, columns)."""
+        if not self.config.patch_padding:
+            images_B3HW = in_whole_patches(images_B3HW, self.config.patch_size)
+        patches = self.patch_embedding(images_B3HW)
+        return patches.flatten(2).transpose(1, 2), (patches.shape[2], patches.shape[3])
+
+    def positions(self, grid: tuple[int, int]) -> tuple[Tensor | None, Tensor]:
+        """Position embeddings of the class token (None without one) and of a grid's patches, resized if need be."""
+        extra = self.config.prefix_tokens
+        patch_positions = resize_position_embedding(self.position_embedding[:, extra:], self.config.grid(), grid)
+        return (self.position_embedding[:, :1] if extra else None), patch_positions
+
+    def encode(self, tokens_BND: Tensor) -> Tensor:
+        """All blocks and the final norm."""
+        for block in self.blocks:
+            tokens_BND = block(tokens_BND)
+        return self.norm(tokens_BND)
+
+    def hold_positions(self) -> None:
+        """Masked pretraining keeps the table that the position embedding starts as: it takes no gradient."""
+        self.position_embedding.requires_grad_(False)
+
+    def no_decay(self) -> Collection[str]:
+        """Parameters without weight decay, beside biases and all of one axis."""
+        return {"position_embedding", "class_token"}
+
+    def layer_of(self, name: str) -> int:
+        """The layer of a parameter for layer-wise decay: see `transformer.layer_of`."""
+        return transformer.layer_of(name, self.config.layers)
+
+    def fitted(self, tensors: Mapping[str, Tensor], trained: object) -> dict[str, Tensor]:
+        """Tensors of a trained backbone of this family as this one takes them; see `Backbone.fitted`."""
+        if not isinstance(trained, SapiensConfig):
+            raise ValueError("a Sapiens backbone starts from a Sapiens backbone")
+        fitted = transformer.grown(tensors, trained.layers, self.config.layers)
+        return transformer.fitted_transformer(
+            fitted, trained.grid(), trained.class_token, self.config.grid(), self.config.class_token
+        )
+
+
+def published_config(
+    size: str, image_size: tuple[int, int], patch_padding: int = 0, class_token: bool = False
+) -> SapiensConfig:
+    """Config of a published backbone: 1024x768 images for the tasks, 1024x1024 and a class token for pretraining."""
+    if size not in PUBLISHED_SIZES:
+        raise ValueError(f"no published size {size!r}; there are {', '.join(PUBLISHED_SIZES)}")
+    return SapiensConfig(image_size, **PUBLISHED_SIZES[size], patch_padding=patch_padding, class_token=class_token)
+
+
+def published_flops(config: SapiensConfig) -> int:
+    """The FLOPs that the paper's Table 1 states (1.242, 2.583, 4.647, 8.709 T): what its counting tool counted.
+
+    Multiply-adds counted once, of the linear layers over 4097 tokens and of the patch convolution, and five operations
+    for each element a layer norm touches. Not the attention products; image_size and class_token are not used.
+    """
+    patches = PUBLISHED_TOKENS - 1
+    patch_convolution = patches * 3 * config.patch_size**2 * config.embed_dim
+    layer_norms = 5 * (2 * config.layers + 1) * PUBLISHED_TOKENS * config.embed_dim
+    linear = transformer.linear_multiply_adds(config.embed_dim, config.mlp_ratio, PUBLISHED_TOKENS)
+    return config.layers * linear + patch_convolution + layer_norms

@@ -1,0 +1,124 @@
+"""The weights that Meta published: a table of names, files and licences, and the description of each model.
+
+The table is from the published documentation and file listings; a row without files is a model that the paper names
+and whose file names are not known. A file's own tensors decide its size; the table adds what they cannot say: the
+labels, the licence, how images are fed, and the padding of the patch convolution.
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import cast
+
+from opensapiens.backbones.sapiens import published_config
+from opensapiens.geometry.view import Interpolation, Preprocessing, Resize
+from opensapiens.models.upsampling_head import PUBLISHED_HEADS
+
+from .model_description import HeadDescription, ModelDescription
+
+TASK_SIZE = (1024, 768)
+PRETRAINING = "pretraining"
+PRETRAINING_SIZE = (1024, 1024)
+FAMILY = "facebook/sapiens"
+"""The hub's repository that holds all of Meta's files in one tree, beside one repository per task, size and form."""
+
+HOST_OF_FORM = {
+    "original": "sapiens_host",
+    "torchscript": "sapiens_lite_host/torchscript",
+    "bfloat16": "sapiens_lite_host/bfloat16",
+}
+"""Form of a file, best first -> the folder in a published tree that holds the files of this form."""
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """One row of the table.
+
+    Attributes:
+        name: what load() takes: "sapiens-1b-pose308".
+        size: "0.3b", "0.6b", "1b" or "2b".
+        task: name of its head, or PRETRAINING for a backbone without heads.
+        labels: the label set's name, empty without one.
+        outputs: channels of its head; 0 without.
+        head: what the head and its last layer are called in the file: "decode_head.conv_seg".
+        patch_padding: see SapiensConfig.
+        resize, interpolation, flip_test: see Preprocessing. The published pose models look at one person and average
+            with the mirror image; the others look at the whole image, its aspect not kept.
+        repo: the hub's repository of the original file, empty where no file is known.
+        folder: where the file lies in a published tree, below the folder of its form.
+        files: form ("original", "torchscript", "bfloat16") -> file name.
+        licence: SPDX name of the weights' licence.
+    """
+
+    name: str
+    size: str
+    task: str
+    labels: str
+    outputs: int
+    head: str
+    patch_padding: int
+    resize: Resize
+    interpolation: Interpolation
+    flip_test: bool
+    repo: str
+    folder: str
+    files: Mapping[str, str]
+    licence: str
+
+    def locations(self) -> list[tuple[str, str]]:
+        """(repository on the hub, path in it) of every known copy, the most faithful form first."""
+        found = []
+        for form, file in self.files.items():
+            in_tree = f"{HOST_OF_FORM[form]}/{self.folder}/{file}"
+            if self.repo.startswith(f"{FAMILY}-"):
+                found += [(self.repo + ("" if form == "original" else f"-{form}"), file), (FAMILY, in_tree)]
+            else:
+                found.append((self.repo, in_tree))
+        return found
+
+    def description(
+        self, image_size: tuple[int, int] | None = None, class_token: bool | None = None
+    ) -> ModelDescription:
+        """What its config.json says, for the published image size and tokens unless others are given."""
+        pretrained = self.task == PRETRAINING
+        size = image_size or (PRETRAINING_SIZE if pretrained else TASK_SIZE)
+        token = pretrained if class_token is None else class_token
+        heads = {}
+        if not pretrained:
+            shape = PUBLISHED_HEADS[self.task]
+            heads[self.task] = HeadDescription(
+                self.outputs, shape.deconv_channels, shape.conv_channels, self.labels or None, shape.dropout
+            )
+        return ModelDescription(
+            name=self.name,
+            backbone=published_config(self.size, size, self.patch_padding, token),
+            heads=heads,
+            preprocessing=Preprocessing(
+                size, resize=self.resize, interpolation=self.interpolation, flip_test=self.flip_test
+            ),
+            licence=self.licence,
+            source=f"https://huggingface.co/{self.repo}" if self.repo else "",
+        )
+
+
+def _read_table() -> dict[str, PublishedModel]:
+    table = files("opensapiens.checkpoints") / "tables" / "published_models.csv"
+    with table.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return {
+        row["name"]: PublishedModel(
+            outputs=int(row["outputs"]),
+            patch_padding=int(row["patch_padding"]),
+            resize=cast(Resize, row["resize"]),
+            interpolation=cast(Interpolation, row["interpolation"]),
+            flip_test=row["flip_test"] == "yes",
+            files={form: row[form] for form in HOST_OF_FORM if row[form]},
+            **{key: row[key] for key in ("name", "size", "task", "labels", "head", "repo", "folder", "licence")},
+        )
+        for row in rows
+    }
+
+
+PUBLISHED_MODELS = _read_table()
+"""Name -> row, in the order of the table."""
