@@ -47,7 +47,7 @@ FILTERS: list[tuple[str, str, Test]] = [
     ("small", "min_side < 65", below("min_side", 65)),
     ("long", "aspect > 4", above("aspect", 4)),
     *(("blurred", f"blur > {t}", above("blur", t)) for t in (0.4, 0.5, 0.6)),
-    *(("grey", f"chroma < {t}", below("chroma", t)) for t in (0.02, 0.05)),
+    *(("gray", f"chroma < {t}", below("chroma", t)) for t in (0.02, 0.05)),
     *(("dark", f"brightness < {t}", below("brightness", t)) for t in (0.05, 0.1)),
     *(("drawing", f"drawing > {t}", above("drawing", t)) for t in (0.5, 0.8)),
     *(("text", f"text_area > {t}", above("text_area", t)) for t in (0.005, 0.02, 0.05)),

@@ -33,7 +33,7 @@ def annotate(
     seed: int = 0,
     resume: bool = False,
 ) -> int:
-    """Label pictures with a model, as files that labelling tools import, and take back what a person corrected.
+    """Label pictures with a model, as files that labeling tools import, and take back what a person corrected.
 
     IMAGES is a folder of pictures, searched to the bottom. The output folder gets:
       keypoints.json     COCO keypoints, for CVAT, COCO Annotator, Label Studio, and for training
@@ -104,7 +104,7 @@ def annotate(
             return _misuse(str(error))
     settings = Settings(wanted, masks, seed, up, unit, rate, workers)
     if corrected:
-        outcome = take_corrections(corrected, images, output, wanted or SAPIENS_308, settings, cameras)
+        summary = take_corrections(corrected, images, output, wanted or SAPIENS_308, settings, cameras)
     else:
         found = load(
             tuple(name for names in model for name in names) or ("nano",),
@@ -117,13 +117,13 @@ def annotate(
             found.detector = WholeImage()
         elif detector is not None:
             found.detector = DetrDetector(detector, device=usable_device(device), dtype=torch_dtype(dtype))
-        outcome = prelabel(found, images, output, settings, cameras, resume)
-    print(f"{outcome.images} pictures, {outcome.people} people; labels are in {output}")
-    print("\n".join(outcome.told))
-    if outcome.failures:
-        print(f"{len(outcome.failures)} things went wrong:", file=sys.stderr)
-        print("\n".join(f"  {sentence}" for sentence in outcome.failures), file=sys.stderr)
-    return 1 if outcome.failures else 0
+        summary = prelabel(found, images, output, settings, cameras, resume)
+    print(f"{summary.images} pictures, {summary.people} people; labels are in {output}")
+    print("\n".join(summary.told))
+    if summary.failures:
+        print(f"{len(summary.failures)} things went wrong:", file=sys.stderr)
+        print("\n".join(f"  {sentence}" for sentence in summary.failures), file=sys.stderr)
+    return 1 if summary.failures else 0
 
 
 def _misuse(sentence: str) -> int:

@@ -141,7 +141,7 @@ def pack(
         side: longest side of the images in pixels; larger ones are made smaller.
         shard_size: images per shard.
         seed: another seed, another order.
-        blur_faces: make the faces that the embedded model finds unrecognisable.
+        blur_faces: make the faces that the embedded model finds unrecognizable.
         workers: processes; by default one per core.
         cluster: the address of a Ray cluster, or "auto".
         block: files with hashes of images that must not be used.

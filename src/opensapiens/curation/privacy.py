@@ -1,4 +1,4 @@
-"""Whose images must not be used: lists of hashes and of sources, and faces that are made unrecognisable."""
+"""Whose images must not be used: lists of hashes and of sources, and faces that are made unrecognizable."""
 
 from __future__ import annotations
 
