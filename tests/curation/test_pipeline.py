@@ -101,7 +101,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same(scored: Path, tmp_path: Path, 
         with pytest.raises(KeyboardInterrupt):
             score([scored / "images"], tmp_path / "out", stages())
     assert len(list((tmp_path / "out" / "parts").glob("*/*.parquet"))) == 1
-    with pytest.raises(ManifestError, match="not scored to the end"):
+    with pytest.raises(ManifestError, match="not completely scored"):
         select(tmp_path / "out", tmp_path / "selected", "mean > 3")
     summary = score([scored / "images"], tmp_path / "out", stages())
     assert summary.images == 2 * PART  # the third part was done before the stop, and is not done again

@@ -84,11 +84,11 @@ def _start_here(workers: int) -> None:
 
 
 def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict[str, Any]]:
-    """Sends the pieces 0 … count - 1 through the pools, and gives what the last returns for each, in any order.
+    """Sends the pieces 0 … count - 1 through the pools, and yields what the last pool returns for each, in any order.
 
-    Ray repeats a piece whose worker died and stops when a worker raises. Only pieces on their way are in memory.
-    Raises OSError when a worker did, for instance because the disk is full: the worker's own, not Ray's account of it,
-    once the others have finished. A worker that failed so does nothing more.
+    Ray repeats a piece whose worker died without end, so what a pool makes has to give up on it (see `Tries`). Only
+    pieces in flight are in memory. Raises a worker's own OSError, for instance because the disk is full, once the others
+    have finished. A worker that failed in this way does nothing more.
     """
     import ray
     import ray.data

@@ -1,6 +1,6 @@
-"""The manifest: a Parquet file with one row per image, every score and what became of each input.
+"""The manifest: a Parquet file with one row per image, all its scores and what became of it.
 
-On the way it is written in parts of PART images, each under its name only when complete: a part that is there is done.
+A run writes it in parts of PART images; each gets its name only when complete, so a part that exists is done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PART = 32  # images: what is lost at most when a worker dies
+PART = 32  # images: a worker that dies loses no more
 PARTS_PER_FILE = 1024  # of the list of inputs
 OK, UNREADABLE, BLOCKED, OPTED_OUT, INCOMPLETE = "ok", "unreadable", "blocked", "opted_out", "incomplete"
 ITEM_COLUMNS = {
@@ -57,7 +57,7 @@ def schema(columns: Mapping[str, str]) -> pa.Schema:
 
 
 def columns_of(stages: Sequence[Stage]) -> dict[str, str]:
-    """The columns that every row has before the whole collection was looked at. Raises ValueError for a name twice."""
+    """The columns that each row has by itself. Raises ValueError for a name that two stages share."""
     columns = dict(COLUMNS)
     for stage in stages:
         twice = set(columns) & set(stage.columns)
@@ -112,17 +112,17 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def part_path(folder: Path, part: int) -> Path:
-    """Where a part of the manifest lies while the run is not finished."""
+    """The file of a part of the manifest until the run is finished."""
     return folder / "parts" / f"{part // PARTS_PER_FILE:06d}" / f"{part:09d}.parquet"
 
 
 def manifest_path(source: Path) -> Path:
-    """The Parquet file of a scored folder or of a selection; a file is taken as it is. Raises ManifestError."""
+    """The Parquet file of a scored folder or of a selection, or the file itself. Raises ManifestError."""
     for path in (source, source / "manifest.parquet", source / "selection.parquet"):
         if path.is_file():
             return path
     if (source / "inputs").is_dir():
-        raise ManifestError(f"{source} is not scored to the end: run the same opensapiens curate score again")
+        raise ManifestError(f"{source} is not completely scored: run the same opensapiens curate score again")
     raise ManifestError(f"{source} holds no manifest: make one with opensapiens curate score")
 
 
@@ -140,6 +140,6 @@ def detector_of_run(run: Mapping[str, Any]) -> str:
 
 
 def item_of_row(row: Mapping[str, Any]) -> Item:
-    """Where the image of a manifest's row is, and whence."""
+    """The item that a row of the manifest describes."""
     url, license = row.get("url") or "", row.get("license") or ""
     return Item(row["file"], row["member"], row["offset"], row["size"], url, license)

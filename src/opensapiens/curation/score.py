@@ -66,8 +66,8 @@ class Work:
 
 @dataclass
 class ScoreSummary:
-    """What a run did: rows by status in the whole manifest, and for this sitting alone seconds by stage and images.
-    passed_over: files of the sources' folders that were not taken, by what they are."""
+    """What a run did. statuses: rows of the whole manifest by status. images, seconds (by stage): of this call alone.
+    passed_over: files in the sources' folders that are no images, by kind."""
 
     statuses: dict[str, int]
     images: int = 0
@@ -87,10 +87,10 @@ def score(
 ) -> ScoreSummary:
     """Score all images of the sources into out/manifest.parquet.
 
-    A run that was stopped goes on where it was, and gives the manifest that it would have given. stages: by default
-    `default_stages()`. workers: processes. address: of a Ray cluster, whose machines all see the sources and `out`
-    under the same paths. block, opt_out: lists as `BlockList` and `OptOutList` read them; what they name is not scored.
-    evaluation: sources whose images must not be trained on; every row gets its distance from them.
+    A run that was stopped resumes, and produces the manifest it would have produced. stages: `default_stages()` if not
+    given. workers: processes. address: of a Ray cluster, all of whose machines see the sources and `out` under the same
+    paths. block, opt_out: lists as `BlockList` and `OptOutList` read them; the images they name are not scored.
+    evaluation: sources whose images must not be trained on; every row gets its distance to them.
 
     Raises SourceError for a source without images, FolderError for an `out` that belongs to another run, holds anything
     else, or is, holds or lies in a source.
@@ -134,12 +134,12 @@ def _identity(
 
 
 def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]) -> dict[str, Any]:
-    """The record of the run, made with the list of inputs if this is its first sitting."""
+    """The record of the run; the first call writes it, with the list of inputs."""
     claim(out, SCORED, identity)
     if (out / "run.json").exists():
         claim(out / "parts", PARTS)
         return read_run(out / "manifest.parquet")
-    clear(out / "inputs", INPUTS)  # of a first sitting that was stopped while listing
+    clear(out / "inputs", INPUTS)  # of a first call that was stopped while listing
     claim(out / "inputs", INPUTS)
     claim(out / "parts", PARTS)
     passed_over: Counter[str] = Counter()

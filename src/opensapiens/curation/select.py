@@ -31,7 +31,7 @@ PRESETS = {
 
 @dataclass
 class SelectSummary:
-    """How many rows there were and how many passed; for each condition how many it let through and it alone dropped."""
+    """How many rows there were and how many passed; for each condition how many were left and how many it alone drops."""
 
     rows: int
     kept: int
@@ -79,7 +79,7 @@ def select(source: Path, out: Path, where: str) -> SelectSummary:
 
 
 def _steps(rows: ds.Dataset, where: str) -> list[dict[str, Any]]:
-    """For each condition joined by `and`: rows left after it and those before, and rows that it alone drops."""
+    """For each condition joined by `and`: the rows left after it and those before it, and those that it alone drops."""
     conditions = terms(where)
     table: pa.Table = rows.to_table(columns=columns_in(where))
     masks = np.array([passing(table, condition, rows.schema) for condition in conditions])

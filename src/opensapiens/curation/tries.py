@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ class Tries:
         earlier = journal.read_text().split("try\n")[1:] if journal.exists() else []
         self._journal = journal
         self._one_by_one = len(earlier) >= TOGETHER
-        self._ended = Counter(int(places.split()[-1]) for places in earlier if places.split())
+        self._ended = Counter(int(noted[-1]) for places in earlier if (noted := re.findall(r"\d+", places)))
         self._note("try")
 
     def groups(self, count: int) -> Iterator[range]:

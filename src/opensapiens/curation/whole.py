@@ -1,4 +1,4 @@
-"""What can only be said when the whole collection was looked at: duplicates, overlap with evaluation sets, clusters."""
+"""What only the whole collection tells: duplicates, overlap with evaluation sets, clusters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PARTS_PER_GROUP = 256  # parts that become one row group of the manifest
 
 
 def finish_manifest(out: Path, stages: Sequence[Stage], inputs: int, evaluation: Sequence[Path]) -> dict[str, int]:
-    """Put the parts together as out/manifest.parquet, with the columns that need the whole collection.
+    """Join the parts into out/manifest.parquet, with the columns that need the whole collection.
 
     exact_copy: an earlier row has the same bytes. duplicate_group: the first row (its index) of those connected by
     perceptual hashes up to GROUP bits apart. duplicate_distance: bits to the nearest better image, FAR if none is near;
@@ -140,7 +140,7 @@ def _exact_copies(sha256: np.ndarray) -> np.ma.MaskedArray:
 
 
 def _evaluation_hashes(evaluation: Sequence[Path]) -> np.ndarray | None:
-    """Perceptual hashes of the images of the evaluation sets; those that cannot be read are passed over."""
+    """Perceptual hashes of the images of the evaluation sets; unreadable ones are skipped."""
     if not evaluation:
         return None
     hashes: list[int] = []
