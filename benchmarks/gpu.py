@@ -29,7 +29,7 @@ from scaling import film
 from torch import Tensor
 
 from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig, published_config
-from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.inference.compiled import CompiledRuntime
 from opensapiens.inference.loading import load
 from opensapiens.inference.options import PredictOptions
@@ -141,7 +141,7 @@ def network(config: SapiensConfig, task: str, size: str) -> HumanModel:
 
 
 def training_case(size: str, device: torch.device, rate: float, rounds: int, compiled: bool) -> dict[str, Any]:
-    """A step of masked pretraining, fused AdamW and all: tokens a second and utilisation."""
+    """A step of masked pretraining, fused AdamW and all: tokens a second and utilization."""
     toy = size == "toy"
     square = (64, 64) if toy else (1024, 1024)
     toy_config = SapiensConfig(square, 48, 2, 2, class_token=True)

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 import opensapiens
-from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_folder import load_model
 from opensapiens.export.export import portrait
 from opensapiens.export.graph import extra_inputs

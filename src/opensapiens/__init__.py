@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opensapiens.checkpoints.catalogue import list_models
+    from opensapiens.checkpoints.catalog import list_models
     from opensapiens.inference.job import predict_files
     from opensapiens.inference.loading import load
     from opensapiens.inference.options import PredictOptions, VideoOptions
@@ -22,7 +22,7 @@ __all__ = ["PredictOptions", "VideoOptions", "__version__", "list_models", "load
 _HOMES = {
     "PredictOptions": "inference.options",
     "VideoOptions": "inference.options",
-    "list_models": "checkpoints.catalogue",
+    "list_models": "checkpoints.catalog",
     "load": "inference.loading",
     "predict_files": "inference.job",
 }

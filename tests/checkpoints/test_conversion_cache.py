@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 from opensapiens.backbones.sapiens import PUBLISHED_SIZES
 from opensapiens.checkpoints import conversion_cache
-from opensapiens.checkpoints.catalogue import ModelNotFound, list_models, model_folder, summarize
+from opensapiens.checkpoints.catalog import ModelNotFound, list_models, model_folder, summarize
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description
 from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
 from opensapiens.checkpoints.strict_loading import CheckpointError
@@ -239,7 +239,7 @@ def test_the_list_says_what_the_paper_says() -> None:
     ):
         assert summaries[name].parameters == count, name
     assert summaries["sapiens-1b-pretrain"].tasks == () and summaries["sapiens-1b-pretrain"].input_size == (1024, 1024)
-    assert summaries[NAME].input_size == (1024, 768) and summaries[NAME].licence == "CC-BY-NC-4.0"
+    assert summaries[NAME].input_size == (1024, 768) and summaries[NAME].license == "CC-BY-NC-4.0"
 
 
 def test_the_table_holds_together() -> None:

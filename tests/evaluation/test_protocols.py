@@ -49,7 +49,7 @@ class Oracle:
 
 
 def whole_body_file(folder: Path, **fields: list[float]) -> Path:
-    """Two images, the first with one person of whom everything is labelled, in three ways; nobody in the second."""
+    """Two images, the first with one person of whom everything is labeled, in three ways; nobody in the second."""
     generator = np.random.default_rng(0)
     for number in (1, 2):
         Image.fromarray(generator.integers(0, 256, (80, 100, 3), dtype=np.uint8)).save(folder / f"{number}.png")
@@ -160,7 +160,7 @@ def test_boxes_of_a_detector_by_the_command(tmp_path: Path, tiny_model: Path) ->
     boxes.write_text(json.dumps([{**entry, "image_id": 1}, {**entry, "image_id": 2}]))
     people = opensapiens.load(tiny_model, device="cpu")
     figures = evaluate("pose", people, tmp_path, annotations, EvaluateOptions(boxes=boxes))
-    assert figures["images"] == 2 and figures["people"] == 1, "pictures without labelled people count as well"
+    assert figures["images"] == 2 and figures["people"] == 1, "pictures without labeled people count as well"
     assert figures["boxes"] == str(boxes)
     with pytest.raises(EvaluationError, match="cannot both say"):
         evaluate("pose", people, tmp_path, annotations, EvaluateOptions(boxes=boxes, detect=True))

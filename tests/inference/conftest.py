@@ -45,7 +45,7 @@ class PixelReader(nn.Module):
         logits = torch.zeros(len(images_B3HW), 28, height // 2, width // 2)
         logits[:, :1], logits[:, PERSON_CLASS : PERSON_CLASS + 1] = 4 * (1 - half[1]), 4 * half[1]
         maps = {
-            # Heatmap pixels stand over the crop from corner centre to corner centre (UDP).
+            # Heatmap pixels stand over the crop from corner center to corner center (UDP).
             "pose": F.interpolate(green, (height // 4, width // 4), mode="bilinear", align_corners=True).repeat(
                 1, 17, 1, 1
             ),

@@ -15,7 +15,7 @@ from opensapiens.geometry.limits import LARGEST_SIDE, MOST_CHANNELS, MOST_LAYERS
 
 from . import transformer
 from .position_embedding import resize_position_embedding, sincos_2d
-from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, in_whole_patches, initialise_transformer
+from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, in_whole_patches, initialize_transformer
 
 PUBLISHED_SIZES: dict[str, dict[str, int]] = {
     "0.3b": {"embed_dim": 1024, "layers": 24, "heads": 16},
@@ -59,7 +59,7 @@ class SapiensConfig:
         layers: number of transformer blocks.
         heads: attention heads; divides embed_dim.
         patch_size: side of a patch in pixels.
-        patch_padding: zeros put around the normalised image inside the patch convolution. The published pose and normal
+        patch_padding: zeros put around the normalized image inside the patch convolution. The published pose and normal
             weights need 2, those of pretraining, 28-part segmentation and depth need 0. A wrong value loads without a
             word and shifts every patch.
         mlp_ratio: hidden width of the MLP over embed_dim.
@@ -91,7 +91,7 @@ class SapiensConfig:
 
     @property
     def feature_stride(self) -> int:
-        """Pixels between neighbours in the feature map."""
+        """Pixels between neighbors in the feature map."""
         return self.patch_size
 
     @property
@@ -108,7 +108,7 @@ class SapiensConfig:
         return (height + spare) // self.patch_size, (width + spare) // self.patch_size
 
     def build(self) -> "SapiensBackbone":
-        """The network, freshly initialised."""
+        """The network, freshly initialized."""
         return SapiensBackbone(self)
 
     def view_inputs(self, picture_3: np.ndarray, size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -169,10 +169,10 @@ class SapiensBackbone(nn.Module):
             Block(config.embed_dim, config.heads, config.mlp_ratio) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
-        initialise_transformer(self.blocks)
+        initialize_transformer(self.blocks)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalised RGB images (B, 3, H, W) to the feature map, final norm applied: (B, D, rows, columns)."""
+        """Normalized RGB images (B, 3, H, W) to the feature map, final norm applied: (B, D, rows, columns)."""
         tokens, grid = self.embed(images_B3HW)
         patches = self.encode(tokens)[:, self.config.prefix_tokens :]
         # Contiguous: the heads' convolutions take over the layout of their input, and on a CPU their backward takes
@@ -180,7 +180,7 @@ class SapiensBackbone(nn.Module):
         return patches.transpose(1, 2).unflatten(2, grid).contiguous()
 
     def tokens(self, images_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Normalised RGB images to all tokens (B, N, D), class token first, final norm applied.
+        """Normalized RGB images to all tokens (B, N, D), class token first, final norm applied.
 
         kept_BK: the patches that are encoded, in this order, as masked pretraining has it; None = all.
         """
@@ -199,7 +199,7 @@ class SapiensBackbone(nn.Module):
         return tokens, grid
 
     def patch_tokens(self, images_B3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Normalised images to patch tokens (B, N, D) without positions, row-major, and the grid (rows, columns)."""
+        """Normalized images to patch tokens (B, N, D) without positions, row-major, and the grid (rows, columns)."""
         if not self.config.patch_padding:
             images_B3HW = in_whole_patches(images_B3HW, self.config.patch_size)
         patches = self.patch_embedding(images_B3HW)

@@ -115,7 +115,7 @@ def convert_into_cache(path: Path, folder: Path, origin: str, expected: Publishe
 
 
 def _download(model: PublishedModel) -> tuple[Path, str]:
-    """The model's file in the hub's cache and where it is from, checked against the hub's hash; prints the licence."""
+    """The model's file in the hub's cache and where it is from, checked against the hub's hash; prints the license."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HfHubHTTPError,
@@ -130,8 +130,8 @@ def _download(model: PublishedModel) -> tuple[Path, str]:
             f"opensapiens convert FILE {converted_folder(model.name)}"
         )
     print(
-        f"{model.name}: the weights are Meta's, under {model.licence}"
-        + (" (no commercial use)" if "-NC" in model.licence else ""),
+        f"{model.name}: the weights are Meta's, under {model.license}"
+        + (" (no commercial use)" if "-NC" in model.license else ""),
         file=sys.stderr,
     )
     missing = []
@@ -147,7 +147,7 @@ def _download(model: PublishedModel) -> tuple[Path, str]:
         else:
             return path, f"https://huggingface.co/{repo}/blob/{_check_hash(path, repo, file)}/{file}"
     raise CheckpointError(
-        f"{model.name}: not found at {', '.join(missing)}; where the hub asks to accept a licence first, do so and set "
+        f"{model.name}: not found at {', '.join(missing)}; where the hub asks to accept a license first, do so and set "
         f"HF_TOKEN. {_by_hand(model)}"
     )
 

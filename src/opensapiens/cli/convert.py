@@ -28,13 +28,13 @@ def convert(
         target: the folder or the file to write.
         task: of the head, where the file does not have its published name: pose, segmentation, depth or normals.
     """
-    from opensapiens.checkpoints.catalogue import summarize
+    from opensapiens.checkpoints.catalog import summarize
     from opensapiens.checkpoints.convert import convert as convert_weights
 
     description = convert_weights(source, target, task=task)
     summary = summarize(description.name, description)
     tasks = ", ".join(summary.tasks) or "features"
     print(f"{target}: {summary.name} ({tasks}, {summary.parameters / 1e6:.1f} M parameters)")
-    if description.licence:
-        print(f"The license of these weights is {description.licence}.", file=sys.stderr)
+    if description.license:
+        print(f"The license of these weights is {description.license}.", file=sys.stderr)
     return 0

@@ -34,7 +34,7 @@ def export(
             is slower in some runtimes.
         photo: the photo to check with; by default a portrait that comes with the package.
     """
-    from opensapiens.checkpoints.catalogue import model_folder
+    from opensapiens.checkpoints.catalog import model_folder
     from opensapiens.checkpoints.model_folder import load_model
     from opensapiens.export.export import export_network
 

@@ -9,7 +9,7 @@ def models() -> int:
     converted and cached on first use. Published files that you already have are read from the folder that the last line
     names.
     """
-    from opensapiens.checkpoints.catalogue import list_models
+    from opensapiens.checkpoints.catalog import list_models
     from opensapiens.checkpoints.conversion_cache import cache_folder, weights_folder
 
     rows = [("NAME", "TASKS", "PARAMETERS", "GFLOPS", "INPUT", "LICENSE", "ON DISK")]
@@ -22,7 +22,7 @@ def models() -> int:
                 f"{summary.parameters / 1e6:.1f} M",
                 f"{summary.flops / 1e9:.1f}",
                 f"{height}x{width}",
-                summary.licence or "?",
+                summary.license or "?",
                 "yes" if summary.on_disk else "no" if summary.source else "no; its location is unknown",
             )
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_folder import build_model, read_description
 from opensapiens.evaluation.evaluate import evaluate
 from opensapiens.evaluation.options import BenchOptions, EvaluateOptions

@@ -19,7 +19,7 @@ class CompiledRuntime:
     """A network through torch.compile, on a CUDA GPU with channels-last heads and recorded CUDA graphs.
 
     Blocks are compiled one by one: they are alike, so that one compilation serves them all. A head is compiled whole,
-    which makes one pass of statistics and one of normalisation and SiLU over each of its large maps. On a GPU the
+    which makes one pass of statistics and one of normalization and SiLU over each of its large maps. On a GPU the
     kernels of each batch shape are recorded once and replayed, as launching them one by one takes longer than a small
     batch takes to compute. Changes the network it is given.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from opensapiens.backbones import BACKBONES, BackboneConfig
-from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description, weights_digest
 from opensapiens.geometry.view import Preprocessing, Resize

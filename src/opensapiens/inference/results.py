@@ -162,7 +162,7 @@ class Result:
         name: how the files' names begin, by default the source's name without its ending, or "image". table: also the
         keypoints as a table.
 
-        NAME_parts.png     indexed PNG: pixel = class id, palette = the part colours
+        NAME_parts.png     indexed PNG: pixel = class id, palette = the part colors
         NAME_depth.png     16-bit PNG: 0 = nobody, 1 (nearest) … 65535 (farthest), linear between
         NAME_depth.npz     "depth" float32, the raw values, NaN where nobody is
         NAME_normals.npz   "normals" float16 unit vectors, NaN where nobody is
@@ -216,7 +216,7 @@ class Result:
                 write(folder / f"{name}_{ending}")
 
     def save_point_cloud(self, path: str | Path, focal_length: float, near: float, far: float) -> int:
-        """The people as a coloured point cloud in a PLY file, with normals where they were predicted; returns how many
+        """The people as a colored point cloud in a PLY file, with normals where they were predicted; returns how many
         points it has.
 
         The arguments, and what they assume, are those of DepthMap.points. Raises ResultError without depth, and for

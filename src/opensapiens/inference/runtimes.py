@@ -28,7 +28,7 @@ class RuntimeUnavailable(ValueError):
 
 
 class Runtime(Protocol):
-    """A network that is ready to be called, from any number of threads: normalised images to maps by head, as
+    """A network that is ready to be called, from any number of threads: normalized images to maps by head, as
     HumanModel.forward.
 
     device, dtype: where and in which type it takes images.

@@ -26,7 +26,7 @@ class HeadShape:
     start_std: float | None = None
 
     def build(self, in_channels: int, out_channels: int) -> UpsamplingHead:
-        """The head on a backbone of so many channels, freshly initialised."""
+        """The head on a backbone of so many channels, freshly initialized."""
         head = UpsamplingHead(in_channels, out_channels, self.deconv_channels, self.conv_channels, self.dropout)
         if self.start_std is not None:
             head.start(self.start_std)
@@ -44,7 +44,7 @@ def _start(layer: nn.Module, std: float) -> None:
 class UpsamplingHead(nn.Module):
     """Features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n), n the number of transposed convolutions.
 
-    Every layer but the last is followed by instance normalisation (no parameters, statistics of the image at hand, in
+    Every layer but the last is followed by instance normalization (no parameters, statistics of the image at hand, in
     evaluation too) and SiLU. The output has no activation. Whole channels are dropped before it while training.
 
     Starts as the published segmentation, depth and normal heads do: output Normal(0, 0.01), the rest PyTorch's default.
@@ -67,7 +67,7 @@ class UpsamplingHead(nn.Module):
             self.deconvs.append(nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1, bias=False))
             width = channels
         for channels in conv_channels:
-            # The bias has no effect (the normalisation removes it), but the published weights hold one.
+            # The bias has no effect (the normalization removes it), but the published weights hold one.
             self.convs.append(nn.Conv2d(width, channels, 1))
             width = channels
         self.output = nn.Conv2d(width, out_channels, 1)
@@ -84,7 +84,7 @@ class UpsamplingHead(nn.Module):
         maps = features_BDHW
         for layer in (*self.deconvs, *self.convs):
             maps = layer(maps)
-            # Groups of one channel are instance normalisation; this kernel is quicker and keeps the memory format.
+            # Groups of one channel are instance normalization; this kernel is quicker and keeps the memory format.
             maps = F.silu(F.group_norm(maps, maps.shape[1], eps=INSTANCE_NORM_EPS))
         if self.dropout and self.training and seeds_B is not None:
             kept = sample_uniform(seeds_B, maps.shape[1]) >= self.dropout

@@ -38,7 +38,7 @@ AUGMENTATION = Augmentation(
     gain=(0.88, 1.14),
     gamma=(0.75, 1.4),
     color_chance=0.6,
-    grey_chance=0.05,
+    gray_chance=0.05,
     blur_chance=0.1,
     low_resolution_chance=0.2,
     noise_chance=0.15,
@@ -61,7 +61,7 @@ GENTLE_AUGMENTATION = replace(
     gain=(0.93, 1.07),
     gamma=(0.85, 1.2),
     color_chance=0.4,
-    grey_chance=0.02,
+    gray_chance=0.02,
     blur_chance=0.05,
     low_resolution_chance=0.15,
     noise_chance=0.1,
@@ -240,6 +240,6 @@ def describe(
         heads={task.name: head(task) for task in tasks},
         # Averaging with the mirrored image is the default: it reduces the errors of a model with little training.
         preprocessing=Preprocessing(backbone.image_size, flip_test=True),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="recipes.nano, synthetic people",
     )

@@ -51,7 +51,7 @@ def maps(
     Args:
         model: a HumanModel, or anything called with (images, heads), and `inputs` where there are some, that
             returns maps by head.
-        images_B3HW: normalised images.
+        images_B3HW: normalized images.
         flip_rules: head name -> its rule (`task.flip_rule`); needed for every head when `flip`.
         heads: heads to run; None = all.
         inputs: what the backbone wants beside the pixels: `BackboneConfig.view_inputs`, in batches.

@@ -65,12 +65,12 @@ class NormalsTask:
         return FlipRule(negated=(0,))
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
-        """normals (B, 3, H, W) float16 (half the traffic from the loader; 0.03 degrees) with -1000 outside, labelled
+        """normals (B, 3, H, W) float16 (half the traffic from the loader; 0.03 degrees) with -1000 outside, labeled
         (B,) bool."""
         picked = slice(label_stride // 2, None, label_stride)
         maps = [normal_target(*_normals_and_person(sample, picked)).astype(np.float16) for sample in samples]
-        labelled = torch.tensor([sample.normals is not None for sample in samples])
-        return {"normals": torch.from_numpy(np.stack(maps)), "labelled": labelled}
+        labeled = torch.tensor([sample.normals is not None for sample in samples])
+        return {"normals": torch.from_numpy(np.stack(maps)), "labeled": labeled}
 
     def count(self, targets: Targets) -> Tensor:
         """The number of pixels with a normal."""

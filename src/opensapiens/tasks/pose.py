@@ -87,9 +87,9 @@ class PoseTask:
         return FlipRule(permutation=self.keypoint_set.flip_indices.tolist())
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
-        """points (B, K, 2) in crop pixels, weights (B, K), size (B, 2) height and width of the crops, labelled (B,).
+        """points (B, K, 2) in crop pixels, weights (B, K), size (B, 2) height and width of the crops, labeled (B,).
 
-        A weight is 1 for a labelled point, hidden ones included, and 0 for one that is unlabelled. Raises ValueError
+        A weight is 1 for a labeled point, hidden ones included, and 0 for one that is unlabeled. Raises ValueError
         for points of another set.
         """
         points = np.zeros((len(samples), len(self.keypoint_set), 2), np.float32)
@@ -104,7 +104,7 @@ class PoseTask:
             "points": torch.from_numpy(points),
             "weights": torch.from_numpy(weights),
             "size": torch.tensor([sample.image.shape[:2] for sample in samples], dtype=torch.float32),
-            "labelled": torch.tensor([sample.keypoints is not None for sample in samples]),
+            "labeled": torch.tensor([sample.keypoints is not None for sample in samples]),
         }
 
     def _keypoints(self, sample: Sample) -> np.ndarray:
@@ -118,7 +118,7 @@ class PoseTask:
 
     def count(self, targets: Targets) -> Tensor:
         """The number of persons with keypoints."""
-        return targets["labelled"].sum().float()
+        return targets["labeled"].sum().float()
 
     def sigma_at(self, heatmap_height: int) -> float:
         """Of the Gaussian, in pixels of a heatmap of this height."""
@@ -337,7 +337,7 @@ def _peaks(heatmaps_BKhw: Tensor) -> Tensor:
 class PoseMetric:
     """Mean OKS over persons, of all points and of each group of them ("oks_body", "oks_face", ...)."""
 
-    region = "labelled points"
+    region = "labeled points"
 
     def __init__(self, task: PoseTask) -> None:
         points = task.keypoint_set
@@ -350,7 +350,7 @@ class PoseMetric:
         self.totals = torch.zeros(len(self.channels), 2, dtype=torch.float64)  # per figure: sum of OKS, persons
 
     def update(self, prediction: PosePrediction, truth: Sample) -> dict[str, float]:
-        """Add a person; without labelled points in the image, or without a known area, they are left out."""
+        """Add a person; without labeled points in the image, or without a known area, they are left out."""
         if truth.keypoints is None:
             return dict.fromkeys(self.channels, float("nan"))
         keypoints = self.task._keypoints(truth)

@@ -28,7 +28,7 @@ def training_flops(run: Run, model: nn.Module, size: Size) -> float:
 
 
 def peak_flops(device: torch.device) -> float:
-    """Operations a second that utilisation is a share of: the data sheet's, or where there is none what a product of
+    """Operations a second that utilization is a share of: the data sheet's, or where there is none what a product of
     two float32 matrices reaches now."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
