@@ -8,7 +8,7 @@ Bodies of the synthetic generator in random poses stand in a ring of cameras (th
 Each of the 308 points is projected and spoilt: Gaussian noise of half a human annotator's spread, 8 % outliers anywhere
 in the person's box, sides exchanged all over the body in 5 % of the views, points behind the body missed or guessed
 (noise four times as large, lower score), and one camera turned by a degree and moved by 3 cm after calibration.
-"Before" is what a model would have labelled each view with, "plain" the linear triangulation of all of it, "after" what
+"Before" is what a model would have labeled each view with, "plain" the linear triangulation of all of it, "after" what
 `opensapiens annotate` writes for the points that it does not send to a person.
 """
 
@@ -34,7 +34,7 @@ from opensapiens.labels.parts import SAPIENS_28
 SIZE = (1080, 1920)
 PART_SIZE = (540, 960)
 NOISE, GUESS, OUTLIERS, SWAPS = 0.5, 4.0, 0.08, 0.05
-COVER = 0.03  # metres of flesh over a point that still counts as visible
+COVER = 0.03  # meters of flesh over a point that still counts as visible
 
 
 def main(
@@ -94,7 +94,7 @@ def moved(camera: CalibratedCamera) -> CalibratedCamera:
 
 
 def bodies(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (N, V, 3) of people in random poses, and their 308 points (N, 308, 3), metres, z up."""
+    """Vertices (N, V, 3) of people in random poses, and their 308 points (N, 308, 3), meters, z up."""
     from opensapiens.synthetic.anatomy import VERTEX_COUNT, load_anatomy
     from opensapiens.synthetic.body import BodyModel
 
@@ -167,7 +167,7 @@ def point_figures(
     found: Agreement,
     bad: int,
 ) -> dict[str, float | int]:
-    """Errors in pixels of the views and in millimetres in space, of points that nobody is asked to look at."""
+    """Errors in pixels of the views and in millimeters in space, of points that nobody is asked to look at."""
     good = np.arange(len(cameras)) != bad
     side = np.sqrt(0.53 * np.prod(measured.boxes[..., 2:] - measured.boxes[..., :2], axis=-1))
     spread = side[..., None] * SAPIENS_308.sigmas

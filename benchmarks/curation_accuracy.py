@@ -7,7 +7,7 @@ $ python benchmarks/curation_accuracy.py --truth collection/truth.csv --scored s
 Prints one line per filter, with how many positives and negatives are untouched real photos and how many are made, and
 beside it the same for the real photos alone. Several folders may be given to --scored: each adds the columns of its
 stages to the images that it has; scoring a list of some of them (.txt) is one way to save what takes long. --fit prints
-the weights of the style classifier, fitted on the images that stem from every other source image; its lines in the
+the weights of the drawing classifier, fitted on the images that stem from every other source image; its lines in the
 table count only the rest, all others count everything.
 """
 
@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from opensapiens.curation.drawings import image_features
 from opensapiens.curation.duplicates import near_pairs
 from opensapiens.curation.sources import Item, read_item
-from opensapiens.curation.style import style_features
 from opensapiens.storage.pictures import read_image
 
 Row = dict[str, Any]
@@ -47,16 +47,14 @@ FILTERS: list[tuple[str, str, Test]] = [
     ("small", "min_side < 65", below("min_side", 65)),
     ("long", "aspect > 4", above("aspect", 4)),
     *(("blurred", f"blur > {t}", above("blur", t)) for t in (0.4, 0.5, 0.6)),
-    *(("grey", f"chroma < {t}", below("chroma", t)) for t in (0.02, 0.05)),
+    *(("gray", f"chroma < {t}", below("chroma", t)) for t in (0.02, 0.05)),
     *(("dark", f"brightness < {t}", below("brightness", t)) for t in (0.05, 0.1)),
     *(("drawing", f"drawing > {t}", above("drawing", t)) for t in (0.5, 0.8)),
-    *(("render", f"render > {t}", above("render", t)) for t in (0.5, 0.8)),
     *(("text", f"text_area > {t}", above("text_area", t)) for t in (0.005, 0.02, 0.05)),
-    *(("watermark", f"watermark > {t}", above("watermark", t)) for t in (0.2, 0.4, 0.6)),
     *(("person", f"person_score > {t}", above("person_score", t)) for t in (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)),
 ]
 
-FITTED = ("drawing", "render")  # by --fit, on half of the collection
+FITTED = ("drawing",)  # by --fit, on half of the collection
 
 
 def joined(truth: Path, scored: Sequence[Path]) -> list[Row]:
@@ -142,13 +140,13 @@ def print_duplicates(rows: Sequence[Row]) -> None:
             print(f"| {limit} | {(chance > limit).mean():.4f} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
 
 
-def fit_style(rows: Sequence[Row]) -> np.ndarray:
-    """Weights (3, 10) of photo, drawing and render by logistic regression; each, real and made, weighs the same."""
+def fit_drawings(rows: Sequence[Row]) -> np.ndarray:
+    """Weights (3, 10) of photo, drawing and rendering by logistic regression; each, real and made, weighs the same."""
     rows = [row for row in rows if row["status"] == "ok" and row["is"]["how"] in ("original", "re-encoded", "cartoon")]
     features, labels = [], []
     for row in rows:
         image = read_image(read_item(Item(row["file"], row["member"], row["offset"], row["size"])))
-        features.append(np.append(style_features(image), 1.0))
+        features.append(np.append(image_features(image), 1.0))
         labels.append(1 if row["is"]["drawing"] else 2 if row["is"]["render"] else 0)
     x, y = torch.tensor(np.array(features)), torch.tensor(labels)
     cell = 2 * y + torch.tensor([row["is"]["real"] for row in rows])
@@ -172,12 +170,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--truth", type=Path, required=True, help="truth.csv of the collection")
     parser.add_argument("--scored", type=Path, nargs="+", required=True, help="folders of opensapiens curate score")
-    parser.add_argument("--fit", action="store_true", help="fit the style classifier")
+    parser.add_argument("--fit", action="store_true", help="fit the drawing classifier")
     arguments = parser.parse_args()
     rows = joined(arguments.truth, arguments.scored)
     bases = {base: number for number, base in enumerate(sorted({row["is"]["base"] for row in rows}))}
     if arguments.fit:
-        print(fit_style([row for row in rows if bases[row["is"]["base"]] % 2 == 0]).tolist())
+        print(fit_drawings([row for row in rows if bases[row["is"]["base"]] % 2 == 0]).tolist())
         return
     print_filters(rows, [row for row in rows if bases[row["is"]["base"]] % 2 == 1])
     print_duplicates(rows)

@@ -3,7 +3,7 @@
 $ python benchmarks/curation_collection.py --photos photos.csv --people shards/holdout --out collection
 
 photos.csv names the real photos with what is on them: file (relative to the CSV), and tags separated by spaces out of
-person, text, drawing, grey, blurred. --people is a folder that `opensapiens synthesize` wrote. Every image gets a line
+person, text, drawing, gray, blurred. --people is a folder that `opensapiens synthesize` wrote. Every image gets a line
 in truth.csv: whether it is untouched and real, what is on it, what it was derived from and how.
 """
 
@@ -41,11 +41,10 @@ class Truth:
     real: int = 0
     person: int = 0
     text: int = 0
-    watermark: int = 0
     drawing: int = 0
     render: int = 0
     blurred: int = 0
-    grey: int = 0
+    gray: int = 0
     dark: int = 0
     animated: int = 0
     small: int = 0
@@ -111,7 +110,7 @@ def synthetic_people(shards: Path, count: int, seed: int) -> Iterator[np.ndarray
 
 
 def gradient(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A smooth coloured ground, H×W×3 float 0–255."""
+    """A smooth colored ground, H×W×3 float 0–255."""
     corners = random.uniform(20, 235, (2, 2, 3)).astype(np.float32)
     return cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
 
@@ -167,11 +166,11 @@ def drawing(random: np.random.Generator) -> np.ndarray:
 
 
 def cartoon(image: np.ndarray) -> np.ndarray:
-    """A photo redrawn with few flat colours and dark outlines."""
+    """A photo redrawn with few flat colors and dark outlines."""
     flat = cv2.pyrMeanShiftFiltering(fitted(image, 256), 16, 40)
     flat = (flat // 32) * 32 + 16
-    grey = cv2.medianBlur(cv2.cvtColor(fitted(image, 256), cv2.COLOR_RGB2GRAY), 7)
-    edges = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 9, 4)
+    gray = cv2.medianBlur(cv2.cvtColor(fitted(image, 256), cv2.COLOR_RGB2GRAY), 7)
+    edges = cv2.adaptiveThreshold(gray, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 9, 4)
     return np.where(edges[..., None] == 0, 20, flat).astype(np.uint8)
 
 
@@ -237,19 +236,19 @@ def add_made(writer: Writer, sources: list[tuple[np.ndarray, Truth]], random: np
     for image, truth in pick(3):
         alpha, size = float(random.uniform(0.2, 0.6)), float(random.uniform(0.06, 0.16))
         overlaid = with_words(image, random, alpha, int(random.integers(1, 6)), size)
-        writer.add(overlaid, replace(truth, how="watermark", text=1, watermark=1))
+        writer.add(overlaid, replace(truth, how="translucent text", text=1))
     for image, truth in pick(3):
         size = float(random.uniform(0.05, 0.14))
         writer.add(with_words(image, random, 1.0, int(random.integers(2, 8)), size), replace(truth, how="text", text=1))
     for image, truth in pick(2):
-        drawn = replace(truth, how="cartoon", drawing=1, render=0, grey=0, blurred=0)
+        drawn = replace(truth, how="cartoon", drawing=1, render=0, gray=0, blurred=0)
         writer.add(cartoon(image), drawn)
     for image, truth in pick(2):
         sigma = float(random.uniform(3, 9))
         writer.add(cv2.GaussianBlur(image, (0, 0), sigma), replace(truth, how="blurred", blurred=1))
     for image, truth in pick(2):
-        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        writer.add(grey, replace(truth, how="grey", grey=1))
+        gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        writer.add(gray, replace(truth, how="gray", gray=1))
     for image, truth in pick(1):
         dark = (image.astype(np.float32) * float(random.uniform(0.02, 0.15))).astype(np.uint8)
         writer.add(dark, replace(truth, how="dark", dark=1))

@@ -29,7 +29,7 @@ import numpy as np
 
 from opensapiens.curation.engine import ray_running
 from opensapiens.curation.score import ScoreSummary, score
-from opensapiens.curation.stages import FileFacts, PerceptualHash, Quality, default_stages
+from opensapiens.curation.stages import FILE, PERCEPTUAL_HASH, QUALITY, default_stages
 
 RUN = "import sys; from opensapiens.cli import main; sys.exit(main(sys.argv[1:]))"
 
@@ -162,7 +162,7 @@ def main() -> None:
     elif arguments.what == "kill":
         print_kill(arguments.images, arguments.out, arguments.seed)
     elif arguments.what == "cheap":
-        score([arguments.images], arguments.out, [FileFacts(), PerceptualHash(), Quality()], workers=1)
+        score([arguments.images], arguments.out, [FILE, PERCEPTUAL_HASH, QUALITY], workers=1)
     elif arguments.what == "workers":
         print_workers(arguments.images, arguments.out)
     else:

@@ -26,7 +26,7 @@ def ring() -> Callable[..., list[CalibratedCamera]]:
     return make_ring
 
 
-# COCO's 17 points of somebody who stands and looks along -y: x to the person's left, z up, metres.
+# COCO's 17 points of somebody who stands and looks along -y: x to the person's left, z up, meters.
 STANDING = np.array([
     [0, -0.12, 1.60], [0.03, -0.1, 1.63], [-0.03, -0.1, 1.63], [0.08, 0, 1.60], [-0.08, 0, 1.60],
     [0.19, 0, 1.40], [-0.19, 0, 1.40], [0.28, 0.02, 1.12], [-0.28, 0.02, 1.12], [0.30, -0.1, 0.88], [-0.30, -0.1, 0.88],

@@ -9,7 +9,7 @@ from opensapiens.geometry.cameras import CalibratedCamera
 
 Ring = Callable[..., list[CalibratedCamera]]
 
-# A person of balls: centre, radius, part. Arms stand off, so that a hull can tell them from the trunk.
+# A person of balls: center, radius, part. Arms stand off, so that a hull can tell them from the trunk.
 BALLS = [
     ((0, 0, 1.6), 0.14, 3), ((0, 0, 1.3), 0.2, 21), ((0, 0, 1.0), 0.2, 21), ((0.5, 0, 1.3), 0.12, 6),
     ((-0.5, 0, 1.3), 0.12, 16), ((0.15, 0, 0.6), 0.15, 8), ((-0.15, 0, 0.6), 0.15, 18),
@@ -25,8 +25,8 @@ def shot(camera: CalibratedCamera) -> np.ndarray:
     ahead = np.concatenate([camera.rays(pixels), np.ones((height, width, 1))], -1)
     ahead /= np.linalg.norm(ahead, axis=-1, keepdims=True)
     parts, nearest = np.zeros((height, width), np.uint8), np.full((height, width), np.inf)
-    for centre, radius, part in BALLS:
-        middle = camera.to_camera(np.array(centre, float))
+    for center, radius, part in BALLS:
+        middle = camera.to_camera(np.array(center, float))
         along = ahead @ middle
         inside = radius**2 - (middle @ middle - along**2)
         depth = np.where(inside > 0, along - np.sqrt(np.maximum(inside, 0)), np.inf)

@@ -1,16 +1,18 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from opensapiens.annotation.association import Detection
-from opensapiens.annotation.records import Record, find_images, load_maps, load_record, save_record
+from opensapiens.annotation.picture_labels import PictureLabels, find_images, load_labels, load_maps, save_labels
 from opensapiens.annotation.tables import write_trc
 from opensapiens.annotation.tool_files import (
     part_annotations,
     person_annotation,
-    prelabelled,
+    prelabeled,
     read_corrected,
     read_corrected_parts,
     write_cvat_labels,
@@ -30,9 +32,9 @@ def detection(keypoint_set: KeypointSet, seed: int = 0) -> Detection:
 
 @pytest.mark.parametrize("keypoint_set", KEYPOINT_SETS.values(), ids=KEYPOINT_SETS)
 def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSet, tmp_path: Path) -> None:
-    one, record = detection(keypoint_set), Record("cam_01/a.jpg", (100, 120), [])
+    one, picture = detection(keypoint_set), PictureLabels("cam_01/a.jpg", (100, 120), [])
     path = tmp_path / "keypoints.json"
-    assert write_keypoints(path, [(record, [prelabelled(one, 500)]), (record, [])], keypoint_set, {}) == 1
+    assert write_keypoints(path, [(picture, [prelabeled(one)]), (picture, [])], keypoint_set) == 1
     (person,) = read_coco_persons(path, tmp_path, keypoint_set)
     visibility = np.select([one.scores >= 0.3, one.scores >= 0.05], [2, 1], 0)
     assert person.keypoints is not None
@@ -44,7 +46,7 @@ def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSe
 
 def test_the_fields_that_tools_ask_for(tmp_path: Path) -> None:
     path = tmp_path / "keypoints.json"
-    write_keypoints(path, [(Record("a.jpg", (100, 120), []), [prelabelled(detection(COCO_17), 500)])], COCO_17, {})
+    write_keypoints(path, [(PictureLabels("a.jpg", (100, 120), []), [prelabeled(detection(COCO_17))])], COCO_17)
     content = json.loads(path.read_text())
     (annotation,), (category,) = content["annotations"], content["categories"]
     assert {"id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd"} <= set(annotation)
@@ -63,6 +65,15 @@ def test_cvat_labels_name_every_point_and_part(tmp_path: Path) -> None:
     assert all(f'data-label-name="{name}"' in person["svg"] for name in COCO_17.names)
     assert person["svg"].count("<line") == len(COCO_17.limbs) and person["type"] == "skeleton"
     assert [one["name"] for one in parts] == list(SAPIENS_28.names[1:])
+
+
+def test_names_are_words_in_the_drawing_of_the_skeleton(tmp_path: Path) -> None:
+    names = ('a"><script>alert(1)</script>', "b&c", "d'e")
+    points = replace(COCO_17, names=(*names, *COCO_17.names[3:]))
+    write_cvat_labels(tmp_path / "labels.json", points, None)
+    (person,) = json.loads((tmp_path / "labels.json").read_text())
+    circles = ElementTree.fromstring(f"<svg>{person['svg']}</svg>").findall("circle")
+    assert tuple(circle.get("data-label-name") for circle in circles[:3]) == names
 
 
 def test_corrected_points_come_back(tmp_path: Path) -> None:
@@ -109,7 +120,7 @@ def test_parts_round_trip(tmp_path: Path, kind: str) -> None:
         (5, 2),
         (2, 2),
     }
-    write_parts(tmp_path / "parts.json", [(Record("a.jpg", (60, 40), []), annotations)], SAPIENS_28, {})
+    write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
     found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
     assert not found.failures
     np.testing.assert_array_equal(found.maps["a.jpg"], parts)
@@ -119,7 +130,7 @@ def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
     parts, people = part_maps()
     annotations = part_annotations(parts, people, "rle")
     annotations[0]["segmentation"]["counts"][0] += 1
-    write_parts(tmp_path / "parts.json", [(Record("a.jpg", (60, 40), []), annotations)], SAPIENS_28, {})
+    write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
     found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
     assert len(found.failures) == 1 and "annotation 1 of a.jpg" in found.failures[0]
     assert set(np.unique(found.maps["a.jpg"])) == set(np.unique(parts)) - {annotations[0]["category_id"]}
@@ -127,8 +138,8 @@ def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
 
 def test_records_round_trip(tmp_path: Path) -> None:
     one, (parts, people) = detection(COCO_17), part_maps()
-    save_record(tmp_path, Record("cam.1/a.b.jpg", (60, 40), [one]), parts, people, SAPIENS_28)
-    back = load_record(tmp_path, "cam.1/a.b.jpg")
+    save_labels(tmp_path, PictureLabels("cam.1/a.b.jpg", (60, 40), [one]), parts, people, SAPIENS_28)
+    back = load_labels(tmp_path, "cam.1/a.b.jpg")
     assert (tmp_path / "cam.1" / "a.b.json").is_file(), "a dot in a name is no ending"
     assert back.name == "cam.1/a.b.jpg" and back.size == (60, 40) and back.people[0].number == 3
     np.testing.assert_allclose(back.people[0].points, one.points)
@@ -170,5 +181,5 @@ def test_turned_axes_stay_right_handed(tmp_path: Path, up: str) -> None:
 
 
 def test_points_that_are_not_there_are_zero() -> None:
-    row = person_annotation(np.full((3, 2), 5.5), np.array([2, 0, 1]), np.ones(3), np.array([0, 0, 9, 9]), 10, 1, 1)
+    row = person_annotation(np.full((3, 2), 5.5), np.array([2, 0, 1]), np.ones(3), np.array([0, 0, 9, 9]), 1, 1)
     assert row["keypoints"] == [5.5, 5.5, 2, 0, 0, 0, 5.5, 5.5, 1] and row["num_keypoints"] == 2

@@ -1,5 +1,6 @@
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,15 @@ from PIL import Image
 from tests.annotation.conftest import STANDING, make_ring
 from tests.annotation.test_parts import BALLS, HIGH, LOW, shot, small
 
+from opensapiens.annotation import map_files
 from opensapiens.annotation.calibration import write_cameras
-from opensapiens.annotation.records import Record
+from opensapiens.annotation.picture_labels import PictureLabels
 from opensapiens.annotation.tool_files import part_annotations, write_parts
 from opensapiens.cli import main
 from opensapiens.data.coco import read_coco_persons
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK, PARTS
+from opensapiens.data.workers import WorkerDied
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133
 from opensapiens.labels.parts import SAPIENS_28
 
@@ -243,7 +246,7 @@ def test_parts_are_voted_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     cameras = small(make_ring(10))
     write_cameras(tmp_path / "rig.json", cameras)
     corners = np.stack(np.meshgrid(*np.stack([LOW, HIGH], 1), indexing="ij"), -1).reshape(-1, 3)
-    body = np.concatenate([corners, [centre for centre, _, _ in BALLS], [[0, 0, 1], [0, 0, 1.1]]])
+    body = np.concatenate([corners, [center for center, _, _ in BALLS], [[0, 0, 1], [0, 0, 1.1]]])
     points: dict = {"categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.names)}]}
     points |= {"images": [], "annotations": []}
     rows, truth = [], []
@@ -261,14 +264,24 @@ def test_parts_are_voted_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         if number == 3:
             y, x = (int(places.mean()) for places in np.nonzero(parts == 21))
             parts[y - 5 : y + 5, x - 5 : x + 5] = 2
-        rows.append((Record(name, (180, 320), []), part_annotations(parts, (parts > 0).astype(np.uint8), "rle")))
+        rows.append((PictureLabels(name, (180, 320), []), part_annotations(parts, (parts > 0).astype(np.uint8), "rle")))
     (tmp_path / "points.json").write_text(json.dumps(points))
-    write_parts(tmp_path / "parts.json", rows, SAPIENS_28, {})
+    write_parts(tmp_path / "parts.json", rows, SAPIENS_28)
     files = ["--corrected", str(tmp_path / "points.json"), str(tmp_path / "parts.json"), "--keypoints", "coco_17"]
     for workers in ("1", "2"):
         arguments = [*files, "--cameras", str(tmp_path / "rig.json"), "--workers", workers]
         assert main(["annotate", str(tmp_path / "studio"), "--output", str(tmp_path / workers), *arguments]) == 0
     assert "body parts: of the pixels that three views or more see" in capsys.readouterr().out
+
+    def died(*_: object) -> Iterator[WorkerDied]:
+        yield WorkerDied("it died")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(map_files, "run_in_processes", died)
+        arguments = [*files, "--cameras", str(tmp_path / "rig.json"), "--workers", "2"]
+        assert main(["annotate", str(tmp_path / "studio"), "--output", str(tmp_path / "3"), *arguments]) == 1
+    assert "cam_00/0.png, " in (printed := capsys.readouterr()).err and "no part maps, it died" in printed.err
+    assert (tmp_path / "3" / "keypoints.json").is_file()
     made = [np.asarray(Image.open(tmp_path / "1" / "parts" / camera.name / "0.png")) for camera in cameras]
     assert (made[2] == 2).sum() == 0 and (made[2] != truth[2]).sum() < 40
     for folder in ("parts", "people", "parts_review"):

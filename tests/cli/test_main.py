@@ -103,9 +103,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("set_by_user", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_waiting_threads_do_not_spin(
-    set_by_user: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_threads_do_not_spin(set_by_user: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", set_by_user or "")
     if set_by_user is None:
         monkeypatch.delenv("OMP_WAIT_POLICY")

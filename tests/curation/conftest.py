@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from opensapiens.curation import pack as pack_module
 from opensapiens.curation import score as score_module
 from opensapiens.curation.engine import Pool
 from opensapiens.curation.picture import Picture, Scores
+from opensapiens.curation.stages import Score, Stage
 
 
 def noise_image(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -33,15 +34,14 @@ def encoded(image: np.ndarray, kind: str = "JPEG", **options: object) -> bytes:
     return file.getvalue()
 
 
-class Mean:
+def mean_of(pictures: Sequence[Picture]) -> list[Scores]:
+    """The mean of all pixels."""
+    return [{"mean": float(picture.image.mean())} for picture in pictures]
+
+
+def mean_stage(make: Callable[[], Score] = lambda: mean_of, gpu: bool = False) -> Stage:
     """A stage that says how bright an image is."""
-
-    name, version, full_size, gpu = "mean", "1", False, False
-    columns: ClassVar = {"mean": "float32"}
-
-    def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
-        """The mean of all pixels."""
-        return [{"mean": float(picture.image.mean())} for picture in pictures]
+    return Stage("mean", "1", {"mean": "float32"}, make, gpu=gpu)
 
 
 def without_ray(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict[str, Any]]:

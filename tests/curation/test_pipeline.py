@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-pq = pytest.importorskip("pyarrow.parquet")
+pa = pytest.importorskip("pyarrow")
+import pyarrow.parquet as pq  # noqa: E402
 
 from opensapiens.cli import main  # noqa: E402
+from opensapiens.curation import pack as pack_module  # noqa: E402
 from opensapiens.curation import score as score_module  # noqa: E402
 from opensapiens.curation.manifest import PART, ManifestError  # noqa: E402
 from opensapiens.curation.pack import Packing, pack  # noqa: E402
@@ -24,31 +27,28 @@ from opensapiens.curation.report import report  # noqa: E402
 from opensapiens.curation.score import score  # noqa: E402
 from opensapiens.curation.select import preset_condition, select  # noqa: E402
 from opensapiens.curation.sources import read_item  # noqa: E402
-from opensapiens.curation.stages import FileFacts, PerceptualHash, Stage  # noqa: E402
+from opensapiens.curation.stages import FILE, PERCEPTUAL_HASH, Stage  # noqa: E402
 from opensapiens.data.images import ImageCollection  # noqa: E402
 from opensapiens.data.shards import ShardError  # noqa: E402
 from opensapiens.storage.folders import FolderError  # noqa: E402
 from opensapiens.storage.pictures import read_image  # noqa: E402
 
-from .conftest import Mean, encoded, noise_image  # noqa: E402
+from .conftest import encoded, mean_of, mean_stage, noise_image  # noqa: E402
 
 
-class FailsOn(Mean):
-    """A stage that cannot stand one image of a batch."""
+def fails_on(brightness: float) -> Stage:
+    """A stage that fails on one image of a batch."""
 
-    def __init__(self, brightness: float) -> None:
-        self.brightness = brightness
-
-    def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
-        """As Mean, but for the one."""
-        rows = super().__call__(pictures)
-        if any(abs(row["mean"] - self.brightness) < 1e-3 for row in rows):
+    def score(pictures: Sequence[Picture]) -> list[Scores]:
+        if any(abs(picture.image.mean() - brightness) < 1e-3 for picture in pictures):
             raise RuntimeError("not this one")
-        return rows
+        return mean_of(pictures)
+
+    return mean_stage(lambda: score)
 
 
 def stages(last: Stage | None = None) -> list[Stage]:
-    return [FileFacts(), PerceptualHash(), last or Mean()]
+    return [FILE, PERCEPTUAL_HASH, last or mean_stage()]
 
 
 def table(folder: Path) -> Any:
@@ -101,7 +101,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same(scored: Path, tmp_path: Path, 
         with pytest.raises(KeyboardInterrupt):
             score([scored / "images"], tmp_path / "out", stages())
     assert len(list((tmp_path / "out" / "parts").glob("*/*.parquet"))) == 1
-    with pytest.raises(ManifestError, match="not scored to the end"):
+    with pytest.raises(ManifestError, match="not completely scored"):
         select(tmp_path / "out", tmp_path / "selected", "mean > 3")
     summary = score([scored / "images"], tmp_path / "out", stages())
     assert summary.images == 2 * PART  # the third part was done before the stop, and is not done again
@@ -109,20 +109,18 @@ def test_a_stopped_run_goes_on_and_gives_the_same(scored: Path, tmp_path: Path, 
     again = score([scored / "images"], tmp_path / "out", stages())
     assert again.images == 0 and again.statuses == summary.statuses
     with pytest.raises(FolderError, match="of another stages"):
-        score([scored / "images"], tmp_path / "out", [FileFacts()])
+        score([scored / "images"], tmp_path / "out", [FILE])
 
 
 def test_with_gpus_two_pools_give_the_same(scored: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(score_module, "gpus_available", lambda: True)
-    late = Mean()
-    late.gpu = True
-    score([scored / "images"], tmp_path / "out", stages(late))
+    score([scored / "images"], tmp_path / "out", stages(mean_stage(gpu=True)))
     assert table(tmp_path / "out").equals(table(scored / "out"))
 
 
 def test_an_image_that_a_stage_fails_on_loses_only_its_own_scores(scored: Path, tmp_path: Path) -> None:
     bad = table(scored / "out").to_pylist()[7]
-    summary = score([scored / "images" / "below"], tmp_path / "out", stages(FailsOn(bad["mean"])))
+    summary = score([scored / "images" / "below"], tmp_path / "out", stages(fails_on(bad["mean"])))
     assert summary.statuses == {"ok": 69, "incomplete": 1}
     (row,) = (row for row in table(tmp_path / "out").to_pylist() if row["status"] == "incomplete")
     assert row["file"] == bad["file"] and row["mean"] is None and row["phash"] == bad["phash"]
@@ -165,9 +163,9 @@ def test_selecting(scored: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_a_preset_warns_where_the_detector_is_not_calibrated() -> None:
-    with pytest.warns(UserWarning, match="not calibrated"):
-        condition = preset_condition("humans-300m", {"stages": {"person": "SomeDetector 1"}})
+def test_a_preset_warns_that_its_threshold_is_of_another_detector(caplog: pytest.LogCaptureFixture) -> None:
+    condition = preset_condition("humans-300m", {"stages": {"person": "SomeDetector 1"}})
+    assert "yours is SomeDetector 1" in caplog.text
     assert "person_score > 0.9 and person_min_side > 300" in condition
 
 
@@ -236,6 +234,53 @@ def test_the_card_counts(packed: Path) -> None:
     assert "| inputs | 74 |" in card and "| of these: unreadable | 2 |" in card and "| packed | 71 |" in card
     assert "`file`, version 1" in card
     assert json.loads((packed / "manifest.json").read_text())["shards"] == ["000000.tar", "000001.tar", "000002.tar"]
+
+
+def test_the_card_shows_foreign_words_as_words(scored: Path, tmp_path: Path) -> None:
+    rows = table(scored / "out").slice(0, 1).to_pylist()
+    rows[0]["license"] = "CC |\n# <script>alert(1)</script> ![x](https://track.example/x)"
+    (tmp_path / "selected").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, table(scored / "out").schema), tmp_path / "selected" / "manifest.parquet")
+    shutil.copy(scored / "out" / "run.json", tmp_path / "selected")
+    pack(tmp_path / "selected", tmp_path / "shards")
+    card = (tmp_path / "shards" / "README.md").read_text()
+    shown = r"CC \| \# \<script\>alert\(1\)\</script\> \!\[x\]\(https://track.example/x\)"
+    assert f"\n| {shown} | 1 |\n" in card
+
+
+@pytest.mark.parametrize("missing", ["pyarrow", "ray", "imagehash", "rapidocr", "onnxruntime"])
+def test_what_to_install_is_said_first(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    (tmp_path / "x.jpg").write_bytes(encoded(noise_image(0)))
+    assert main(["curate", "score", str(tmp_path / "x.jpg"), "--out", str(tmp_path / "out")]) == 2
+    assert f"curation needs {missing}: pip install opensapiens[curate]" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_that_ends_its_worker_is_given_up_by_pack(scored: Path, tmp_path: Path) -> None:
+    select(scored / "out", tmp_path / "selected", "status == 'ok' and index < 5")
+    killer = pq.read_table(tmp_path / "selected" / "selection.parquet")["file"][1].as_py()
+    killed = 0
+
+    def killing(source: Any) -> Any:
+        if source == Path(killer).read_bytes():
+            raise KeyboardInterrupt  # as a process that ends, nothing behind it is run
+        return read_image(source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack_module, "read_image", killing)
+        while killed < 9:
+            try:
+                fates = pack(tmp_path / "selected", tmp_path / "shards")
+                break
+            except KeyboardInterrupt:
+                killed += 1
+    assert (killed, fates) == (4, {"packed": 2, "unreadable": 1})
+    (failure,) = json.loads((tmp_path / "shards" / "plan" / "000000.json").read_text())["failures"]
+    assert failure.startswith(f"{killer}: given up")
+    assert not list((tmp_path / "shards" / "plan").glob("*.tries"))
 
 
 def test_exif_is_gone_and_rotation_applied(tmp_path: Path) -> None:

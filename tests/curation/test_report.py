@@ -19,7 +19,7 @@ INFINITE = float("inf")
 @pytest.mark.parametrize("where", ["mean > 0.5", "mean > 0.5 or mean < 0.1"])
 def test_values_that_are_not_finite_are_counted(values: list[float | None], where: str, tmp_path: Path) -> None:
     rows = len(values)
-    facts = {"file": ["gone.jpg"] * rows, "member": [""] * rows, "url": [""] * rows, "licence": [""] * rows}
+    facts = {"file": ["gone.jpg"] * rows, "member": [""] * rows, "url": [""] * rows}
     numbers = {"offset": pa.array([0] * rows, pa.int64()), "size": pa.array([-1] * rows, pa.int64())}
     texts = {name: pa.array(column, pa.string()) for name, column in facts.items()}
     pq.write_table(

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_images_in_a_tar_come_with_their_facts(tmp_path: Path) -> None:
     members = {"01.jpg": b"one", "01.json": facts, "02.parts.png": b"label", "02.jpg": b"two", "02.json": b"{broken"}
     write_tar(tmp_path / "s.tar", members)
     items = list(find_items([tmp_path]))
-    assert [(item.member, item.url, item.licence) for item in items] == [
+    assert [(item.member, item.url, item.license) for item in items] == [
         ("01.jpg", "https://example.org/x", "CC0"),
         ("02.jpg", "", ""),
     ]
@@ -54,7 +55,7 @@ def test_parquet_with_bytes_or_paths(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "bytes.parquet", row_group_size=2)
     items = list(find_items([tmp_path / "bytes.parquet"]))
     assert [read_item(item) for item in items] == [bytes([i]) for i in range(5)]
-    assert [item.licence for item in items] == ["l0", "l1", "l2", "l3", "l4"]
+    assert [item.license for item in items] == ["l0", "l1", "l2", "l3", "l4"]
     (tmp_path / "x.jpg").write_bytes(b"x")
     pq.write_table(pa.table({"path": ["x.jpg"], "url": ["u"]}), tmp_path / "paths.parquet")
     (item,) = find_items([tmp_path / "paths.parquet"])
@@ -62,6 +63,29 @@ def test_parquet_with_bytes_or_paths(tmp_path: Path) -> None:
     pq.write_table(pa.table({"caption": ["x"]}), tmp_path / "none.parquet")
     with pytest.raises(SourceError, match=r"no column with images .* it has caption"):
         list(find_items([tmp_path / "none.parquet"]))
+
+
+def test_parquet_files_of_a_folder_that_cannot_be_used_stop_nothing(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"caption": ["x"], "url": ["u"]}), tmp_path / "captions.parquet")  # as img2dataset's
+    (tmp_path / "header.parquet").write_bytes(b"no parquet")
+    table = pa.table({"image": [bytes([i]) * 99 for i in range(20)], "url": [f"u{i}" for i in range(20)]})
+    for name, spoilt in (("images.parquet", b"\x01" * 99), ("pages.parquet", b"u1")):
+        pq.write_table(table, tmp_path / name, compression="none", use_dictionary=False, write_page_checksum=True)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data.replace(spoilt, b"?" * len(spoilt), 1))
+    (tmp_path / "z.jpg").write_bytes(b"x")
+    passed_over: Counter[str] = Counter()
+    items = list(find_items([tmp_path], passed_over))
+    assert passed_over == {".parquet without images": 1}
+    assert [Path(item.file).name for item in items if not item.member] == ["header.parquet", "pages.parquet", "z.jpg"]
+    for item in items[:-1]:
+        with pytest.raises(ImageError, match=r"\.parquet: not a Parquet file that can be read"):
+            read_item(item)
+    with pytest.raises(SourceError, match=r"pages\.parquet: not a Parquet file that can be read"):
+        list(find_items([tmp_path / "pages.parquet"]))
 
 
 def test_a_list_of_files(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opensapiens.curation.people import Embedding, PersonDetection
+from opensapiens.curation.drawings import drawing_probability
+from opensapiens.curation.people import embedding_stage, person_stage
 from opensapiens.curation.picture import WORKING_SIDE, Picture, decode, working_copy
-from opensapiens.curation.stages import FileFacts, PerceptualHash, Quality, blur, default_stages
-from opensapiens.curation.style import Style
-from opensapiens.curation.text import TextArea, is_line, watermark_likelihood
+from opensapiens.curation.stages import blur, default_stages, file_facts, perceptual_hash, quality
+from opensapiens.curation.text import TEXT, is_line
 from opensapiens.storage.pictures import ImageError
 
 from .conftest import encoded, noise_image
@@ -47,7 +47,7 @@ def test_a_working_copy_is_small_and_knows_its_scale() -> None:
 
 def test_facts_of_a_file() -> None:
     data = encoded(noise_image(0, 30, 50), "PNG")
-    (scores,) = FileFacts()([decode(data)])
+    scores = file_facts(decode(data))
     assert scores["sha256"] == hashlib.sha256(data).hexdigest()
     assert (scores["height"], scores["width"], scores["min_side"], scores["bytes"]) == (30, 50, 30, len(data))
     assert scores["aspect"] == pytest.approx(5 / 3)
@@ -57,9 +57,7 @@ def test_the_perceptual_hash_survives_scaling_and_compression() -> None:
     image = noise_image(1, 240, 320)
     small = cv2.resize(image, (160, 120), interpolation=cv2.INTER_AREA)
     bad = decode(encoded(image, quality=30)).image
-    first, *others = [
-        row["phash"] for row in PerceptualHash()([picture(i) for i in (image, small, bad, noise_image(2))])
-    ]
+    first, *others = [perceptual_hash(picture(i)) for i in (image, small, bad, noise_image(2))]
     assert [(first ^ other).bit_count() <= 4 for other in others] == [True, True, False]
     assert 0 <= first < 2**64
 
@@ -67,9 +65,9 @@ def test_the_perceptual_hash_survives_scaling_and_compression() -> None:
 def test_quality() -> None:
     sharp = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     soft = cv2.GaussianBlur(sharp, (0, 0), 5)
-    grey = cv2.cvtColor(cv2.cvtColor(sharp, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    gray = cv2.cvtColor(cv2.cvtColor(sharp, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     dark = sharp // 16
-    rows = Quality()([picture(image) for image in (sharp, soft, grey, dark, np.full_like(sharp, 255))])
+    rows = [quality(picture(image)) for image in (sharp, soft, gray, dark, np.full_like(sharp, 255))]
     assert rows[0]["blur"] < 0.15 < 0.3 < rows[1]["blur"]
     assert rows[2]["chroma"] < 0.01 < 0.5 < rows[0]["chroma"]
     assert rows[3]["brightness"] < 0.1 < rows[0]["brightness"]
@@ -79,9 +77,9 @@ def test_quality() -> None:
 
 
 def test_blur_in_one_direction_counts() -> None:
-    grey = np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8)
-    moved = cv2.blur(grey, (15, 1))
-    assert blur(moved) > blur(grey) + 0.1
+    gray = np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8)
+    moved = cv2.blur(gray, (15, 1))
+    assert blur(moved) > blur(gray) + 0.1
     assert blur(moved) == pytest.approx(blur(np.ascontiguousarray(moved.T)), abs=0.02)
 
 
@@ -91,23 +89,11 @@ def test_a_drawing_is_told_from_a_photo() -> None:
     cv2.circle(drawing, (100, 100), 60, (200, 30, 30), -1)
     cv2.rectangle(drawing, (180, 40), (280, 180), (20, 60, 180), 4)
     rough = noise_image(3, 200, 300) + random.normal(0, 6, (200, 300, 3))
-    flat, photo = Style()([picture(drawing), picture(rough.clip(0, 255).astype(np.uint8))])
-    assert flat["drawing"] > 0.5 > photo["drawing"]
-    assert sum(photo.values()) == pytest.approx(1)
-
-
-def words(alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """A rough picture with white letters over it, and the box of these."""
-    ground = cv2.resize(np.random.default_rng(0).integers(0, 256, (30, 60, 3), dtype=np.uint8), (480, 240))
-    layer = np.zeros((240, 480), np.float32)
-    cv2.putText(layer, "SAMPLE", (60, 150), cv2.FONT_HERSHEY_SIMPLEX, 3, 1.0, 12)
-    mask = layer[..., None] * alpha
-    box = np.array([[50, 75], [430, 75], [430, 165], [50, 165]], np.float32)
-    return (ground * (1 - mask) + 255 * mask).astype(np.uint8), box
-
-
-def test_glass_looks_more_like_a_watermark_than_paint() -> None:
-    assert watermark_likelihood(*words(0.4)) > watermark_likelihood(*words(1.0)) + 0.2
+    flat, photo = (
+        drawing_probability(picture(drawing)),
+        drawing_probability(picture(rough.clip(0, 255).astype(np.uint8))),
+    )
+    assert flat > 0.5 > photo
 
 
 def test_a_line_of_writing_is_lower_than_the_picture() -> None:
@@ -122,12 +108,10 @@ def test_a_line_of_writing_is_lower_than_the_picture() -> None:
 
 def test_text_is_found() -> None:
     pytest.importorskip("rapidocr")
-    stage = TextArea()
-    stage.prepare()
     plain = np.full((240, 480, 3), 250, np.uint8)
     written = plain.copy()
     cv2.putText(written, "SAMPLE", (60, 150), cv2.FONT_HERSHEY_SIMPLEX, 2, (0, 0, 0), 6)
-    none, some = stage([Picture(plain, (480, 960)), Picture(written, (480, 960))])
+    none, some = TEXT.make()([Picture(plain, (480, 960)), Picture(written, (480, 960))])
     assert none["text_area"] == 0 and none["text_boxes"] == []
     assert 0.08 < some["text_area"] < 0.4
     corners = np.array(some["text_boxes"]).reshape(-1, 4, 2)  # in the original, twice as large
@@ -143,13 +127,12 @@ class TwoPeople:
 
 
 def test_the_main_person_is_the_best_of_the_large_ones() -> None:
-    stage = PersonDetection(TwoPeople(), "7")
-    stage.prepare()
+    stage = person_stage(TwoPeople(), "7")
     small, large = (
         Picture(np.zeros((512, 512, 3), np.uint8), (512, 512)),
         Picture(np.zeros((512, 512, 3), np.uint8), (2048, 2048)),
     )
-    first, second = stage([small, large])
+    first, second = stage.make()([small, large])
     assert (first["person_score"], first["person_min_side"]) == (pytest.approx(0.97), 50)  # nobody is above 300 pixels
     assert (second["person_score"], second["person_min_side"]) == (pytest.approx(0.92), 1200)
     assert second["person_boxes"][:4] == [40, 0, 240, 360]
@@ -161,17 +144,15 @@ def test_nobody() -> None:
         def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return np.empty((0, 4), np.float32), np.empty(0, np.float32)
 
-    stage = PersonDetection(Nobody())
-    stage.prepare()
-    (scores,) = stage([picture(noise_image(0))])
+    (scores,) = person_stage(Nobody()).make()([picture(noise_image(0))])
     assert scores == {"person_score": 0.0, "person_min_side": 0.0, "person_scores": [], "person_boxes": []}
 
 
 def test_embeddings_are_unit_vectors_and_alike_for_the_same_picture() -> None:
-    stage = Embedding()
-    stage.prepare()
     image = noise_image(1, 96, 128)
-    rows = stage([picture(image), picture(cv2.resize(image, (256, 192))), picture(255 - noise_image(2, 96, 128))])
+    rows = embedding_stage().make()(
+        [picture(image), picture(cv2.resize(image, (256, 192))), picture(255 - noise_image(2, 96, 128))]
+    )
     one, same, other = [np.array(row["embedding"]) for row in rows]
     assert np.linalg.norm(one) == pytest.approx(1)
     assert one @ same > one @ other

@@ -12,10 +12,10 @@ from opensapiens.data.coco import (
     WHOLEBODY_FIELDS,
     AnnotationError,
     CocoDataset,
-    coco_result,
+    coco_person,
     read_coco_persons,
 )
-from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
+from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133
 from opensapiens.storage.pictures import ImageError
 
 
@@ -89,18 +89,17 @@ def test_files_that_are_none(tmp_path: Path, file: Path) -> None:
         read_coco_persons(file, tmp_path)
 
 
-@pytest.mark.parametrize("keypoint_set", [COCO_17, WHOLEBODY_133], ids=["17", "133"])
-def test_results_are_read_back(tmp_path: Path, keypoint_set: KeypointSet) -> None:
-    count = len(keypoint_set)
-    points = np.random.default_rng(0).uniform(0, 99, (count, 2)).astype(np.float32)
-    scores = np.linspace(0, 1, count, dtype=np.float32)
-    result = json.loads(json.dumps(coco_result(7, points, scores, 0.5, keypoint_set)))
-    assert (result["image_id"], result["category_id"], result["score"]) == (7, 1, 0.5)
-    fields = list(WHOLEBODY_FIELDS) if count == 133 else ["keypoints"]
-    triples = np.concatenate([np.reshape(result[field], (-1, 3)) for field in fields])
-    np.testing.assert_allclose(triples, np.column_stack([points, scores]), atol=1e-4)
-    if count == 133:
-        assert {field: len(result[field]) // 3 for field in fields} == WHOLEBODY_FIELDS
+def test_a_person_is_read_back(file: Path) -> None:
+    content = json.loads(file.read_text())
+    points = np.column_stack([np.random.default_rng(0).uniform(0, 99, (17, 2)), np.arange(17) % 3])
+    made = coco_person([1.234, 2, 30, 40.5], 99, points, np.linspace(0, 1, 17), score=0.5, digits=2)
+    assert made["bbox"] == [1.23, 2, 28.77, 38.5] and made["keypoints"][2::3] == [0, 1, 2] * 5 + [0, 1]
+    assert (made["num_keypoints"], made["score"], made["keypoint_scores"][16]) == (11, 0.5, 1)
+    content["annotations"] = [{"id": 1, "image_id": content["images"][0]["id"], **made}]
+    file.write_text(json.dumps(content))
+    (read,) = read_coco_persons(file, file.parent)
+    assert read.keypoints is not None and read.area == 99
+    np.testing.assert_allclose(read.keypoints, points, atol=0.006)
 
 
 def test_308_points_under_the_published_field(file: Path) -> None:

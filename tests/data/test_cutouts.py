@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from opensapiens.data import cutouts as cutouts_module
 from opensapiens.data.crop import view_sample
 from opensapiens.data.cutouts import cut_out_people
-from opensapiens.data.shards import ShardDataset
+from opensapiens.data.shards import ShardDataset, ShardError
+from opensapiens.data.workers import WorkerDied
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.storage.folders import FolderError
 
@@ -48,3 +50,12 @@ def test_shards_that_are_there_are_kept_and_those_of_others_refused(people_shard
     shutil.copy(sorted(people_shards.glob("*.tar"))[0], tmp_path / "others")
     with pytest.raises(FolderError, match="choose another folder"):
         cut_out_people(tmp_path / "others", tmp_path / "cut")
+
+
+def test_a_shard_that_ends_its_process_is_named(
+    people_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cutouts_module, "run_in_processes", lambda do, jobs, _: iter([None, WorkerDied("it died")]))
+    with pytest.raises(ShardError, match=r"000001\.tar: it died"):
+        cut_out_people(people_shards, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "manifest.json").exists()

@@ -10,7 +10,7 @@ from PIL import Image
 from opensapiens.inference.detection import WholeImage
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.results import Result, ResultError
-from opensapiens.inference.saving import save_overlay
+from opensapiens.inference.saving import save_overlay, save_table
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.tasks.depth import DepthMap, depth_to_16_bits
@@ -183,3 +183,11 @@ def test_a_screenshot_of_a_long_page_is_predicted_and_saved(tmp_path: Path) -> N
     assert (tmp_path / "page_keypoints.json").is_file()
     with Image.open(tmp_path / "page_sheet.jpg") as made:
         assert max(made.size) < 10_000
+
+
+def test_a_table_holds_no_formulas(tmp_path: Path) -> None:
+    names = ("=1+1", "+cmd|' /C calc'!A0", "-2", "@sum", "\t=1", "left_eye", "a=b", "")
+    save_table(tmp_path / "t.csv", [[(name, None, None, 1, "nose", -2.5, 3.0, 0.5) for name in names]])
+    rows = list(csv.DictReader((tmp_path / "t.csv").open(newline="")))
+    assert [row["file"] for row in rows] == [*(f"'{name}" for name in names[:5]), *names[5:]]
+    assert {row["x"] for row in rows} == {"-2.5"}, "a number is one"

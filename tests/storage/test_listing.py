@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from opensapiens.annotation.records import find_images
+from opensapiens.annotation.picture_labels import find_images
 from opensapiens.curation.sources import find_items
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.images import ImageCollection

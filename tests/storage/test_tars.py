@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opensapiens.curation.card import packed_facts
 from opensapiens.curation.pack import SHARDS
 from opensapiens.curation.remove import remove
 from opensapiens.curation.sources import find_items
 from opensapiens.data.images import ImageCollection
 from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS
-from opensapiens.data.shards import ShardDataset, ShardError, encode_frame
+from opensapiens.data.shards import ShardDataset, ShardError, encode_frame, shard_records
 from opensapiens.evaluation.people import read_shard_images
 from opensapiens.storage.folders import mark
 from opensapiens.storage.tars import MAX_PADDING, TarError, contents, members, write_tar
@@ -34,7 +33,7 @@ PERSON |= {"occluded_fraction": 0, "truncated": False}
 def shard(path: Path) -> bytes:
     """A shard of FRAMES small frames that every reader takes, also those of packed pictures."""
     ones = np.ones((8, 8))
-    record = {"width": 8, "height": 8, "persons": [PERSON], "sha256": "0", "people": 1, "licence": ""}
+    record = {"width": 8, "height": 8, "persons": [PERSON], "sha256": "0", "people": 1, "license": ""}
     image, normals = np.zeros((8, 8, 3), np.uint8), np.stack([0 * ones, 0 * ones, ones], -1)
     ids = ones.astype(np.uint8)
     frame = encode_frame(image, ids, {PARTS: ids, DEPTH: ones, NORMALS: normals}, record)
@@ -111,7 +110,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "ShardDataset": ShardDataset,
     "ImageCollection": ImageCollection,
     "find_items": lambda folder: list(find_items([folder / "0.tar"])),
-    "packed_facts": lambda folder: list(packed_facts(folder)),
+    "shard_records": lambda folder: list(shard_records(folder)),
     "remove": lambda folder: remove(folder, ()),
     "data_card": data_card,
     "read_shard_images": lambda folder: list(read_shard_images(folder)),

@@ -1,12 +1,14 @@
 """Synthetic frames: labels that agree with each other, and sets that are the same however they are made."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from opensapiens.data.shards import ShardDataset
+from opensapiens.data.workers import WorkerDied
 from opensapiens.labels.keypoints import SAPIENS_308
 from opensapiens.storage.folders import FolderError
 from opensapiens.synthetic import synthesize as synthesize_module
@@ -14,7 +16,7 @@ from opensapiens.synthetic.frame import Frame
 from opensapiens.synthetic.people_renderer import PeopleRenderer
 from opensapiens.synthetic.rotations import rotation_about, rotation_between
 from opensapiens.synthetic.style import Style
-from opensapiens.synthetic.synthesize import synthesize
+from opensapiens.synthetic.synthesize import SynthesisError, synthesize, usable_files
 
 SMALL = Style(size=(128, 96))
 
@@ -114,3 +116,23 @@ def test_a_set_is_the_same_with_more_workers_and_after_a_stop(tmp_path: Path, mo
 def test_another_seed_gives_other_frames(renderer: PeopleRenderer) -> None:
     first, second = (next(renderer.frames(seed, 0, 1, SMALL)) for seed in (1, 2))
     assert (first.image != second.image).mean() > 0.5
+
+
+def test_frames_that_end_their_process_are_named_and_the_others_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [[(f"{first:08d}", {"jpg": b"x"})] * 16 for first in (0, 16, 64)]
+
+    def some_die(do: object, jobs: list, *_: object) -> Iterator[object]:
+        assert [job[1:3] for job in jobs] == [(0, 16), (16, 16), (32, 16), (48, 16), (64, 8)]
+        yield from [made[0], made[1], WorkerDied("it died"), made[1], made[2]]
+
+    monkeypatch.setattr(synthesize_module, "FRAMES_PER_SHARD", 32)
+    monkeypatch.setattr(synthesize_module, "run_in_processes", some_die)
+    with pytest.raises(SynthesisError, match="frames 32 to 47: it died"):
+        synthesize(72, tmp_path, style=SMALL)
+    assert [path.name for path in sorted(tmp_path.glob("*.tar"))] == ["000000.tar", "000002.tar"]
+    assert not (tmp_path / "manifest.json").exists()
+
+    monkeypatch.setattr(synthesize_module, "run_in_processes", lambda do, jobs, *_: iter([None, WorkerDied("it died")]))
+    assert usable_files([tmp_path / "a", tmp_path / "b"]) == ([tmp_path / "a"], [f"{tmp_path / 'b'}: it died"])

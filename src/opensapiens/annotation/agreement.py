@@ -9,14 +9,15 @@ point (of those seen a few times only, per group: body, hands, face, …), so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
-from opensapiens.geometry.triangulation import ABSENT, ray_errors, refine, robust_triangulation
+from opensapiens.geometry.triangulation import ABSENT, Triangulation, ray_errors, refine, robust_triangulation
 from opensapiens.labels.keypoints import KeypointSet
 
 SURE = 0.3  # a point of a lower score counts as missed, as in drawings
@@ -30,6 +31,21 @@ QUARTER = 25  # per cent: of a bad camera all errors are large, of a view from b
 LEAST_VIEWS = 3  # two views can agree by chance: an outlier along the epipolar line is not seen
 LEAST_SHARE = 0.5  # of the confidence in a point must be that of views that agree
 REASONS = ("", "unseen", "few views", "views disagree", "uncertain")
+
+
+Item = TypeVar("Item")
+
+
+class Progress(Protocol):
+    """Wraps a loop to show how far it is."""
+
+    def __call__(self, items: Iterable[Item], total: int | None = None) -> Iterable[Item]:
+        """The items, of which there are so many."""
+
+
+def silent(items: Iterable[Item], total: int | None = None) -> Iterable[Item]:
+    """The progress that nobody sees."""
+    return items
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +88,7 @@ def agree(
     measured: Measured,
     keypoint_set: KeypointSet,
     seed: int = 0,
-    progress: Callable[[Sequence[int]], Iterable[int]] = lambda items: items,
+    progress: Progress = silent,
 ) -> Agreement:
     """Triangulates every point robustly and says what agrees.
 
@@ -118,8 +134,8 @@ def _sizes(
 
     side: the size of the boxes in rays. Boxes of people whom the frame cuts are too small, hence the median.
     """
-    centre = np.array([[_median(one[:, axis]) for axis in range(3)] for one in points]).reshape(-1, 3)
-    depth = np.einsum("vj,ij->iv", extrinsics[:, 2, :3], centre) + extrinsics[:, 2, 3]
+    center = np.array([[_median(one[:, axis]) for axis in range(3)] for one in points]).reshape(-1, 3)
+    depth = np.einsum("vj,ij->iv", extrinsics[:, 2, :3], center) + extrinsics[:, 2, 3]
     depth = np.where(depth > 0, depth, np.nan)
     size = np.full(len(points), np.nan)
     for one in np.unique(person):
@@ -129,7 +145,7 @@ def _sizes(
 
 def _factors(
     points: np.ndarray,
-    first: Sequence,
+    first: Sequence[Triangulation],
     rays: np.ndarray,
     extrinsics: np.ndarray,
     spread: np.ndarray,
@@ -189,7 +205,7 @@ def _swap(values: np.ndarray, swapped: np.ndarray, mirror: np.ndarray) -> np.nda
 def _judged(
     cameras: Sequence[CalibratedCamera],
     measured: Measured,
-    found: Sequence,
+    found: Sequence[Triangulation],
     confidence: np.ndarray,
     swapped: np.ndarray,
     expected: np.ndarray,

@@ -9,17 +9,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from opensapiens.annotation.agreement import Progress
 from opensapiens.annotation.calibration import read_cameras, write_cameras
 from opensapiens.annotation.map_files import write_agreed_maps, write_maps, write_parts_of
-from opensapiens.annotation.multiview import Progress, Views, agreed_annotations, compare, converted, fitted, lay_out
-from opensapiens.annotation.records import (
-    Record,
+from opensapiens.annotation.multiview import Views, agreed_annotations, compare, converted, fitted, lay_out
+from opensapiens.annotation.picture_labels import (
+    PictureLabels,
     find_images,
     is_saved,
-    load_record,
+    labels_of,
+    load_labels,
     people_map,
-    record_of,
-    save_record,
+    save_labels,
     stem_of,
 )
 from opensapiens.annotation.review import write_review_page, write_review_table
@@ -27,14 +28,13 @@ from opensapiens.annotation.tables import Up, write_points_json, write_trc
 from opensapiens.annotation.tool_files import (
     MaskKind,
     person_annotation,
-    prelabelled,
+    prelabeled,
     read_corrected,
     read_corrected_parts,
     write_cvat_labels,
     write_keypoints,
 )
 from opensapiens.data.coco import CocoImage, read_annotations
-from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
@@ -68,7 +68,7 @@ class Settings:
 
 
 @dataclass
-class Outcome:
+class LabelSummary:
     """What came of it: pictures done, people in them, sentences to tell, and one for each thing that went wrong."""
 
     images: int = 0
@@ -79,13 +79,13 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """What is known of the pictures before anything is written: records by name, whose maps lie in `folder`, and
+    """What is known of the pictures before anything is written: labels by name, whose maps lie in `folder`, and
     visibilities of the points of those that a person has corrected."""
 
     images: Path
     output: Path
     folder: Path
-    records: Mapping[str, Record]
+    labels: Mapping[str, PictureLabels]
     keypoint_set: KeypointSet | None
     part_set: PartSet | None
     visible: Mapping[str, list[np.ndarray]] = field(default_factory=dict)
@@ -93,8 +93,8 @@ class _Known:
 
 def prelabel(
     people: People, images: Path, output: Path, settings: Settings, cameras: Path | None = None, resume: bool = False
-) -> Outcome:
-    """Labels of a model for the pictures of a folder (and of folders in it), as files for labelling tools; with
+) -> LabelSummary:
+    """Labels of a model for the pictures of a folder (and of folders in it), as files for labeling tools; with
     cameras, those that the views agree on and a list of what a person should look at.
 
     What each picture says is kept in output/predictions, so that a stopped run can `resume`. Raises FileNotFoundError
@@ -117,12 +117,12 @@ def prelabel(
         if isinstance(result, Result):
             parts = None if result.parts is None else result.parts.labels
             drawn = None if parts is None else people_map(result)
-            save_record(folder, record_of(name, result), parts, drawn, part_set)
+            save_labels(folder, labels_of(name, result), parts, drawn, part_set)
         else:
             failures.append(_named(name, result))
-    records = {name: load_record(folder, name) for name in names if is_saved(folder, name)}
-    known = _Known(images, output, folder, records, keypoint_set, part_set)
-    return _finish(known, settings, rig, Outcome(told=[passed_over] if passed_over else [], failures=failures))
+    labels = {name: load_labels(folder, name) for name in names if is_saved(folder, name)}
+    known = _Known(images, output, folder, labels, keypoint_set, part_set)
+    return _finish(known, settings, rig, LabelSummary(told=[passed_over] if passed_over else [], failures=failures))
 
 
 def _claim_labels(output: Path, images: Path, *files: Path | None) -> None:
@@ -138,7 +138,7 @@ def take_corrections(
     keypoint_set: KeypointSet,
     settings: Settings,
     cameras: Path | None = None,
-) -> Outcome:
+) -> LabelSummary:
     """Labels that a person has corrected, as training reads them; with cameras the views are compared again, points
     that are marked as seen being what each view says.
 
@@ -165,7 +165,7 @@ def take_corrections(
     _claim_labels(output, images, cameras, *files)
     clear(folder, "corrected labels")
     claim(folder, "corrected labels")
-    records: dict[str, Record] = {}
+    labels: dict[str, PictureLabels] = {}
     visible: dict[str, list[np.ndarray]] = {}
     listed = sorted(people.keys() | maps.keys())
     for name in _bar("pictures")(listed):
@@ -176,13 +176,13 @@ def take_corrections(
             continue
         own = people.get(name, [])
         visible[name] = [visibility for _, visibility in own]
-        records[name] = Record(name, (height, width), [one for one, _ in own])
-        save_record(folder, records[name], maps.get(name), _whose(maps.get(name), records[name]), SAPIENS_28)
+        labels[name] = PictureLabels(name, (height, width), [one for one, _ in own])
+        save_labels(folder, labels[name], maps.get(name), _whose(maps.get(name), labels[name]), SAPIENS_28)
     known = _Known(
-        images, output, folder, records, keypoint_set if people else None, SAPIENS_28 if maps else None, visible
+        images, output, folder, labels, keypoint_set if people else None, SAPIENS_28 if maps else None, visible
     )
-    outcome = Outcome(told=[passed_over] if passed_over else [], failures=failures)
-    return _finish(known, settings, rig if people else None, outcome)
+    summary = LabelSummary(told=[passed_over] if passed_over else [], failures=failures)
+    return _finish(known, settings, rig if people else None, summary)
 
 
 def _has_points(file: Path) -> bool:
@@ -190,12 +190,12 @@ def _has_points(file: Path) -> bool:
     return any(row.get("keypoints") for key in ("categories", "annotations") for row in content[key])
 
 
-def _whose(parts: np.ndarray | None, record: Record) -> np.ndarray | None:
+def _whose(parts: np.ndarray | None, picture: PictureLabels) -> np.ndarray | None:
     """The person at each pixel that is a part: the one in whose box it lies, of several the smallest box; 1 without."""
-    if parts is None or not record.people:
+    if parts is None or not picture.people:
         return None if parts is None else (parts > 0).astype(np.uint8)
     numbers = np.zeros(parts.shape, np.uint8)
-    for one in sorted(record.people, key=lambda one: -float(np.prod(one.box[2:] - one.box[:2]))):
+    for one in sorted(picture.people, key=lambda one: -float(np.prod(one.box[2:] - one.box[:2]))):
         x1, y1 = np.floor(one.box[:2]).astype(int).clip(0)
         x2, y2 = np.ceil(one.box[2:]).astype(int).clip(0)
         numbers[y1:y2, x1:x2] = one.number
@@ -206,73 +206,78 @@ def _named(name: str, error: Exception) -> str:
     return str(error) if name in str(error) else f"{name}: {error}"
 
 
-def _bar(what: str) -> Any:
+def _bar(what: str) -> Progress:
     """A progress bar with the time that is left, for a loop of any length; silent where nobody watches."""
     return lambda items, total=None: progress(items, what, total)
 
 
-def _finish(known: _Known, settings: Settings, rig: list[CalibratedCamera] | None, outcome: Outcome) -> Outcome:
+def _finish(
+    known: _Known, settings: Settings, rig: list[CalibratedCamera] | None, summary: LabelSummary
+) -> LabelSummary:
     """Everything that is written once the pictures' own labels are known."""
-    outcome.images = len(known.records)
-    outcome.people = sum(len(record.people) for record in known.records.values())
-    if not known.records:
-        return outcome
+    summary.images = len(known.labels)
+    summary.people = sum(len(picture.people) for picture in known.labels.values())
+    if not known.labels:
+        return summary
     source = known.keypoint_set
     target = settings.keypoints or source
     views = None
     if source is not None and target is not None:
         if rig is None:
             listed = {
-                name: _own(record, source, target, known.visible.get(name)) for name, record in known.records.items()
+                name: _own(picture, source, target, known.visible.get(name)) for name, picture in known.labels.items()
             }
         else:
-            views = _agreed(known, source, settings, rig, outcome)
-            listed = agreed_annotations(views, target, source)
-        rows = [(record, listed.get(name, [])) for name, record in known.records.items()]
-        write_keypoints(known.output / "keypoints.json", rows, target, {"description": "opensapiens annotate"})
+            views = _agreed(known, source, settings, rig, summary)
+            listed = agreed_annotations(views, target)
+        rows = [(picture, listed.get(name, [])) for name, picture in known.labels.items()]
+        write_keypoints(known.output / "keypoints.json", rows, target)
     if known.part_set is not None:
         if views is None:
-            write_maps(known.folder, known.output, known.records, known.part_set, _bar("part maps"))
+            write_maps(known.folder, known.output, list(known.labels), known.part_set, _bar("part maps"))
         else:
-            outcome.told += write_agreed_maps(
-                views, known.folder, known.output, known.records, known.part_set, settings.workers, _bar("part maps")
+            summary.told += write_agreed_maps(
+                views,
+                known.folder,
+                known.output,
+                known.labels,
+                known.part_set,
+                settings.workers,
+                _bar("part maps"),
+                summary.failures,
             )
-        write_parts_of(known.output, known.records, known.part_set, settings.masks, _bar("parts.json"))
+        write_parts_of(known.output, known.labels, known.part_set, settings.masks, _bar("parts.json"))
     write_cvat_labels(known.output / "cvat_labels.json", target if source else None, known.part_set)
-    return outcome
+    return summary
 
 
 def _own(
-    record: Record, source: KeypointSet, target: KeypointSet, visible: list[np.ndarray] | None
+    picture: PictureLabels, source: KeypointSet, target: KeypointSet, visible: list[np.ndarray] | None
 ) -> list[dict[str, Any]]:
     """A picture's own people as annotations; corrected ones with the visibilities that a person gave them."""
     made = []
-    for index, one in enumerate(record.people):
-        area = float(person_area(one.box))
+    for index, one in enumerate(picture.people):
         if visible is None:
-            made.append(prelabelled(converted(one, source, target), area))
+            made.append(prelabeled(converted(one, source, target)))
             continue
         kept = converted(replace(one, scores=visible[index].astype(float)), source, target)
         seen = kept.scores.astype(int)
-        made.append(
-            person_annotation(kept.points, seen, np.minimum(kept.scores, 1), one.box, area, one.number, one.score)
-        )
+        made.append(person_annotation(kept.points, seen, np.minimum(kept.scores, 1), one.box, one.number, one.score))
     return made
 
 
 def _agreed(
-    known: _Known, keypoint_set: KeypointSet, settings: Settings, cameras: list[CalibratedCamera], outcome: Outcome
+    known: _Known, keypoint_set: KeypointSet, settings: Settings, cameras: list[CalibratedCamera], summary: LabelSummary
 ) -> Views:
     """Compares the views and writes what is known in space, and what a person should look at."""
-    rig, wrong = lay_out(list(known.records), cameras)
-    outcome.failures += wrong
-    rig, wrong = fitted(rig, known.records)
-    outcome.failures += wrong
-    progress: Progress = _bar("views")
-    views = compare(rig, known.records, keypoint_set, settings.seed, progress)
+    rig, wrong = lay_out(list(known.labels), cameras)
+    summary.failures += wrong
+    rig, wrong = fitted(rig, known.labels)
+    summary.failures += wrong
+    views = compare(rig, known.labels, keypoint_set, settings.seed, _bar("views"))
     found, output = views.found, known.output
     write_cameras(output / "cameras.json", rig.cameras)
-    write_points_json(output / "points_3d.json", rig.frames, views.instances, found, keypoint_set, settings.unit)
+    write_points_json(output / "points_3d.json", views, settings.unit)
     for person in sorted({instance.person for instance in views.instances}):
         points = np.full((len(rig.frames), len(keypoint_set), 3), np.nan)
         for i, instance in enumerate(views.instances):
@@ -282,20 +287,19 @@ def _agreed(
             output / f"person_{person}.trc", range(1, len(rig.frames) + 1), points, keypoint_set.names, settings.rate,
             settings.unit, settings.up,
         )  # fmt: skip
-    about = (rig.frames, views.instances, rig.cameras, views.measured, found, keypoint_set)
-    asked = write_review_table(output / "review.csv", *about)
-    write_review_page(output / "review.html", known.images, rig.names, *about, progress=_bar("review page"))
+    asked = write_review_table(output / "review.csv", views)
+    write_review_page(output / "review.html", known.images, views, _bar("review page"))
     total = found.reason.size
-    outcome.told.append(
+    summary.told.append(
         f"{len(views.instances)} people in {len(rig.frames)} frames; {asked} of {total} points "
         f"({asked / max(total, 1):.1%}) are for a person to look at: {output / 'review.html'}, review.csv"
     )
     alone = sum(map(len, views.alone.values()))
     if alone:
-        outcome.told.append(
-            f"{alone} people in single views, whom no other view confirms, are labelled by the model alone"
+        summary.told.append(
+            f"{alone} people in single views, whom no other view confirms, are labeled by the model alone"
         )
-    outcome.told += _about_cameras(views)
+    summary.told += _about_cameras(views)
     return views
 
 

@@ -1,7 +1,7 @@
 """Calibrations of camera rigs in files: our JSON, and what other tools write.
 
 Our JSON, axes as in CalibratedCamera (a point of the world is at rotation @ point + translation, x right, y down, z
-forward; integer pixel coordinates are pixel centres):
+forward; integer pixel coordinates are pixel centers):
 
     {"cameras": [{"name": "cam_01", "size": [width, height],
                   "matrix": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]],

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from opensapiens.annotation.agreement import Progress, silent
 from opensapiens.annotation.multiview import Views
 from opensapiens.annotation.parts import PartView, agree_on_parts
-from opensapiens.annotation.records import Record, load_maps, save_people, stem_of
+from opensapiens.annotation.picture_labels import PictureLabels, load_maps, save_people, stem_of
 from opensapiens.annotation.tool_files import MaskKind, part_annotations, write_parts
 from opensapiens.data.label_maps import read_array, read_parts
+from opensapiens.data.workers import WorkerDied, run_in_processes
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.labels.parts import PartSet
 from opensapiens.storage.files import written
@@ -25,9 +25,9 @@ from opensapiens.tasks.segmentation import save_parts
 MARGIN = 0.12  # of a person's extent, around the points, for what lies beyond them
 
 
-def write_maps(folder: Path, output: Path, records: Mapping[str, Record], part_set: PartSet, progress: Any) -> None:
-    """output/parts/NAME.png and output/people/NAME.png as each picture's own record has them."""
-    for name in progress(list(records)):
+def write_maps(folder: Path, output: Path, names: Sequence[str], part_set: PartSet, progress: Progress) -> None:
+    """output/parts/NAME.png and output/people/NAME.png as `folder` has them of each picture."""
+    for name in progress(names):
         maps = load_maps(folder, name, part_set)
         if maps is not None:
             _save(output, name, *maps, part_set)
@@ -40,18 +40,18 @@ def _save(output: Path, name: str, parts: np.ndarray, people: np.ndarray, part_s
 
 
 def write_parts_of(
-    output: Path, records: Mapping[str, Record], part_set: PartSet, masks: MaskKind, progress: Any
+    output: Path, labels: Mapping[str, PictureLabels], part_set: PartSet, masks: MaskKind, progress: Progress
 ) -> None:
     """parts.json of the maps in output/parts and output/people."""
 
-    def rows() -> Iterator[tuple[Record, list[dict[str, Any]]]]:
-        for name in progress(list(records)):
+    def rows() -> Iterator[tuple[PictureLabels, list[dict[str, Any]]]]:
+        for name in progress(list(labels)):
             stem = stem_of(name)
             parts, people = output / "parts" / f"{stem}.png", output / "people" / f"{stem}.png"
             if parts.is_file():
-                yield records[name], part_annotations(read_parts(parts, part_set), read_array(people), masks)
+                yield labels[name], part_annotations(read_parts(parts, part_set), read_array(people), masks)
 
-    write_parts(output / "parts.json", rows(), part_set, {"description": "opensapiens annotate"})
+    write_parts(output / "parts.json", rows(), part_set)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,25 +72,26 @@ def write_agreed_maps(
     views: Views,
     folder: Path,
     output: Path,
-    records: Mapping[str, Record],
+    labels: Mapping[str, PictureLabels],
     part_set: PartSet,
     workers: int,
-    progress: Any,
+    progress: Progress,
+    failures: list[str],
 ) -> list[str]:
     """Part maps that the views agree on, people under the numbers that they keep; output/parts_review/NAME.png is white
-    where the views do not agree and a person should look. Pictures outside the rig keep their own. Returns sentences.
+    where the views do not agree and a person should look. Pictures outside the rig keep their own. Returns sentences;
+    failures gets one for each frame that could not be done.
     """
     frames = [_frame(views, f, folder, output, part_set) for f in range(len(views.rig.frames))]
     inside = {name for frame in frames for name in frame.names}
-    write_maps(folder, output, {name: record for name, record in records.items() if name not in inside}, part_set, list)
+    write_maps(folder, output, [name for name in labels if name not in inside], part_set, silent)
     total = np.zeros(5, int)
-    if workers > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            for counts in progress(pool.map(_agree_frame, frames), len(frames)):
-                total += counts
-    else:
-        for frame in progress(frames):
-            total += _agree_frame(frame)
+    counts = run_in_processes(_agree_frame, frames, workers) if workers > 1 else map(_agree_frame, frames)
+    for frame, counted in zip(frames, progress(counts, len(frames)), strict=True):
+        if isinstance(counted, WorkerDied):
+            failures.append(f"{', '.join(frame.names)}: no part maps, {counted}")
+        else:
+            total += counted
     seen, changed, doubtful, before, after = total.tolist()
     if not seen:
         return ["no part was seen by three views: part maps are the model's own"]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from opensapiens.annotation.agreement import SURE, Agreement, Measured, agree
+from opensapiens.annotation.agreement import SURE, Agreement, Measured, Progress, agree, silent
 from opensapiens.annotation.association import Detection, Following, associate
-from opensapiens.annotation.records import Record, stem_of
-from opensapiens.annotation.tables import Instance
-from opensapiens.annotation.tool_files import person_annotation, prelabelled
+from opensapiens.annotation.picture_labels import PictureLabels, stem_of
+from opensapiens.annotation.tool_files import person_annotation, prelabeled
 from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.geometry.triangulation import triangulate
@@ -22,8 +21,6 @@ from opensapiens.labels.keypoints import KeypointSet
 
 LEAST_IN_PICTURE = 3  # points of a person whom a view's model has missed, for a label there
 MARGIN = 0.05  # of the extent of the points, around them, for the box of such a person
-
-Progress = Callable[[Sequence], Any]
 
 
 class RigError(ValueError):
@@ -39,16 +36,26 @@ class Rig:
     names: list[list[str | None]]
 
 
+@dataclass(frozen=True)
+class Instance:
+    """One person in one frame: the place of the frame in the rig's list, and the person's number."""
+
+    frame: int
+    person: int
+
+
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Everything that the views of a rig say. detection[i][v]: of instance i in view v, None where there is none."""
+    """Everything that the views of a rig say. detection[i][v]: of instance i in view v, None where there is none.
+    alone: by picture, the people whom no other view confirms."""
 
     rig: Rig
+    keypoint_set: KeypointSet
     instances: list[Instance]
     detection: list[list[Detection | None]]
     measured: Measured
     found: Agreement
-    alone: dict[str, list[Detection]]  # by picture: people whom no other view confirms
+    alone: dict[str, list[Detection]]
 
 
 def lay_out(images: Sequence[str], cameras: Sequence[CalibratedCamera]) -> tuple[Rig, list[str]]:
@@ -88,37 +95,37 @@ def lay_out(images: Sequence[str], cameras: Sequence[CalibratedCamera]) -> tuple
     return Rig(used, frames, names), failures
 
 
-def fitted(rig: Rig, records: Mapping[str, Record]) -> tuple[Rig, list[str]]:
-    """A rig without the pictures that have no record or are not of their camera's size; cameras that do not say their
+def fitted(rig: Rig, labels: Mapping[str, PictureLabels]) -> tuple[Rig, list[str]]:
+    """A rig without the pictures that have no picture or are not of their camera's size; cameras that do not say their
     size get that of their first picture. A sentence for each picture of another size."""
     failures = []
     cameras = []
     for v, camera in enumerate(rig.cameras):
-        sizes = [records[row[v]].size for row in rig.names if row[v] in records]  # type: ignore[index]
+        sizes = [labels[row[v]].size for row in rig.names if row[v] in labels]  # type: ignore[index]
         cameras.append(replace(camera, size=sizes[0]) if camera.size is None and sizes else camera)
     names: list[list[str | None]] = []
     for row in rig.names:
         kept: list[str | None] = []
         for camera, name in zip(cameras, row, strict=True):
-            record = records.get(name or "")
-            if record is not None and record.size != camera.size:
+            picture = labels.get(name or "")
+            if picture is not None and picture.size != camera.size:
                 assert camera.size is not None
                 failures.append(
-                    f"{name}: {record.size[1]}×{record.size[0]} pixels, but {camera.name} was calibrated at "
+                    f"{name}: {picture.size[1]}×{picture.size[0]} pixels, but {camera.name} was calibrated at "
                     f"{camera.size[1]}×{camera.size[0]}"
                 )
-                record = None
-            kept.append(None if record is None else name)
+                picture = None
+            kept.append(None if picture is None else name)
         names.append(kept)
     return Rig(cameras, rig.frames, names), failures
 
 
 def compare(
     rig: Rig,
-    records: Mapping[str, Record],
+    labels: Mapping[str, PictureLabels],
     keypoint_set: KeypointSet,
     seed: int = 0,
-    progress: Progress = lambda items: items,
+    progress: Progress = silent,
 ) -> Views:
     """Tells people apart over views and frames, and finds what the views of each agree on."""
     following = Following()
@@ -126,7 +133,7 @@ def compare(
     detection: list[list[Detection | None]] = []
     alone: dict[str, list[Detection]] = {}
     for f in progress(range(len(rig.frames))):
-        here = [records[name].people if name is not None else [] for name in rig.names[f]]
+        here = [labels[name].people if name is not None else [] for name in rig.names[f]]
         people = associate(rig.cameras, here, keypoint_set)
         confirmed = [person for person in people if len(person) > 1]
         together = [[here[v][one[v]] if v in one else None for v in range(len(here))] for one in confirmed]
@@ -140,7 +147,7 @@ def compare(
             detection.append(one)
     measured = _measured(instances, detection, len(rig.cameras), len(keypoint_set))
     found = agree(rig.cameras, measured, keypoint_set, seed, progress)
-    return Views(rig, instances, detection, measured, found, alone)
+    return Views(rig, keypoint_set, instances, detection, measured, found, alone)
 
 
 def _place(
@@ -172,7 +179,7 @@ def _measured(
     return Measured(points, scores, boxes, np.array([one.person for one in instances], int))
 
 
-def agreed_annotations(views: Views, target: KeypointSet, source: KeypointSet) -> dict[str, list[dict[str, Any]]]:
+def agreed_annotations(views: Views, target: KeypointSet) -> dict[str, list[dict[str, Any]]]:
     """By picture the people's annotations with the points of `target`.
 
     Points that the views agree on are where they project, in every picture that they fall into, also where its model
@@ -180,7 +187,7 @@ def agreed_annotations(views: Views, target: KeypointSet, source: KeypointSet) -
     of a left-out camera, are the model's own.
     """
     made: dict[str, list[dict[str, Any]]] = {}
-    found = views.found
+    found, source = views.found, views.keypoint_set
     for i, instance in enumerate(views.instances):
         kept = found.reason[i] == 0
         for v, camera in enumerate(views.rig.cameras):
@@ -204,7 +211,7 @@ def agreed_annotations(views: Views, target: KeypointSet, source: KeypointSet) -
                 points, visibility, np.where(visibility > 0, scores, 0), source, target
             )
             score = float(scores[visibility > 0].mean()) if (visibility > 0).any() else 0.0
-            row = person_annotation(points, visibility, scores, box, float(person_area(box)), instance.person, score)
+            row = person_annotation(points, visibility, scores, box, instance.person, score)
             made.setdefault(name, []).append(row)
     known = max((instance.person for instance in views.instances), default=0)
     for name, people in views.alone.items():
@@ -214,7 +221,7 @@ def agreed_annotations(views: Views, target: KeypointSet, source: KeypointSet) -
 
 
 def _by_the_model(one: Detection, person: int, source: KeypointSet, target: KeypointSet) -> dict[str, Any]:
-    return prelabelled(converted(replace(one, number=person), source, target), float(person_area(one.box)))
+    return prelabeled(converted(replace(one, number=person), source, target))
 
 
 def converted(one: Detection, source: KeypointSet, target: KeypointSet) -> Detection:

@@ -6,7 +6,7 @@ parts a view counts less, since borders are where maps are wrong by a pixel or t
 any of the votes at its voxel gets the part that has most.
 
 Limits. A hull has no hollows and bridges what no camera looks through (between arm and trunk, legs close together),
-so votes there come from neighbouring places; with few cameras it is thick. Parts smaller than a few voxels (lips,
+so votes there come from neighboring places; with few cameras it is thick. Parts smaller than a few voxels (lips,
 teeth) are settled by the views' own maps: pixels whose part does have some of the votes are left alone. Things in front
 of a person cut the hull in that view; other people do not, since their pixels say nothing.
 """
@@ -24,12 +24,12 @@ from opensapiens.labels.parts import IGNORED
 
 VOXELS = 128  # along the longest side of the person
 VOXEL_PIXELS = 2.0  # of the rasters that votes are taken from
-SPLAT = 1  # raster pixels around a voxel's centre that it covers
+SPLAT = 1  # raster pixels around a voxel's center that it covers
 STEEPEST = 2.0  # slope of a surface that still counts as in sight, where a nearer voxel covers the same pixel
 FORGIVEN = 12  # one view in so many may have cut off what is there
 SURE_OF_BORDER = 3.0  # raster pixels from a border between parts from which on a view counts in full
 LEAST_WEIGHT = 0.1
-NEIGHBOURS = 0.5  # weight of the six voxels around
+NEIGHBORS = 0.5  # weight of the six voxels around
 KEPT = 0.25  # share of the others' votes, at a pixel's voxel or close by, from which its own part stays
 REACH = 2  # raster pixels that are close: by so much the hull may put a border beside its place
 DECIDED = 0.6  # share of the votes below which views disagree, and a person should look
@@ -120,7 +120,7 @@ def _cast(raster: _Raster, surface: np.ndarray, around: np.ndarray, voxel: float
     votes[visible[counted], label[counted]] = weight[counted]
     smooth = votes.copy()
     for k in range(around.shape[1]):
-        smooth[:-1] += NEIGHBOURS * votes[around[:, k]]
+        smooth[:-1] += NEIGHBORS * votes[around[:, k]]
     return _Cast(ids, smooth)
 
 
@@ -166,13 +166,13 @@ def _border_weights(parts: np.ndarray) -> np.ndarray:
 def _surface(
     rasters: Sequence[_Raster], low: np.ndarray, high: np.ndarray, voxel: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The centres (n, 3) of the hull's outer voxels, and for each its six neighbours' indices (n, 6), n where none."""
+    """The centers (n, 3) of the hull's outer voxels, and for each its six neighbors' indices (n, 6), n where none."""
     shape = np.maximum(np.ceil((high - low) / voxel).astype(int), 1)
     alive = np.arange(int(np.prod(shape)))
     misses = np.zeros(len(alive), np.uint8)
     for raster in rasters:
-        centres = low + (np.stack(np.unravel_index(alive, shape), -1) + 0.5) * voxel
-        row, column, _, inside = raster.place(centres)
+        centers = low + (np.stack(np.unravel_index(alive, shape), -1) + 0.5) * voxel
+        row, column, _, inside = raster.place(centers)
         misses[alive] += inside & (raster.parts[row, column] == 0)
         alive = alive[misses[alive] <= len(rasters) // FORGIVEN]
     solid = np.zeros(shape + 2, bool)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import csv
 import html
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from opensapiens.annotation.agreement import REASONS, SURE, Agreement, Measured
-from opensapiens.annotation.tables import Instance
+from opensapiens.annotation.agreement import REASONS, SURE, Progress, silent
+from opensapiens.annotation.multiview import Views
 from opensapiens.drawing import sheet
-from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.geometry.person_crop import warp
-from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.storage.files import write_text, written
 from opensapiens.storage.pictures import ImageError, read_image
+from opensapiens.storage.text_files import csv_cell
 
 COLUMNS = (
     "frame", "person_id", "point", "reason", "views_seen", "views_agreeing", "error_px", "error_relative", "deviation",
@@ -28,20 +27,18 @@ MOST_ITEMS = 200  # of the page: more than a person looks at in a sitting; the t
 MOST_CROPS = 8  # views per item
 CROP = 220  # pixels high
 LEAST_SHARE = 0.15  # of the person's size that a crop shows at least
-_Shown = tuple[Path, str, int, str, int, np.ndarray]  # the sheet; frame, person, group, instance, points
+_Shown = tuple[Path, str, int, np.ndarray]  # the sheet; group, instance, points
 MODEL, AGREED = (255, 60, 60), (60, 230, 90)  # red where the view's own point is, green where the others say it is
 
 
-def write_review_table(
-    path: Path, frames: Sequence[str], instances: Sequence[Instance], cameras: Sequence[CalibratedCamera],
-    measured: Measured, found: Agreement, keypoint_set: KeypointSet,
-) -> int:  # fmt: skip
+def write_review_table(path: Path, views: Views) -> int:
     """A row per point that a person should look at, the worst first; returns how many.
 
     error_px: mean distance between the points of the views and where the agreed point falls in them; error_relative:
     the same over the person's size. Points that only a left-out camera sees count as unseen.
     """
     rows = []
+    found, measured, instances = views.found, views.measured, views.instances
     for i, k in zip(*np.nonzero(found.reason), strict=True):
         errors = found.errors[i, :, k]
         known = np.isfinite(errors) & ~found.left_out
@@ -49,16 +46,16 @@ def write_review_table(
         rows.append(
             (
                 -np.nan_to_num(relative, nan=-1.0),
-                frames[instances[i].frame],
+                views.rig.frames[instances[i].frame],
                 instances[i].person,
-                keypoint_set.names[k],
+                views.keypoint_set.names[k],
                 REASONS[found.reason[i, k]],
                 int(((measured.scores[i, :, k] >= SURE) & ~found.left_out).sum()),
                 int(found.agreeing[i, :, k].sum()),
                 f"{np.mean(errors[known]):.2f}" if known.any() else "",
                 f"{relative:.4f}" if known.any() else "",
                 f"{found.deviation[i, k]:.5f}" if np.isfinite(found.deviation[i, k]) else "",
-                cameras[int(np.nanargmax(np.where(known, errors, -1)))].name if known.any() else "",
+                views.rig.cameras[int(np.nanargmax(np.where(known, errors, -1)))].name if known.any() else "",
                 f"{found.scores[i, k]:.3f}",
             )
         )
@@ -66,52 +63,40 @@ def write_review_table(
     with written(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        table.writerows(row[1:] for row in rows)
+        table.writerows(map(csv_cell, row[1:]) for row in rows)
     return len(rows)
 
 
-def write_review_page(
-    path: Path,
-    images: Path,
-    names: Sequence[Sequence[str | None]],
-    frames: Sequence[str],
-    instances: Sequence[Instance],
-    cameras: Sequence[CalibratedCamera],
-    measured: Measured,
-    found: Agreement,
-    keypoint_set: KeypointSet,
-    progress: Callable[[Sequence], Iterable] = lambda items: items,
-) -> int:
+def write_review_page(path: Path, images: Path, views: Views, progress: Progress = silent) -> int:
     """review.html with a sheet of crops per person and group of points, at most 200, those with most points first.
 
-    names: per frame and view the picture below `images`, None where there is none. Returns how many items it shows.
+    Returns how many items it shows.
     """
-    groups = np.array(keypoint_set.groups)
+    groups = np.array(views.keypoint_set.groups)
     items = []
-    for i in range(len(instances)):
-        for group in dict.fromkeys(keypoint_set.groups):
-            points = np.flatnonzero((found.reason[i] > 0) & (groups == group) & (measured.scores[i] >= SURE).any(0))
+    for i in range(len(views.instances)):
+        looked_at = (views.found.reason[i] > 0) & (views.measured.scores[i] >= SURE).any(0)
+        for group in dict.fromkeys(views.keypoint_set.groups):
+            points = np.flatnonzero(looked_at & (groups == group))
             if len(points):
                 items.append((i, group, points))
     items.sort(key=lambda item: (-len(item[2]), item[0]))
     folder = path.with_suffix("")
     shown: list[_Shown] = []
     for number, (i, group, points) in enumerate(progress(items[:MOST_ITEMS])):
-        picture = _crops(images, names[instances[i].frame], cameras, measured, found, i, points)
+        picture = _crops(images, views, i, points)
         if picture is not None:
             file = folder / f"{number:04d}.jpg"
             with written(file) as temporary:
                 Image.fromarray(picture).save(temporary, "JPEG", quality=85)
-            shown.append((file, frames[instances[i].frame], instances[i].person, group, i, points))
-    write_text(path, _page(folder, shown, len(items), found, keypoint_set))
+            shown.append((file, group, i, points))
+    write_text(path, _page(folder, shown, len(items), views))
     return len(shown)
 
 
-def _crops(
-    images: Path, names: Sequence[str | None], cameras: Sequence[CalibratedCamera], measured: Measured,
-    found: Agreement, i: int, points: np.ndarray,
-) -> np.ndarray | None:  # fmt: skip
+def _crops(images: Path, views: Views, i: int, points: np.ndarray) -> np.ndarray | None:
     """The views that see most of the points, side by side; None where no picture can be read."""
+    names, measured, found = views.rig.names[views.instances[i].frame], views.measured, views.found
     sure = (measured.scores[i][:, points] >= SURE).sum(1)
     order = [int(v) for v in np.argsort(-sure, kind="stable") if sure[v] and names[v] is not None][:MOST_CROPS]
     crops, titles = [], []
@@ -122,7 +107,7 @@ def _crops(
             continue
         own = measured.points[i, v, points], measured.scores[i, v, points]
         crops.append(_crop(image, *own, found.projected[i, v, points], measured.boxes[i, v]))
-        titles.append(f"{cameras[v].name}{' (left out)' if found.left_out[v] else ''}")
+        titles.append(f"{views.rig.cameras[v].name}{' (left out)' if found.left_out[v] else ''}")
     return sheet(crops, titles, CROP, columns=4) if crops else None
 
 
@@ -160,15 +145,16 @@ _STYLE = (
 )
 
 
-def _page(folder: Path, shown: Sequence[_Shown], total: int, found: Agreement, keypoint_set: KeypointSet) -> str:
+def _page(folder: Path, shown: Sequence[_Shown], total: int, views: Views) -> str:
     lines = [
         f"<!doctype html><meta charset='utf-8'><title>Points to look at</title><style>{_STYLE}</style>",
         f"<h1>{total} to look at</h1><p>Red: where the view itself has the point. Green ring: where the agreeing views "
         f"say it is. {len(shown)} shown, those with most points first; review.csv has every point.</p>",
     ]
-    for file, frame, person, group, i, points in shown:
-        words = [f"{keypoint_set.names[k]} ({REASONS[found.reason[i, k]]})" for k in points[:12]]
+    for file, group, i, points in shown:
+        words = [f"{views.keypoint_set.names[k]} ({REASONS[views.found.reason[i, k]]})" for k in points[:12]]
         more = f" and {len(points) - 12} more" if len(points) > 12 else ""
+        frame, person = views.rig.frames[views.instances[i].frame], views.instances[i].person
         title = f"frame {frame}, person {person}, {group}: {len(points)} points"
         lines.append(
             f"<h2>{html.escape(title)}</h2><p>{html.escape(', '.join(words) + more)}</p>"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from opensapiens.annotation.agreement import REASONS, Agreement
-from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.annotation.agreement import REASONS
+from opensapiens.annotation.multiview import Views
 from opensapiens.storage.files import write_json, write_text
 
 Up = Literal["y", "z", "-y"]
@@ -22,22 +21,7 @@ TURNS = {
 }
 
 
-@dataclass(frozen=True)
-class Instance:
-    """One person in one frame: places in the lists of frames and of people."""
-
-    frame: int
-    person: int
-
-
-def write_points_json(
-    path: Path,
-    frames: Sequence[str],
-    instances: Sequence[Instance],
-    found: Agreement,
-    keypoint_set: KeypointSet,
-    unit: str,
-) -> None:
+def write_points_json(path: Path, views: Views, unit: str) -> None:
     """{"keypoints": names, "unit", "people": [{"frame", "person_id", "points": [[x, y, z] or null, …], "scores",
     "deviation", "views", "review"}, …]}.
 
@@ -45,11 +29,12 @@ def write_points_json(
     review: why a person should look, "" where none need.
     """
     rows = []
-    for i, one in enumerate(instances):
+    found = views.found
+    for i, one in enumerate(views.instances):
         known = np.isfinite(found.points[i]).all(-1)
         rows.append(
             {
-                "frame": frames[one.frame],
+                "frame": views.rig.frames[one.frame],
                 "person_id": one.person,
                 "points": [
                     point if there else None for point, there in zip(_rounded(found.points[i], 6), known, strict=True)
@@ -60,7 +45,7 @@ def write_points_json(
                 "review": [REASONS[reason] for reason in found.reason[i]],
             }
         )
-    content: dict[str, Any] = {"keypoints": list(keypoint_set.names), "unit": unit, "people": rows}
+    content = {"keypoints": list(views.keypoint_set.names), "unit": unit, "people": rows}
     write_json(path, content, indent=None)
 
 
@@ -84,20 +69,11 @@ def write_trc(
     """
     turned = points_FK3 @ TURNS[up].T
     first, last = (numbers[0], len(numbers)) if len(numbers) else (1, 0)
-    header = [
-        "DataRate",
-        "CameraRate",
-        "NumFrames",
-        "NumMarkers",
-        "Units",
-        "OrigDataRate",
-        "OrigDataStartFrame",
-        "OrigNumFrames",
-    ]
+    header = "DataRate CameraRate NumFrames NumMarkers Units OrigDataRate OrigDataStartFrame OrigNumFrames"
     values = (f"{rate:g}", f"{rate:g}", last, len(names), unit, f"{rate:g}", first, last)
     lines = [
         f"PathFileType\t4\t(X/Y/Z)\t{path.name}",
-        "\t".join(header),
+        "\t".join(header.split()),
         "\t".join(map(str, values)),
         "\t".join(["Frame#", "Time", *(cell for name in names for cell in (name, "", ""))]),
         "\t".join(["", "", *(f"{axis}{k}" for k in range(1, len(names) + 1) for axis in "XYZ")]),

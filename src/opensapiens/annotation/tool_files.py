@@ -1,4 +1,4 @@
-"""Files for labelling tools, and what comes back from them.
+"""Files for labeling tools, and what comes back from them.
 
 keypoints.json is COCO person keypoints without segmentations: CVAT takes a polygon of a category that is a skeleton for
 an error, and Label Studio's converter an empty segmentation. parts.json is COCO instances. Both are read by CVAT, by
@@ -8,6 +8,7 @@ projected from other views), 0 none.
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,57 +20,44 @@ import numpy as np
 
 from opensapiens.annotation.agreement import SURE
 from opensapiens.annotation.association import Detection
-from opensapiens.annotation.records import Record
-from opensapiens.data.coco import coco_images, coco_persons, read_annotations
+from opensapiens.annotation.picture_labels import PictureLabels
+from opensapiens.data.coco import coco_category, coco_images, coco_person, coco_persons, read_annotations
 from opensapiens.data.segmentations import mask_of, polygons_of, run_lengths_of
-from opensapiens.inference.results import MINIMUM_SCORE, coco_category
+from opensapiens.geometry.boxes import person_area
+from opensapiens.inference.results import MINIMUM_SCORE
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
 from opensapiens.storage.files import write_json, written
 from opensapiens.storage.pictures import MAX_PIXELS
 
 MaskKind = Literal["polygons", "rle"]
+INFO = {"description": "opensapiens annotate"}
 MARGIN = 0.1  # of the extent of a person's points, around them, where a tool gives no box
 
 
 def person_annotation(
-    points: np.ndarray, visibility: np.ndarray, scores: np.ndarray, box: np.ndarray, area: float, person: int,
-    score: float,
-) -> dict[str, Any]:  # fmt: skip
+    points: np.ndarray, visibility: np.ndarray, scores: np.ndarray, box: np.ndarray, person: int, score: float
+) -> dict[str, Any]:
     """One person as a COCO annotation, ids still missing. points (K, 2) pixels; visibility (K,) 0, 1 or 2; box xyxy."""
-    x1, y1, x2, y2 = (round(float(value), 2) for value in box)
-    placed = np.where((visibility > 0)[:, None], points, 0.0)
-    triples = np.column_stack([placed.round(2), visibility])
-    return {
-        "category_id": 1,
-        "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-        "area": round(float(area), 1),
-        "iscrowd": 0,
-        "keypoints": [int(v) if i % 3 == 2 else float(v) for i, v in enumerate(triples.ravel().tolist())],
-        "num_keypoints": int((visibility > 0).sum()),
-        "keypoint_scores": [round(float(value), 4) for value in scores],
-        "score": round(float(score), 4),
-        "attributes": {"person_id": person},  # where CVAT and Datumaro look for what is not COCO's
-    }
+    placed = np.column_stack([np.where((visibility > 0)[:, None], points, 0.0), visibility])
+    row = coco_person(box, round(float(person_area(box)), 1), placed, scores, score=score, digits=2)
+    return {**row, "attributes": {"person_id": person}}  # where CVAT and Datumaro look for what is not COCO's
 
 
-def prelabelled(one: Detection, area: float) -> dict[str, Any]:
+def prelabeled(one: Detection) -> dict[str, Any]:
     """A model's person: points that it is sure of are visible, others are placed but marked as not seen."""
     visibility = np.where(one.scores >= SURE, 2, np.where(one.scores >= MINIMUM_SCORE, 1, 0))
-    return person_annotation(one.points, visibility, one.scores, one.box, area, one.number, one.score)
+    return person_annotation(one.points, visibility, one.scores, one.box, one.number, one.score)
 
 
 def write_keypoints(
-    path: Path,
-    images: Iterable[tuple[Record, list[dict[str, Any]]]],
-    keypoint_set: KeypointSet,
-    info: Mapping[str, Any],
+    path: Path, images: Iterable[tuple[PictureLabels, list[dict[str, Any]]]], keypoint_set: KeypointSet
 ) -> int:
     """COCO keypoints of images with their annotations; returns how many there are."""
-    content: dict[str, Any] = {"info": dict(info), "licenses": [], "images": [], "annotations": []}
+    content: dict[str, Any] = {"info": INFO, "licenses": [], "images": [], "annotations": []}
     content["categories"] = [coco_category(keypoint_set)]
-    for number, (record, people) in enumerate(images, start=1):
-        content["images"].append(_image(number, record))
+    for number, (picture, people) in enumerate(images, start=1):
+        content["images"].append(_image(number, picture))
         for annotation in people:
             content["annotations"].append({"id": len(content["annotations"]) + 1, "image_id": number, **annotation})
     write_json(path, content, indent=None)
@@ -108,17 +96,15 @@ def _part(part: int, person: int, shape: Any, mask: np.ndarray | None) -> dict[s
     }  # fmt: skip
 
 
-def write_parts(
-    path: Path, images: Iterable[tuple[Record, list[dict[str, Any]]]], part_set: PartSet, info: Mapping[str, Any]
-) -> None:
+def write_parts(path: Path, images: Iterable[tuple[PictureLabels, list[dict[str, Any]]]], part_set: PartSet) -> None:
     """COCO instances of images with their annotations, image after image, since they may be too many for memory."""
-    head = {"info": dict(info), "licenses": [], "categories": part_categories(part_set)}
+    head = {"info": INFO, "licenses": [], "categories": part_categories(part_set)}
     number, listed = 0, []
     with written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, separators=(",", ":"))[:-1] + ',"annotations":[')
         separator = ""
-        for image, (record, pieces) in enumerate(images, start=1):
-            listed.append(_image(image, record))
+        for image, (picture, pieces) in enumerate(images, start=1):
+            listed.append(_image(image, picture))
             for annotation in pieces:
                 number += 1
                 row = json.dumps({"id": number, "image_id": image, **annotation}, separators=(",", ":"))
@@ -136,8 +122,8 @@ def part_categories(part_set: PartSet) -> list[dict[str, Any]]:
     ]
 
 
-def _image(number: int, record: Record) -> dict[str, Any]:
-    return {"id": number, "file_name": record.name, "width": record.size[1], "height": record.size[0]}
+def _image(number: int, picture: PictureLabels) -> dict[str, Any]:
+    return {"id": number, "file_name": picture.name, "width": picture.size[1], "height": picture.size[0]}
 
 
 def write_cvat_labels(path: Path, keypoint_set: KeypointSet | None, part_set: PartSet | None) -> None:
@@ -166,7 +152,7 @@ def _skeleton(keypoint_set: KeypointSet) -> dict[str, Any]:
     ]
     nodes = [
         f'<circle r="0.75" cx="{x:.2f}" cy="{y:.2f}" data-type="element node" data-element-id="{k + 1}" '
-        f'data-node-id="{k + 1}" data-label-name="{keypoint_set.names[k]}"></circle>'
+        f'data-node-id="{k + 1}" data-label-name="{html.escape(keypoint_set.names[k])}"></circle>'
         for k, (x, y) in enumerate(places)
     ]
     sublabels = [

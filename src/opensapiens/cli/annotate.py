@@ -33,23 +33,22 @@ def annotate(
     seed: int = 0,
     resume: bool = False,
 ) -> int:
-    """Label pictures with a model, as files that labelling tools import, and take back what a person corrected.
+    """Label images with a model, as files that labeling tools import, and read back what a person corrected.
 
-    IMAGES is a folder of pictures, searched to the bottom. The output folder gets:
+    IMAGES is a folder of images, searched recursively. The output folder gets:
       keypoints.json     COCO keypoints, for CVAT, COCO Annotator, Label Studio, and for training
       parts.json         COCO instances of the body parts; parts/ and people/ are the same as indexed PNG
       cvat_labels.json   the labels of a CVAT project, with the skeleton of all points
 
-    With --cameras the pictures are those of a calibrated rig, in one folder per camera, named after it, and pictures of
-    equal names are of one moment. Points are triangulated robustly, projected back into all views, also where the model
-    missed them, and judged by how well the views agree; body parts are decided by the votes of the views.
-    Then there are also:
-      review.html, review.csv   what a person should look at: pictures, and a table of points
+    With --cameras the images are those of a calibrated rig, in one folder per camera, named after it, and images of the
+    same name show the same moment. Points are triangulated robustly, projected back into all views, including those
+    where the model missed them, and judged by how well the views agree; the views vote on body parts. This adds:
+      review.html, review.csv   what a person should look at: images, and a table of points
       parts_review/             white where the views do not agree on the body part
       points_3d.json            points in space, with their uncertainty
       person_1.trc ...          the same for biomechanics tools (OpenSim)
 
-    A picture that cannot be read, a camera without pictures or a frame that lacks some does not stop the others: it is
+    An image that cannot be read, a camera without images or a frame that lacks some does not stop the others: each is
     named at the end, and the exit code is 1. Formats, conventions and limits: docs/annotation.md.
 
     For example:
@@ -59,27 +58,27 @@ def annotate(
     $ opensapiens annotate studio --output final --cameras calibration.toml --corrected from_cvat.json
 
     Args:
-        images: the folder of pictures; with --cameras one folder per camera in it.
+        images: the folder of images; with --cameras it holds one folder per camera.
         output: the folder to write to; made if missing.
-        model: names or folders of models, "nano" by default; each task is done by the first that can.
+        model: names or folders of models, "nano" by default; each task is done by the first that has it.
         cameras: the calibration: .json (docs/annotation.md), .toml of Anipose, Pose2Sim or FreeMoCap, or a folder of
             OpenCV .yml files, of EasyMocap too.
-        corrected: COCO files as a tool exported them, in place of a model: points, parts, or one of each.
+        corrected: COCO files exported by a tool, in place of a model: points, parts, or one of each.
         keypoints: coco_17, wholebody_133, sapiens_308, or a .csv or COCO .json file: the points to write, by default
             those of the model; with --corrected also those to read, by default sapiens_308.
-        masks: how parts.json has them; polygons are read by all tools but have no holes, rle is exact.
+        masks: how parts.json stores masks; all tools read polygons, which have no holes; rle is exact.
         up: the axis of the calibration's world that points up; TRC files have y up.
-        unit: that of the calibration's translations, as noted in the files; nothing is converted.
+        unit: of the calibration's translations, as recorded in the files; nothing is converted.
         rate: frames per second, for the TRC files.
-        whole_image: take each picture for one person who fills it.
+        whole_image: treat each image as one person who fills it.
         detector: a DETR that finds the people, as for opensapiens predict; needs the extra "detect".
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
         dtype: float32 as published; the others take half the memory and are faster on most GPUs.
         runtime: what runs the networks; see opensapiens predict --help.
         batch_size: people per forward pass.
         workers: processes for the votes on body parts; the result is the same.
-        seed: of the draw of pairs of views, from twelve cameras on.
-        resume: leave out pictures that the stopped run before has done.
+        seed: of the random pairs of views, used from twelve cameras on.
+        resume: skip images that a stopped run has finished.
     """
     if whole_image and detector is not None:
         return _misuse("--whole-image and --detector exclude each other")
@@ -104,7 +103,7 @@ def annotate(
             return _misuse(str(error))
     settings = Settings(wanted, masks, seed, up, unit, rate, workers)
     if corrected:
-        outcome = take_corrections(corrected, images, output, wanted or SAPIENS_308, settings, cameras)
+        summary = take_corrections(corrected, images, output, wanted or SAPIENS_308, settings, cameras)
     else:
         found = load(
             tuple(name for names in model for name in names) or ("nano",),
@@ -117,13 +116,13 @@ def annotate(
             found.detector = WholeImage()
         elif detector is not None:
             found.detector = DetrDetector(detector, device=usable_device(device), dtype=torch_dtype(dtype))
-        outcome = prelabel(found, images, output, settings, cameras, resume)
-    print(f"{outcome.images} pictures, {outcome.people} people; labels are in {output}")
-    print("\n".join(outcome.told))
-    if outcome.failures:
-        print(f"{len(outcome.failures)} things went wrong:", file=sys.stderr)
-        print("\n".join(f"  {sentence}" for sentence in outcome.failures), file=sys.stderr)
-    return 1 if outcome.failures else 0
+        summary = prelabel(found, images, output, settings, cameras, resume)
+    print(f"{summary.images} pictures, {summary.people} people; labels are in {output}")
+    print("\n".join(summary.told))
+    if summary.failures:
+        print(f"{len(summary.failures)} things went wrong:", file=sys.stderr)
+        print("\n".join(f"  {sentence}" for sentence in summary.failures), file=sys.stderr)
+    return 1 if summary.failures else 0
 
 
 def _misuse(sentence: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -39,8 +38,8 @@ def score(
 ) -> int:
     """Give every image its scores: a manifest with one row per image. Nothing is dropped here.
 
-    A run that was stopped goes on where it was. An image that cannot be read gets a row that says so; the exit code is
-    1 only if a stage failed on an image that could be read.
+    A run that was stopped resumes. An image that cannot be read gets a row that says so; the exit code is 1 only if a
+    stage failed on an image that could be read, or an image killed the process that scored it.
 
     For example:
     $ opensapiens curate score photos/ shards/ list.txt --out scored
@@ -49,11 +48,12 @@ def score(
 
     Args:
         sources: folders, tar shards, Parquet files with images or paths, lists of files (.txt), images.
-        out: the folder for the manifest.
-        detector: a model whose part map finds people, or detr, or detr:NAME (extra "detect"); thresholds differ.
-        skip: stages to leave out: perceptual_hash, quality, style, embedding, person, text.
+        out: the folder to write the manifest to.
+        detector: a model whose part map finds people, or detr, or detr:NAME (extra "detect"); each needs its own
+            threshold.
+        skip: stages to leave out: perceptual_hash, quality, drawing, embedding, person, text.
         workers: processes; by default one per core.
-        cluster: the address of a Ray cluster, or "auto" for the one that this machine belongs to; its machines must all
+        cluster: the address of a Ray cluster, or "auto" for the one that this machine belongs to; all its machines must
             see the sources and the output folder under the same paths.
         block: files with hashes of images that must not be used.
         opt_out: files with sources, addresses or domains that must not be used.
@@ -87,7 +87,7 @@ def select(
     where: str | None = None,
     preset: Preset | None = None,
 ) -> int:
-    """Apply thresholds to the scores. Quick: nothing is computed again.
+    """Apply thresholds to the scores. Fast: nothing is computed again.
 
     For example:
     $ opensapiens curate select scored --out selected --preset humans-300m
@@ -98,7 +98,7 @@ def select(
         source: a folder that score wrote, or one that select wrote.
         out: the folder for the selection.
         where: a condition on the manifest's columns; with --preset both must hold.
-        preset: humans-300m (the paper's person filter) or readable (whatever can be used at all).
+        preset: humans-300m (the paper's person filter) or readable (anything usable).
     """
     from opensapiens.curation.select import select as run
 
@@ -130,8 +130,8 @@ def pack(
     """Write the selected images as shuffled tar shards for pretraining, with a data card.
 
     Images become upright RGB JPEG files without EXIF. The same selection and options give the same bytes. A run that
-    was stopped goes on with the shards that are missing. Images that can no longer be read are named, and the exit code
-    is 1.
+    was stopped resumes with the missing shards. If images can no longer be read, the exit code is 1 and the output says
+    which files name them.
 
     For example:
     $ opensapiens curate pack selected --out shards
@@ -140,11 +140,11 @@ def pack(
     Args:
         selection: a folder that select or score wrote.
         out: the folder for the shards.
-        count: so many images, as evenly over the clusters of similar ones as these allow; by default all.
-        side: longest side of the images in pixels; larger ones are made smaller.
+        count: how many images, drawn as evenly as possible over the clusters of similar ones; by default all.
+        side: longest side of the images in pixels; larger ones are scaled down.
         shard_size: images per shard.
         seed: another seed, another order.
-        blur_faces: make the faces that the embedded model finds unrecognisable.
+        blur_faces: make the faces unrecognizable that the built-in model finds.
         workers: processes; by default one per core.
         cluster: the address of a Ray cluster, or "auto".
         block: files with hashes of images that must not be used.
@@ -167,7 +167,7 @@ def remove(
     block: tuple[Path, ...] = (),
     opt_out: tuple[Path, ...] = (),
 ) -> int:
-    """Take images out of packed shards, by the hash of their file, by perceptual hash, or by where they came from.
+    """Take images out of packed shards, by the hash of their file, by perceptual hash, or by source.
 
     For example:
     $ opensapiens curate remove shards --block hashes.txt --opt-out domains.txt
@@ -203,10 +203,10 @@ def report(
 
     Args:
         source: a folder that score or select wrote.
-        out: the page to write; the pictures are inside it.
+        out: the page to write; the images are inside it.
         where: a condition as for select.
         preset: a preset as for select.
-        examples: pictures in each row.
+        examples: images in each row.
         seed: another seed, other examples.
     """
     from opensapiens.curation.report import report as run
@@ -246,11 +246,7 @@ def _condition(source: Path, where: str | None, preset: str | None) -> str | Non
 
     if preset is None:
         return where
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        condition = preset_condition(preset, read_run(manifest_path(source)))
-    for warning in caught:
-        print(f"opensapiens curate: warning: {warning.message}", file=sys.stderr)
+    condition = preset_condition(preset, read_run(manifest_path(source)))
     return condition if where is None else f"{condition} and ({where})"
 
 

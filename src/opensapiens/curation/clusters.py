@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-SAMPLE = 100_000  # images that the centres are found on
+SAMPLE = 100_000  # images that the centers are found on
 ROUNDS = 15
 CHUNK = 4096
 
 
 def cluster_centers(vectors: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """(count, D) float32 unit vectors: the centres of k-means on the sphere of (N, D) unit vectors.
+    """(count, D) float32 unit vectors: the centers of k-means on the sphere of (N, D) unit vectors.
 
-    Begins with distinct images drawn at random; a centre that loses all its images takes the worst fitting one.
+    Begins with distinct images drawn at random; a center that loses all its images takes the worst fitting one.
     """
     generator = np.random.default_rng(seed)
     if len(vectors) > SAMPLE:
@@ -21,7 +21,7 @@ def cluster_centers(vectors: np.ndarray, count: int, seed: int = 0) -> np.ndarra
     data = torch.from_numpy(np.ascontiguousarray(vectors, np.float32))
     centers = data[np.sort(generator.choice(len(data), min(count, len(data)), replace=False))]
     for _ in range(ROUNDS):
-        label, fit = nearest(data, centers)
+        label, fit = map(torch.from_numpy, nearest(vectors, centers.numpy()))
         sums = torch.zeros_like(centers).index_add_(0, label, data)
         empty = torch.bincount(label, minlength=len(centers)) == 0
         sums[empty] = data[fit.argsort()[: int(empty.sum())]]
@@ -29,14 +29,16 @@ def cluster_centers(vectors: np.ndarray, count: int, seed: int = 0) -> np.ndarra
     return centers.numpy()
 
 
-def nearest(vectors: torch.Tensor, centers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For (N, D) unit vectors the index of the centre with the largest cosine, (N,) int64, and the cosine."""
+def nearest(vectors: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For (N, D) unit vectors of any precision the index of the center with the largest cosine, (N,) int64, and the
+    cosine."""
     labels, fits = [], []
-    for chunk in vectors.split(CHUNK):
-        fit, label = (chunk @ centers.T).max(1)
-        labels.append(label)
-        fits.append(fit)
-    return torch.cat(labels), torch.cat(fits)
+    for start in range(0, len(vectors), CHUNK):
+        chunk = torch.from_numpy(vectors[start : start + CHUNK].astype(np.float32))
+        fit, label = (chunk @ torch.from_numpy(centers).T).max(1)
+        labels.append(label.numpy())
+        fits.append(fit.numpy())
+    return np.concatenate(labels), np.concatenate(fits)
 
 
 def cosine_to_better(vectors: np.ndarray, rank: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -59,11 +61,8 @@ def cosine_to_better(vectors: np.ndarray, rank: np.ndarray, labels: np.ndarray) 
 def balanced_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Indices, in rising order, of `count` images drawn as evenly over the clusters as these allow.
 
-    Small clusters are taken whole, large ones cut to one size. labels: (N,) cluster of each image. Raises ValueError if
-    there are fewer images than that.
+    Small clusters are taken whole, large ones cut to one size. labels: (N,) cluster of each image, N at least `count`.
     """
-    if count > len(labels):
-        raise ValueError(f"{count} images wanted, but the selection has {len(labels)}")
     shuffled = np.random.default_rng((seed, 7)).permutation(len(labels))
     by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
     sorted_labels = labels[by_label]

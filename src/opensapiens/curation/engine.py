@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,14 +32,8 @@ def ray_running(workers: int | None = None, address: str | None = None) -> Itera
     """Ray on this machine, stopped at the end, or the cluster at `address` ("auto": the one this machine belongs to).
 
     Yields the number of workers: as given, else one per CPU. A Ray that is running already is used and left running.
-    Usage statistics are off. Raises ModuleNotFoundError without the extra "curate".
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("curation needs ray: pip install opensapiens[curate]", name=error.name) from error
+    ray = import_ray(address is not None)
     own = not ray.is_initialized()
     if own and address is not None:
         ray.init(address=address, logging_level=logging.ERROR)
@@ -50,6 +45,21 @@ def ray_running(workers: int | None = None, address: str | None = None) -> Itera
     finally:
         if own:
             ray.shutdown()
+
+
+def import_ray(cluster: bool = False) -> ModuleType:
+    """Ray without usage statistics, and listening on the loopback alone if it is not for a cluster.
+
+    Ray reads its settings when it is imported: a process that has used Ray on this machine cannot use a cluster later.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not cluster:
+        # Without clusters Ray's own address is the loopback's, and its processes listen there alone.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    import ray
+
+    return ray
 
 
 def _start_here(workers: int) -> None:
@@ -74,11 +84,11 @@ def _start_here(workers: int) -> None:
 
 
 def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict[str, Any]]:
-    """Sends the pieces 0 … count - 1 through the pools, and gives what the last returns for each, in any order.
+    """Sends the pieces 0 … count - 1 through the pools, and yields what the last pool returns for each, in any order.
 
-    Ray repeats a piece whose worker died and stops when a worker raises. Only pieces on their way are in memory.
-    Raises OSError when a worker did, for instance because the disk is full: the worker's own, not Ray's account of it,
-    once the others have finished. A worker that failed so does nothing more.
+    Ray repeats a piece whose worker died without end, so what a pool makes has to give up on it (see `Tries`). Only
+    pieces in flight are in memory. Raises a worker's own OSError, for instance because the disk is full, once the
+    others have finished. A worker that failed in this way does nothing more.
     """
     import ray
     import ray.data

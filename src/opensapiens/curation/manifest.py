@@ -1,14 +1,15 @@
-"""The manifest: a Parquet file with one row per image, every score and what became of each input.
+"""The manifest: a Parquet file with one row per image, all its scores and what became of it.
 
-On the way it is written in parts of PART images, each under its name only when complete: a part that is there is done.
+A run writes it in parts of PART images; each gets its name only when complete, so a part that exists is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opensapiens.curation.sources import Item
 from opensapiens.curation.stages import Stage
@@ -18,7 +19,9 @@ from opensapiens.storage.json_files import read_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART = 32  # images: what is lost at most when a worker dies
+T = TypeVar("T")
+
+PART = 32  # images: a worker that dies loses no more
 PARTS_PER_FILE = 1024  # of the list of inputs
 OK, UNREADABLE, BLOCKED, OPTED_OUT, INCOMPLETE = "ok", "unreadable", "blocked", "opted_out", "incomplete"
 ITEM_COLUMNS = {
@@ -27,13 +30,20 @@ ITEM_COLUMNS = {
     "offset": "int64",
     "size": "int64",
     "url": "string",
-    "licence": "string",
+    "license": "string",
 }
 COLUMNS = {"index": "int64", **ITEM_COLUMNS, "status": "string", "error": "string"}
 
 
 class ManifestError(ValueError):
     """A folder that holds no manifest, or one of another run; the message says which."""
+
+
+def check_modules(*names: str) -> None:
+    """Raises ModuleNotFoundError that says what to install, before anything is begun."""
+    for name in names:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"curation needs {name}: pip install opensapiens[curate]", name=name)
 
 
 def schema(columns: Mapping[str, str]) -> pa.Schema:
@@ -47,7 +57,7 @@ def schema(columns: Mapping[str, str]) -> pa.Schema:
 
 
 def columns_of(stages: Sequence[Stage]) -> dict[str, str]:
-    """The columns that every row has before the whole collection was looked at. Raises ValueError for a name twice."""
+    """The columns that each row has by itself. Raises ValueError for a name that two stages share."""
     columns = dict(COLUMNS)
     for stage in stages:
         twice = set(columns) & set(stage.columns)
@@ -72,20 +82,12 @@ def write_inputs(folder: Path, items: Iterable[Item]) -> int:
 
     folder.mkdir(parents=True, exist_ok=True)
     columns = schema(ITEM_COLUMNS)
-    writer: pq.ParquetWriter | None = None
     count = 0
-    try:
-        for number, batch in enumerate(batches(items, PART)):
-            if number % PARTS_PER_FILE == 0:
-                if writer is not None:
-                    writer.close()
-                writer = pq.ParquetWriter(folder / f"{number // PARTS_PER_FILE:06d}.parquet", columns)
-            assert writer is not None
-            writer.write_table(pa.Table.from_pylist([asdict(item) for item in batch], columns))
-            count += len(batch)
-    finally:
-        if writer is not None:
-            writer.close()
+    for number, file in enumerate(batches(batches(items, PART), PARTS_PER_FILE)):
+        with pq.ParquetWriter(folder / f"{number:06d}.parquet", columns) as writer:
+            for part in file:
+                writer.write_table(pa.Table.from_pylist([asdict(item) for item in part], columns))
+                count += len(part)
     return count
 
 
@@ -97,9 +99,9 @@ def read_inputs(folder: Path, part: int) -> list[Item]:
     return [Item(**row) for row in file.read_row_group(part % PARTS_PER_FILE).to_pylist()]
 
 
-def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of `size` items, the last one perhaps shorter."""
-    batch: list[Any] = []
+    batch: list[T] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:
@@ -110,17 +112,17 @@ def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def part_path(folder: Path, part: int) -> Path:
-    """Where a part of the manifest lies while the run is not finished."""
+    """The file of a part of the manifest until the run is finished."""
     return folder / "parts" / f"{part // PARTS_PER_FILE:06d}" / f"{part:09d}.parquet"
 
 
 def manifest_path(source: Path) -> Path:
-    """The Parquet file of a scored folder or of a selection; a file is taken as it is. Raises ManifestError."""
+    """The Parquet file of a scored folder or of a selection, or the file itself. Raises ManifestError."""
     for path in (source, source / "manifest.parquet", source / "selection.parquet"):
         if path.is_file():
             return path
     if (source / "inputs").is_dir():
-        raise ManifestError(f"{source} is not scored to the end: run the same opensapiens curate score again")
+        raise ManifestError(f"{source} is not completely scored: run the same opensapiens curate score again")
     raise ManifestError(f"{source} holds no manifest: make one with opensapiens curate score")
 
 
@@ -138,5 +140,6 @@ def detector_of_run(run: Mapping[str, Any]) -> str:
 
 
 def item_of_row(row: Mapping[str, Any]) -> Item:
-    """Where the image of a manifest's row is."""
-    return Item(**{field.name: row[field.name] for field in fields(Item)})
+    """The item that a row of the manifest describes."""
+    url, license = row.get("url") or "", row.get("license") or ""
+    return Item(row["file"], row["member"], row["offset"], row["size"], url, license)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import pickle
 from collections import Counter
@@ -18,10 +19,11 @@ import numpy as np
 from opensapiens.curation.card import PEOPLE_ABOVE, write_card
 from opensapiens.curation.clusters import balanced_choice
 from opensapiens.curation.engine import Pool, ray_running, run_pieces
-from opensapiens.curation.manifest import item_of_row, manifest_path, read_run, write_table
+from opensapiens.curation.manifest import check_modules, item_of_row, manifest_path, read_run, write_table
 from opensapiens.curation.picture import shrink
 from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces, boxes_above
-from opensapiens.curation.sources import Item, read_item
+from opensapiens.curation.sources import read_item
+from opensapiens.curation.tries import GIVEN_UP, Tries
 from opensapiens.data.shards import write_manifest, write_shard
 from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import claim
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 SHARDS = "packed shards"  # the kind of the folder
 QUALITY = 95  # of the JPEG files
 BLUR_ABOVE = 0.4  # person_score: whose face is blurred; better a face too many
-KEPT_COLUMNS = ("sha256", "phash", "url", "licence", "person_scores", "person_boxes", "cluster")
+KEPT_COLUMNS = ("sha256", "phash", "url", "license", "person_scores", "person_boxes", "cluster")
 
 
 class PackError(ValueError):
@@ -73,6 +75,7 @@ def pack(
 
     Raises PackError for an empty selection, FolderError for a folder that holds another packing or anything else.
     """
+    check_modules("pyarrow", "ray")
     packing = packing or Packing()
     manifest = manifest_path(selection)
     run = read_run(manifest)
@@ -174,23 +177,26 @@ class ShardPacker:
         if not record.exists():
             rows = pq.ParquetFile(self.out / "plan" / f"{shard:06d}.parquet").read().to_pylist()
             fates: list[tuple[str, str]] = []
-            first = shard * self.packing.shard_size
-            write_shard(self.out / f"{shard:06d}.tar", self._frames(rows, first, fates))
+            tries = Tries(record.with_suffix(".tries"))
+            write_shard(self.out / f"{shard:06d}.tar", self._frames(rows, shard, tries, fates))
             failures = [name for fate, name in fates if fate != "packed"]
-            matched = {line for row in rows for line in self.opted_out.lines_for(_item(row))}
+            matched = {line for row in rows for line in self.opted_out.lines_for(item_of_row(row))}
             counts = dict(Counter(fate for fate, _ in fates))
             write_json(record, {"fates": counts, "failures": failures, "matched": sorted(matched)})
+            tries.done()
         return {"id": np.array([shard]), "facts": np.array([pickle.dumps(None)], object)}
 
     def _frames(
-        self, rows: list[dict[str, Any]], first: int, fates: list[tuple[str, str]]
+        self, rows: list[dict[str, Any]], shard: int, tries: Tries, fates: list[tuple[str, str]]
     ) -> Iterator[tuple[str, dict[str, bytes]]]:
-        for place, row in enumerate(rows, first):
-            item = _item(row)
+        for place in itertools.chain.from_iterable(tries.groups(len(rows))):
+            row, item = rows[place], item_of_row(rows[place])
             if self.opted_out.names(item):
                 fates.append(("opted_out", item.source))
             elif self.blocked.names(row["sha256"], row.get("phash")):
                 fates.append(("blocked", item.source))
+            elif tries.given_up(place):
+                fates.append(("unreadable", f"{item.source}: {GIVEN_UP}"))
             else:
                 try:
                     image = self._image(read_item(item), row)
@@ -198,7 +204,10 @@ class ShardPacker:
                     fates.append(("unreadable", str(error)))
                     continue
                 fates.append(("packed", item.source))
-                yield f"{row['sha256'][:16]}-{place:09d}", _members(image, row, item.source)
+                yield (
+                    f"{row['sha256'][:16]}-{shard * self.packing.shard_size + place:09d}",
+                    _members(image, row, item.source),
+                )
 
     def _image(self, data: bytes, row: dict[str, Any]) -> np.ndarray:
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
@@ -210,10 +219,6 @@ class ShardPacker:
         return shrink(image, self.packing.side)
 
 
-def _item(row: dict[str, Any]) -> Item:
-    return item_of_row({"url": "", "licence": "", **row})
-
-
 def _members(image: np.ndarray, row: dict[str, Any], source: str) -> dict[str, bytes]:
     jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     facts = {
@@ -221,7 +226,7 @@ def _members(image: np.ndarray, row: dict[str, Any], source: str) -> dict[str, b
         "phash": f"{row['phash']:016x}" if row.get("phash") is not None else None,
         "source": source,
         "url": row.get("url") or "",
-        "licence": row.get("licence") or "",
+        "license": row.get("license") or "",
         "height": image.shape[0],
         "width": image.shape[1],
         "people": int((np.asarray(row.get("person_scores") or [], np.float32) > PEOPLE_ABOVE).sum()),

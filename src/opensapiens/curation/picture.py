@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 
 from opensapiens.storage.pictures import open_image, read_image
 
-Scores = dict[str, Any]
+Scores = dict[str, str | int | float | list[float]]
 """A stage's columns for one image."""
 WORKING_SIDE = 1024  # the longer side of the copy that model stages see; the cheap ones see the whole picture
 

@@ -1,4 +1,4 @@
-"""Whose images must not be used: lists of hashes and of sources, and faces that are made unrecognisable."""
+"""Images that must not be used, by lists of hashes and of sources, and faces made unrecognizable."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class OptOutList:
         return bool(self.lines_for(item))
 
     def log_unmatched(self, matched: Collection[str]) -> None:
-        """Says how many lines named no image, so that a list in the wrong form is noticed. matched: those that did."""
+        """Logs how many lines named no image, so that a list in the wrong form is noticed. matched: those that did."""
         lines = set(self.forms.values())
         rest = sorted(lines - set(matched))
         if rest:

@@ -1,4 +1,4 @@
-"""`curate remove`: takes images out of shards that were packed already."""
+"""`curate remove`: takes images out of packed shards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from opensapiens.storage.tars import contents
 
 
 def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()) -> list[str]:
-    """Write the shards that hold images of the lists anew without them; returns the keys that were removed.
+    """Rewrite the shards that hold listed images without them; returns the keys that were removed.
 
     Every shard is read to its end before the first is replaced. A shard is replaced only when its new version is
     complete, so a run that was stopped can be repeated. The counts in manifest.json and a list removed.json (keys, no

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from opensapiens.curation.manifest import detector_of_run, item_of_row, manifest_path, read_run
+from opensapiens.curation.manifest import check_modules, detector_of_run, item_of_row, manifest_path, read_run
 from opensapiens.curation.picture import shrink
 from opensapiens.curation.sources import read_item
-from opensapiens.curation.where import bounds, parse_where, terms
+from opensapiens.curation.where import bounds, parse_where, passing, terms
 from opensapiens.storage.files import write_text
 from opensapiens.storage.folders import check_output
 from opensapiens.storage.pictures import ImageError, read_image
@@ -21,10 +21,12 @@ from opensapiens.storage.progress import progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
 
 THUMBNAIL = 160  # pixels
 BARS = 40
-FACTS = ["file", "member", "offset", "size", "url", "licence"]
+PLACE = ["file", "member", "offset", "size"]
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:86rem;padding:0 1rem;color:#222}
 h2{margin-top:3rem;border-top:1px solid #ccc;padding-top:1rem}figure{display:inline-block;margin:4px;vertical-align:top}
@@ -42,6 +44,7 @@ def report(source: Path, out: Path, where: str, examples: int = 8, seed: int = 0
     drawn by seed on both sides, nearest to the threshold and far from it, and what other thresholds would keep. The
     pictures are in the page itself. Raises ManifestError, WhereError.
     """
+    check_modules("pyarrow")
     import pyarrow.dataset as ds
 
     manifest = manifest_path(source)
@@ -50,9 +53,7 @@ def report(source: Path, out: Path, where: str, examples: int = 8, seed: int = 0
     rows = ds.dataset(manifest)
     condition = parse_where(where, rows.schema)
     total, kept = rows.count_rows(), rows.count_rows(filter=condition)
-    sections = [
-        _section(rows, term, examples, seed) for term in progress(terms(where), "report", unit="parts")
-    ]
+    sections = [_section(rows, term, examples, seed) for term in progress(terms(where), "report", unit="parts")]
     statuses = "".join(f"<tr><td>{_text(k)}</td><td>{v}</td></tr>" for k, v in run.get("statuses", {}).items())
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation report</title><style>{STYLE}</style>
 <h1>What the thresholds keep</h1>
@@ -66,19 +67,21 @@ Green: kept by the part shown; red: dropped by it.</p>
     return out
 
 
-def _section(rows: Any, term: str, examples: int, seed: int) -> str:
-    passing = parse_where(term, rows.schema)
-    kept = rows.count_rows(filter=passing)
+def _section(rows: ds.Dataset, term: str, examples: int, seed: int) -> str:
+    import pyarrow.compute as pc
+
+    condition = parse_where(term, rows.schema)
+    kept = rows.count_rows(filter=condition)
     title = f"<h2><code>{_text(term)}</code></h2><p>keeps {kept}, drops {rows.count_rows() - kept}.</p>"
     scale = bounds(term)
     if scale is None:
-        return title + _random_examples(rows, passing, examples, seed)
+        return title + _random_examples(rows, condition, examples, seed)
     column, threshold = scale
-    table = rows.to_table(columns=[column, *FACTS], filter=~_missing(rows, column))
+    table = rows.to_table(columns=[column, *PLACE], filter=pc.field(column).is_valid())
     values = table[column].to_numpy().astype(np.float64)
     if len(values) == 0:
         return title + "<p>No row has a value in this column.</p>"
-    good = _passes(table, term)
+    good = passing(table, term, rows.schema)
     order = np.argsort(np.abs(values - threshold), kind="stable")
     missing = rows.count_rows() - len(table)
     if missing:
@@ -93,41 +96,26 @@ def _section(rows: Any, term: str, examples: int, seed: int) -> str:
     for name, mask in (("kept", good), ("dropped", ~good)):
         side = order[mask[order]]
         near, far = side[:examples], side[examples:]
-        far = np.sort(generator.choice(len(far), min(examples, len(far)), replace=False)) if len(far) else far
-        pick = side[examples:][far] if len(far) else far
-        for label, chosen in ((f"{name}, nearest the threshold", near), (f"{name}, drawn at random", pick)):
+        drawn = far[_drawn(len(far), examples, generator)]
+        for label, chosen in ((f"{name}, nearest the threshold", near), (f"{name}, drawn at random", drawn)):
             parts.append(_figures(table.take(chosen), label, name, column))
     return "".join(parts)
 
 
-def _missing(rows: Any, column: str) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.field(column).is_null()
-
-
-def _passes(table: pa.Table, term: str) -> np.ndarray:
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    numbered = table.append_column("__row", pa.array(np.arange(len(table))))
-    mask = np.zeros(len(table), bool)
-    kept = ds.dataset(numbered).to_table(columns=["__row"], filter=parse_where(term, table.schema))["__row"]
-    mask[kept.to_numpy()] = True
-    return mask
-
-
-def _random_examples(rows: Any, passing: Any, examples: int, seed: int) -> str:
+def _random_examples(rows: ds.Dataset, condition: pc.Expression, examples: int, seed: int) -> str:
     parts = []
-    for name, chosen in (("kept", passing), ("dropped", None)):
-        table = rows.to_table(columns=FACTS, filter=passing if chosen is not None else ~passing)
-        count = min(examples, len(table))
-        places = np.sort(np.random.default_rng(seed).choice(len(table), count, replace=False))
+    for name, chosen in (("kept", condition), ("dropped", ~condition)):
+        table = rows.to_table(columns=PLACE, filter=chosen)
+        places = _drawn(len(table), examples, np.random.default_rng(seed))
         parts.append(_figures(table.take(places), f"{name}, drawn at random", name, None))
     return "".join(parts)
 
 
-def _ladder(rows: Any, term: str, column: str, values: np.ndarray) -> str:
+def _drawn(count: int, examples: int, generator: np.random.Generator) -> np.ndarray:
+    return np.sort(generator.choice(count, min(examples, count), replace=False))
+
+
+def _ladder(rows: ds.Dataset, term: str, column: str, values: np.ndarray) -> str:
     """How many rows the same comparison would keep at other thresholds."""
     comparison = term.split()[1]
     cells = []

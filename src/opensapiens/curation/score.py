@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import pickle
 import time
 from collections import Counter, defaultdict
@@ -23,7 +24,9 @@ from opensapiens.curation.manifest import (
     OPTED_OUT,
     PART,
     UNREADABLE,
+    check_modules,
     columns_of,
+    item_of_row,
     part_path,
     read_inputs,
     read_run,
@@ -34,7 +37,8 @@ from opensapiens.curation.manifest import (
 from opensapiens.curation.picture import Picture, decode, working_copy
 from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item, find_items, read_item
-from opensapiens.curation.stages import Stage, default_stages
+from opensapiens.curation.stages import Score, Stage, default_stages
+from opensapiens.curation.tries import GIVEN_UP, Tries
 from opensapiens.curation.whole import finish_manifest
 from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import check_output, claim, clear
@@ -45,15 +49,29 @@ SCORED = "scored images"  # the kind of the folder
 INPUTS = "a list of inputs"
 PARTS = "parts of a manifest"
 
+Seconds = defaultdict[str, float]  # by stage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every worker needs to know. out: the folder of the run, as on every machine."""
+
+    out: Path
+    stages: Sequence[Stage]
+    blocked: BlockList
+    opted_out: OptOutList
+
 
 @dataclass
 class ScoreSummary:
-    """What a run did: rows by status in the whole manifest, and for this sitting alone seconds by stage and images.
-    passed_over: files of the sources' folders that were not taken, by what they are."""
+    """What a run did. statuses: rows of the whole manifest by status. images, seconds (by stage): of this call alone.
+    passed_over: files in the sources' folders that are no images, by kind."""
 
     statuses: dict[str, int]
     images: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=lambda: defaultdict(float))
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
@@ -69,14 +87,15 @@ def score(
 ) -> ScoreSummary:
     """Score all images of the sources into out/manifest.parquet.
 
-    A run that was stopped goes on where it was, and gives the manifest that it would have given. stages: by default
-    `default_stages()`. workers: processes. address: of a Ray cluster, whose machines all see the sources and `out`
-    under the same paths. block, opt_out: lists as `BlockList` and `OptOutList` read them; what they name is not scored.
-    evaluation: sources whose images must not be trained on; every row gets its distance from them.
+    A run that was stopped resumes, and produces the manifest it would have produced. stages: `default_stages()` if not
+    given. workers: processes. address: of a Ray cluster, all of whose machines see the sources and `out` under the same
+    paths. block, opt_out: lists as `BlockList` and `OptOutList` read them; the images they name are not scored.
+    evaluation: sources whose images must not be trained on; every row gets its distance to them.
 
     Raises SourceError for a source without images, FolderError for an `out` that belongs to another run, holds anything
     else, or is, holds or lies in a source.
     """
+    check_modules("pyarrow", "ray", "imagehash", "rapidocr", "onnxruntime")
     out = Path(out)
     # The manifest is read from other folders, and on a cluster the workers are in one of their own.
     sources, evaluation = [Path(path).absolute() for path in sources], [Path(path).absolute() for path in evaluation]
@@ -85,10 +104,10 @@ def score(
     run = _prepared(out, sources, _identity(sources, stages, block, opt_out, evaluation))
     passed_over = Counter(run.get("passed_over", {}))
     if not (out / "manifest.parquet").exists():
-        opted_out = OptOutList.read(opt_out)
-        summary = _score_parts(out, stages, run["inputs"], workers, address, BlockList.read(block), opted_out)
+        work = Work(out, stages, BlockList.read(block), OptOutList.read(opt_out))
+        summary = _score_parts(work, run["inputs"], workers, address)
         statuses = finish_manifest(out, stages, run["inputs"], evaluation)
-        opted_out.log_unmatched(_matched_lines(out / "manifest.parquet", opted_out))
+        work.opted_out.log_unmatched(_matched_lines(out / "manifest.parquet", work.opted_out))
         write_json(out / "run.json", {**run, "statuses": statuses})
         clear(out / "parts", PARTS)
         return ScoreSummary(statuses, summary.images, summary.seconds, passed_over)
@@ -115,12 +134,12 @@ def _identity(
 
 
 def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]) -> dict[str, Any]:
-    """The record of the run, made with the list of inputs if this is its first sitting."""
+    """The record of the run; the first call writes it, with the list of inputs."""
     claim(out, SCORED, identity)
     if (out / "run.json").exists():
         claim(out / "parts", PARTS)
         return read_run(out / "manifest.parquet")
-    clear(out / "inputs", INPUTS)  # of a first sitting that was stopped while listing
+    clear(out / "inputs", INPUTS)  # of a first call that was stopped while listing
     claim(out / "inputs", INPUTS)
     claim(out / "parts", PARTS)
     passed_over: Counter[str] = Counter()
@@ -143,53 +162,38 @@ def _matched_lines(manifest: Path, opted_out: OptOutList) -> set[str]:
     return matched
 
 
-def _score_parts(
-    out: Path,
-    stages: Sequence[Stage],
-    inputs: int,
-    workers: int | None,
-    address: str | None,
-    blocked: BlockList,
-    opted_out: OptOutList,
-) -> ScoreSummary:
+def _score_parts(work: Work, inputs: int, workers: int | None, address: str | None) -> ScoreSummary:
     parts = -(-inputs // PART)
-    done = sum(1 for _ in (out / "parts").glob("*/*.parquet"))
+    done = sum(1 for _ in (work.out / "parts").glob("*/*.parquet"))
     summary = ScoreSummary({})
     if done == parts:
         return summary
-    seconds: defaultdict[str, float] = defaultdict(float)
     counts: Counter[str] = Counter()
     with (
         ray_running(workers, address) as count,
         progress(None, "scoring", inputs, "images", initial=min(done * PART, inputs)) as bar,
     ):
-        for row in run_pieces(parts, score_pools(out, stages, blocked, opted_out, gpus_available()), count):
+        for row in run_pieces(parts, score_pools(work, gpus_available()), count):
             if row["images"]:  # none: the part was done before
                 facts = pickle.loads(row["facts"])
                 for name, spent in facts["seconds"].items():
-                    seconds[name] += spent
+                    summary.seconds[name] += spent
                 counts.update(facts["statuses"])
+                for sentence in facts["given_up"]:
+                    logger.warning(sentence)
                 bar.update(int(row["images"]))
                 bar.set_postfix({name: number for name, number in counts.items() if name != OK})
                 summary.images += int(row["images"])
-    summary.seconds = dict(seconds)
     return summary
 
 
-def score_pools(out: Path, stages: Sequence[Stage], blocked: BlockList, opted_out: OptOutList, gpu: bool) -> list[Pool]:
-    """One pool that does everything, or with GPUs two: what needs none, then what gains from one."""
-    groups = (
-        [[stage for stage in stages if not stage.gpu], [stage for stage in stages if stage.gpu]] if gpu else [stages]
-    )
-    groups = [list(group) for group in groups if group]
-    columns = columns_of(stages)
+def score_pools(work: Work, gpu: bool) -> list[Pool]:
+    """One pool that does everything, or with GPUs two: what needs none, then what is faster on one."""
+    groups = [[stage for stage in work.stages if stage.gpu == on_gpu] for on_gpu in (False, True)]
+    groups = [group for group in groups if group] if gpu else [list(work.stages)]
+    last = len(groups) - 1
     return [
-        Pool(
-            functools.partial(
-                PartScorer, out, group, columns, blocked, opted_out, number == 0, number == len(groups) - 1
-            ),
-            gpu=gpu and group[0].gpu,
-        )
+        Pool(functools.partial(PartScorer, work, group, number == 0, number == last), gpu=gpu and group[0].gpu)
         for number, group in enumerate(groups)
     ]
 
@@ -197,74 +201,68 @@ def score_pools(out: Path, stages: Sequence[Stage], blocked: BlockList, opted_ou
 class PartScorer:
     """Takes the number of a part, or what the pool before made of it, and runs some of the stages on its images."""
 
-    def __init__(
-        self,
-        out: Path,
-        stages: Sequence[Stage],
-        columns: dict[str, str],
-        blocked: BlockList,
-        opted_out: OptOutList,
-        first: bool,
-        last: bool,
-    ) -> None:
-        self.out, self.stages, self.columns, self.first, self.last = out, stages, columns, first, last
-        self.blocked, self.opted_out = blocked, opted_out
-        for stage in stages:
-            if hasattr(stage, "prepare"):
-                stage.prepare()
+    def __init__(self, work: Work, stages: Sequence[Stage], first: bool, last: bool) -> None:
+        self.work, self.first, self.last = work, first, last
+        self.stages = [(stage, stage.make()) for stage in stages]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One row in, one out. The last pool writes the part."""
         part = int(batch["id"][0])
-        seconds: defaultdict[str, float] = defaultdict(float)
-        if part_path(self.out, part).exists():
+        path = part_path(self.work.out, part)
+        if path.exists() or not (self.first or batch["images"][0]):
             return _row(part, 0)
+        seconds: Seconds = defaultdict(float)
+        rows: list[dict[str, Any]]
         if self.first:
-            rows, pictures = self._opened(part, seconds)
+            items = read_inputs(self.work.out / "inputs", part)
+            rows = [{**vars(item), "index": index, "status": OK, "error": ""}
+                    for index, item in enumerate(items, part * PART)]  # fmt: skip
+            pictures: list[Picture | None] = [None] * len(rows)
         else:
-            if not batch["images"][0]:
-                return _row(part, 0)
-            rows, encoded, before = pickle.loads(batch["facts"][0])
-            seconds |= before
-            pictures = [_unpacked(one) for one in encoded]
-        for stage in self.stages:
-            if not stage.full_size:
-                start = time.perf_counter()
-                _run(stage, rows, pictures)
-                seconds[stage.name] += time.perf_counter() - start
-        if not self.last:
-            return _row(part, len(rows), (rows, [_packed(one) for one in pictures], dict(seconds)))
-        statuses = self._write(part, rows)
-        return _row(part, len(rows), {"seconds": dict(seconds), "statuses": dict(statuses)})
+            rows, packed, seconds = pickle.loads(batch["facts"][0])
+            pictures = [_unpacked(picture) for picture in packed]
+        tries = Tries(path.with_suffix(".first" if self.first else ".second"))
+        given_up = []
+        for places in tries.groups(len(rows)):
+            for place in places:
+                if tries.given_up(place):
+                    rows[place] |= {"status": INCOMPLETE, "error": GIVEN_UP}
+                    pictures[place] = None
+                    given_up.append(f"{item_of_row(rows[place]).source}: {GIVEN_UP}")
+                elif self.first:
+                    pictures[place] = self._opened(items[place], rows[place], seconds)
+            here = slice(places.start, places.stop)
+            for stage, score in self.stages:
+                if not stage.full_size:
+                    _run(stage, score, rows[here], pictures[here], seconds)
+        if self.last:
+            statuses = self._write(path, rows)
+            done = _row(part, len(rows), {"seconds": seconds, "statuses": statuses, "given_up": given_up})
+        else:
+            done = _row(part, len(rows), (rows, [_packed(picture) for picture in pictures], seconds))
+        tries.done()
+        return done
 
-    def _opened(self, part: int, seconds: defaultdict[str, float]) -> tuple[list[dict[str, Any]], list[Picture | None]]:
-        """Reads and decodes the part's images, and runs the stages that must see every pixel, one image at a time."""
-        rows: list[dict[str, Any]] = []
-        pictures: list[Picture | None] = []
-        for offset, item in enumerate(read_inputs(self.out / "inputs", part)):
-            row = {**vars(item), "index": part * PART + offset, "status": OK, "error": ""}
-            start = time.perf_counter()
-            picture = self._decoded(item, row)
-            seconds["decode"] += time.perf_counter() - start
-            if picture is not None:
-                for stage in self.stages:
-                    if stage.full_size:
-                        start = time.perf_counter()
-                        _run(stage, [row], [picture])
-                        seconds[stage.name] += time.perf_counter() - start
-                picture = working_copy(picture)
-            rows.append(row)
-            pictures.append(picture)
-        return rows, pictures
+    def _opened(self, item: Item, row: dict[str, Any], seconds: Seconds) -> Picture | None:
+        """Reads and decodes an image, and runs the stages that must see every pixel."""
+        start = time.perf_counter()
+        picture = self._decoded(item, row)
+        seconds["decode"] += time.perf_counter() - start
+        if picture is None:
+            return None
+        for stage, score in self.stages:
+            if stage.full_size:
+                _run(stage, score, [row], [picture], seconds)
+        return working_copy(picture)
 
     def _decoded(self, item: Item, row: dict[str, Any]) -> Picture | None:
-        if self.opted_out.names(item):
+        if self.work.opted_out.names(item):
             row["status"] = OPTED_OUT
             return None
         try:
             data = read_item(item)
             sha256 = hashlib.sha256(data).hexdigest()
-            if sha256 in self.blocked.sha256:
+            if sha256 in self.work.blocked.sha256:
                 row.update(status=BLOCKED, sha256=sha256)
                 return None
             return decode(data)
@@ -272,47 +270,56 @@ class PartScorer:
             row.update(status=UNREADABLE, error=str(error))
             return None
 
-    def _write(self, part: int, rows: list[dict[str, Any]]) -> Counter[str]:
+    def _write(self, path: Path, rows: list[dict[str, Any]]) -> Counter[str]:
         import pyarrow as pa
 
-        for row in rows:
-            if row.get("phash") is not None and self.blocked.near(row["phash"]):
-                kept = {
-                    name: row[name] for name in ("index", *Item.__dataclass_fields__, "error", "sha256") if name in row
-                }
-                row.clear()
-                row.update(kept, status=BLOCKED)
-        filled = [{name: row.get(name) for name in self.columns} for row in rows]
-        write_table(part_path(self.out, part), pa.Table.from_pylist(filled, schema(self.columns)))
+        columns = columns_of(self.work.stages)
+        for place, row in enumerate(rows):
+            if row.get("phash") is not None and self.work.blocked.near(row["phash"]):
+                kept = ("index", *Item.__dataclass_fields__, "error", "sha256")
+                rows[place] = {name: row[name] for name in kept if name in row} | {"status": BLOCKED}
+        filled = [{name: row.get(name) for name in columns} for row in rows]
+        write_table(path, pa.Table.from_pylist(filled, schema(columns)))
         return Counter(row["status"] for row in rows)
 
 
-def _run(stage: Stage, rows: list[dict[str, Any]], pictures: Sequence[Picture | None]) -> None:
+def _run(
+    stage: Stage,
+    score: Score,
+    rows: list[dict[str, Any]],
+    pictures: Sequence[Picture | None],
+    seconds: Seconds,
+) -> None:
     """Adds a stage's scores to the rows; an image that it fails on is noted, and the others get theirs."""
-    places = [place for place, picture in enumerate(pictures) if picture is not None]
-    shown = [picture for picture in pictures if picture is not None]
-    if not shown:
+    there = [(row, picture) for row, picture in zip(rows, pictures, strict=True) if picture is not None]
+    if not there:
         return
+    start = time.perf_counter()
     try:
-        found = stage(shown)
+        found = score([picture for _, picture in there])
     except Exception as error:
-        if len(shown) > 1:
-            for place in places:
-                _run(stage, rows[place : place + 1], pictures[place : place + 1])
+        if len(there) > 1:
+            for row, picture in there:
+                _run(stage, score, [row], [picture], seconds)
             return
-        row = rows[places[0]]
+        row = there[0][0]
         row["status"] = INCOMPLETE
         row["error"] = "; ".join(filter(None, [row["error"], f"{stage.name}: {type(error).__name__}: {error}"]))
         return
-    for place, scores in zip(places, found, strict=True):
-        rows[place].update({name: scores[name] for name in stage.columns})
+    seconds[stage.name] += time.perf_counter() - start
+    for (row, _), scores in zip(there, found, strict=True):
+        row.update({name: scores[name] for name in stage.columns})
 
 
 def _row(part: int, images: int, facts: object = None) -> dict[str, Any]:
     return {"id": np.array([part]), "images": np.array([images]), "facts": np.array([pickle.dumps(facts)], object)}
 
 
-def _packed(picture: Picture | None) -> Any:
+Packed = tuple[bytes, tuple[int, int], str, int]
+"""A PNG, and the fields of its Picture."""
+
+
+def _packed(picture: Picture | None) -> Packed | None:
     """A picture as it travels between pools: compressed, without loss."""
     if picture is None:
         return None
@@ -320,7 +327,7 @@ def _packed(picture: Picture | None) -> Any:
     return (png, picture.size, picture.format, picture.frames)
 
 
-def _unpacked(packed: Any) -> Picture | None:
+def _unpacked(packed: Packed | None) -> Picture | None:
     if packed is None:
         return None
     png, size, kind, frames = packed

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opensapiens.curation.manifest import detector_of_run, manifest_path, read_run
-from opensapiens.curation.people import PAPER_SIDE
-from opensapiens.curation.where import columns_in, parse_where, terms
+import numpy as np
+
+from opensapiens.curation.manifest import check_modules, detector_of_run, manifest_path, read_run
+from opensapiens.curation.where import columns_in, parse_where, passing, terms
 from opensapiens.storage.files import write_json, written
 from opensapiens.storage.folders import check_output, claim
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset as ds
 
-PAPER_SCORE = 0.9
-# Detector (the first words of its name) -> the person_score that does what the paper's 0.9 does with its detector.
-# Measured by benchmarks/curation_accuracy.py; see docs/curation.md.
-CALIBRATED: dict[str, float] = {}
+logger = logging.getLogger(__name__)
 
 PRESETS = {
     # The paper's person filter: section 3.1 of arXiv 2408.12569. Duplicates: our addition.
-    "humans-300m": "status == 'ok' and person_score > {person} and person_min_side > {side} and not exact_copy"
+    "humans-300m": "status == 'ok' and person_score > 0.9 and person_min_side > 300 and not exact_copy"
     " and duplicate_distance > 4",
     "readable": "status == 'ok' and not exact_copy and frames == 1 and min_side >= 256 and aspect <= 4",
 }
@@ -31,27 +31,22 @@ PRESETS = {
 
 @dataclass
 class SelectSummary:
-    """How many rows there were and how many passed; for each condition how many it let through and it alone dropped."""
+    """How many rows there were and how many passed; for each condition how many it left and how many it alone drops."""
 
     rows: int
     kept: int
     steps: list[dict[str, Any]]
 
 
-def preset_condition(name: str, run: dict[str, Any]) -> str:
-    """The condition of a preset, with the person threshold of the run's detector.
-
-    Warns where that detector was never calibrated: the paper's 0.9 stands in then. Raises KeyError for an unknown name.
-    """
-    detector = detector_of_run(run)
-    known = next((value for start, value in CALIBRATED.items() if detector.startswith(start)), None)
-    if known is None and "{person}" in PRESETS[name]:
-        warnings.warn(
-            f"the detector {detector or '(none)'} was not calibrated: the paper's {PAPER_SCORE} is used, which other "
-            "detectors may never reach or always; look at opensapiens curate report and set person_score yourself",
-            stacklevel=2,
+def preset_condition(name: str, run: Mapping[str, Any]) -> str:
+    """The condition of a preset. Warns where it looks at a detector's score. Raises KeyError for an unknown name."""
+    if "person_score" in PRESETS[name]:
+        logger.warning(
+            "the preset's threshold is the paper's, for its own detector; yours is %s: look at opensapiens curate "
+            "report and set person_score with --where",
+            detector_of_run(run) or "missing",
         )
-    return PRESETS[name].format(person=PAPER_SCORE if known is None else known, side=PAPER_SIDE)
+    return PRESETS[name]
 
 
 def select(source: Path, out: Path, where: str) -> SelectSummary:
@@ -60,6 +55,7 @@ def select(source: Path, out: Path, where: str) -> SelectSummary:
     source: a scored folder, or the folder of an earlier selection to cut further. Raises ManifestError,
     WhereError, and FolderError for an `out` that holds anything but a selection.
     """
+    check_modules("pyarrow")
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
@@ -82,38 +78,14 @@ def select(source: Path, out: Path, where: str) -> SelectSummary:
     return summary
 
 
-def _steps(rows: Any, where: str) -> list[dict[str, Any]]:
-    """For each condition joined by `and`: rows left after it and those before, and rows that it alone drops."""
-    import pyarrow.compute as pc
-
+def _steps(rows: ds.Dataset, where: str) -> list[dict[str, Any]]:
+    """For each condition joined by `and`: the rows left after it and those before it, and those that it alone drops."""
     conditions = terms(where)
     table: pa.Table = rows.to_table(columns=columns_in(where))
-    masks = [_mask(table, condition, rows.schema) for condition in conditions]
-    steps = []
-    passed = None
-    for number, (condition, mask) in enumerate(zip(conditions, masks, strict=True)):
-        passed = mask if passed is None else pc.and_(passed, mask)
-        others = [other for place, other in enumerate(masks) if place != number]
-        alone = pc.invert(mask)
-        for other in others:
-            alone = pc.and_(alone, other)
-        steps.append(
-            {
-                "condition": condition,
-                "passes": int(pc.sum(mask).as_py() or 0),
-                "left": int(pc.sum(passed).as_py() or 0),
-                "dropped_by_it_alone": int(pc.sum(alone).as_py() or 0),
-            }
-        )
-    return steps
-
-
-def _mask(table: pa.Table, condition: str, schema: pa.Schema) -> pa.ChunkedArray:
-    """Which rows meet a condition; a missing value does not."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.dataset as ds
-
-    numbered = table.append_column("__row", pa.array(range(len(table)), pa.int64()))
-    kept = ds.dataset(numbered).to_table(columns=["__row"], filter=parse_where(condition, schema))["__row"]
-    return pc.is_in(numbered["__row"], value_set=kept.combine_chunks())
+    masks = np.array([passing(table, condition, rows.schema) for condition in conditions])
+    left = np.logical_and.accumulate(masks).sum(1).tolist()
+    alone = (~masks & (masks.sum(0) == len(masks) - 1)).sum(1).tolist()
+    return [
+        {"condition": condition, "left": left[number], "dropped_by_it_alone": alone[number]}
+        for number, condition in enumerate(conditions)
+    ]

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -34,7 +35,7 @@ class Item:
     """One image to score.
 
     file: what to open. member: the name inside a tar, or the row of a Parquet file; empty for a plain file.
-    offset, size: bytes of a tar's member; for Parquet the row group and the row in it. url, licence: where known.
+    offset, size: bytes of a tar's member; for Parquet the row group and the row in it. url, license: where known.
     """
 
     file: str
@@ -42,7 +43,7 @@ class Item:
     offset: int = 0
     size: int = -1
     url: str = ""
-    licence: str = ""
+    license: str = ""
 
     @property
     def source(self) -> str:
@@ -54,10 +55,10 @@ def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None =
     """The images of folders (with those below), tar shards, Parquet files, lists (.txt, one file a line) and single
     images, in a fixed order.
 
-    A folder's tars and Parquet files are opened as if they were named; a tar in a folder that turns out to be damaged
+    A folder's tars and Parquet files are opened as if they were named; one in a folder that turns out to be damaged
     gives an item without a member, which `read_item` cannot read, so that it is counted. passed_over: counts what
-    folders hold besides, by what it is. Raises SourceError for what does not exist or holds no image, TarError for a
-    tar that is named itself and is damaged or cut off.
+    folders hold besides, by what it is. Raises SourceError for what does not exist or holds no image, and for a Parquet
+    file that is named itself and is damaged or has no images; TarError for such a tar.
     """
     for given in map(Path, sources):
         if not given.exists():
@@ -85,15 +86,16 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
             for name in sorted(files):
                 if name[0] != ".":
                     yield from _items_of(Path(folder, name), False, passed_over)
-    elif ending == ".tar":
+    elif ending in (".tar", ".parquet"):
         try:
-            yield from _tar_items(path)
-        except TarError:
+            if ending == ".parquet" and not named and not any(_image_columns(path)):
+                passed_over[".parquet without images"] += 1
+            else:
+                yield from (_tar_items if ending == ".tar" else _parquet_items)(path)
+        except (TarError, SourceError):
             if named:
                 raise
             yield Item(str(path))
-    elif ending == ".parquet":
-        yield from _parquet_items(path)
     elif ending == ".txt" and named:
         for line in read_text(path, limit=MAX_LIST_BYTES).splitlines():
             if line.strip():
@@ -103,7 +105,7 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
 
 
 def _tar_items(path: Path) -> Iterator[Item]:
-    """Members that are images, with url and licence from the .json of the same key, as img2dataset writes them."""
+    """Members that are images, with url and license from the .json of the same key, as img2dataset writes them."""
     with open(path, "rb") as file:
         # The last images before damage are not given: their .json, which may name an opt-out, may be what is lost.
         for _, group in groupby(members(path), key=lambda member: _key(member.name)):
@@ -116,7 +118,7 @@ def _key(name: str) -> str:
 
 
 def _group_items(path: Path, group: list[Member], file: BinaryIO) -> Iterator[Item]:
-    facts = {"url": "", "licence": ""}
+    facts = {"url": "", "license": ""}
     for member in group:
         if member.name.endswith(".json") and member.size < 1_000_000:
             file.seek(member.offset)
@@ -125,7 +127,7 @@ def _group_items(path: Path, group: list[Member], file: BinaryIO) -> Iterator[It
         last = member.name.rpartition("/")[2]
         # KEY.jpg is an image; KEY.parts.png is a label of one.
         if last.count(".") == 1 and Path(last).suffix.lower() in IMAGE_ENDINGS:
-            yield Item(str(path), member.name, member.offset, member.size, facts["url"], facts["licence"])
+            yield Item(str(path), member.name, member.offset, member.size, facts["url"], facts["license"])
 
 
 def _facts(data: bytes) -> dict[str, str]:
@@ -137,45 +139,61 @@ def _facts(data: bytes) -> dict[str, str]:
         record = {}
     return {
         "url": str(record.get("url") or ""),
-        "licence": str(record.get("licence") or record.get("license") or ""),
+        "license": str(record.get("license") or record.get("licence") or ""),  # img2dataset takes over either spelling
     }
 
 
-def _parquet_items(path: Path) -> Iterator[Item]:
+def _image_columns(path: Path) -> tuple[str, str]:
+    """The column with the bytes of images and the one with their paths, empty where there is none."""
+    with _parquet_errors(path):
+        import pyarrow.parquet as pq
+
+        names = pq.ParquetFile(path, page_checksum_verification=True).schema_arrow.names
+        found = [next((name for name in known if name in names), "") for known in (BYTES_COLUMNS, PATH_COLUMNS)]
+        return found[0], found[1]
+
+
+@contextmanager
+def _parquet_errors(path: str | Path) -> Iterator[None]:
+    """Raises SourceError in place of what pyarrow raises on damaged files."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"{path}: not a readable Parquet file ({error})") from error
-    names = file.schema_arrow.names
-    content = next((name for name in BYTES_COLUMNS if name in names), None)
-    location = next((name for name in PATH_COLUMNS if name in names), None)
-    if content is None and location is None:
-        wanted = ", ".join(BYTES_COLUMNS + PATH_COLUMNS)
-        raise SourceError(f"{path}: no column with images ({wanted}); it has {', '.join(names)}")
-    licence = next((name for name in ("licence", "license") if name in names), None)
-    columns = [name for name in (None if content else location, licence, "url" if "url" in names else None) if name]
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"{path}: not a Parquet file that can be read ({str(error)[:200]})") from error
+
+
+def _parquet_items(path: Path) -> Iterator[Item]:
+    import pyarrow.parquet as pq
+
+    content, location = _image_columns(path)
+    with _parquet_errors(path):
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        names = file.schema_arrow.names
+        if not content and not location:
+            wanted = ", ".join(BYTES_COLUMNS + PATH_COLUMNS)
+            raise SourceError(f"{path}: no column with images ({wanted}); it has {', '.join(names)}")
+        license = next((name for name in ("license", "licence") if name in names), "")
+        columns = [name for name in ("" if content else location, license, "url" if "url" in names else "") if name]
+        groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     number = 0
-    for group in range(file.num_row_groups):
-        if columns:
-            rows = file.read_row_group(group, columns).to_pylist()
-        else:
-            rows = [{}] * file.metadata.row_group(group).num_rows
+    for group, count in enumerate(groups):
+        with _parquet_errors(path):
+            rows = file.read_row_group(group, columns).to_pylist() if columns else [{}] * count
         for row_number, row in enumerate(rows):
-            url, terms = str(row.get("url") or ""), str(row.get(licence) or "") if licence else ""
+            url, terms = str(row.get("url") or ""), str(row.get(license) or "")
             if content:
                 yield Item(str(path), str(number), group, row_number, url, terms)
             else:
-                yield Item(str(path.parent / str(row[location])), url=url, licence=terms)
+                yield Item(str(path.parent / str(row[location])), url=url, license=terms)
             number += 1
 
 
 def read_item(item: Item) -> bytes:
     """The bytes of an item's file. Raises ImageError when it cannot be read."""
     try:
-        if item.file.endswith(".parquet") and item.member:
+        if item.file.endswith(".parquet"):
             return _parquet_bytes(item)
         if item.file.endswith(".tar") and not item.member:
             deque(members(item.file), maxlen=0)  # says what is wrong with it
@@ -189,11 +207,11 @@ def read_item(item: Item) -> bytes:
             return file.read(item.size)
     except OSError as error:
         raise ImageError(f"{item.source}: cannot be read ({error.strerror or error})") from error
-    except TarError as error:
+    except (TarError, SourceError) as error:
         raise ImageError(str(error)) from error
 
 
-_row_group: tuple[tuple[str, int], list[object]] | None = None  # the last one read: neighbours are read one by one
+_row_group: tuple[tuple[str, int], list[object]] | None = None  # the last one read: neighbors are read one by one
 
 
 def _parquet_bytes(item: Item) -> bytes:
@@ -201,10 +219,15 @@ def _parquet_bytes(item: Item) -> bytes:
 
     global _row_group
     place = (item.file, item.offset)
+    if not item.member:
+        deque(_parquet_items(Path(item.file)), maxlen=0)  # says what is wrong with it
+        raise ImageError(f"{item.source}: the file was damaged when it was listed")
     if _row_group is None or _row_group[0] != place:
-        file = pq.ParquetFile(item.file)
-        column = next(name for name in BYTES_COLUMNS if name in file.schema_arrow.names)
-        _row_group = (place, file.read_row_group(item.offset, [column]).column(0).to_pylist())
+        column, _ = _image_columns(Path(item.file))
+        with _parquet_errors(item.file):
+            file = pq.ParquetFile(item.file, page_checksum_verification=True)
+            values = file.read_row_group(item.offset, [column]).column(0).to_pylist()
+        _row_group = (place, values)
     value = _row_group[1][item.size]
     if isinstance(value, dict):  # Hugging Face's image type: {"bytes": ..., "path": ...}
         value = value.get("bytes")

@@ -1,63 +1,62 @@
-"""The stages of scoring: each turns a batch of pictures into scores, never into verdicts.
-
-A stage is anything with these members; write your own for an unsafe-content or an aesthetic score and hand it to
-`score(..., stages=[*default_stages(), YourStage()])`.
-"""
+"""The stages of scoring: each turns pictures into scores, never into verdicts."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from opensapiens.curation.picture import Picture, Scores, shrink
 
+Score = Callable[[Sequence[Picture]], list[Scores]]
+"""The scores of each picture of a batch. Pure: the same in, the same out."""
 
-class Stage(Protocol):
-    """One step of scoring; plain attributes will do for the properties.
 
-    A stage may have a method `prepare()`, called once in each worker: loading a model belongs there, since stages
-    travel between processes.
+@dataclass(frozen=True)
+class Stage:
+    """One step of scoring. Write your own and pass it on: `score(..., stages=[*default_stages(), your_stage])`.
+
+    name, version: stored with the manifest; change the version when the scores change. columns: name -> type, Arrow's
+    name of it, with [] behind it for a list. make: called once in each worker, to load a model for instance; what it
+    returns gives one dictionary for each picture, with exactly these columns. full_size: it must see every pixel;
+    others get a working copy. gpu: it is faster on one.
     """
 
-    @property
-    def name(self) -> str:
-        """Stored with the manifest."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Stored with the manifest; raise it when the scores change."""
-        ...
-
-    @property
-    def columns(self) -> Mapping[str, str]:
-        """Column -> type: Arrow's name of it, with [] behind it for a list."""
-        ...
-
-    @property
-    def full_size(self) -> bool:
-        """Whether it must see every pixel; others get a working copy."""
-        ...
-
-    @property
-    def gpu(self) -> bool:
-        """Whether it gains from a GPU."""
-        ...
-
-    def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
-        """One dictionary of scores per picture, with exactly the stage's columns. Pure: the same in, the same out."""
-        ...
+    name: str
+    version: str
+    columns: Mapping[str, str]
+    make: Callable[[], Score]
+    full_size: bool = False
+    gpu: bool = False
 
 
-class FileFacts:
-    """What is known once the file is decoded: size, shape, kind of file, and the hash of its bytes."""
+def one_by_one(score: Callable[[Picture], Scores]) -> Score:
+    """A function for one picture as one for a batch."""
+    return lambda pictures: [score(picture) for picture in pictures]
 
-    name, version, full_size, gpu = "file", "1", True, False
-    columns: ClassVar = {
+
+def file_facts(picture: Picture) -> Scores:
+    """What decoding tells. sha256 in hexadecimal; aspect: longer by shorter side, from 1; frames: more than 1 in an
+    animation."""
+    return {
+        "sha256": hashlib.sha256(picture.data).hexdigest(),
+        "bytes": len(picture.data),
+        "format": picture.format,
+        "height": picture.size[0],
+        "width": picture.size[1],
+        "min_side": min(picture.size),
+        "aspect": max(picture.size) / min(picture.size),
+        "frames": picture.frames,
+    }
+
+
+FILE = Stage(
+    "file",
+    "1",
+    {
         "sha256": "string",
         "bytes": "int64",
         "format": "string",
@@ -66,82 +65,54 @@ class FileFacts:
         "min_side": "int32",
         "aspect": "float32",
         "frames": "int32",
-    }
-
-    def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
-        """sha256 in hexadecimal; aspect: longer by shorter side, from 1; frames: more than 1 in an animation."""
-        return [
-            {
-                "sha256": hashlib.sha256(picture.data).hexdigest(),
-                "bytes": len(picture.data),
-                "format": picture.format,
-                "height": picture.size[0],
-                "width": picture.size[1],
-                "min_side": min(picture.size),
-                "aspect": max(picture.size) / min(picture.size),
-                "frames": picture.frames,
-            }
-            for picture in pictures
-        ]
+    },
+    lambda: one_by_one(file_facts),
+    full_size=True,
+)
 
 
-class PerceptualHash:
+def perceptual_hash(picture: Picture) -> int:
     """64 bits that hardly change when an image is scaled or compressed again: the DCT hash of the library imagehash."""
+    import imagehash
+    from PIL import Image
 
-    name, version, full_size, gpu = "perceptual_hash", "1", False, False
-    columns: ClassVar = {"phash": "uint64"}
-
-    def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
-        """The bits as one number, the first bit the highest."""
-        import imagehash
-        from PIL import Image
-
-        hashes = [imagehash.phash(Image.fromarray(picture.image)) for picture in pictures]
-        return [{"phash": int(str(value), 16)} for value in hashes]
+    return int(str(imagehash.phash(Image.fromarray(picture.image))), 16)
 
 
-class Quality:
-    """How sharp, how exposed and how colourful an image is, from its pixels alone."""
-
-    name, version, full_size, gpu = "quality", "1", True, False
-    columns: ClassVar = {
-        "blur": "float32",
-        "brightness": "float32",
-        "contrast": "float32",
-        "clipped": "float32",
-        "chroma": "float32",
-    }
-
-    def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
-        """All from 0 to 1. blur: see `blur`; brightness: mean of grey; contrast: its standard deviation by the largest
-        there can be; clipped: share of pixels at either end of the scale; chroma: the difference of the largest and the
-        smallest channel that 1 % of the pixels exceed, near 0 for greyscale."""
-        return [_quality(picture.image) for picture in pictures]
+PERCEPTUAL_HASH = Stage(
+    "perceptual_hash",
+    "1",
+    {"phash": "uint64"},
+    lambda: one_by_one(lambda picture: {"phash": perceptual_hash(picture)}),
+)
 
 
-def _quality(image: np.ndarray) -> Scores:
-    small = shrink(image, 512)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+def quality(picture: Picture) -> Scores:
+    """All from 0 to 1. blur: see `blur`; brightness: mean of gray; contrast: its standard deviation over the largest
+    possible one; clipped: share of pixels at either end of the scale; chroma: the difference between the largest and
+    the smallest channel that 1 % of the pixels exceed, near 0 for grayscale."""
+    small = shrink(picture.image, 512)
+    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     spread = small.max(-1).astype(np.int16) - small.min(-1)
     return {
-        "blur": blur(cv2.cvtColor(shrink(image, 2048), cv2.COLOR_RGB2GRAY)),
-        "brightness": float(grey.mean()) / 255,
-        "contrast": float(grey.std()) / 127.5,
-        "clipped": float(((grey <= 2) | (grey >= 253)).mean()),
+        "blur": blur(cv2.cvtColor(shrink(picture.image, 2048), cv2.COLOR_RGB2GRAY)),
+        "brightness": float(gray.mean()) / 255,
+        "contrast": float(gray.std()) / 127.5,
+        "clipped": float(((gray <= 2) | (gray >= 253)).mean()),
         "chroma": float(np.percentile(spread, 99)) / 255,
     }
 
 
-def blur(grey: np.ndarray, window: int = 11) -> float:
-    """0 (sharp) to 1 (blurred) for H×W uint8: how little of the image's variation a further blur takes away.
+def blur(gray: np.ndarray, window: int = 11) -> float:
+    """0 (sharp) to 1 (blurred) for H×W uint8: how little of the image's variation a second blur removes.
 
-    The perceptual blur metric of Crété et al., "The blur effect" (2007): neighbouring pixels of a sharp image grow more
-    alike when it is blurred again, those of a blurred one hardly do. The larger value of the two directions.
+    The perceptual blur metric of Crété et al., "The blur effect" (2007): blurring evens out the neighboring pixels of a
+    sharp image, and hardly changes those of a blurred one. The larger value of the two directions.
     """
-    values = grey.astype(np.float32)
+    values = gray.astype(np.float32)
     worst = 0.0
     for axis, size in ((0, (1, window)), (1, (window, 1))):  # cv2 gives sizes as (width, height)
-        if grey.shape[axis] < 2:
+        if gray.shape[axis] < 2:
             continue
         again = cv2.blur(values, size)
         variation = np.abs(np.diff(values, axis=axis))
@@ -151,10 +122,19 @@ def blur(grey: np.ndarray, window: int = 11) -> float:
     return worst
 
 
-def default_stages(detector: str = "nano") -> list[Stage]:
-    """All the stages of the package in order of cost. detector: as `PersonDetection` takes it."""
-    from opensapiens.curation.people import Embedding, PersonDetection
-    from opensapiens.curation.style import Style
-    from opensapiens.curation.text import TextArea
+QUALITY = Stage(
+    "quality",
+    "1",
+    dict.fromkeys(("blur", "brightness", "contrast", "clipped", "chroma"), "float32"),
+    lambda: one_by_one(quality),
+    full_size=True,
+)
 
-    return [FileFacts(), PerceptualHash(), Quality(), Style(), Embedding(), PersonDetection(detector), TextArea()]
+
+def default_stages(detector: str = "nano") -> list[Stage]:
+    """All the stages of the package in order of cost. detector: as `person_stage` takes it."""
+    from opensapiens.curation.drawings import DRAWING
+    from opensapiens.curation.people import embedding_stage, person_stage
+    from opensapiens.curation.text import TEXT
+
+    return [FILE, PERCEPTUAL_HASH, QUALITY, DRAWING, embedding_stage(), person_stage(detector), TEXT]

@@ -8,6 +8,8 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -39,6 +41,18 @@ def parse_where(text: str, schema: pa.Schema) -> pc.Expression:
         return _condition(_tree(text), schema)
     except RecursionError:
         raise WhereError(f"the condition is nested too deeply: it takes {LANGUAGE}") from None
+
+
+def passing(table: pa.Table, text: str, schema: pa.Schema) -> np.ndarray:
+    """(N,) bool: which rows of a table of some of the schema's columns meet a condition."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    numbered = table.append_column("__row", pa.array(range(len(table)), pa.int64()))
+    kept = ds.dataset(numbered).to_table(columns=["__row"], filter=parse_where(text, schema))["__row"]
+    mask = np.zeros(len(table), bool)
+    mask[kept.to_numpy()] = True
+    return mask
 
 
 def terms(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What can only be said when the whole collection was looked at: duplicates, overlap with evaluation sets, clusters."""
+"""What only the whole collection tells: duplicates, overlap with evaluation sets, clusters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from opensapiens.curation.clusters import cluster_centers, cosine_to_better, nearest
 from opensapiens.curation.duplicates import GROUP, distance_to_better, distance_to_set, groups, near_pairs
 from opensapiens.curation.manifest import PART, batches, columns_of, part_path, schema
 from opensapiens.curation.picture import decode, working_copy
 from opensapiens.curation.sources import find_items, read_item
-from opensapiens.curation.stages import PerceptualHash, Stage
+from opensapiens.curation.stages import Stage, perceptual_hash
 from opensapiens.storage.files import written
 from opensapiens.storage.pictures import ImageError
 from opensapiens.storage.progress import progress
@@ -36,7 +35,7 @@ PARTS_PER_GROUP = 256  # parts that become one row group of the manifest
 
 
 def finish_manifest(out: Path, stages: Sequence[Stage], inputs: int, evaluation: Sequence[Path]) -> dict[str, int]:
-    """Put the parts together as out/manifest.parquet, with the columns that need the whole collection.
+    """Join the parts into out/manifest.parquet, with the columns that need the whole collection.
 
     exact_copy: an earlier row has the same bytes. duplicate_group: the first row (its index) of those connected by
     perceptual hashes up to GROUP bits apart. duplicate_distance: bits to the nearest better image, FAR if none is near;
@@ -120,22 +119,11 @@ def _whole_columns(facts: dict[str, np.ndarray], evaluation: np.ndarray | None) 
         rows = np.flatnonzero(facts["vectors"].any(1))
         vectors = facts["vectors"][rows]
         centers = cluster_centers(vectors, max(1, round(len(rows) ** 0.5 / 2)))
-        labels, fit = nearest_in_chunks(vectors, centers)
+        labels, fit = nearest(vectors, centers)
         extra["duplicate_cosine"] = _spread(cosine_to_better(vectors, rank[rows], labels), rows, count)
         extra["cluster"] = _spread(labels.astype(np.int32), rows, count)
         extra["cluster_cosine"] = _spread(fit, rows, count)
     return extra
-
-
-def nearest_in_chunks(vectors: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and cosines of (N, D) float16 vectors, a piece at a time in float32."""
-    labels, fits = [], []
-    for start in range(0, len(vectors), 65536):
-        piece = torch.from_numpy(vectors[start : start + 65536].astype(np.float32))
-        label, fit = nearest(piece, torch.from_numpy(centers))
-        labels.append(label.numpy())
-        fits.append(fit.numpy())
-    return np.concatenate(labels), np.concatenate(fits)
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ma.MaskedArray:
@@ -152,15 +140,14 @@ def _exact_copies(sha256: np.ndarray) -> np.ma.MaskedArray:
 
 
 def _evaluation_hashes(evaluation: Sequence[Path]) -> np.ndarray | None:
-    """Perceptual hashes of the images of the evaluation sets; those that cannot be read are passed over."""
+    """Perceptual hashes of the images of the evaluation sets; unreadable ones are skipped."""
     if not evaluation:
         return None
-    stage = PerceptualHash()
     hashes: list[int] = []
     for item in progress(find_items(evaluation), "evaluation sets", unit="images"):
         try:
             picture = working_copy(decode(read_item(item)))
         except ImageError:
             continue
-        hashes.append(stage([picture])[0]["phash"])
+        hashes.append(perceptual_hash(picture))
     return np.array(hashes, np.uint64)

@@ -1,4 +1,4 @@
-"""COCO-style annotation files with the points of any keypoint set, and COCO result files.
+"""COCO-style annotation files with the points of any keypoint set.
 
 A file may keep its points in one of three ways: COCO-WholeBody's five fields (of 133 points), the field
 "goliath_wholebody_kpts" of the published 308-point files, or all under "keypoints", as COCO does. In the last way the
@@ -345,18 +345,41 @@ def _are_numbers(ids: Sequence[Any]) -> bool:
     return all(type(one) is int and 0 < one <= MAX_ID for one in ids) and len(set(ids)) == len(ids)
 
 
-def coco_result(
-    image_id: int, keypoints: np.ndarray, scores: np.ndarray, score: float, keypoint_set: KeypointSet = COCO_17
+def coco_person(
+    box: np.ndarray | Sequence[float],
+    area: float,
+    keypoints: np.ndarray | None = None,
+    point_scores: np.ndarray | None = None,
+    *,
+    score: float | None = None,
+    is_crowd: bool = False,
+    digits: int | None = None,
 ) -> dict[str, Any]:
-    """One person of a COCO keypoint result file.
+    """A person as a COCO annotation, without the ids of the annotation and its picture.
 
-    `keypoints` (K, 2) and `scores` (K,) of the set; `score` is the person's. COCO-WholeBody results are split into its
-    five fields, those of other sets are written whole under "keypoints".
+    box (4,) xyxy; keypoints (K, 3) x, y, visibility 0/1/2; point_scores (K,). digits: to which lengths are rounded.
     """
-    triples = np.concatenate([keypoints, scores[:, None]], axis=1).astype(np.float64).round(4)
-    result: dict[str, Any] = {"image_id": int(image_id), "category_id": 1, "score": float(score)}
-    start = 0
-    for field, count in (WHOLEBODY_FIELDS if keypoint_set is WHOLEBODY_133 else {"keypoints": len(triples)}).items():
-        result[field] = triples[start : start + count].reshape(-1).tolist()
-        start += count
-    return result
+
+    def rounded(value: float) -> float:
+        return value if digits is None else round(float(value), digits)
+
+    x1, y1, x2, y2 = map(rounded, np.asarray(box).tolist())
+    person: dict[str, Any] = {"category_id": 1, "bbox": [x1, y1, rounded(x2 - x1), rounded(y2 - y1)]}
+    person |= {"area": area, "iscrowd": int(is_crowd)}
+    if score is not None:
+        person["score"] = round(float(score), 4)
+    if keypoints is not None:
+        rows = keypoints.tolist()
+        person["keypoints"] = [value for x, y, seen in rows for value in (rounded(x), rounded(y), int(seen))]
+        person["num_keypoints"] = sum(seen > 0 for _, _, seen in rows)
+    if point_scores is not None:
+        person["keypoint_scores"] = [round(float(value), 4) for value in point_scores]
+    return person
+
+
+def coco_category(keypoint_set: KeypointSet | None) -> dict[str, Any]:
+    """COCO's category "person" with the names of the points, and the limbs counted from 1."""
+    category: dict[str, Any] = {"id": 1, "name": "person", "supercategory": "person"}
+    if keypoint_set is not None:
+        category |= {"keypoints": list(keypoint_set.names), "skeleton": (keypoint_set.limbs + 1).tolist()}
+    return category

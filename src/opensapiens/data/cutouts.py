@@ -1,6 +1,5 @@
 """Shards of single people, cut out of shards of whole frames, for training that reads them many times."""
 
-import multiprocessing
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +11,13 @@ from opensapiens.data.sample import Sample
 from opensapiens.data.shards import (
     Frame,
     ShardDataset,
+    ShardError,
     encode_frame,
     shard_paths,
     write_manifest,
     write_shard,
 )
+from opensapiens.data.workers import WorkerDied, run_in_processes
 from opensapiens.geometry.boxes import center_and_scale
 from opensapiens.storage.folders import claim
 from opensapiens.storage.progress import progress
@@ -37,7 +38,8 @@ def cut_out_people(
 
     What is kept is `margin` times the sides of the crop that a model with this `box_padding` is given, room for shifts
     and turns while training. Reading a sample decodes a fraction of the pixels then, all of which are used. Shards that
-    are already there are kept. Raises ShardError for what cannot be read, FolderError if `out` holds anything else.
+    are already there are kept. Raises ShardError for what cannot be read and, once the others are done, for a shard
+    that ends its process; FolderError if `out` holds anything else.
     """
     out = Path(out)
     paths = shard_paths(shards)
@@ -46,9 +48,10 @@ def cut_out_people(
     claim(out, "cut-out people", {**made_of, **whole})
     missing = [path for path in paths if not (out / path.name).exists()]
     cut = partial(_cut_shard, out=out, size_hw=size_hw, scaled=margin * box_padding)
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for _ in progress(pool.imap(cut, missing), str(out), len(missing), "shards"):
-            pass
+    done = progress(run_in_processes(cut, missing, workers), str(out), len(missing), "shards")
+    died = [f"{path}: {one}" for path, one in zip(missing, done, strict=True) if isinstance(one, WorkerDied)]
+    if died:
+        raise ShardError(f"{'; '.join(died)}. The people of the other shards are cut out")
     write_manifest(out, {**made_of, "shards": [path.name for path in paths]})
     return out
 

@@ -28,7 +28,7 @@ from opensapiens.data.label_kinds import MASK, STORED_KINDS, LabelKind
 from opensapiens.data.sample import Sample
 from opensapiens.storage.files import write_json
 from opensapiens.storage.json_files import read_json
-from opensapiens.storage.tars import members, write_tar
+from opensapiens.storage.tars import contents, members, write_tar
 
 REQUIRED = ("jpg", "instances.png", "json")
 OPTIONAL = tuple(f"{kind.name}.png" for kind in STORED_KINDS)
@@ -92,6 +92,12 @@ def shard_paths(folder: Path | str) -> list[Path]:
     if not paths:
         raise ShardError(f"{folder}: no *.tar shard here")
     return paths
+
+
+def shard_records(folder: Path | str) -> Iterator[dict[str, Any]]:
+    """The KEY.json of every frame of a folder of shards, in order. Raises ShardError, TarError, FileError."""
+    for path in shard_paths(folder):
+        yield from (read_json(data, f"{path}, {member.name}") for member, data in contents(path, ".json"))
 
 
 class ShardDataset:

@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from opensapiens.data.coco import MAX_SIDE, SAPIENS_FIELD, CocoPerson, coco_images, coco_persons, read_annotations
+from opensapiens.data.coco import (
+    MAX_SIDE,
+    SAPIENS_FIELD,
+    CocoPerson,
+    coco_images,
+    coco_person,
+    coco_persons,
+    read_annotations,
+)
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK
 from opensapiens.data.sample import Sample
@@ -232,14 +240,9 @@ def _shard_image(
         area = float(sample.mask.sum())
         persons.append(AnnotatedPerson(number * 1000 + place, sample, sample.box, keypoints, area, float(hard)))
     entries = [
-        {
-            "id": person.id, "image_id": number, "category_id": 1, "iscrowd": 0, "area": person.area,
-            "bbox": [*map(float, person.box[:2]), *map(float, person.box[2:] - person.box[:2])],
-            "keypoints": person.keypoints.ravel().astype(float).tolist(),
-            "num_keypoints": int((person.keypoints[:, 2] > 0).sum()),
-        }
+        {"id": person.id, "image_id": number, **coco_person(person.box, person.area, person.keypoints)}
         for person in persons
-    ]  # fmt: skip
+    ]
     return AnnotatedImage(samples[0].image, persons, {"id": number, "width": width, "height": height}, entries)
 
 
@@ -250,16 +253,8 @@ def _has_points(person: CocoPerson) -> bool:
 def _coco_entry(person: CocoPerson, record: dict[str, Any], points: int) -> dict[str, Any]:
     """What COCO's evaluation reads of an annotation."""
     keypoints = np.zeros((points, 3)) if person.keypoints is None else person.keypoints
-    return {
-        "id": person.annotation_id,
-        "image_id": person.image.id,
-        "category_id": 1,
-        "iscrowd": int(person.is_crowd),
-        "area": person.area,
-        "bbox": record["bbox"],
-        "keypoints": keypoints.ravel().astype(float).tolist(),
-        "num_keypoints": int((keypoints[:, 2] > 0).sum()),
-    }
+    entry = coco_person(person.box, person.area, keypoints, is_crowd=person.is_crowd)
+    return {"id": person.annotation_id, "image_id": person.image.id, **entry, "bbox": record["bbox"]}
 
 
 def _coco_person(person: CocoPerson, record: dict[str, Any], image: np.ndarray) -> AnnotatedPerson:

@@ -58,7 +58,7 @@ class People:
     """Finds the people in images and says all that its networks can say about them.
 
     Made by opensapiens.load(). Several networks work together: each task is done by the first network that has a head
-    for it; an image is decoded and searched for people once.
+    for it; an image is decoded and searched for people once. Any number of threads may share one, in every runtime.
     """
 
     def __init__(self, models: Sequence[LoadedModel], detector: Detector | None = None, batch_size: int = 8) -> None:

@@ -18,11 +18,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from opensapiens.data.coco import coco_category
 from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.prefetch import prefetch
-from opensapiens.inference.results import SCORE_THRESHOLD, Result, coco_category
+from opensapiens.inference.results import SCORE_THRESHOLD, Result
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.inference.saving import save_table, table_rows
 from opensapiens.inference.tracking import Tracker

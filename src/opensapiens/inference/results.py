@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from opensapiens import drawing
+from opensapiens.data.coco import coco_category, coco_person
 from opensapiens.inference.options import MapKind, TableKind
 from opensapiens.inference.saving import save_overlay, save_ply, save_table, table_rows
 from opensapiens.labels.keypoints import KeypointSet
@@ -60,26 +61,12 @@ class Person:
 
         Scores of the points are in "keypoint_scores". Without a pose head it has a box only.
         """
-        x1, y1, x2, y2 = (round(float(value), 2) for value in self.box)
-        annotation: dict[str, Any] = {
-            "id": annotation_id,
-            "image_id": image_id,
-            "category_id": 1,
-            "person_id": self.id,
-            "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-            "area": int(self.mask.sum()),
-            "iscrowd": 0,
-            "score": round(self.score, 4),
-        }
-        if len(self.scores):
-            found = self.scores >= MINIMUM_SCORE
-            points = np.column_stack([self.keypoints, np.where(found, 2, 0)])
-            annotation |= {
-                "keypoints": [round(float(value), 2) for value in points.ravel()],
-                "num_keypoints": int(found.sum()),
-                "keypoint_scores": [round(float(score), 4) for score in self.scores],
-            }
-        return annotation
+        ids = {"id": annotation_id, "image_id": image_id, "category_id": 1, "person_id": self.id}
+        area = int(self.mask.sum())
+        if not len(self.scores):
+            return ids | coco_person(self.box, area, score=self.score, digits=2)
+        points = np.column_stack([self.keypoints, np.where(self.scores >= MINIMUM_SCORE, 2, 0)])
+        return ids | coco_person(self.box, area, points, self.scores, score=self.score, digits=2)
 
 
 @dataclass(eq=False, repr=False)
@@ -250,11 +237,3 @@ class Result:
 def people_in_words(count: int) -> str:
     """ "nobody found", "1 person", "2 people"."""
     return "nobody found" if count == 0 else "1 person" if count == 1 else f"{count} people"
-
-
-def coco_category(keypoint_set: KeypointSet | None) -> dict[str, Any]:
-    """COCO's category "person" with the names of the points, and the limbs counted from 1."""
-    category: dict[str, Any] = {"id": 1, "name": "person", "supercategory": "person"}
-    if keypoint_set is not None:
-        category |= {"keypoints": list(keypoint_set.names), "skeleton": (keypoint_set.limbs + 1).tolist()}
-    return category

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from opensapiens.storage.files import write_bytes, written
+from opensapiens.storage.text_files import csv_cell
 from opensapiens.tasks.saving import save_picture
 
 JPEG_SIDE = 65_500  # libjpeg's limit
@@ -55,7 +56,7 @@ def save_table(path: Path, pieces: Iterable[list[tuple[Any, ...]]]) -> None:
             table = csv.writer(file)
             table.writerow(TABLE_COLUMNS)
             for rows in pieces:
-                table.writerows(rows)
+                table.writerows(map(csv_cell, row) for row in rows)
 
 
 def _write_parquet(path: Path, pieces: Iterable[list[tuple[Any, ...]]]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from opensapiens.storage.files import read_regular_file
 
 MAX_BYTES = 64_000_000
+FORMULA_SIGNS = tuple("=+-@\t\r\n")  # at the start of a cell
 
 
 class FileError(ValueError):
@@ -35,3 +36,11 @@ def _read_bytes(path: Path, limit: int) -> bytes:
         return read_regular_file(path, limit)
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         raise FileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def csv_cell(value: object) -> object:
+    """A value as it may stand in a CSV file: a text that a spreadsheet would take for a formula begins with a '.
+
+    As OWASP advises (CSV injection); numbers stay numbers.
+    """
+    return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA_SIGNS else value

@@ -1,7 +1,6 @@
 """The data card of a folder of shards: counts and histograms, as JSON and as a picture."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from opensapiens.data.shards import shard_paths
+from opensapiens.data.shards import shard_records
 from opensapiens.storage.files import write_bytes, write_json
-from opensapiens.storage.json_files import read_json
-from opensapiens.storage.tars import contents
 
 FACINGS = ("front", "right side", "back", "left side")
 """Which side of the person the camera sees."""
@@ -39,7 +36,7 @@ def data_card(folder: Path | str) -> dict[str, Any]:
         histograms.setdefault(name, Counter())[label] += 1
 
     frames = persons = 0
-    for record in _records(folder):
+    for record in shard_records(folder):
         frames += 1
         persons += len(record["persons"])
         count("people per frame", str(len(record["persons"])))
@@ -61,11 +58,6 @@ def data_card(folder: Path | str) -> dict[str, Any]:
                 count("visible share of points", _tenth(float(share)))
     ordered = {name: dict(sorted(counts.items())) for name, counts in histograms.items()}
     return {"frames": frames, "persons": persons, "histograms": ordered}
-
-
-def _records(folder: Path | str) -> Iterator[dict[str, Any]]:
-    for path in shard_paths(folder):
-        yield from (read_json(data, f"{path}, {member.name}") for member, data in contents(path, ".json"))
 
 
 def _tenth(value: float) -> str:

@@ -1,11 +1,12 @@
 """Shards as folders of pictures with COCO annotation files, for tools that read those."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from opensapiens.data.coco import WHOLEBODY_FIELDS
+from opensapiens.data.coco import WHOLEBODY_FIELDS, coco_category, coco_person
 from opensapiens.data.segmentations import run_lengths_of
 from opensapiens.data.shards import ShardDataset
 from opensapiens.labels.keypoint_maps import source_indices
@@ -40,45 +41,25 @@ def unpack(shards: Path | str, out: Path | str) -> Path:
         image = {"id": number, "file_name": f"{key}.jpg", "width": record["width"], "height": record["height"]}
         images.append(image)
         for person in record["persons"]:
-            common = _annotation(number, person, frame["instances.png"] == person["id"])
+            mask = frame["instances.png"] == person["id"]
             for keypoints in KEYPOINT_SETS:
-                identity = len(annotations[keypoints.name]) + 1
-                points = _points(person["keypoints"], keypoints)
-                annotations[keypoints.name].append({"id": identity, **common, **points})
+                ids = {"id": len(annotations[keypoints.name]) + 1, "image_id": number}
+                annotations[keypoints.name].append(ids | _annotation(person, mask, keypoints))
     for keypoints in KEYPOINT_SETS:
-        content = {"images": images, "annotations": annotations[keypoints.name], "categories": [_category(keypoints)]}
+        category = coco_category(COCO_17 if keypoints is WHOLEBODY_133 else keypoints)  # the other fields have no names
+        content = {"images": images, "annotations": annotations[keypoints.name], "categories": [category]}
         write_json(out / f"{keypoints.name}.json", content, indent=None)
     return out
 
 
-def _annotation(image_id: int, person: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
-    left, top, right, bottom = person["box"]
-    return {
-        "image_id": image_id,
-        "category_id": 1,
-        "bbox": [left, top, right - left, bottom - top],
-        "area": int(mask.sum()),
-        "iscrowd": 0,
-        "segmentation": run_lengths_of(mask),
-    }
-
-
-def _points(points: list[list[float]] | None, keypoints: KeypointSet) -> dict[str, Any]:
-    if points is None:
-        return {}
-    indices = source_indices(SAPIENS_308, keypoints)
-    chosen = np.where(indices[:, None] >= 0, np.array(points)[indices], 0.0)
-    chosen[chosen[:, 2] == 0] = 0
-    count = int((chosen[:, 2] > 0).sum())
-    if keypoints is not WHOLEBODY_133:
-        return {"keypoints": chosen.ravel().tolist(), "num_keypoints": count}
-    fields, start = {}, 0
-    for field, length in WHOLEBODY_FIELDS.items():
-        fields[field] = chosen[start : start + length].ravel().tolist()
-        start += length
-    return {**fields, "num_keypoints": count}
-
-
-def _category(keypoints: KeypointSet) -> dict[str, Any]:
-    names = list(keypoints.names)[: WHOLEBODY_FIELDS["keypoints"]] if keypoints is WHOLEBODY_133 else keypoints.names
-    return {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(names)}
+def _annotation(person: dict[str, Any], mask: np.ndarray, keypoints: KeypointSet) -> dict[str, Any]:
+    chosen = None
+    if person["keypoints"] is not None:
+        indices = source_indices(SAPIENS_308, keypoints)
+        chosen = np.where(indices[:, None] >= 0, np.array(person["keypoints"])[indices], 0.0)
+        chosen[chosen[:, 2] == 0] = 0
+    annotation = coco_person(person["box"], int(mask.sum()), chosen)
+    if chosen is not None and keypoints is WHOLEBODY_133:
+        numbers = iter(annotation["keypoints"])
+        annotation |= {field: list(islice(numbers, 3 * count)) for field, count in WHOLEBODY_FIELDS.items()}
+    return {**annotation, "segmentation": run_lengths_of(mask)}

@@ -1,15 +1,17 @@
 """Writes sets of synthetic frames as tar shards; the bytes do not depend on the number of processes."""
 
 import json
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 
 from opensapiens.data.shards import encode_frame, write_manifest, write_shard
+from opensapiens.data.workers import WorkerDied, run_in_processes
 from opensapiens.storage.files import write_bytes
 from opensapiens.storage.folders import claim
 from opensapiens.storage.progress import progress
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from opensapiens.synthetic.scan_renderer import ScanRenderer
 
 FRAMES_PER_SHARD = 256
+
+
+class SynthesisError(RuntimeError):
+    """Frames that could not be made; the message says which."""
 
 
 def synthesize(
@@ -44,6 +50,7 @@ def synthesize(
 
     Raises:
         FolderError: if the folder holds another set of frames, or anything else.
+        SynthesisError: for frames that ended the process that made them, once all other shards are written.
         ModuleNotFoundError: without the extra "synthetic".
     """
     import opensapiens.synthetic.people_renderer  # noqa: F401 (a missing renderer is an error here, not in every worker)
@@ -66,17 +73,25 @@ def synthesize(
         for i in missing
         for first in range(i * FRAMES_PER_SHARD, min((i + 1) * FRAMES_PER_SHARD, count), FRAMES_PER_BATCH)
     ]
-    settings = (surroundings, tuple(scans), parameters)
-    with multiprocessing.get_context("spawn").Pool(workers, _prepare_worker, settings) as pool:
-        done = pool.imap(_make_batch, jobs)
-        with progress(what=str(out), total=count, initial=count - sum(job[2] for job in jobs), unit="images") as bar:
-            for i in missing:
-                frames: list[tuple[str, dict[str, bytes]]] = []
-                while len(frames) < min(FRAMES_PER_SHARD, count - i * FRAMES_PER_SHARD):
-                    batch = next(done)
+    prepare = partial(_prepare_worker, surroundings, tuple(scans), parameters)
+    batches = zip(jobs, run_in_processes(_make_batch, jobs, workers, prepare), strict=True)
+    died = []
+    with progress(what=str(out), total=count, initial=count - sum(job[2] for job in jobs), unit="images") as bar:
+        for i, shard in groupby(batches, key=lambda one: one[0][1] // FRAMES_PER_SHARD):
+            frames: list[tuple[str, dict[str, bytes]]] | None = []
+            for (_, first, number, _), batch in shard:
+                bar.update(number)
+                if isinstance(batch, WorkerDied):
+                    died.append(f"frames {first} to {first + number - 1}: {batch}")
+                    frames = None
+                elif frames is not None:
                     frames += batch
-                    bar.update(len(batch))
+            if frames is not None:
                 write_shard(out / shards[i], frames)
+    if died:
+        raise SynthesisError(
+            f"{out}: {'; '.join(died)}. The shards without these frames are written; the same command makes the others"
+        )
     write_bytes(out / "contact_sheet.jpg", cv2.imencode(".jpg", contact_sheet(out)[..., ::-1])[1].tobytes())
     write_card(out)
     write_manifest(out, {**identity, "size": list(style.size), "shards": shards})
@@ -86,13 +101,12 @@ def synthesize(
 def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], list[str]]:
     """The scans, panoramas or photos that can be read, and a message for each that cannot. Reads all of them once."""
     good, bad = [], []
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        problems = pool.imap(_problem_of, paths)
-        for path, problem in zip(paths, progress(problems, "checking", len(paths), unit="files"), strict=True):
-            if problem is None:
-                good.append(path)
-            else:
-                bad.append(problem)
+    problems = progress(run_in_processes(_problem_of, paths, workers), "checking", len(paths), unit="files")
+    for path, problem in zip(paths, problems, strict=True):
+        if problem is None:
+            good.append(path)
+        else:
+            bad.append(f"{path}: {problem}" if isinstance(problem, WorkerDied) else problem)
     return good, bad
 
 

@@ -1,42 +1,29 @@
-"""Photo, drawing or rendering, told by the pixels' small structure alone."""
+"""Drawings, told from photos by the small structure of the pixels alone."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import ClassVar
 
 import cv2
 import numpy as np
 
-from opensapiens.curation.picture import Picture, Scores, shrink
+from opensapiens.curation.picture import Picture, shrink
+from opensapiens.curation.stages import Stage, one_by_one
 
 SIDE = 512  # pixels: the structure is looked at in one size
 
 
-class Style:
-    """A small linear classifier of how flat, how noisy and how many-coloured an image is."""
-
-    name, version, full_size, gpu = "style", "2", False, False
-    columns: ClassVar = {"photo": "float32", "drawing": "float32", "render": "float32"}
-
-    def __call__(self, pictures: Sequence[Picture]) -> list[Scores]:
-        """Three probabilities that add up to 1."""
-        return [_scores(style_features(picture.image)) for picture in pictures]
-
-
-def style_features(image: np.ndarray) -> np.ndarray:
+def image_features(image: np.ndarray) -> np.ndarray:
     """(9,) float64 of an H×W×3 uint8 image: share of flat pixels; share of pixels on strong edges; noise; entropy of
-    colours; colours needed for 90 % of the pixels; mean saturation; share of pixels without any slope; noise of the
+    colors; colors needed for 90 % of the pixels; mean saturation; share of pixels without any slope; noise of the
     smoothest quarter of the image; the slope that a quarter of the pixels exceed. All scaled to about 0 to 1."""
     small = shrink(image, SIDE)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     square = np.ones((3, 3), np.uint8)
     spread = (cv2.dilate(small, square).astype(np.int16) - cv2.erode(small, square)).max(-1)
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)  # blind to edges and slopes (Immerkær 1996)
-    ripple = np.abs(cv2.filter2D(grey, -1, kernel))
+    ripple = np.abs(cv2.filter2D(gray, -1, kernel))
     # A camera leaves noise everywhere; what was drawn or computed has places without any.
-    calmest = np.percentile(cv2.blur(ripple, (8, 8))[4::8, 4::8], 25) if min(grey.shape) > 8 else ripple.mean()
-    slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)) / 4
+    calmest = np.percentile(cv2.blur(ripple, (8, 8))[4::8, 4::8], 25) if min(gray.shape) > 8 else ripple.mean()
+    slope = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)) / 4
     saturation = (small.max(-1).astype(np.float32) - small.min(-1)) / np.maximum(small.max(-1), 1)
     entropy, needed = _colors(small)
     return np.array(
@@ -55,7 +42,7 @@ def style_features(image: np.ndarray) -> np.ndarray:
 
 
 def _colors(image: np.ndarray) -> tuple[float, float]:
-    """Entropy of the colours, and the logarithm of how many cover 90 % of the pixels, both by 15 bits."""
+    """Entropy of the colors, and the logarithm of how many cover 90 % of the pixels, both by 15 bits."""
     colors = (image >> 3).astype(np.int32)
     counts = np.bincount((colors[..., 0] << 10 | colors[..., 1] << 5 | colors[..., 2]).ravel(), minlength=1 << 15)
     shares = np.sort(counts[counts > 0])[::-1] / counts.sum()
@@ -63,7 +50,7 @@ def _colors(image: np.ndarray) -> tuple[float, float]:
     return float(-(shares * np.log2(shares)).sum()) / 15, float(np.log2(needed)) / 15
 
 
-# Rows: photo, drawing, render; columns: the features and a constant. Fitted by benchmarks/curation_accuracy.py.
+# Rows: photo, drawing, rendering; columns: the features and a constant. Fitted by benchmarks/curation_accuracy.py.
 WEIGHTS = np.array(
     [
         [-0.41, -0.49, -2.63, 0.97, 0.57, -2.18, -5.93, -1.96, 2.76, 1.49],
@@ -73,8 +60,16 @@ WEIGHTS = np.array(
 )
 
 
-def _scores(features: np.ndarray) -> Scores:
-    logits = WEIGHTS @ np.append(features, 1.0)
+def drawing_probability(picture: Picture) -> float:
+    """How likely the image is a drawing, painting or chart rather than a photo, by a small linear classifier."""
+    logits = WEIGHTS @ np.append(image_features(picture.image), 1.0)
     powers = np.exp(logits - logits.max())
-    photo, drawing, render = powers / powers.sum()
-    return {"photo": float(photo), "drawing": float(drawing), "render": float(render)}
+    return float(powers[1] / powers.sum())
+
+
+DRAWING = Stage(
+    "drawing",
+    "1",
+    {"drawing": "float32"},
+    lambda: one_by_one(lambda picture: {"drawing": drawing_probability(picture)}),
+)

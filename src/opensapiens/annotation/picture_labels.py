@@ -25,7 +25,7 @@ from opensapiens.tasks.segmentation import save_parts
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class PictureLabels:
     """One image: its path below the folder of images, (height, width), and the people in it."""
 
     name: str
@@ -60,7 +60,7 @@ def stem_of(name: str) -> str:
     return PurePosixPath(name).with_suffix("").as_posix()
 
 
-def record_of(name: str, result: Result) -> Record:
+def labels_of(name: str, result: Result) -> PictureLabels:
     """What a prediction says about the people of an image."""
     people = [
         Detection(
@@ -68,7 +68,7 @@ def record_of(name: str, result: Result) -> Record:
         )
         for number, person in enumerate(result.persons[:255], start=1)
     ]  # fmt: skip
-    return Record(name, result.image.shape[:2], people)
+    return PictureLabels(name, result.image.shape[:2], people)
 
 
 def people_map(result: Result) -> np.ndarray:
@@ -80,32 +80,32 @@ def people_map(result: Result) -> np.ndarray:
     return numbers
 
 
-def save_record(
-    folder: Path, record: Record, parts: np.ndarray | None = None, people: np.ndarray | None = None,
+def save_labels(
+    folder: Path, picture: PictureLabels, parts: np.ndarray | None = None, people: np.ndarray | None = None,
     part_set: PartSet | None = None,
 ) -> None:  # fmt: skip
     """Writes the files of an image; the JSON last and whole, so that it says that all is there."""
-    stem = folder / stem_of(record.name)
+    stem = folder / stem_of(picture.name)
     if parts is not None and part_set is not None:
         save_parts(_sibling(stem, ".parts.png"), parts, part_set)
     if people is not None:
         save_people(_sibling(stem, ".people.png"), people)
     content = {
-        "name": record.name,
-        "size": list(record.size),
+        "name": picture.name,
+        "size": list(picture.size),
         "people": [
             {
                 "number": one.number, "score": one.score, "box": one.box.round(2).tolist(),
                 "points": one.points.round(3).tolist(), "scores": one.scores.round(4).tolist(),
             }
-            for one in record.people
+            for one in picture.people
         ],
     }  # fmt: skip
     write_json(_sibling(stem, ".json"), content, indent=None)
 
 
 def save_people(path: Path, people: np.ndarray) -> None:
-    """Indexed PNG: pixel = number of the person, each in a colour of its own."""
+    """Indexed PNG: pixel = number of the person, each in a color of its own."""
     shades = np.random.default_rng(1).integers(60, 256, (256, 3))
     shades[0] = 0
     picture = Image.fromarray(people)
@@ -115,12 +115,12 @@ def save_people(path: Path, people: np.ndarray) -> None:
 
 
 def is_saved(folder: Path, name: str) -> bool:
-    """Whether save_record has finished an image."""
+    """Whether save_labels has finished an image."""
     return _sibling(folder / stem_of(name), ".json").is_file()
 
 
-def load_record(folder: Path, name: str) -> Record:
-    """Back from save_record."""
+def load_labels(folder: Path, name: str) -> PictureLabels:
+    """Back from save_labels."""
     content = read_json(_sibling(folder / stem_of(name), ".json"))
     people = [
         Detection(
@@ -129,7 +129,7 @@ def load_record(folder: Path, name: str) -> Record:
         )
         for one in content["people"]
     ]  # fmt: skip
-    return Record(content["name"], (content["size"][0], content["size"][1]), people)
+    return PictureLabels(content["name"], (content["size"][0], content["size"][1]), people)
 
 
 def load_maps(folder: Path, name: str, part_set: PartSet) -> tuple[np.ndarray, np.ndarray] | None:

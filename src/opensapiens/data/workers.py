@@ -1,0 +1,74 @@
+"""Processes that share a list of jobs, any of which may end the process that does it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context
+from typing import TypeVar
+
+AHEAD = 2  # jobs per worker that are begun before their results are wanted
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+
+class WorkerDied(RuntimeError):
+    """A job that ended its process twice, the second time alone: a crash, or too little memory."""
+
+
+def run_in_processes(
+    do: Callable[[Job], Done],
+    jobs: Iterable[Job],
+    workers: int,
+    prepare: Callable[[], None] | None = None,
+) -> Iterator[Done | WorkerDied]:
+    """`do(job)` of each job, in their order. prepare: called once in each process.
+
+    Where a process ends before its job is done, nobody knows which job did it: each that was begun is done again, the
+    next one alone. A job that ends its process again gives a WorkerDied in place of its result, and the others go on.
+    Raises what `do` raises.
+    """
+
+    def pool(size: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(size, get_context("spawn"), prepare)
+
+    rest = iter(jobs)
+    begun: deque[tuple[Job, Future[Done]]] = deque()
+    running = pool(workers)
+    try:
+        while True:
+            begun += [(job, _begun(running, do, job)) for job in islice(rest, AHEAD * workers - len(begun))]
+            if not begun:
+                return
+            job, result = begun.popleft()
+            try:
+                done: Done | WorkerDied = result.result()
+            except BrokenProcessPool:
+                running.shutdown()
+                done = _alone(do, job, pool(1))
+                running = pool(workers)
+                begun = deque((job, _begun(running, do, job)) for job, _ in begun)
+            yield done
+    finally:
+        running.shutdown(cancel_futures=True)
+
+
+def _begun(pool: ProcessPoolExecutor, do: Callable[[Job], Done], job: Job) -> Future[Done]:
+    try:
+        return pool.submit(do, job)
+    except BrokenProcessPool as error:  # by a job that was begun earlier
+        failed: Future[Done] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _alone(do: Callable[[Job], Done], job: Job, pool: ProcessPoolExecutor) -> Done | WorkerDied:
+    with pool:
+        try:
+            return pool.submit(do, job).result()
+        except BrokenProcessPool:
+            return WorkerDied("it ended the process that did it twice (a crash, or too little memory)")
