@@ -284,7 +284,7 @@ def test_the_command_lists_them(hub: Hub, weights: Path, capsys: pytest.CaptureF
     assert set(PUBLISHED_MODELS) | {"NAME"} <= set(lines)
     assert lines[NAME].endswith("yes") and lines["sapiens-0.3b-depth"].endswith("no")
     assert "features" in lines["sapiens-2b-pretrain"] and "CC-BY-NC-4.0" in lines["sapiens-2b-pretrain"]
-    assert lines["sapiens-2b-seg28"].endswith("where it is published is not known")
+    assert lines["sapiens-2b-seg28"].endswith("its location is unknown")
     assert str(conversion_cache.weights_folder()) in lines["Converted"]
 
 

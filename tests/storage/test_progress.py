@@ -14,6 +14,7 @@ def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatc
     assert lines[0].startswith("counting: 1 of 3 sheep, 00:00 passed, 00:00 to go")
     assert "inner: 1 of 2, 00:00 passed" in "\n".join(lines)
     assert any(line.startswith("more: 6 of 9 sheep") for line in lines)
+    assert len(set(lines)) == len(lines)
     assert all(line.isprintable() for line in lines)
 
 

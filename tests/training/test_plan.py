@@ -162,3 +162,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert figures["days"] == pytest.approx(plan(PAPER).days(IMAGES))
     assert figures["images per GPU"] == plan(PAPER).batch
     assert main(["plan", "--gpu", "abacus"]) == 2
+
+
+def test_help_names_every_gpu() -> None:
+    assert f"gpu: which: {', '.join(GPUS)}." in (Setup.__doc__ or "")

@@ -18,12 +18,13 @@ class _Lines:
     """A text stream on which each refresh of a bar is a line."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+        self.stream, self.last = stream, ""
 
     def write(self, text: str) -> None:
         line = CONTROL.sub("", text).strip()
-        if line:
+        if line and line != self.last:  # the end is often said twice
             self.stream.write(line + "\n")
+            self.last = line
 
     def flush(self) -> None:
         self.stream.flush()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-class SynthesisError(ValueError):
+class SetError(ValueError):
     """Options that cannot be rendered."""
 
 
@@ -29,7 +29,7 @@ class SynthesizeOptions:
             crops of people then reads its data in a third of the time.
 
     Raises:
-        SynthesisError: frames too small or too large.
+        SetError: frames too small or too large.
     """
 
     count: int = 4096
@@ -45,4 +45,4 @@ class SynthesizeOptions:
 
     def __post_init__(self) -> None:
         if min(self.size) < 16 or max(self.size) > 8192:
-            raise SynthesisError(f"frames of {self.size[0]}x{self.size[1]} pixels: 16 to 8192 can be rendered")
+            raise SetError(f"frames of {self.size[0]}x{self.size[1]} pixels: 16 to 8192 can be rendered")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from opensapiens.synthetic.options import SynthesisError, SynthesizeOptions
+from opensapiens.synthetic.options import SetError, SynthesizeOptions
 
 
 def make_set(out: Path, options: SynthesizeOptions = SynthesizeOptions()) -> list[str]:
     """What `opensapiens synthesize` does: writes the shards; returns what is wrong with the scans, panoramas and photos
     that could not be used.
 
-    Raises SynthesisError where none of them could be used, FolderError for a folder that holds something else, and
+    Raises SetError where none of them could be used, FolderError for a folder that holds something else, and
     ModuleNotFoundError without the extra "synthetic".
     """
     try:
@@ -50,7 +50,7 @@ def write_shards(out: Path, options: SynthesizeOptions) -> list[str]:
         (backgrounds, photos, bad_photos),
     ):
         if folder and not usable:
-            raise SynthesisError(f"none of the files of {folder} can be read:\n" + "\n".join(bad))
+            raise SetError(f"none of the files of {folder} can be read:\n" + "\n".join(bad))
     surroundings = None
     if environment or backgrounds:
         surroundings = Surroundings(tuple(panoramas), ImageCollection(*photos) if backgrounds else None)
