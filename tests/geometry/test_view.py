@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from opensapiens.geometry.location import location_in_picture, moved_picture, whole_picture
+from opensapiens.backbones.nano import PLACE, NanoConfig
+from opensapiens.geometry.location import moved_picture, whole_picture
 from opensapiens.geometry.view import Preprocessing, View, crop_view, person_view, whole_image_view
 
 
@@ -34,7 +35,8 @@ def test_a_map_of_positions_comes_back_to_these_positions(stride: int) -> None:
 
 
 def location(view: View) -> np.ndarray:
-    return location_in_picture(moved_picture(whole_picture(view.image_size), view.matrix), view.input_size)
+    picture = moved_picture(whole_picture(view.image_size), view.matrix)
+    return NanoConfig((64, 48), 32, 1, 2, (8, 16, 24)).view_inputs(picture, view.input_size)[PLACE]
 
 
 def test_a_view_lies_where_its_box_does() -> None:
