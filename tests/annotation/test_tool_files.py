@@ -12,7 +12,6 @@ from opensapiens.annotation.tables import write_trc
 from opensapiens.annotation.tool_files import (
     part_annotations,
     person_annotation,
-    prelabeled,
     read_corrected,
     read_corrected_parts,
     write_cvat_labels,
@@ -34,7 +33,12 @@ def detection(keypoint_set: KeypointSet, seed: int = 0) -> Detection:
 def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSet, tmp_path: Path) -> None:
     one, picture = detection(keypoint_set), PictureLabels("cam_01/a.jpg", (100, 120), [])
     path = tmp_path / "keypoints.json"
-    assert write_keypoints(path, [(picture, [prelabeled(one)]), (picture, [])], keypoint_set) == 1
+    assert (
+        write_keypoints(
+            path, [(picture, [person_annotation(one, keypoint_set, keypoint_set)]), (picture, [])], keypoint_set
+        )
+        == 1
+    )
     (person,) = read_coco_persons(path, tmp_path, keypoint_set)
     visibility = np.select([one.scores >= 0.3, one.scores >= 0.05], [2, 1], 0)
     assert person.keypoints is not None
@@ -46,7 +50,11 @@ def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSe
 
 def test_the_fields_that_tools_ask_for(tmp_path: Path) -> None:
     path = tmp_path / "keypoints.json"
-    write_keypoints(path, [(PictureLabels("a.jpg", (100, 120), []), [prelabeled(detection(COCO_17))])], COCO_17)
+    write_keypoints(
+        path,
+        [(PictureLabels("a.jpg", (100, 120), []), [person_annotation(detection(COCO_17), COCO_17, COCO_17)])],
+        COCO_17,
+    )
     content = json.loads(path.read_text())
     (annotation,), (category,) = content["annotations"], content["categories"]
     assert {"id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd"} <= set(annotation)
@@ -181,5 +189,6 @@ def test_turned_axes_stay_right_handed(tmp_path: Path, up: str) -> None:
 
 
 def test_points_that_are_not_there_are_zero() -> None:
-    row = person_annotation(np.full((3, 2), 5.5), np.array([2, 0, 1]), np.ones(3), np.array([0, 0, 9, 9]), 1, 1)
-    assert row["keypoints"] == [5.5, 5.5, 2, 0, 0, 0, 5.5, 5.5, 1] and row["num_keypoints"] == 2
+    one = Detection(np.full((17, 2), 5.5), np.ones(17), np.array([0, 0, 9, 9]))
+    row = person_annotation(one, COCO_17, COCO_17, np.resize([2, 0, 1], 17))
+    assert row["keypoints"][:9] == [5.5, 5.5, 2, 0, 0, 0, 5.5, 5.5, 1] and row["num_keypoints"] == 11

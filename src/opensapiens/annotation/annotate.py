@@ -13,7 +13,7 @@ from tqdm import tqdm
 from opensapiens.annotation.agreement import Item, Progress
 from opensapiens.annotation.calibration import read_cameras, write_cameras
 from opensapiens.annotation.map_files import write_agreed_maps, write_maps, write_parts_of
-from opensapiens.annotation.multiview import Views, agreed_annotations, compare, converted, fitted, lay_out
+from opensapiens.annotation.multiview import Views, agreed_annotations, compare, fitted, lay_out
 from opensapiens.annotation.picture_labels import (
     PictureLabels,
     find_images,
@@ -29,7 +29,6 @@ from opensapiens.annotation.tables import Up, write_points_json, write_trc
 from opensapiens.annotation.tool_files import (
     MaskKind,
     person_annotation,
-    prelabeled,
     read_corrected,
     read_corrected_parts,
     write_cvat_labels,
@@ -259,15 +258,12 @@ def _own(
     picture: PictureLabels, source: KeypointSet, target: KeypointSet, visible: list[np.ndarray] | None
 ) -> list[dict[str, Any]]:
     """A picture's own people as annotations; corrected ones with the visibilities that a person gave them."""
-    made = []
-    for index, one in enumerate(picture.people):
-        if visible is None:
-            made.append(prelabeled(converted(one, source, target)))
-            continue
-        kept = converted(replace(one, scores=visible[index].astype(float)), source, target)
-        seen = kept.scores.astype(int)
-        made.append(person_annotation(kept.points, seen, np.minimum(kept.scores, 1), one.box, one.number, one.score))
-    return made
+    if visible is None:
+        return [person_annotation(one, source, target) for one in picture.people]
+    return [
+        person_annotation(replace(one, scores=np.minimum(seen, 1)), source, target, seen)
+        for one, seen in zip(picture.people, visible, strict=True)
+    ]
 
 
 def _agreed(

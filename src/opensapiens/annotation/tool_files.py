@@ -25,6 +25,7 @@ from opensapiens.data.coco import coco_category, coco_images, coco_person, coco_
 from opensapiens.data.segmentations import mask_of, polygons_of, run_lengths_of
 from opensapiens.geometry.boxes import person_area
 from opensapiens.inference.results import MINIMUM_SCORE
+from opensapiens.labels.keypoint_maps import convert_keypoints
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
 from opensapiens.storage.files import write_json, written
@@ -36,18 +37,19 @@ MARGIN = 0.1  # of the extent of a person's points, around them, where a tool gi
 
 
 def person_annotation(
-    points: np.ndarray, visibility: np.ndarray, scores: np.ndarray, box: np.ndarray, person: int, score: float
+    one: Detection, source: KeypointSet, target: KeypointSet, visibility: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """One person as a COCO annotation, ids still missing. points (K, 2) pixels; visibility (K,) 0, 1 or 2; box xyxy."""
-    placed = np.column_stack([np.where((visibility > 0)[:, None], points, 0.0), visibility])
-    row = coco_person(box, round(float(person_area(box)), 1), placed, scores, score=score, digits=2)
-    return {**row, "attributes": {"person_id": person}}  # where CVAT and Datumaro look for what is not COCO's
+    """A person with the points of `source` as a COCO annotation with those of `target`, ids still missing.
 
-
-def prelabeled(one: Detection) -> dict[str, Any]:
-    """A model's person: points that it is sure of are visible, others are placed but marked as not seen."""
-    visibility = np.where(one.scores >= SURE, 2, np.where(one.scores >= MINIMUM_SCORE, 1, 0))
-    return person_annotation(one.points, visibility, one.scores, one.box, one.number, one.score)
+    visibility (K,) 0, 1 or 2; if not given, points that the model is sure of are seen, others have a place.
+    """
+    if visibility is None:
+        visibility = np.where(one.scores >= SURE, 2, np.where(one.scores >= MINIMUM_SCORE, 1, 0))
+    points, seen = convert_keypoints(one.points, visibility, source, target)
+    scores = convert_keypoints(one.points, one.scores, source, target)[1]
+    placed = np.column_stack([np.where((seen > 0)[:, None], points, 0.0), seen])
+    row = coco_person(one.box, round(float(person_area(one.box)), 1), placed, scores, score=one.score, digits=2)
+    return {**row, "attributes": {"person_id": one.number}}  # where CVAT and Datumaro look for what is not COCO's
 
 
 def write_keypoints(

@@ -87,8 +87,8 @@ def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict
     """Sends the pieces 0 … count - 1 through the pools, and yields what the last pool returns for each, in any order.
 
     Ray repeats a piece whose worker died without end, so what a pool makes has to give up on it (see `Tries`). Only
-    pieces in flight are in memory. Raises a worker's own OSError, for instance because the disk is full, once the others
-    have finished. A worker that failed in this way does nothing more.
+    pieces in flight are in memory. Raises a worker's own OSError, for instance because the disk is full, once the
+    others have finished. A worker that failed in this way does nothing more.
     """
     import ray
     import ray.data
