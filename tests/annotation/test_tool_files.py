@@ -13,7 +13,6 @@ from opensapiens.annotation.tool_files import (
     part_annotations,
     person_annotation,
     read_corrected,
-    read_corrected_parts,
     write_cvat_labels,
     write_keypoints,
     write_parts,
@@ -94,7 +93,7 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.names)}],
     }  # fmt: skip
     (tmp_path / "from_tool.json").write_text(json.dumps(content))
-    found = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17)
+    found = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17, SAPIENS_28)
     ((one, visibility),) = found.people["cam_01/a.jpg"]
     np.testing.assert_array_equal(visibility, points[:, 2])
     np.testing.assert_array_equal(one.scores, points[:, 2] == 2)
@@ -107,7 +106,7 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
 def test_a_file_of_no_tool(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(AnnotationError, match=r"a\.json"):
-        read_corrected(tmp_path / "a.json", tmp_path, {}, COCO_17)
+        read_corrected(tmp_path / "a.json", tmp_path, {}, COCO_17, SAPIENS_28)
 
 
 def part_maps() -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +128,7 @@ def test_parts_round_trip(tmp_path: Path, kind: str) -> None:
         (2, 2),
     }
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    found = read_corrected(tmp_path / "parts.json", tmp_path, {"a": "a.jpg"}, COCO_17, SAPIENS_28)
     assert not found.failures
     np.testing.assert_array_equal(found.maps["a.jpg"], parts)
 
@@ -139,7 +138,7 @@ def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
     annotations = part_annotations(parts, people, "rle")
     annotations[0]["segmentation"]["counts"][0] += 1
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    found = read_corrected(tmp_path / "parts.json", tmp_path, {"a": "a.jpg"}, COCO_17, SAPIENS_28)
     assert len(found.failures) == 1 and "annotation 1 of a.jpg" in found.failures[0]
     assert set(np.unique(found.maps["a.jpg"])) == set(np.unique(parts)) - {annotations[0]["category_id"]}
 

@@ -184,14 +184,24 @@ class Corrected:
     failures: list[str] = field(default_factory=list)
 
 
-def read_corrected(path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet) -> Corrected:
-    """People as somebody has corrected them in a tool.
+def read_corrected(
+    path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet, part_set: PartSet
+) -> Corrected:
+    """People, or body parts, as somebody has corrected them in a tool.
 
     A point marked as seen has score 1, any other 0: it is written as it is, but no evidence for other views. known:
     stems of the pictures -> their paths below `images`. Where a tool leaves the box out, it is drawn around the points.
-    Raises AnnotationError.
+    Categories of parts are told by their names. Raises AnnotationError.
     """
     content = read_annotations(path)
+    if any(row.get("keypoints") for key in ("categories", "annotations") for row in content[key]):
+        return _corrected_points(content, path, images, known, keypoint_set)
+    return _corrected_parts(content, path, known, part_set)
+
+
+def _corrected_points(
+    content: dict[str, Any], path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet
+) -> Corrected:
     for annotation in content["annotations"]:
         if "keypoints" in annotation and not (isinstance(annotation.get("bbox"), list) and any(annotation["bbox"])):
             annotation["bbox"] = _box_around(annotation["keypoints"])
@@ -209,10 +219,8 @@ def read_corrected(path: Path, images: Path, known: Mapping[str, str], keypoint_
     return corrected
 
 
-def read_corrected_parts(path: Path, known: Mapping[str, str], part_set: PartSet) -> Corrected:
-    """Part maps of a COCO file of instances; large parts are drawn first, so that what lies in the hole of another
-    stays. Categories are told by their names. Raises AnnotationError."""
-    content = read_annotations(path)
+def _corrected_parts(content: dict[str, Any], path: Path, known: Mapping[str, str], part_set: PartSet) -> Corrected:
+    """Large parts are drawn first, so that what lies in the hole of another stays."""
     lowered = [name.lower() for name in part_set.names]
     numbers = {
         str(category.get("id")): lowered.index(str(category.get("name")).lower())
