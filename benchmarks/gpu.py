@@ -29,15 +29,17 @@ from scaling import film
 from torch import Tensor
 
 from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig, published_config
-from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.inference.compiled import CompiledRuntime
 from opensapiens.inference.loading import load
-from opensapiens.inference.recording import VideoSettings, record_video
+from opensapiens.inference.options import PredictOptions
+from opensapiens.inference.recording import record_video
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.models.cost import full_flops, masked_autoencoder_flops
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
-from opensapiens.models.upsampling_head import UpsamplingHead, published_head
+from opensapiens.models.upsampling_head import UpsamplingHead
+from opensapiens.tasks import TASKS
 from opensapiens.tasks.masked_pretraining import reconstruction_error
 
 CHANNELS = {"pose": 308, "segmentation": 28, "depth": 1, "normals": 3}
@@ -134,12 +136,12 @@ def network(config: SapiensConfig, task: str, size: str) -> HumanModel:
     if size == "toy":
         head = UpsamplingHead(config.embed_dim, CHANNELS[task], (16, 16), (16,))
     else:
-        head = published_head(task, config.embed_dim, CHANNELS[task])
+        head = TASKS[task].published.build(config.embed_dim, CHANNELS[task])
     return HumanModel(SapiensBackbone(config), {task: head}).eval().requires_grad_(False)
 
 
 def training_case(size: str, device: torch.device, rate: float, rounds: int, compiled: bool) -> dict[str, Any]:
-    """A step of masked pretraining, fused AdamW and all: tokens a second and utilisation."""
+    """A step of masked pretraining, fused AdamW and all: tokens a second and utilization."""
     toy = size == "toy"
     square = (64, 64) if toy else (1024, 1024)
     toy_config = SapiensConfig(square, 48, 2, 2, class_token=True)
@@ -195,7 +197,7 @@ def video_case(size: str, task: str, frames: int, device: torch.device) -> dict[
         images = torch.randn(BATCH, 3, *inputs, device=device, dtype=torch.bfloat16)
         alone = min(timed(network, images, device)[0] for _ in range(5)) / BATCH
         film(folder / "clip.mp4", frames, (1920, 1080))
-        settings = VideoSettings(flip=False)  # once a person, as the network is timed
+        settings = PredictOptions(flip=False)  # once a person, as the network is timed
         record_video(people, folder / "clip.mp4", folder / "first", "clip", settings)
         reset_peak(device)
         started = time.perf_counter()

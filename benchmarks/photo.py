@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 import opensapiens
-from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, read_description, save_model
 from opensapiens.checkpoints.published_table import PUBLISHED_MODELS

@@ -23,11 +23,12 @@ import torch
 from PIL import Image
 
 import opensapiens
-from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_folder import load_model
 from opensapiens.export.export import portrait
 from opensapiens.export.graph import extra_inputs
-from opensapiens.inference.recording import VideoSettings, record_video
+from opensapiens.inference.options import PredictOptions
+from opensapiens.inference.recording import record_video
 from opensapiens.inference.runtimes import start_runtime
 from opensapiens.models.cost import full_flops
 
@@ -90,7 +91,7 @@ def video(options: argparse.Namespace) -> Iterator[dict[str, float]]:
             film(path, frames)
             before, started = held(), time.process_time()
             reset_peak()
-            record_video(pipeline, path, Path(folder) / "out", "clip", VideoSettings())
+            record_video(pipeline, path, Path(folder) / "out", "clip", PredictOptions())
             used = time.process_time() - started
             yield {"frames": frames, "ms per frame": used / frames * 1e3, "MB before": before, "MB at most": peak()}
 

@@ -103,11 +103,11 @@ def test_the_wheel_holds_everything(built: Path) -> None:
     wheel = the_wheel(built)
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("opensapiens/") and not name.endswith("/")}
-        licences = {name.rpartition("/")[2] for name in archive.namelist() if "/licenses/" in name}
+        licenses = {name.rpartition("/")[2] for name in archive.namelist() if "/licenses/" in name}
     source = ROOT / "src"
     files = {path for path in (source / "opensapiens").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert packed == {path.relative_to(source).as_posix() for path in files}
-    assert {"LICENSE", "NOTICE"} <= licences
+    assert {"LICENSE", "NOTICE"} <= licenses
     assert "opensapiens/py.typed" in packed
     for name in ("model.safetensors", "config.json", "MODEL_CARD.md"):
         assert f"opensapiens/weights/nano/{name}" in packed
@@ -116,7 +116,7 @@ def test_the_wheel_holds_everything(built: Path) -> None:
     assert wheel.stat().st_size < MAX_WHEEL_MB * 1e6
 
 
-def test_the_sdist_holds_the_licence(built: Path) -> None:
+def test_the_sdist_holds_the_license(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

@@ -10,7 +10,7 @@ from opensapiens.geometry.view import IMAGE_MEAN, person_view, whole_image_view
 from opensapiens.labels.parts import SAPIENS_28
 
 FOLDER = Path(__file__).parent
-PAPER, INK, RED, BLUE, GREY = (255, 255, 255), (30, 30, 30), (200, 40, 40), (30, 90, 200), (205, 205, 205)
+PAPER, INK, RED, BLUE, GRAY = (255, 255, 255), (30, 30, 30), (200, 40, 40), (30, 90, 200), (205, 205, 205)
 FONT = ImageFont.load_default(size=13)
 Point = tuple[float, float]
 
@@ -27,13 +27,13 @@ def arrow(pen: ImageDraw.ImageDraw, start: Point, end: Point, color: tuple[int, 
 
 
 def points() -> Image.Image:
-    """Pixel centres, corners and the box of one pixel."""
+    """Pixel centers, corners and the box of one pixel."""
     picture = Image.new("RGB", (420, 230), PAPER)
     pen, side, left, top = ImageDraw.Draw(picture), 44, 120, 46
     for row in range(4):
         for column in range(5):
             x, y = left + column * side, top + row * side
-            pen.rectangle((x, y, x + side, y + side), outline=GREY)
+            pen.rectangle((x, y, x + side, y + side), outline=GRAY)
             pen.ellipse((x + side / 2 - 2, y + side / 2 - 2, x + side / 2 + 2, y + side / 2 + 2), fill=INK)
     pen.rectangle((left + 3 * side, top + 2 * side, left + 4 * side, top + 3 * side), outline=RED, width=3)
     arrow(pen, (left, top - 16), (left + 80, top - 16), BLUE, "x")
@@ -86,18 +86,18 @@ def sphere(size: int = 150) -> np.ndarray:
 
 
 def depth() -> Image.Image:
-    """A sphere in the colours of depth."""
+    """A sphere in the colors of depth."""
     picture = Image.new("RGB", (420, 170), PAPER)
     pen = ImageDraw.Draw(picture)
     picture.paste(Image.fromarray(depth_colors(1 - sphere()[..., 2])), (10, 10))
     pen.text((175, 40), "near: small value, bright, PNG 1", fill=INK, font=FONT)
     pen.text((175, 75), "far: large value, dark, PNG 65535", fill=INK, font=FONT)
-    pen.text((175, 110), "nobody: NaN, grey, PNG 0", fill=INK, font=FONT)
+    pen.text((175, 110), "nobody: NaN, gray, PNG 0", fill=INK, font=FONT)
     return picture
 
 
 def normals() -> Image.Image:
-    """A sphere in the colours of normals, with the axes."""
+    """A sphere in the colors of normals, with the axes."""
     picture = Image.new("RGB", (420, 190), PAPER)
     pen = ImageDraw.Draw(picture)
     picture.paste(Image.fromarray(normal_colors(sphere())), (10, 20))
@@ -118,11 +118,11 @@ def cloud() -> Image.Image:
     picture = Image.new("RGB", (420, 190), PAPER)
     pen = ImageDraw.Draw(picture)
     camera = (330, 100)
-    pen.polygon([camera, (350, 85), (350, 115)], fill=GREY, outline=INK)
+    pen.polygon([camera, (350, 85), (350, 115)], fill=GRAY, outline=INK)
     arrow(pen, camera, (395, 100), BLUE, "+z")
     arrow(pen, camera, (330, 35), BLUE, "+y")
     for height in (-62, 62):
-        pen.line([camera, (90, 100 + height)], fill=GREY)
+        pen.line([camera, (90, 100 + height)], fill=GRAY)
     pen.arc((80, 50, 150, 150), 270, 90, fill=RED, width=3)
     pen.text((352, 122), "camera (0, 0, 0)", fill=INK, font=FONT, anchor="mm")
     pen.text((160, 100), "near", fill=INK, font=FONT, anchor="lm")

@@ -67,14 +67,14 @@ FACE = [
 ]
 
 
-def axes_of(panel: Panel, points: np.ndarray, centre: np.ndarray) -> np.ndarray:
+def axes_of(panel: Panel, points: np.ndarray, center: np.ndarray) -> np.ndarray:
     """Rows: right in the picture, up, towards the viewer. A hand is seen flat, from the side away from the body."""
     if panel.towards != HAND:
         towards = np.array(panel.towards, float)
         up = np.array(panel.up, float)
     else:
         _, _, directions = np.linalg.svd(points - points.mean(0))
-        towards = directions[2] * np.sign(directions[2] @ (points.mean(0) - centre) or 1)
+        towards = directions[2] * np.sign(directions[2] @ (points.mean(0) - center) or 1)
         up = points[:-1].mean(0) - points[-1]  # the last is the wrist
     towards = towards / np.linalg.norm(towards)
     right = np.cross(up, towards)
@@ -83,7 +83,7 @@ def axes_of(panel: Panel, points: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 
 def draw_panel(panel: Panel, vertices: np.ndarray, faces: np.ndarray, keypoints: np.ndarray) -> Image.Image:
-    """The body in grey with the panel's points and numbers on it, and the names beside."""
+    """The body in gray with the panel's points and numbers on it, and the names beside."""
     chosen = keypoints[list(panel.points)]
     axes = axes_of(panel, chosen, vertices.mean(0))
     flat = chosen @ axes.T

@@ -155,12 +155,12 @@ def test_records_round_trip(tmp_path: Path) -> None:
 
 
 def test_two_pictures_of_one_name(tmp_path: Path) -> None:
-    for name in ("a.jpg", "a.png", "sub/a.jpg", ".hidden.jpg", "note.txt"):
+    for name in ("a.jpg", "a.png", "sub/a.jpg", ".hidden.jpg", "note.txt", "b.heic"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     names, failures, passed_over = find_images(tmp_path)
     assert names == ["a.jpg", "sub/a.jpg"] and len(failures) == 1 and failures[0].startswith("a.png")
-    assert passed_over == "1 file passed over: 1 .txt"
+    assert passed_over == "1 file skipped: 1 .heic (convert to JPEG or PNG)"
 
 
 def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:

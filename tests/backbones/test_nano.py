@@ -35,7 +35,7 @@ def test_features_have_stride_4_and_the_width_of_the_stem_there(backbone: NanoBa
     assert backbone(torch.randn(2, 3, 64, 48)).shape == (2, 16, 16, 12)
 
 
-def test_the_decoder_adds_the_stems_maps_before_it_normalises() -> None:
+def test_the_decoder_adds_the_stems_maps_before_it_normalizes() -> None:
     torch.manual_seed(0)
     decoder, features = ConvolutionalDecoder((8, 16, 24), 32), torch.randn(1, 32, 4, 3)
     pyramid = [torch.randn(1, 8, 32, 24), torch.randn(1, 16, 16, 12), torch.randn(1, 24, 8, 6)]

@@ -35,7 +35,7 @@ def test_resize_keeps_type_and_a_plane() -> None:
     position = torch.stack([rows, columns], dim=-1).view(1, 24, 2).half()
     resized = resize_position_embedding(position, (6, 4), (12, 8))
     assert resized.dtype == torch.float16 and resized.shape == (1, 96, 2)
-    # Half-pixel centres: the middle of a plane stays one to the kernel's 0.05. Aligned corners are 0.07 away.
+    # Half-pixel centers: the middle of a plane stays one to the kernel's 0.05. Aligned corners are 0.07 away.
     middle = resized.view(12, 8, 2)[4:8, 3:5].float()
     torch.testing.assert_close(middle[:, 0, 0], (torch.arange(4, 8) + 0.5) / 2 - 0.5, atol=0.055, rtol=0)
     torch.testing.assert_close(middle[0, :, 1], (torch.arange(3, 5) + 0.5) / 2 - 0.5, atol=0.055, rtol=0)

@@ -58,7 +58,7 @@ def test_class_token_is_first_and_left_out_of_the_map() -> None:
     torch.testing.assert_close(backbone(images).flatten(2).transpose(1, 2), tokens[:, 1:])
 
 
-def test_initialisation_is_the_published_one_but_for_positions() -> None:
+def test_initialization_is_the_published_one_but_for_positions() -> None:
     torch.manual_seed(0)
     backbone = SapiensBackbone(SapiensConfig((256, 192), 128, 1, 4))
     block = backbone.blocks[0]

@@ -11,7 +11,8 @@ from opensapiens.checkpoints.model_description import DecoderDescription
 from opensapiens.checkpoints.model_folder import BACKBONE, build_masked_autoencoder, build_model
 from opensapiens.checkpoints.published_table import PRETRAINING, PUBLISHED_MODELS
 from opensapiens.checkpoints.sapiens_files import to_published
-from opensapiens.models.upsampling_head import PUBLISHED_HEADS, HeadShape
+from opensapiens.models.upsampling_head import HeadShape
+from opensapiens.tasks import TASKS
 
 KINDS = {
     "pretrain": "backbone",
@@ -30,9 +31,10 @@ def small_family(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every size and head of the family becomes a small one; counts of layers stay apart, as of the real ones."""
     for i, size in enumerate(PUBLISHED_SIZES):
         monkeypatch.setitem(PUBLISHED_SIZES, size, {"embed_dim": 32, "layers": i + 1, "heads": 4})
-    for task, shape in PUBLISHED_HEADS.items():
+    for task in TASKS.values():
+        shape = task.published
         small = HeadShape(tuple(8 for _ in shape.deconv_channels), tuple(8 for _ in shape.conv_channels), shape.dropout)
-        monkeypatch.setitem(PUBLISHED_HEADS, task, small)
+        monkeypatch.setattr(task, "published", small)
 
 
 def published_tensors(kind: str, size: str = "0.3b", seed: int = 0) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from opensapiens.checkpoints.convert import convert
-from opensapiens.checkpoints.inert_pickle import Record, read_pickle
+from opensapiens.checkpoints.inert_pickle import PickledObject, read_pickle
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.checkpoints.torch_files import read_torch_file
 from opensapiens.cli import main
@@ -234,8 +234,8 @@ def test_small_files_take_little_time_and_memory(tmp_path: Path) -> None:
 
 def test_records_remember_and_do_nothing() -> None:
     found = read_pickle(io.BytesIO(pickle.dumps([Touches(Path("never")), {1: Tensor}], protocol=4)), "a test")
-    assert isinstance(found[0], Record) and found[0].called == "posix.mkdir" and found[0].arguments == ("never",)
-    assert issubclass(found[1][1], Record) and found[1][1].called == "torch.Tensor"
+    assert isinstance(found[0], PickledObject) and found[0].called == "posix.mkdir" and found[0].arguments == ("never",)
+    assert issubclass(found[1][1], PickledObject) and found[1][1].called == "torch.Tensor"
     assert not Path("never").exists()
     with pytest.raises(CheckpointError, match="a test is damaged"):
         read_pickle(io.BytesIO(b"\x80\x02\x82\x01."), "a test")  # from the registry of extensions

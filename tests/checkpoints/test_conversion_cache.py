@@ -15,12 +15,12 @@ from huggingface_hub import constants
 
 from opensapiens.backbones.sapiens import PUBLISHED_SIZES
 from opensapiens.checkpoints import conversion_cache
-from opensapiens.checkpoints.catalogue import ModelNotFound, list_models, model_folder, summarize
+from opensapiens.checkpoints.catalog import ModelNotFound, list_models, model_folder, summarize
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description
 from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.cli import main
-from opensapiens.models.upsampling_head import PUBLISHED_HEADS
+from opensapiens.tasks import TASKS
 
 from .conftest import published_tensors
 
@@ -156,7 +156,7 @@ def test_without_a_network_it_says_which_file_to_put_where(
         model_folder(NAME)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
-    def broken(repo: str, file: str) -> str:
+    def broken(repo: str, file: str, **_: object) -> str:
         raise ConnectionError("no route")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
@@ -239,7 +239,7 @@ def test_the_list_says_what_the_paper_says() -> None:
     ):
         assert summaries[name].parameters == count, name
     assert summaries["sapiens-1b-pretrain"].tasks == () and summaries["sapiens-1b-pretrain"].input_size == (1024, 1024)
-    assert summaries[NAME].input_size == (1024, 768) and summaries[NAME].licence == "CC-BY-NC-4.0"
+    assert summaries[NAME].input_size == (1024, 768) and summaries[NAME].license == "CC-BY-NC-4.0"
 
 
 def test_the_table_holds_together() -> None:
@@ -284,12 +284,12 @@ def test_the_command_lists_them(hub: Hub, weights: Path, capsys: pytest.CaptureF
     assert set(PUBLISHED_MODELS) | {"NAME"} <= set(lines)
     assert lines[NAME].endswith("yes") and lines["sapiens-0.3b-depth"].endswith("no")
     assert "features" in lines["sapiens-2b-pretrain"] and "CC-BY-NC-4.0" in lines["sapiens-2b-pretrain"]
-    assert lines["sapiens-2b-seg28"].endswith("where it is published is not known")
+    assert lines["sapiens-2b-seg28"].endswith("its location is unknown")
     assert str(conversion_cache.weights_folder()) in lines["Converted"]
 
 
 def test_the_summary_counts_parameters(small_family: None) -> None:
-    assert PUBLISHED_SIZES["1b"]["embed_dim"] == 32 and PUBLISHED_HEADS["pose"].conv_channels == (8, 8)
+    assert PUBLISHED_SIZES["1b"]["embed_dim"] == 32 and TASKS["pose"].published.conv_channels == (8, 8)
     description = replace(PUBLISHED_MODELS[NAME].description((64, 48)), name="mine")
     summary = summarize("mine", description)
     assert summary.parameters == sum(parameter.numel() for parameter in build_model(description).parameters())

@@ -114,7 +114,7 @@ def check_folder(folder: Path, tensors: dict[str, Tensor], kind: str, tmp_path: 
     assert description.preprocessing.resize == ("person_crop" if KINDS[kind] == "pose" else "squash")
     assert description.preprocessing.flip_test == (KINDS[kind] == "pose")
     assert description.preprocessing.interpolation == ("bicubic" if kind == "pretrain" else "linear")
-    assert description.licence == "CC-BY-NC-4.0"
+    assert description.license == "CC-BY-NC-4.0"
     convert(folder, tmp_path / "back.pth")
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     back = back if kind == "pretrain" else back["state_dict"]
@@ -163,7 +163,7 @@ def test_a_masked_autoencoder_keeps_its_decoder(tmp_path: Path) -> None:
     tensors = autoencoder_tensors()
     torch.save({"meta": {}, "state_dict": tensors, "optimizer": {}}, tmp_path / "epoch_1.pth")
     description = convert(tmp_path / "epoch_1.pth", tmp_path / "folder")
-    assert description.decoder == DecoderDescription(32, 2, 16) and description.licence == ""
+    assert description.decoder == DecoderDescription(32, 2, 16) and description.license == ""
     autoencoder, _ = load_masked_autoencoder(tmp_path / "folder")
     backbone = load_model(tmp_path / "folder")[0].backbone
     for network, ours, published in (
@@ -287,7 +287,7 @@ def test_a_fine_tuned_file_for_other_labels(
         save(tensors, tmp_path / f"mine{ending}")
         description = convert(tmp_path / f"mine{ending}", tmp_path / task, task=task)
         labels = description.heads[task].label_set
-        assert labels is not None and labels.names[-1] == name and description.licence == ""
+        assert labels is not None and labels.names[-1] == name and description.license == ""
         assert load_model(tmp_path / task)[1] == description
         convert(tmp_path / task, tmp_path / "back.pth")
         assert convert(tmp_path / "back.pth", tmp_path / f"{task}_again").heads == description.heads

@@ -26,7 +26,7 @@ DESCRIPTION = ModelDescription(
         "normals": HeadDescription(3, (4,), ()),
     },
     preprocessing=Preprocessing((64, 48)),
-    licence="Apache-2.0",
+    license="Apache-2.0",
     source="a test",
     metrics={"pose": {"AP": 0.5}},
 )
@@ -176,7 +176,7 @@ def test_every_tensor_that_does_not_fit_is_listed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(nmae="x", colour=1), r"config\.json: unknown key 'nmae', 'colour'; known are name, back"),
+        (lambda c: c.update(nmae="x", color=1), r"config\.json: unknown key 'nmae', 'color'; known are name, back"),
         (lambda c: c.pop("backbone"), "missing key 'backbone'"),
         (lambda c: c.update(vit=c.pop("backbone")), "in a form that this version does not read: convert"),
         (lambda c: c["backbone"].update(family="swin"), "backbone: no family 'swin'; known are sapiens, nano"),

@@ -20,7 +20,7 @@ DESCRIPTION = ModelDescription(
     backbone=SapiensConfig((64, 48), 16, 1, 2),
     heads={"depth": HeadDescription(1, (4,), ())},
     preprocessing=Preprocessing((64, 48)),
-    licence="Apache-2.0",
+    license="Apache-2.0",
     source="a test",
     metrics={"depth": {"r2": 0.5}},
 )

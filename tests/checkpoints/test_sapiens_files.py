@@ -8,7 +8,7 @@ from opensapiens.checkpoints.sapiens_files import LAYOUTS, from_published, to_pu
 from opensapiens.checkpoints.tensor_names import UnmappedNamesError
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
-from opensapiens.models.upsampling_head import published_head
+from opensapiens.tasks import TASKS
 
 CHANNELS = {"pose": 308, "segmentation": 28, "depth": 1, "normals": 3}
 
@@ -19,7 +19,7 @@ def names_of(layout: str) -> set[str]:
             return set(MaskedAutoencoder(published_config("0.3b", (1024, 1024), class_token=True)).state_dict())
         if layout == "backbone":
             return set(SapiensBackbone(published_config("0.3b", (1024, 1024), class_token=True)).state_dict())
-        head = published_head(layout, 1024, CHANNELS[layout])
+        head = TASKS[layout].published.build(1024, CHANNELS[layout])
         return set(HumanModel(SapiensBackbone(published_config("0.3b", (1024, 768))), {layout: head}).state_dict())
 
 

@@ -272,7 +272,6 @@ def test_parts_are_voted_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         arguments = [*files, "--cameras", str(tmp_path / "rig.json"), "--workers", workers]
         assert main(["annotate", str(tmp_path / "studio"), "--output", str(tmp_path / workers), *arguments]) == 0
     assert "body parts: of the pixels that three views or more see" in capsys.readouterr().out
-    killer = cameras[0].name
 
     def died(*_: object) -> Iterator[WorkerDied]:
         yield WorkerDied("it died")

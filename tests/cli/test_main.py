@@ -89,7 +89,7 @@ def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_pa
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("opensapiens.inference.files.find_inputs", interrupted)
+    monkeypatch.setattr("opensapiens.inference.job.find_inputs", interrupted)
     assert main(["predict", "a.jpg", "--output", str(tmp_path)]) == 130
 
 
@@ -97,6 +97,15 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     def broken(*_: object, **__: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("opensapiens.inference.files.find_inputs", broken)
+    monkeypatch.setattr("opensapiens.inference.job.find_inputs", broken)
     with pytest.raises(KeyError):
         main(["predict", "a.jpg", "--output", str(tmp_path)])
+
+
+@pytest.mark.parametrize(("set_by_user", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_do_not_spin(set_by_user: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", set_by_user or "")
+    if set_by_user is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert main(["--version"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == expected

@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from opensapiens.checkpoints.model_description import ModelDescription, label_entry
+from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.cli import main
 from opensapiens.data.shards import write_shard
 from opensapiens.inference.results import Result
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
+from opensapiens.labels.own_labels import label_entry
 from opensapiens.recipes.nano import nano_smoke
 from opensapiens.storage.folders import FolderError, claim
 from opensapiens.training.loop import train
@@ -85,7 +86,7 @@ def test_a_folder_that_is_not_ours_is_refused(
     if "synthesize" in command:
         pytest.importorskip("anny")
         if "new" in command:
-            monkeypatch.setattr("opensapiens.cli.synthesize._make", lambda out, *_: made_up(out))
+            monkeypatch.setattr("opensapiens.synthetic.sets.write_shards", lambda out, *_: made_up(out))
     before = files(project)
     assert main(command.split()) == 2
     assert message in capsys.readouterr().err
@@ -118,7 +119,7 @@ def test_predict_does_not_take_its_overlays_for_photos(project: Path, capsys: py
     capsys.readouterr()
     assert predict(project, "photos", "--output", "photos") == 0
     printed = capsys.readouterr().out
-    assert "1 photos" in printed and "8 pictures and videos that an earlier run has written are left out" in printed
+    assert "1 photo, 1 person;" in printed and "8 files that an earlier run wrote are skipped" in printed
     assert sorted(path.name for path in (project / "photos").iterdir()) == made
 
 
@@ -189,7 +190,7 @@ def test_a_full_disk_while_training_is_one_sentence(
     ("changes", "message"),
     [
         ({"last_point": "heel"}, "of another heads"),
-        ({"input_size": [96, 80]}, "of another preprocessing"),
+        ({"input_size": (96, 80)}, "of another preprocessing"),
         ({"ema_decay": 0.0}, "of another averaging"),
     ],
 )
@@ -197,10 +198,10 @@ def test_a_training_run_is_not_resumed_as_another(project: Path, changes: dict[s
     run = dataclasses.replace(nano_smoke(project / "people", project / "new", steps=1), device="cpu")
     run = dataclasses.replace(run, model=with_last_point(run.model, "toe"))
     claim_output(run)
-    preprocessing: Any = {**run.model.preprocessing, **changes}
     if "ema_decay" in changes:
         run = dataclasses.replace(run, **changes)
     elif "input_size" in changes:
+        preprocessing = dataclasses.replace(run.model.preprocessing, **changes)
         run = dataclasses.replace(run, model=dataclasses.replace(run.model, preprocessing=preprocessing))
     else:
         run = dataclasses.replace(run, model=with_last_point(run.model, changes["last_point"]))
@@ -210,7 +211,7 @@ def test_a_training_run_is_not_resumed_as_another(project: Path, changes: dict[s
 
 def with_last_point(model: ModelDescription, name: str) -> ModelDescription:
     points = dataclasses.replace(COCO_17, name="own", names=(*COCO_17.names[:-1], name))
-    head: Any = {**model.heads["pose"], "out_channels": len(points), "labels": label_entry(points)}
+    head = dataclasses.replace(model.heads["pose"], out_channels=len(points), labels=label_entry(points))
     return dataclasses.replace(model, heads={**model.heads, "pose": head})
 
 
@@ -222,8 +223,8 @@ def test_other_options_are_not_done_before(project: Path, then: str, capsys: pyt
     (project / "boxes.json").write_text(json.dumps({"a.jpg": [[5, 5, 40, 80]]}))
     command = ["predict", "photos", "--output", "results", "--model", "tiny", "--resume", "--runtime", "torch"]
     command += ["--device", "cpu"]
-    assert main(command) == 0 and "1 photos" in capsys.readouterr().out
-    assert main([*command, *then.split()]) == 0 and "1 photos" in capsys.readouterr().out
+    assert main(command) == 0 and "1 photo" in capsys.readouterr().out
+    assert main([*command, *then.split()]) == 0 and "1 photo" in capsys.readouterr().out
     assert main([*command, *then.split()]) == 0 and "0 photos, 1 done before" in capsys.readouterr().out
 
 
@@ -232,8 +233,8 @@ def test_another_model_of_the_same_name_is_not_done_before(project: Path, capsys
     tensors = load_file(project / "other" / "model.safetensors")
     save_file({name: tensor + 0.01 for name, tensor in tensors.items()}, project / "other" / "model.safetensors")
     command = ["predict", "photos", "--output", "results", "--resume", "--whole-image", "--device", "cpu", "--model"]
-    assert main([*command, "tiny"]) == 0 and "1 photos" in capsys.readouterr().out
-    assert main([*command, "other"]) == 0 and "1 photos" in capsys.readouterr().out
+    assert main([*command, "tiny"]) == 0 and "1 photo, 1 person;" in capsys.readouterr().out
+    assert main([*command, "other"]) == 0 and "1 photo, 1 person;" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("killed_at", ["save_point_cloud", "to_coco"])

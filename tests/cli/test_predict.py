@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from opensapiens import PredictOptions, VideoOptions, predict_files
 from opensapiens.cli import main
+from opensapiens.inference.options import OptionsError
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def test_bad_files_do_not_stop_the_others(
     out, err = capsys.readouterr()
     assert code == 1
     assert "4 photos, 4 people" in out
-    assert "1 file passed over: 1 .heic (convert to JPEG or PNG)" in out
+    assert "1 file skipped: 1 .heic (convert to JPEG or PNG)" in out
     assert "3 of 7 files could not be processed" in err and "Traceback" not in err
     assert all(name in err.partition("processed:")[2] for name in ("b_text.jpg", "empty.png", "cut.jpg"))
     for name in ("a", "c", "moving", "pixel"):
@@ -121,13 +123,52 @@ def test_videos_beside_photos(
     files = [str(photos / name) for name in ("a.jpg", "clip.mp4", "broken.mov")]
     code = main(["predict", *files, "--output", str(tmp_path / "out"), "--model", str(tiny_model), "--whole-image"])
     out, err = capsys.readouterr()
-    assert code == 1 and "1 photos, 1 videos" in out and "broken.mov" in err
+    assert code == 1 and "1 photo, 1 video" in out and "broken.mov" in err
     assert (tmp_path / "out" / "clip_overlay.mp4").stat().st_size > 0
     assert len(json.loads((tmp_path / "out" / "clip_keypoints.json").read_text())["images"]) == 2
 
 
+def test_points_that_score_too_low_to_be_drawn_are_mentioned_once(
+    photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["predict", str(photos / "a.jpg"), str(photos / "c.png"), "--model", str(tiny_model), "--whole-image"]
+    for threshold, times in ((-9.0, 0), (9.0, 1)):
+        monkeypatch.setattr("opensapiens.inference.results.SCORE_THRESHOLD", threshold)
+        assert main([*command, "--output", str(tmp_path / str(threshold))]) == 0
+        assert capsys.readouterr().out.count("no keypoint scores high enough to be drawn") == times
+
+
 def outputs(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix not in (".npz", "")}
+
+
+def test_python_does_what_the_command_does(
+    photos: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    command = ["predict", "--output", str(tmp_path / "a"), "--model", str(tiny_model), "--whole-image"]
+    command += ["--threads", "3", "--table", "csv", "--runtime", "torch", "--no-flip"]
+    assert main([*command, str(photos)]) == 1 and threads == [3]
+    options = PredictOptions(model=(str(tiny_model),), whole_image=True, table="csv", runtime="torch", flip=False)
+    summary = predict_files(photos, tmp_path / "b", options)
+    assert outputs(tmp_path / "a") == outputs(tmp_path / "b") and len(outputs(tmp_path / "a")) > 20
+    assert (summary.photos, summary.people, summary.files, len(summary.failures)) == (4, 4, 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"whole_image": True, "detector": "x"}, "--whole-image and --detector exclude each other"),
+        ({"device": "cpu", "devices": ("cpu",)}, "--device and --devices"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"threads": 0}, "at least 1"),
+        ({"video": VideoOptions(detect_every=0)}, "at least 1"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict, message: str) -> None:
+    with pytest.raises(OptionsError, match=message):
+        PredictOptions(**options)
 
 
 def test_two_processes_write_what_one_does(

@@ -24,6 +24,22 @@ def test_the_recipes_arguments_first_then_the_runs(people_shards: Path, tmp_path
     assert run.schedule == plain.schedule
 
 
+def test_the_runs_options_override_what_the_recipe_returns(people_shards: Path, tmp_path: Path) -> None:
+    words = f"--micro-batch 1 --data {people_shards} --output {tmp_path} --optimizer.no-muon --schedule.decay linear"
+    words += " --trackers tensorboard --pretrained None --recompute --optimizer.betas .8 .9"
+    run = read_run(find_recipes()["nano_smoke"], words.split(), prog="train")
+    assert (run.micro_batch, run.trackers, run.pretrained, run.recompute) == (1, ("tensorboard",), None, True)
+    assert (run.optimizer.muon, run.optimizer.betas, run.schedule.decay) == (False, (0.8, 0.9), "linear")
+    assert run.optimizer.lr == 1.2e-3 and run.ema_decay == 0.999, "the recipe's"
+
+
+@pytest.mark.parametrize("recipe", find_recipes())
+def test_help_says_what_every_option_does(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", recipe, "--help"]) == 0
+    out = " ".join(word.strip("│ ") for word in capsys.readouterr().out.split())
+    assert "folder for log, checkpoints" in out and "activation checkpointing" in out and "the rest with AdamW" in out
+
+
 def test_training_gives_a_folder_that_predicts(
     people_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from opensapiens.labels.keypoints import SAPIENS_308
 NOTHING = replace(
     Augmentation(scale=(1, 1), shift=0), **{f.name: 0.0 for f in fields(Augmentation) if f.name.endswith("_chance")}
 )
-GREY = np.full((64, 48, 3), 120, np.uint8)
+GRAY = np.full((64, 48, 3), 120, np.uint8)
 
 
 def plain_crop(sample: Sample, size_hw: tuple[int, int] = (64, 48), padding: float = 1.25) -> Sample:
@@ -52,14 +52,14 @@ def test_without_chances_it_is_the_plain_crop(sample: Sample) -> None:
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Augmentation) if f.name.endswith("_chance")])
 def test_every_chance_changes_something(sample: Sample, name: str) -> None:
-    # Grey alone acts only together with colour
-    chances = {"color_chance": 1.0, name: 1.0} if name == "grey_chance" else {name: 1.0}
+    # Gray alone acts only together with color
+    chances = {"color_chance": 1.0, name: 1.0} if name == "gray_chance" else {name: 1.0}
     without = replace(NOTHING, **{k: v for k, v in chances.items() if k != name})
     shift = 0.2 if name == "shift_chance" else 0.0
     before = augmented_crop(sample, (64, 48), np.random.default_rng(1), without)
     after = augmented_crop(sample, (64, 48), np.random.default_rng(1), replace(NOTHING, shift=shift, **chances))
     assert not np.array_equal(before.image, after.image)
-    if name == "grey_chance":
+    if name == "gray_chance":
         assert (after.image == after.image[..., :1]).all()
     if name not in ("shift_chance", "rotation_chance", "flip_chance", "half_body_chance"):
         np.testing.assert_array_equal(before.parts, after.parts)  # type: ignore[arg-type]
@@ -102,12 +102,12 @@ def test_noise_has_the_mean_and_deviation_it_says() -> None:
     assert noisy.mean() == pytest.approx(128, abs=0.3) and noisy.std() == pytest.approx(10, abs=0.3)
 
 
-def test_grey_stays_grey_under_hue_and_saturation() -> None:
+def test_gray_stays_gray_under_hue_and_saturation() -> None:
     settings = replace(
-        Augmentation(), gamma=(1, 1), gain=(1, 1), contrast=(1, 1), brightness=0, saturation=(3, 3), grey_chance=0
+        Augmentation(), gamma=(1, 1), gain=(1, 1), contrast=(1, 1), brightness=0, saturation=(3, 3), gray_chance=0
     )
     for seed in range(5):
-        changed = augment.change_colors(GREY, np.random.default_rng(seed), settings)
+        changed = augment.change_colors(GRAY, np.random.default_rng(seed), settings)
         assert np.abs(changed.astype(int) - 120).max() <= 1
 
 
@@ -119,7 +119,7 @@ def test_compression_keeps_the_channels_in_order() -> None:
 
 def test_a_small_person_is_not_made_smaller() -> None:
     settings = replace(NOTHING, low_resolution_chance=1.0)
-    image = np.random.default_rng(0).integers(0, 256, GREY.shape, dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, GRAY.shape, dtype=np.uint8)
     np.testing.assert_array_equal(augment.change_image(image, 39.0, np.random.default_rng(0), settings), image)
     assert augment.change_image(image, 60.0, np.random.default_rng(0), settings).shape == image.shape
 

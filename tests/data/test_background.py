@@ -11,7 +11,7 @@ PICTURE = Sample(np.full((20, 30, 3), 7, np.uint8))
 
 
 def person() -> Sample:
-    """A grey picture with parts in a square, of which one pixel is unknown."""
+    """A gray picture with parts in a square, of which one pixel is unknown."""
     parts = np.zeros((40, 30), np.uint8)
     parts[10:20, 5:15] = 3
     parts[10, 5] = 255

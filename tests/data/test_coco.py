@@ -59,7 +59,7 @@ def test_wholebody_persons_are_joined_in_order(file: Path) -> None:
     keypoints = read_coco_persons(file, file.parent, WHOLEBODY_133)[0].keypoints
     assert keypoints is not None
     np.testing.assert_array_equal(keypoints[:, 0], np.arange(133))
-    assert keypoints[:23, 2].tolist() == [1] * 23  # body and feet keep "labelled but hidden"
+    assert keypoints[:23, 2].tolist() == [1] * 23  # body and feet keep "labeled but hidden"
     assert keypoints[23:, 2].tolist() == [2] * 110
 
 
@@ -119,7 +119,7 @@ def test_points_come_in_the_order_of_the_set_whatever_that_of_the_file(file: Pat
     keypoints = read_coco_persons(file, file.parent, SAPIENS_308)[0].keypoints
     assert keypoints is not None
     assert keypoints[SAPIENS_308.index("left_wrist")].tolist() == [1, 2, 2] and keypoints[0].tolist() == [3, 4, 1]
-    assert (keypoints[:, 2] > 0).sum() == 2, "points that the file lacks are unlabelled"
+    assert (keypoints[:, 2] > 0).sum() == 2, "points that the file lacks are unlabeled"
     content["categories"][0]["keypoints"] = ["snout", "tail", "paw"]
     file.write_text(json.dumps(content))
     with pytest.raises(AnnotationError, match="none of the points of sapiens_308"):
@@ -134,8 +134,8 @@ def test_images_lie_in_their_folder(file: Path) -> None:
         read_coco_persons(file, file.parent)
 
 
-def labelled(**changes: Any) -> dict[str, Any]:
-    """A file of one picture with two people, all of whose points are labelled."""
+def labeled(**changes: Any) -> dict[str, Any]:
+    """A file of one picture with two people, all of whose points are labeled."""
     points = [v for i in range(17) for v in (2 + i % 9, 3 + i % 7, 2)]
     people = [
         {"id": number, "image_id": 7, "category_id": 1, "bbox": [2, 3, 10, 8], "area": 50, "keypoints": points}
@@ -148,25 +148,25 @@ def labelled(**changes: Any) -> dict[str, Any]:
 
 def with_rows(key: str, **changes: Any) -> dict[str, Any]:
     """The same with changes to the rows of a list."""
-    content = labelled()
+    content = labeled()
     content[key] = [row | changes for row in content[key]]
     return content
 
 
-NULL = [None, 3, 2, *labelled()["annotations"][0]["keypoints"][3:]]
+NULL = [None, 3, 2, *labeled()["annotations"][0]["keypoints"][3:]]
 OF_ANIMALS = [{"id": 1, "name": "dog"}, {"id": 18, "name": "Person", "keypoints": list(COCO_17.names)}]
 SPELLED = [{"id": 1, "name": "person", "keypoints": [name.replace("_", " ").title() for name in COCO_17.names]}]
 UNKNOWN = [{"id": 1, "name": "person", "keypoints": [*COCO_17.names[:16], "tail"]}]
 
 # An unusual file, how many of 17 points of each of its two people are read, and what is logged.
 UNUSUAL: dict[str, tuple[dict[str, Any], int, str]] = {
-    "nothing": (labelled(), 17, ""),
-    "ids from 0": (labelled(annotations=[row | {"id": n} for n, row in enumerate(labelled()["annotations"])]), 17,
+    "nothing": (labeled(), 17, ""),
+    "ids from 0": (labeled(annotations=[row | {"id": n} for n, row in enumerate(labeled()["annotations"])]), 17,
                    "2 annotations whose ids repeat, or are no numbers from 1 on, numbered anew"),
     "repeated ids": (with_rows("annotations", id=5), 17, "numbered anew"),
-    "ids as text": (labelled(annotations=[row | {"id": f"p{row['id']}"} for row in labelled()["annotations"]]), 17,
+    "ids as text": (labeled(annotations=[row | {"id": f"p{row['id']}"} for row in labeled()["annotations"]]), 17,
                     "numbered anew"),
-    "ids beyond 32 bits": (labelled(annotations=[row | {"id": 2**40 + row["id"]} for row in labelled()["annotations"]]),
+    "ids beyond 32 bits": (labeled(annotations=[row | {"id": 2**40 + row["id"]} for row in labeled()["annotations"]]),
                            17, "numbered anew"),
     "no area": (with_rows("annotations", area=None), 17, "2 annotations without an area"),
     "area 0": (with_rows("annotations", area=0), 17, "2 annotations without an area"),
@@ -177,8 +177,8 @@ UNUSUAL: dict[str, tuple[dict[str, Any], int, str]] = {
     "category 18": (with_rows("annotations", category_id=18) | {"categories": OF_ANIMALS}, 17, ""),
     "category as text": (with_rows("annotations", category_id="1"), 17, ""),
     "category by name": (with_rows("annotations", category_id="person"), 17, ""),
-    "names spelled otherwise": (labelled(categories=SPELLED), 17, ""),
-    "names that are unknown": (labelled(categories=UNKNOWN), 16, "1 points that coco_17 lacks left out: tail"),
+    "names spelled otherwise": (labeled(categories=SPELLED), 17, ""),
+    "names that are unknown": (labeled(categories=UNKNOWN), 16, "1 points that coco_17 lacks left out: tail"),
 }  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def test_an_unusual_file_is_read_and_what_is_done_is_said(
 def test_what_is_left_out_is_counted(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     CocoDataset(read_coco_persons(file, file.parent))
     assert "1 annotations of other categories than 1 (person) left out" in caplog.text
-    assert "1 people are trained on; left out are 1 crowds, 1 with fewer than 3 labelled points" in caplog.text
+    assert "1 people are trained on; left out are 1 crowds, 1 with fewer than 3 labeled points" in caplog.text
 
 
 # A file that cannot be used, and the sentence that says why.
@@ -207,11 +207,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "relative boxes": (with_rows("annotations", bbox=[0.1, 0.2, 0.5, 0.5]), "boxes lie between 0 and 1"),
     "relative points": (with_rows("annotations", keypoints=[0.5, 0.5, 2] * 17), "points lie between 0 and 1"),
     "a point named twice": (
-        labelled(categories=[{"id": 1, "keypoints": ["left eye"] * 17}]), "the point left eye more than once"),
-    "no category of people": (labelled(categories=[{"id": 3}, {"id": 4, "name": "dog"}]), "which category"),
-    "points that are no names": (labelled(categories=[{"id": 1, "keypoints": "nose"}]), "not a list of names"),
-    "categories that are no list": (labelled(categories={}), "not a COCO annotation file"),
-    "rows that are no objects": (labelled(annotations=[3]), "not a COCO annotation file"),
+        labeled(categories=[{"id": 1, "keypoints": ["left eye"] * 17}]), "the point left eye more than once"),
+    "no category of people": (labeled(categories=[{"id": 3}, {"id": 4, "name": "dog"}]), "which category"),
+    "points that are no names": (labeled(categories=[{"id": 1, "keypoints": "nose"}]), "not a list of names"),
+    "categories that are no list": (labeled(categories={}), "not a COCO annotation file"),
+    "rows that are no objects": (labeled(annotations=[3]), "not a COCO annotation file"),
     "a list": ([], "not a COCO annotation file"),  # type: ignore[dict-item]
     "a box of text": (with_rows("annotations", bbox=["1", 2, 3, 4]), "annotation 1 .*numbers were expected"),
     "a box with null": (with_rows("annotations", bbox=[None, 2, 3, 4]), "annotation 1 .*four numbers"),
@@ -220,11 +220,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "points of text": (with_rows("annotations", keypoints=["1"] * 51), "annotation 1 .*numbers were expected"),
     "points of lists": (with_rows("annotations", keypoints=[[1, 2, 2]] * 17), "annotation 1 .*numbers were expected"),
     "points in an object": (with_rows("annotations", keypoints={"nose": [1, 2]}), "annotation 1 .*numbers were"),
-    "pictures of one id": (labelled(images=labelled()["images"] * 2), "have the id 7"),
+    "pictures of one id": (labeled(images=labeled()["images"] * 2), "have the id 7"),
     "a picture without a size": (with_rows("images", width=None), "no width and height"),
     "a picture without a name": (with_rows("images", file_name=3), "no file name"),
     "a name with a zero byte": (with_rows("images", file_name="a\0.png"), "no file name"),
-    "a thousand and one people": (labelled(annotations=labelled()["annotations"] * 501), "more than 1000 people"),
+    "a thousand and one people": (labeled(annotations=labeled()["annotations"] * 501), "more than 1000 people"),
 }  # fmt: skip
 
 

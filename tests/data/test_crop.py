@@ -18,7 +18,7 @@ CENTER, SCALE = np.array([40.0, 60.0]), np.array([72.0, 96.0])
 
 
 def one_spot() -> Sample:
-    """A bright 5x5 square around (50, 40), labelled in every way, its normal pointing right and a little up."""
+    """A bright 5x5 square around (50, 40), labeled in every way, its normal pointing right and a little up."""
     image = np.zeros((120, 90, 3), np.uint8)
     parts = np.zeros((120, 90), np.uint8)
     depth = np.full((120, 90), np.nan, np.float32)
@@ -39,7 +39,7 @@ def shown(sample: Sample, resize: Resize, size_hw: tuple[int, int] = (240, 220))
 
 
 def place(mask: np.ndarray) -> np.ndarray:
-    """The centre (x, y) of the pixels of a mask."""
+    """The center (x, y) of the pixels of a mask."""
     return np.argwhere(mask).mean(0)[::-1]
 
 

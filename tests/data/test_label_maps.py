@@ -24,26 +24,26 @@ def save_exr(path: Path, channels: dict[str, np.ndarray]) -> None:
         file.write(str(path))
 
 
-def test_parts_from_indices_grey_and_colours(tmp_path: Path) -> None:
+def test_parts_from_indices_gray_and_colors(tmp_path: Path) -> None:
     indexed = Image.fromarray(IDS, "P")
-    indexed.putpalette(bytes(range(256)) * 3)  # of colours that mean nothing
+    indexed.putpalette(bytes(range(256)) * 3)  # of colors that mean nothing
     indexed.save(tmp_path / "indexed.png")
-    Image.fromarray(IDS, "L").save(tmp_path / "grey.png")
+    Image.fromarray(IDS, "L").save(tmp_path / "gray.png")
     np.save(tmp_path / "ids.npy", IDS.astype(np.int64))
-    for name in ("indexed.png", "grey.png", "ids.npy"):
+    for name in ("indexed.png", "gray.png", "ids.npy"):
         np.testing.assert_array_equal(read_parts(tmp_path / name, SAPIENS_28), IDS)
     known = np.where(IDS == 255, 0, IDS)
-    Image.fromarray(SAPIENS_28.colors[known]).save(tmp_path / "colour.png")
-    np.testing.assert_array_equal(read_parts(tmp_path / "colour.png", SAPIENS_28), known)
+    Image.fromarray(SAPIENS_28.colors[known]).save(tmp_path / "color.png")
+    np.testing.assert_array_equal(read_parts(tmp_path / "color.png", SAPIENS_28), known)
 
 
 def test_parts_that_the_set_does_not_have(tmp_path: Path) -> None:
-    Image.fromarray(np.full((2, 2), 40, np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray(np.full((2, 2), 40, np.uint8)).save(tmp_path / "gray.png")
     with pytest.raises(ImageError, match="holds the class 40; sapiens_28 has 0 to 27"):
-        read_parts(tmp_path / "grey.png", SAPIENS_28)
-    Image.fromarray(np.full((2, 2, 3), 7, np.uint8)).save(tmp_path / "colour.png")
-    with pytest.raises(ImageError, match="4 pixels are of no colour of sapiens_28, the first of #070707"):
-        read_parts(tmp_path / "colour.png", SAPIENS_28)
+        read_parts(tmp_path / "gray.png", SAPIENS_28)
+    Image.fromarray(np.full((2, 2, 3), 7, np.uint8)).save(tmp_path / "color.png")
+    with pytest.raises(ImageError, match="4 pixels are of no color of sapiens_28, the first of #070707"):
+        read_parts(tmp_path / "color.png", SAPIENS_28)
     np.save(tmp_path / "half.npy", np.full((2, 2), 0.5))
     with pytest.raises(ImageError, match="no whole numbers"):
         read_parts(tmp_path / "half.npy", SAPIENS_28)
@@ -53,8 +53,8 @@ def test_depth(tmp_path: Path) -> None:
     np.save(tmp_path / "d.npy", DEPTH)
     np.savez(tmp_path / "d.npz", depth=DEPTH[..., None], camera=np.eye(3))
     save_exr(tmp_path / "d.exr", {"Z": DEPTH})
-    millimetres = np.nan_to_num(DEPTH * 1000, nan=0, posinf=0).astype(np.uint16)
-    cv2.imwrite(str(tmp_path / "d.png"), millimetres)
+    millimeters = np.nan_to_num(DEPTH * 1000, nan=0, posinf=0).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "d.png"), millimeters)
     expected = np.array([[1.5, 2.0, np.nan], [np.nan, 3.25, np.nan]], np.float32)
     for name, scale in (("d.npy", 1), ("d.npz", 1), ("d.exr", 1), ("d.png", 0.001)):
         np.testing.assert_allclose(read_depth(tmp_path / name, scale), expected, rtol=1e-6, err_msg=name)

@@ -80,7 +80,7 @@ def test_points_that_a_source_lacks_are_not_taught() -> None:
     maps = torch.ones(1, 308, 8, 8, requires_grad=True)
     sum(task.losses(maps, targets).values()).backward()  # type: ignore[union-attr]
     assert maps.grad is not None
-    assert (maps.grad[0].abs().amax(dim=(1, 2)) > 0).tolist() == known.tolist(), "no gradient for what is not labelled"
+    assert (maps.grad[0].abs().amax(dim=(1, 2)) > 0).tolist() == known.tolist(), "no gradient for what is not labeled"
 
 
 def test_parts_are_renamed_and_the_rest_is_ignored() -> None:

@@ -35,7 +35,7 @@ def test_labels_stay_with_the_picture(seed: int) -> None:
     assert crop.mask is not None
     np.testing.assert_array_equal(crop.parts > 0, crop.mask)
     np.testing.assert_array_equal(np.nan_to_num(crop.depth), np.where(crop.mask, crop.parts, 0))
-    # Far from any border between classes, the picture is the class's colour.
+    # Far from any border between classes, the picture is the class's color.
     around = np.ones((7, 7), np.uint8)
     inside = cv2.erode(crop.parts, around) == cv2.dilate(crop.parts, around)
     difference = np.abs(crop.image[..., 0].astype(int) - crop.parts.astype(int) * 8)
@@ -75,7 +75,7 @@ def test_pieces_of_one_class_are_drawn_anew() -> None:
     assert (shares(0.75) > 0.75).mean() < 0.6 * (shares(1.0) > 0.75).mean()
 
 
-def test_pixels_that_are_not_labelled_are_no_class() -> None:
+def test_pixels_that_are_not_labeled_are_no_class() -> None:
     parts = np.full((256, 192), 255, np.uint8)
     parts[::8, ::2], parts[::8, 1::2] = 12, 22  # wherever the piece lies, two classes of equal share
     sample = Sample(
@@ -102,10 +102,10 @@ def test_parts_with_a_side_change_it_when_mirrored() -> None:
     assert parts is not None and parts[0, 0] == 0 and parts[0, -1] == SAPIENS_28.index("Right_Hand")
 
 
-def test_colours_change_within_their_ranges() -> None:
-    grey = np.full((8, 8, 3), 100, np.uint8)
-    seen = [distort_colors(grey, np.random.default_rng(seed), 1.0) for seed in range(60)]
-    assert all((image == image[..., :1]).all() for image in seen), "grey has no hue and no saturation"
+def test_colors_change_within_their_ranges() -> None:
+    gray = np.full((8, 8, 3), 100, np.uint8)
+    seen = [distort_colors(gray, np.random.default_rng(seed), 1.0) for seed in range(60)]
+    assert all((image == image[..., :1]).all() for image in seen), "gray has no hue and no saturation"
     values = np.array([image[0, 0, 0] for image in seen])
     assert values.min() < 60 and values.max() > 150 and values.min() >= (100 - 32) * 0.5 - 2
-    np.testing.assert_array_equal(distort_colors(grey, np.random.default_rng(0), 0.0), grey)
+    np.testing.assert_array_equal(distort_colors(gray, np.random.default_rng(0), 0.0), gray)

@@ -27,7 +27,7 @@ def test_polygons_round_trip() -> None:
     mask[45:50, 0:9] = np.tri(5, 9, 3, dtype=bool)
     outlines = polygons_of(mask)
     assert len(outlines) == 3 and (mask_of(outlines, mask.shape) == mask).all()
-    assert min(outlines[-1][::2] + outlines[0][::2]) >= 0.5, "the centre of the first pixel lies at a half"
+    assert min(outlines[-1][::2] + outlines[0][::2]) >= 0.5, "the center of the first pixel lies at a half"
 
 
 def test_compressed_run_lengths_are_those_of_coco() -> None:

@@ -56,7 +56,7 @@ def at_toy_size(words: list[str]) -> list[str]:
     return words
 
 
-def write_labelled_folders(folder: Path) -> None:
+def write_labeled_folders(folder: Path) -> None:
     """`photos`, `people` with every dense label, and `annotations.json` for the photos."""
     generator = np.random.default_rng(0)
     images, persons = [], []
@@ -83,7 +83,7 @@ def write_labelled_folders(folder: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, people_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_labelled_folders(tmp_path)
+    write_labeled_folders(tmp_path)
     shutil.copytree(people_shards, tmp_path / "shards")
     shutil.copy(ROOT / "examples" / "photos" / "grace_hopper.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)

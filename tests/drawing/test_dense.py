@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from opensapiens.drawing import depth_colors, draw_depth, draw_normals, draw_parts, normal_colors
-from opensapiens.drawing.dense import BACKGROUND_GREY
+from opensapiens.drawing.dense import BACKGROUND_GRAY
 from opensapiens.labels.parts import SAPIENS_28
 
 
-def test_parts_are_blended_in_their_colours_and_the_background_stays() -> None:
+def test_parts_are_blended_in_their_colors_and_the_background_stays() -> None:
     image = np.full((40, 40, 3), 100, np.uint8)
     labels = np.zeros((40, 40), np.uint8)
     labels[10:30, 10:30] = 22
@@ -18,18 +18,18 @@ def test_parts_are_blended_in_their_colours_and_the_background_stays() -> None:
     assert (drawn[36:, 36:] == 100).all(), "so is what is unknown"
 
 
-def test_a_label_without_a_colour_is_an_error() -> None:
+def test_a_label_without_a_color_is_an_error() -> None:
     with pytest.raises(ValueError, match="label 28"):
         draw_parts(np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 28, np.uint8), SAPIENS_28)
 
 
-def test_near_is_bright_and_nothing_is_grey() -> None:
+def test_near_is_bright_and_nothing_is_gray() -> None:
     depth = np.full((20, 30), np.nan, np.float32)
     depth[:, 5:25] = np.linspace(2, 5, 20)
     colors = depth_colors(depth).astype(int)
     brightness = colors[10, 5:25].sum(axis=-1)
     assert brightness[0] > brightness[10] > brightness[-1]
-    assert (colors[:, :5] == BACKGROUND_GREY).all()
+    assert (colors[:, :5] == BACKGROUND_GRAY).all()
 
 
 @pytest.mark.parametrize("values", [np.full((5, 5), np.nan, np.float32), np.ones((5, 5), np.float32)])
@@ -50,7 +50,7 @@ def test_normals_are_shown_as_half_of_themselves_plus_one() -> None:
     normals[1, 2] = [-1, 0, 0]
     colors = normal_colors(normals)
     assert colors[1, 1].tolist() == [128, 128, 255] and colors[1, 2].tolist() == [0, 128, 128]
-    assert (colors[0] == BACKGROUND_GREY).all()
+    assert (colors[0] == BACKGROUND_GRAY).all()
 
 
 def test_overlays_darken_the_photo_around() -> None:

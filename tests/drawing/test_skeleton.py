@@ -12,7 +12,7 @@ def coco_points(**places: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     return points, scores
 
 
-def test_a_limb_has_the_colour_of_the_set_and_lies_between_its_points() -> None:
+def test_a_limb_has_the_color_of_the_set_and_lies_between_its_points() -> None:
     image = np.full((400, 400, 3), 128, np.uint8)
     points, scores = coco_points(left_shoulder=(20, 50), left_elbow=(80, 50))
     drawn = draw_keypoints(image, points, scores, COCO_17, person_size=400)

@@ -13,6 +13,7 @@ from opensapiens.checkpoints.model_folder import build_model
 from opensapiens.cli.main import main
 from opensapiens.evaluation import bench as bench_module
 from opensapiens.evaluation.bench import bench, matrix_rate, table
+from opensapiens.evaluation.options import BenchOptions
 from opensapiens.export.export import portrait
 from opensapiens.models.cost import full_flops
 from opensapiens.recipes.nano import describe
@@ -22,7 +23,8 @@ from opensapiens.recipes.nano import describe
 def rows(tiny_model: Path) -> list[dict]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench_module, "MATRIX_SIDE", {"cpu": 64})
-        return bench(tiny_model, portrait(), "cpu", [("torch", "bfloat16")], batch_size=2, rounds=1)
+        options = BenchOptions(device="cpu", settings=("torch:bfloat16",), batch_size=2, rounds=1)
+        return bench(tiny_model, portrait(), options)
 
 
 def test_plain_float32_is_always_there_and_is_the_measure(rows: list[dict]) -> None:

@@ -170,7 +170,7 @@ def test_the_mean_pose_is_exact_where_all_stand_alike(shard_images: list[Annotat
         unit = np.stack([np.linspace(0, 1, 17), np.linspace(1, 0, 17)], axis=1)
         person.keypoints[:, :2] = [x, y] + unit * [20 * (number + 1), 40 * (number + 1)]
         person.keypoints[:, 2] = 2
-    people[1].keypoints[:] = [500, 500, 0]  # unlabelled points do not count
+    people[1].keypoints[:] = [500, 500, 0]  # unlabeled points do not count
     assert np.allclose(mean_pose(people)[2], people[2].keypoints[:, :2], atol=1e-4)
     assert similarity(people[:1], mean_pose(people)[:1])[0] == pytest.approx(1)
 

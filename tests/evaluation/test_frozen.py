@@ -1,4 +1,4 @@
-"""Probe and neighbours find what is in the features, and only that."""
+"""Probe and neighbors find what is in the features, and only that."""
 
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,23 @@ from opensapiens.cli.main import main
 from opensapiens.data.label_kinds import PARTS
 from opensapiens.data.sample import Sample
 from opensapiens.evaluation.frozen import (
-    Labelled,
+    Labeled,
     _classify,
     evaluate_frozen,
     fit_probe,
-    neighbour_votes,
+    neighbor_votes,
     patch_classes,
 )
 from opensapiens.evaluation.people import EvaluationError
 
 
-def clouds(count: int, seed: int) -> Labelled:
+def clouds(count: int, seed: int) -> Labeled:
     """Three classes around corners of a triangle, in 8 dimensions of which two matter."""
     generator = torch.Generator().manual_seed(seed)
     classes = torch.randint(0, 3, (count,), generator=generator)
     centers = torch.zeros(3, 8)
     centers[0, 0], centers[1, 0], centers[2, 1] = 4, -4, 4
-    return Labelled(centers[classes] + torch.randn(count, 8, generator=generator), classes)
+    return Labeled(centers[classes] + torch.randn(count, 8, generator=generator), classes)
 
 
 @pytest.mark.parametrize("method", ["probe", "knn"])
@@ -37,7 +37,7 @@ def test_what_is_there_is_found(method: Any) -> None:
     known, asked = clouds(150, 0), clouds(150, 1)
     right = (_classify(method, known, asked.features, 3, seed=0) == asked.classes).float().mean()
     assert right > 0.95
-    shuffled = Labelled(known.features, known.classes[torch.randperm(150, generator=torch.Generator().manual_seed(2))])
+    shuffled = Labeled(known.features, known.classes[torch.randperm(150, generator=torch.Generator().manual_seed(2))])
     assert (_classify(method, shuffled, asked.features, 3, seed=0) == asked.classes).float().mean() < 0.6
 
 
@@ -51,9 +51,9 @@ def test_the_probe_is_at_the_minimum_of_its_loss() -> None:
     assert fit_probe(known, 3, 10.0).norm() < fit_probe(known, 3, 0.01).norm()
 
 
-def test_nearer_neighbours_count_more() -> None:
-    known = Labelled(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, 1]))
-    votes = neighbour_votes(known, torch.tensor([[3.0, 0.1], [0.1, 3.0]]), 2)
+def test_nearer_neighbors_count_more() -> None:
+    known = Labeled(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, 1]))
+    votes = neighbor_votes(known, torch.tensor([[3.0, 0.1], [0.1, 3.0]]), 2)
     assert votes.argmax(dim=1).tolist() == [0, 1]
 
 

@@ -41,7 +41,7 @@ def test_shards_come_frame_by_frame_as_coco(people_shards: Path) -> None:
 
 
 def coco_file(folder: Path) -> Path:
-    """Image 1: one labelled person, one without points, a crowd. Image 2: nobody labelled."""
+    """Image 1: one labeled person, one without points, a crowd. Image 2: nobody labeled."""
     for number in (1, 2):
         Image.new("RGB", (100, 80)).save(folder / f"{number}.png")
     points = np.zeros((17, 3))

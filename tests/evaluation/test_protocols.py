@@ -12,6 +12,7 @@ from PIL import Image
 import opensapiens
 from opensapiens.data.coco import SAPIENS_FIELD, WHOLEBODY_FIELDS
 from opensapiens.evaluation.evaluate import evaluate
+from opensapiens.evaluation.options import EvaluateOptions
 from opensapiens.evaluation.people import (
     AnnotatedImage,
     EvaluationError,
@@ -48,7 +49,7 @@ class Oracle:
 
 
 def whole_body_file(folder: Path, **fields: list[float]) -> Path:
-    """Two images, the first with one person of whom everything is labelled, in three ways; nobody in the second."""
+    """Two images, the first with one person of whom everything is labeled, in three ways; nobody in the second."""
     generator = np.random.default_rng(0)
     for number in (1, 2):
         Image.fromarray(generator.integers(0, 256, (80, 100, 3), dtype=np.uint8)).save(folder / f"{number}.png")
@@ -158,11 +159,11 @@ def test_boxes_of_a_detector_by_the_command(tmp_path: Path, tiny_model: Path) ->
     entry = {"category_id": 1, "bbox": [10, 5, 60, 70], "score": 0.9}
     boxes.write_text(json.dumps([{**entry, "image_id": 1}, {**entry, "image_id": 2}]))
     people = opensapiens.load(tiny_model, device="cpu")
-    figures = evaluate("pose", people, tmp_path, annotations, boxes=boxes)
-    assert figures["images"] == 2 and figures["people"] == 1, "pictures without labelled people count as well"
+    figures = evaluate("pose", people, tmp_path, annotations, EvaluateOptions(boxes=boxes))
+    assert figures["images"] == 2 and figures["people"] == 1, "pictures without labeled people count as well"
     assert figures["boxes"] == str(boxes)
     with pytest.raises(EvaluationError, match="cannot both say"):
-        evaluate("pose", people, tmp_path, annotations, boxes=boxes, detect=True)
+        evaluate("pose", people, tmp_path, annotations, EvaluateOptions(boxes=boxes, detect=True))
     (tmp_path / "boxes.json").write_text('{"a": 1}')
     with pytest.raises(EvaluationError, match="not a file of COCO detections"):
         read_person_boxes(tmp_path / "boxes.json")
@@ -200,24 +201,22 @@ def test_folders_of_depth_and_normals(renders: Path, tiny_model: Path) -> None:
         people,
         renders / "images",
         renders / "depth",
-        masks=renders / "masks",
-        protocol="hi4d",
-        per_person=lines,
+        EvaluateOptions(masks=renders / "masks", protocol="hi4d", per_person=lines),
     )
     assert figures["images"] == 1 and figures["frames_of_the_protocol"] == 1195 and figures["boxes"] == "whole image"
     assert "pairs 28, 32 and 37" in figures["protocol_note"]
     assert figures["constant_rmse"] == pytest.approx(np.std(2 + np.linspace(0, 1, 48)[8:40]), rel=1e-4)
     assert [json.loads(line)["key"] for line in lines.read_text().splitlines()] == ["pair28/hug/4/1"]
-    figures = evaluate("normals", people, renders / "images", renders / "normals", protocol="thuman2")
+    figures = evaluate("normals", people, renders / "images", renders / "normals", EvaluateOptions("thuman2"))
     assert figures["people"] == 4 and figures["face_people"] == figures["full_body_people"] == 1
     assert "never released" in figures["protocol_note"]
     facing = np.degrees(np.arccos(0.8))
     assert figures["frontal_mean"] == pytest.approx(facing, abs=0.1), "all normals are the same here"
     assert figures["frontal_within_30"] == 0
     with pytest.raises(EvaluationError, match="no protocol 'wholebody' for depth; there are hi4d"):
-        evaluate("depth", people, renders / "images", renders / "depth", protocol="wholebody")
+        evaluate("depth", people, renders / "images", renders / "depth", EvaluateOptions("wholebody"))
     with pytest.raises(EvaluationError, match="holds no picture of the protocol hi4d"):
-        evaluate("depth", people, renders / "images" / "face", renders / "depth" / "face", protocol="hi4d")
+        evaluate("depth", people, renders / "images" / "face", renders / "depth" / "face", EvaluateOptions("hi4d"))
 
 
 def test_folders_of_parts(renders: Path, tiny_model: Path) -> None:
@@ -232,11 +231,12 @@ def test_folders_of_parts(renders: Path, tiny_model: Path) -> None:
 
 def test_what_is_known_of_each_person(people_shards: Path, tiny_model: Path, tmp_path: Path) -> None:
     people = opensapiens.load(tiny_model, device="cpu")
-    figures = evaluate("pose", people, people_shards, limit=2, per_person=tmp_path / "pose.jsonl")
+    options = EvaluateOptions(limit=2, per_person=tmp_path / "pose.jsonl")
+    figures = evaluate("pose", people, people_shards, None, options)
     records = [json.loads(line) for line in (tmp_path / "pose.jsonl").read_text().splitlines()]
     assert len(records) == figures["people"] == 4
     assert np.mean([record["OKS"] for record in records]) == pytest.approx(figures["mean_OKS"], abs=1e-5)
     assert all(len(record["keypoints"]) == 51 and record["key"] for record in records)
     assert figures["protocol"] == "coco" and "protocol_note" not in figures
-    figures = evaluate("pose", people, people_shards, limit=1, protocol="shared114")
+    figures = evaluate("pose", people, people_shards, None, EvaluateOptions("shared114", limit=1))
     assert "table of our own" in figures["protocol_note"]

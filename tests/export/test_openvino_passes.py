@@ -36,7 +36,7 @@ def written(network: HumanModel, folder: Path, any_size: bool = False, in_8_bits
 
 
 @pytest.mark.parametrize("any_size", [False, True])
-def test_heads_are_normalised_over_rows_and_columns(network: HumanModel, tmp_path: Path, any_size: bool) -> None:
+def test_heads_are_normalized_over_rows_and_columns(network: HumanModel, tmp_path: Path, any_size: bool) -> None:
     kinds = Counter(node.get_type_name() for node in written(network, tmp_path, any_size).get_ops())
     layers = sum(len(head.deconvs) + len(head.convs) for head in network.heads.values())
     assert kinds["GroupNormalization"] == 0

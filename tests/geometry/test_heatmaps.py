@@ -58,7 +58,7 @@ def test_maps_without_a_peak() -> None:
 
 
 def test_a_batch_is_decoded_as_its_images_alone() -> None:
-    """Even a first keypoint without a peak, whose neighbours are read from the last keypoint of its own image."""
+    """Even a first keypoint without a peak, whose neighbors are read from the last keypoint of its own image."""
     heatmaps = np.random.default_rng(0).random((3, 4, *HEATMAP), dtype=np.float32)
     heatmaps[:, 0] -= 2
     together, _ = decode_heatmaps(heatmaps, INPUT)
@@ -83,7 +83,7 @@ def test_input_is_left_alone() -> None:
 
 @pytest.mark.parametrize("pixels", [1, 5000, 1 << 19])
 def test_keypoints_do_not_spill_into_each_other(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps are blurred several at a time; heat at the edge of one must not reach its neighbour."""
+    """Maps are blurred several at a time; heat at the edge of one must not reach its neighbor."""
     monkeypatch.setattr(heatmap_module, "BLURRED_PIXELS", pixels)
     heatmaps = np.random.default_rng(0).random((2, 5, *HEATMAP), dtype=np.float32) ** 8
     heatmaps[:, ::2, -3:] += 5

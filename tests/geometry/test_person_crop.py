@@ -22,14 +22,14 @@ def ramp(height: int, width: int) -> np.ndarray:
     return (np.arange(width) * 0.5 + np.arange(height)[:, None] * 2 + 3).astype(np.float32)
 
 
-def test_the_region_s_corners_are_the_outer_pixel_centres() -> None:
+def test_the_region_s_corners_are_the_outer_pixel_centers() -> None:
     center, scale = np.array([100.0, 50.0]), np.array([60.0, 80.0])
     corners = np.array([[70, 10], [130, 90], [100, 50]])
     points = transform_points(corners, udp_warp_matrix(center, scale, SIZE))
     np.testing.assert_allclose(points, [[0, 0], [47, 63], [23.5, 31.5]], atol=1e-4)
 
 
-def test_rotation_turns_clockwise_about_the_centre() -> None:
+def test_rotation_turns_clockwise_about_the_center() -> None:
     matrix = udp_warp_matrix(np.array([10.0, 20.0]), np.array([47.0, 63.0]), SIZE, rotation_degrees=90)
     points = transform_points(np.array([[10, 20], [15, 20]]), matrix)
     np.testing.assert_allclose(points, [[23.5, 31.5], [23.5, 36.5]], atol=1e-4)  # right of it becomes below it

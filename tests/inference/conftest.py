@@ -34,7 +34,9 @@ class PixelReader(nn.Module):
         self.nothing = nn.Parameter(torch.zeros(1))
         self.inputs = 0
 
-    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: object = None) -> dict[str, Tensor]:
+    def forward(
+        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: object = None
+    ) -> dict[str, Tensor]:
         self.inputs += len(images_B3HW)
         mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
         red, green, blue = ((images_B3HW * std + mean) / 255).split(1, dim=1)
@@ -43,7 +45,7 @@ class PixelReader(nn.Module):
         logits = torch.zeros(len(images_B3HW), 28, height // 2, width // 2)
         logits[:, :1], logits[:, PERSON_CLASS : PERSON_CLASS + 1] = 4 * (1 - half[1]), 4 * half[1]
         maps = {
-            # Heatmap pixels stand over the crop from corner centre to corner centre (UDP).
+            # Heatmap pixels stand over the crop from corner center to corner center (UDP).
             "pose": F.interpolate(green, (height // 4, width // 4), mode="bilinear", align_corners=True).repeat(
                 1, 17, 1, 1
             ),

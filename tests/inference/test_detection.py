@@ -53,7 +53,9 @@ def test_what_is_painted_like_a_person_without_a_body_is_none() -> None:
 class SeesNoBodyMirrored(PixelReader):
     """Red rises from left to right in the image as it is."""
 
-    def forward(self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: object = None) -> dict[str, Tensor]:
+    def forward(
+        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: object = None
+    ) -> dict[str, Tensor]:
         maps = super().forward(images_B3HW, heads)
         if "pose" in maps:
             rises = images_B3HW[:, 0, :, -8:].mean((1, 2)) > images_B3HW[:, 0, :, :8].mean((1, 2))

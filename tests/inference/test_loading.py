@@ -35,7 +35,9 @@ def test_dtype_and_lists(tiny_model: Path) -> None:
 
 
 def test_the_package_has_no_other_names() -> None:
-    assert set(dir(opensapiens)) == {"__version__", "load", "list_models"}
+    assert set(dir(opensapiens)) == {
+        "PredictOptions", "VideoOptions", "__version__", "list_models", "load", "predict_files",
+    }  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         opensapiens.lod  # noqa: B018
 

@@ -127,7 +127,7 @@ def test_of_a_whole_images_part_map_each_person_gets_what_lies_in_the_box() -> N
     assert first[60, 30] and not first[60, 150] and second[60, 150] and not second[60, 30]
 
 
-def test_a_crop_that_reaches_over_a_neighbour_does_not_wipe_it_out() -> None:
+def test_a_crop_that_reaches_over_a_neighbor_does_not_wipe_it_out() -> None:
     # The larger one, drawn last, sees the smaller one in its padding as nobody.
     boxes = [(58, 50, 72, 80), (70, 20, 130, 100)]
 
@@ -196,10 +196,10 @@ def pictures(folder) -> dict[str, np.ndarray | None]:
     """Odd files of the painted picture, written to `folder`, and what each should be read as (None: an error)."""
     painted = paint([BOX])
     image = Image.fromarray(painted)
-    grey = painted.mean(axis=-1)
+    gray = painted.mean(axis=-1)
     image.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
     image.convert("RGBA").save(folder / "rgba.png")
-    Image.fromarray((grey * 257).astype(np.uint16)).save(folder / "grey16.png")
+    Image.fromarray((gray * 257).astype(np.uint16)).save(folder / "gray16.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to view
     image.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.png", exif=exif)
@@ -209,9 +209,9 @@ def pictures(folder) -> dict[str, np.ndarray | None]:
     (folder / "empty.jpg").write_bytes(b"")
     image.save(folder / "whole.jpg")
     (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:900])
-    stacked = np.repeat(np.round(grey)[..., None], 3, axis=-1)
+    stacked = np.repeat(np.round(gray)[..., None], 3, axis=-1)
     return {
-        "cmyk.jpg": painted, "rgba.png": painted, "grey16.png": stacked, "turned.png": painted, "moving.gif": painted,
+        "cmyk.jpg": painted, "rgba.png": painted, "gray16.png": stacked, "turned.png": painted, "moving.gif": painted,
         "pixel.png": np.zeros((1, 1, 3)), "text.jpg": None, "empty.jpg": None, "cut.jpg": None,
     }  # fmt: skip
 
@@ -226,7 +226,7 @@ def test_odd_files_are_predicted_or_named(tmp_path) -> None:
             result = people(tmp_path / name)
             assert isinstance(result, Result) and result.image.shape == expected.shape
             assert np.abs(result.image - expected.astype(float)).mean() < 25, name
-            if name not in ("pixel.png", "grey16.png", "cmyk.jpg", "moving.gif"):
+            if name not in ("pixel.png", "gray16.png", "cmyk.jpg", "moving.gif"):
                 assert len(result.persons) == 1, name
             result.draw()
             result.save(tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import opensapiens
 from opensapiens.checkpoints.model_folder import load_model
 from opensapiens.export.export import portrait
 from opensapiens.export.parity import check_images
-from opensapiens.geometry.view import Preprocessing
+from opensapiens.geometry.view import Preprocessing, whole_image_view
 from opensapiens.inference import runtimes
-from opensapiens.inference.runtimes import RuntimeUnavailable, choose_runtime, runtime_of, start_runtime
+from opensapiens.inference.forward import raw_maps
+from opensapiens.inference.runtimes import RUNTIMES, RuntimeUnavailable, choose_runtime, runtime_of, start_runtime
 from opensapiens.models.human_model import HumanModel
 from opensapiens.storage.pictures import read_image
 
@@ -108,3 +110,28 @@ def test_blocks_and_heads_are_compiled_one_by_one(tiny_model: Path, monkeypatch:
         torch.testing.assert_close(found["depth"], network(images)["depth"])
         runtime(images[:1])  # type: ignore[operator]
     assert sizes == [4, 3, 1], "filled up to a power of two, and cut again"
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_threads_that_share_a_pipeline_get_their_own_answers(
+    runtime: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if runtime in {"openvino", "openvino-int8", "onnx"}:
+        pytest.importorskip("openvino" if runtime.startswith("openvino") else "onnxruntime")
+    monkeypatch.setenv("OPENSAPIENS_CACHE", str(tmp_path))
+    images = np.random.default_rng(0).integers(0, 256, (2, 90, 70, 3), dtype=np.uint8)
+    people = opensapiens.load(tiny_model, device="cpu", runtime=runtime)
+
+    def answer(number: int) -> tuple[np.ndarray, ...]:
+        (person,) = people(images[number % 2], [[5, 5, 60, 80]]).persons
+        (parts,) = raw_maps(
+            people.models[0], [(images[number % 2], whole_image_view((90, 70), (64, 48)))], ["segmentation"]
+        )
+        return person.keypoints, person.scores, parts["segmentation"].numpy()
+
+    alone = [answer(number) for number in range(2)]
+    assert not np.array_equal(alone[0][0], alone[1][0]) and not np.array_equal(alone[0][2], alone[1][2])
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(answer, range(40))):
+            for values, expected in zip(found, alone[number % 2], strict=True):
+                np.testing.assert_array_equal(values, expected)

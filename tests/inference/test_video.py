@@ -2,6 +2,7 @@ import builtins
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 
 from opensapiens.inference import recording
+from opensapiens.inference.options import PredictOptions, VideoOptions
 from opensapiens.inference.pipeline import People
-from opensapiens.inference.recording import VideoSettings, record_video
+from opensapiens.inference.recording import record_video
 from opensapiens.inference.video import (
     PredictedFrame,
     predict_video,
@@ -89,7 +91,8 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def test_what_is_recorded(clip: Path, tmp_path: Path) -> None:
-    made = record_video(people(), clip, tmp_path, "clip", VideoSettings(table="csv", maps="png"))
+    options = PredictOptions(table="csv", video=VideoOptions(video_maps="png"))
+    made = record_video(people(), clip, tmp_path, "clip", options)
     assert made.frames == FRAMES and made.people == 2
     assert sorted(path.name for path in made.files) == ["clip_keypoints.csv", "clip_keypoints.json", "clip_overlay.mp4"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -127,7 +130,7 @@ def stopping_at(number: int, stop: BaseException) -> Any:
 def test_an_interrupted_run_goes_on_to_the_same_end(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smooth: bool
 ) -> None:
-    settings = VideoSettings(detect_every=3, smooth=smooth, table="csv", maps="npz")
+    settings = PredictOptions(table="csv", video=VideoOptions(3, smooth, "npz"))
     record_video(people(), clip, tmp_path / "whole", "clip", settings)
     folder = tmp_path / "broken"
     with monkeypatch.context() as patch:
@@ -144,7 +147,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
         return predicted_frames(*arguments)
 
     monkeypatch.setattr(recording, "predicted_frames", noted)
-    record_video(people(), clip, folder, "clip", settings, resume=True)
+    record_video(people(), clip, folder, "clip", replace(settings, resume=True))
     assert started == [8], "after the last whole segment"
     names = {path.relative_to(folder) for path in folder.rglob("*")}
     assert names == {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")}
@@ -166,7 +169,7 @@ def test_a_killed_run_leaves_whole_segments_and_goes_on(
             record_video(people(), clip, tmp_path / "killed", "clip")
     whole = {path.name for path in (tmp_path / "killed" / "clip_segments").iterdir() if ".part" not in path.name}
     assert whole == {"000000.json", "000000.mp4", "identity.json"}
-    record_video(people(), clip, tmp_path / "killed", "clip", resume=True)
+    record_video(people(), clip, tmp_path / "killed", "clip", PredictOptions(resume=True))
     for name in ("clip_keypoints.json", "clip_overlay.mp4"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
@@ -190,7 +193,7 @@ def test_a_run_killed_while_it_cleans_up_stays_whole(
             record_video(people(), clip, tmp_path / "out", "clip")
     whole = read(tmp_path / "out")
     assert len(whole["images"]) == FRAMES
-    assert record_video(people(), clip, tmp_path / "out", "clip", resume=True).frames == FRAMES
+    assert record_video(people(), clip, tmp_path / "out", "clip", PredictOptions(resume=True)).frames == FRAMES
     assert read(tmp_path / "out") == whole
 
 
@@ -201,8 +204,9 @@ def test_a_run_of_other_settings_is_not_resumed(clip: Path, tmp_path: Path, monk
         with pytest.raises(VideoError, match="cut off"):
             record_video(people(), clip, tmp_path, "clip")
     with pytest.raises(FolderError, match="of another smooth"):
-        record_video(people(), clip, tmp_path, "clip", VideoSettings(smooth=True), resume=True)
-    assert record_video(people(), clip, tmp_path, "clip", VideoSettings(smooth=True)).frames == FRAMES
+        record_video(people(), clip, tmp_path, "clip", PredictOptions(resume=True, video=VideoOptions(smooth=True)))
+    smooth = PredictOptions(video=VideoOptions(smooth=True))
+    assert record_video(people(), clip, tmp_path, "clip", smooth).frames == FRAMES
 
 
 @pytest.mark.usefixtures("short_segments")
@@ -220,7 +224,7 @@ def test_of_a_video_that_ends_early_all_there_is_is_kept(clip: Path, tmp_path: P
     assert not content["info"]["complete"] and len(content["images"]) >= 9
     assert len(list(read_frames(tmp_path / "out" / "clip_overlay.mp4"))) == len(content["images"])
     with pytest.raises(VideoError, match=f"of {FRAMES} frames"):
-        record_video(people(), broken, tmp_path / "out", "clip", resume=True)
+        record_video(people(), broken, tmp_path / "out", "clip", PredictOptions(resume=True))
     assert read(tmp_path / "out") == content
 
 

@@ -42,7 +42,7 @@ def test_a_users_table(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="loss_weight: numbers must be"):
         read_part_set("bird", table)
     table.write_text("name,mirror,loss_weight,color\nnothing,,1,black\n")
-    with pytest.raises(ValueError, match="'black' is no colour"):
+    with pytest.raises(ValueError, match="'black' is no color"):
         read_part_set("bird", table)
 
 

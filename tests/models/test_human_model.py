@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
 from opensapiens.models.human_model import HumanModel
-from opensapiens.models.upsampling_head import UpsamplingHead, published_head
+from opensapiens.models.upsampling_head import UpsamplingHead
+from opensapiens.tasks import TASKS
 
 
 def tiny_model() -> HumanModel:
@@ -83,11 +84,9 @@ def test_dropout_acts_in_training_only() -> None:
 
 def test_published_heads_start_as_published() -> None:
     torch.manual_seed(0)
-    pose, dense = published_head("pose", 8, 17), published_head("segmentation", 8, 28)
+    pose, dense = TASKS["pose"].published.build(8, 17), TASKS["segmentation"].published.build(8, 28)
     for layer in (*pose.deconvs, *pose.convs, pose.output):
         assert 0.0009 < layer.weight.std() < 0.0011
         assert layer.bias is None or (layer.bias == 0).all()
     assert 0.009 < dense.output.weight.std() < 0.011 and (dense.output.bias == 0).all()
     assert dense.convs[0].weight.std() > 0.015 and dense.dropout == 0.1
-    with pytest.raises(ValueError, match="no published head for 'hair'"):
-        published_head("hair", 8, 1)

@@ -16,9 +16,9 @@ def test_the_numbers_are_uniform_and_independent() -> None:
     values = sample_uniform(torch.arange(400), 500).double()
     assert values.min() >= 0 and values.max() < 1
     assert abs(values.mean() - 0.5) < 0.003 and abs(values.var() - 1 / 12) < 0.002
-    centred = values - 0.5
-    for neighbours in (centred[1:] * centred[:-1], centred[:, 1:] * centred[:, :-1]):  # next seed, next place
-        assert abs(neighbours.mean()) < 0.002
+    centerd = values - 0.5
+    for neighbors in (centerd[1:] * centerd[:-1], centerd[:, 1:] * centerd[:, :-1]):  # next seed, next place
+        assert abs(neighbors.mean()) < 0.002
 
 
 def test_the_published_generator() -> None:

@@ -38,12 +38,15 @@ def by_pretraining(folder: Path) -> tuple[list[Path], str]:
 
 @pytest.mark.parametrize("read", [by_predict, by_annotate, by_curate, by_pretraining])
 def test_what_is_passed_over_is_counted(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    for name in (*TAKEN, "e.heic", "f.HEIC", "._a.jpg", ".DS_Store", "g.tar.gz"):
+    silent = ("._a.jpg", ".DS_Store", "README.md", "labels.json", "a.npz")
+    for name in (*TAKEN, *silent, "e.heic", "f.HEIC", "g.tar.gz", "i"):
         (tmp_path / name).touch()
     (tmp_path / "h.jpg").symlink_to("nowhere.jpg")
     files, sentence = read(tmp_path)
     assert [file.name for file in files] == TAKEN
-    assert sentence == "4 files passed over: 2 .heic (convert to JPEG or PNG), 1 .gz (unpack it), 1 broken link"
+    assert sentence == (
+        "5 files skipped: 2 .heic (convert to JPEG or PNG), 1 .gz (unpack it), 1 broken link, 1 without an ending"
+    )
 
 
 def test_a_hidden_file_beside_a_picture_is_no_picture(tmp_path: Path) -> None:
@@ -58,4 +61,4 @@ def test_pictures_beside_shards_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(bytes(10240))
     (tmp_path / "b").mkdir()
     Image.new("L", (4, 4)).save(tmp_path / "b" / "c.png")
-    assert passed_over_sentence(ImageCollection(tmp_path).passed_over) == "1 file passed over: 1 picture beside shards"
+    assert passed_over_sentence(ImageCollection(tmp_path).passed_over) == "1 file skipped: 1 picture beside shards"

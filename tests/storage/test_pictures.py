@@ -53,9 +53,9 @@ def test_cmyk() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 257 * 100, 65535])
-def test_sixteen_bit_grey_is_scaled(value: int) -> None:
-    grey = np.full((4, 5), value, np.uint16)
-    for source in (stored(Image.fromarray(grey), "PNG"), stored(Image.fromarray(grey), "TIFF"), grey):
+def test_sixteen_bit_gray_is_scaled(value: int) -> None:
+    gray = np.full((4, 5), value, np.uint16)
+    for source in (stored(Image.fromarray(gray), "PNG"), stored(Image.fromarray(gray), "TIFF"), gray):
         np.testing.assert_array_equal(read_image(source), np.full((4, 5, 3), value // 257, np.uint8))
 
 
@@ -75,7 +75,7 @@ def test_palettes_with_and_without_transparency() -> None:
     assert result[0, 0].tolist() == [255, 0, 0] and result[5, 0].tolist() == [255, 255, 255]
 
 
-def test_grey_and_one_bit() -> None:
+def test_gray_and_one_bit() -> None:
     assert read_image(Image.new("L", (3, 2), 77)).tolist() == [[[77] * 3] * 3] * 2
     assert read_image(stored(Image.new("1", (3, 2), 1), "PNG")).tolist() == [[[255] * 3] * 3] * 2
     assert read_image(np.full((2, 3, 1), 9, np.uint8)).shape == (2, 3, 3)
@@ -148,7 +148,7 @@ def test_arrays_that_are_no_image(array: np.ndarray, message: str) -> None:
         ([0, 51 * 257, 65535], [0, 51, 255]),
     ],
 )
-def test_floating_point_grey_is_scaled_by_what_its_values_say(values: list[float], expected: list[int]) -> None:
+def test_floating_point_gray_is_scaled_by_what_its_values_say(values: list[float], expected: list[int]) -> None:
     tiff = stored(Image.fromarray(np.array([values], np.float32)), "TIFF")
     assert read_image(tiff)[0, :, 0].tolist() == expected
 
@@ -204,9 +204,9 @@ def test_a_picture_of_many_bands_is_the_same(monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_array_equal(read_image(opaque), noise[..., :3])
     over_white = np.rint(255 + (noise[..., :3] - 255.0) * (noise[..., 3:] / 255))
     assert np.abs(read_image(stored(Image.fromarray(noise), "PNG")) - over_white).max() <= 1
-    grey = np.linspace(0, 1, 44, dtype=np.float32).reshape(11, 4)
-    expected = np.rint(grey * 255).astype(np.uint8)
-    np.testing.assert_array_equal(read_image(stored(Image.fromarray(grey), "TIFF"))[..., 0], expected)
+    gray = np.linspace(0, 1, 44, dtype=np.float32).reshape(11, 4)
+    expected = np.rint(gray * 255).astype(np.uint8)
+    np.testing.assert_array_equal(read_image(stored(Image.fromarray(gray), "TIFF"))[..., 0], expected)
 
 
 def test_out_of_memory_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:

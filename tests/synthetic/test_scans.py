@@ -141,7 +141,7 @@ def test_claims_are_checked_before_room_is_made(folder: Path, monkeypatch: pytes
     with pytest.raises(ScanError, match="triangles"):
         read_scan(folder / "a.glb")
     monkeypatch.setattr(scan_files, "MAX_BYTES", 100)
-    with pytest.raises(ScanError, match="more than the limit of 100"):
+    with pytest.raises(ScanError, match="larger than the limit of 100"):
         read_scan(folder / "c.ply")
 
 

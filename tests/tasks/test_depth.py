@@ -24,7 +24,7 @@ def test_the_target_is_min_max_over_the_person_and_near_is_small() -> None:
     assert targets["depth"][0, 0, 0] == 0 and targets["depth"][0, 3, 3] == 1
     np.testing.assert_allclose(targets["depth"][0, :4].flatten().numpy(), np.linspace(0, 1, 16), atol=1e-6)
     assert (targets["depth"][0, 4:] == -1).all() and (targets["depth"][1] == -1).all()
-    assert targets["labelled"].tolist() == [True, False]
+    assert targets["labeled"].tolist() == [True, False]
 
 
 def test_only_the_mask_counts_for_the_range() -> None:
@@ -111,7 +111,7 @@ def test_the_metric_forgives_scale_and_shift_and_shows_the_trivial_answer() -> N
     assert figures["constant_rmse"] == pytest.approx(truth.std(), rel=1e-5)
     assert figures["constant_abs_rel"] == pytest.approx((np.abs(truth - 2.5) / truth).mean(), rel=1e-5)
     assert figures["constant_delta1"] == np.mean((truth > 2.5 / 1.25) & (truth < 2.5 * 1.25))
-    assert metric.totals[:, 1].tolist() == [1] * 7  # the unlabelled sample is nobody
+    assert metric.totals[:, 1].tolist() == [1] * 7  # the unlabeled sample is nobody
 
 
 def test_delta1_is_a_factor_of_125_to_both_sides() -> None:

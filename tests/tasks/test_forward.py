@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.tasks.depth import DepthTask
-from opensapiens.tasks.forward import FlipRule, maps
+from opensapiens.tasks.forward import FlipRule, NotFinite, maps
 from opensapiens.tasks.normals import NormalsTask
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.segmentation import SegmentationTask
@@ -80,3 +80,10 @@ def test_a_missing_or_wrong_rule_is_an_error() -> None:
         maps(Toy(), images, flip=True, flip_rules={"a": FlipRule()})
     with pytest.raises(ValueError, match="17 channels"):
         maps(Toy(), images, flip=True, flip_rules={"a": FlipRule(COCO_17.flip_indices.tolist())}, heads=["a"])
+
+
+def test_an_answer_that_is_not_finite_is_an_error_of_its_head() -> None:
+    images = torch.rand(2, 3, 4, 5)
+    images[1, 0, 2, 3] = torch.inf
+    with pytest.raises(NotFinite, match="for a, b is not finite, computed in float32"):
+        maps(Toy(), images)

@@ -6,7 +6,7 @@ import torch
 
 from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.data.sample import Sample
-from opensapiens.drawing.reconstruction import HIDDEN_GREY, draw_reconstructions
+from opensapiens.drawing.reconstruction import HIDDEN_GRAY, draw_reconstructions
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
 from opensapiens.tasks.masked_pretraining import MaskedPretrainingTask, reconstruct, reconstruction_error
@@ -27,7 +27,7 @@ def test_hidden_patches_alone_count() -> None:
 
 def test_hidden_patches_are_counted_of_the_image_that_is_cropped() -> None:
     targets = MaskedPretrainingTask(16, 0.75).prepare_targets([Sample(np.zeros((32, 64, 3), np.uint8))] * 2)
-    assert targets["masked"].tolist() == [6, 6] and targets["labelled"].all()
+    assert targets["masked"].tolist() == [6, 6] and targets["labeled"].all()
 
 
 def test_pieces_with_the_whole_count_add_up_to_the_whole(model: MaskedAutoencoder) -> None:
@@ -67,4 +67,4 @@ def test_the_sheet_has_two_pictures_more_for_each_ratio(model: MaskedAutoencoder
     made = [[reconstruct(model, image, PREPROCESSING, ratio)] for ratio in (0.5, 0.9)]
     one, two = (draw_reconstructions([image], rows, height=64) for rows in (made[:1], made))
     assert two.shape[0] == one.shape[0] and two.shape[1] > 1.5 * one.shape[1]
-    assert (one == HIDDEN_GREY).all(axis=-1).sum() >= 0.5 * 64 * 64
+    assert (one == HIDDEN_GRAY).all(axis=-1).sum() >= 0.5 * 64 * 64

@@ -40,7 +40,7 @@ def test_targets_are_unit_vectors_inside_the_person() -> None:
         normals[0, :, 1:4].numpy(), np.array([0, 0.6, 0.8])[:, None, None] * np.ones((3, 3, 4)), atol=1e-3
     )
     assert (normals[0, :, [0, 4, 5]] == -1000).all() and (normals[1] == -1000).all()
-    assert targets["labelled"].tolist() == [True, False]
+    assert targets["labeled"].tolist() == [True, False]
     assert NormalsTask().count(targets) == 12
 
 
@@ -75,7 +75,7 @@ def test_loss_functions_accept_a_batch_without_a_person() -> None:
     assert l1_loss(prediction, empty).tolist() == [0, 0]
 
 
-def test_decode_raises_the_raw_maps_and_then_normalises() -> None:
+def test_decode_raises_the_raw_maps_and_then_normalizes() -> None:
     maps = torch.randn(1, 3, 3, 2)
     normals = NormalsTask().decode(maps[0], crop_view((6, 4)))
     np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-3)

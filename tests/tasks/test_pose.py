@@ -23,7 +23,6 @@ from opensapiens.tasks.pose import (
     location_cross_entropy,
     oks,
     outer_product,
-    peak_accuracy,
     window_inside,
 )
 from opensapiens.tasks.task import Targets
@@ -33,7 +32,7 @@ FACTOR = 256 / MAP[0]  # the task's sigma is of maps 256 high
 
 
 def person(points: list[tuple[float, float, float]] | np.ndarray, **labels: object) -> Sample:
-    """A crop with the points given for the first channels of COCO_17; the others are unlabelled."""
+    """A crop with the points given for the first channels of COCO_17; the others are unlabeled."""
     keypoints = np.zeros((17, 3), np.float32)
     keypoints[: len(points)] = points
     return Sample(np.zeros((*SIZE, 3), np.uint8), keypoints=keypoints, keypoint_set=COCO_17, **labels)  # type: ignore[arg-type]
@@ -53,7 +52,7 @@ def task() -> PoseTask:
 def test_heatmaps_and_weights_equal_the_codec(sigma: float) -> None:
     rng = np.random.default_rng(0)
     keypoints = np.concatenate([rng.uniform(-40, 140, (2, 308, 2)), rng.integers(0, 3, (2, 308, 1))], axis=2)
-    keypoints[:, ::7, :2] = keypoints[:, ::7, :2].round()  # on pixel centres and half-way between heatmap pixels too
+    keypoints[:, ::7, :2] = keypoints[:, ::7, :2].round()  # on pixel centers and half-way between heatmap pixels too
     keypoints = keypoints.astype(np.float32)
     samples = [Sample(np.zeros((96, 72, 3), np.uint8), keypoints=points) for points in keypoints]
     targets = PoseTask(SAPIENS_308).prepare_targets(samples)
@@ -64,7 +63,7 @@ def test_heatmaps_and_weights_equal_the_codec(sigma: float) -> None:
         expected, weights = encode_heatmaps(points[:, :2], np.minimum(points[:, 2], 1), (96, 72), (48, 36), sigma)
         np.testing.assert_array_equal(in_reach[i].numpy(), weights)
         np.testing.assert_allclose(heatmaps[i].numpy(), expected, atol=1e-6)
-    assert 0 < in_reach.sum() < (keypoints[..., 2] > 0).sum()  # some labelled points are out of reach
+    assert 0 < in_reach.sum() < (keypoints[..., 2] > 0).sum()  # some labeled points are out of reach
 
 
 def test_sigma_follows_the_heatmap_as_published_for_256_rows() -> None:
@@ -79,7 +78,7 @@ def test_sigma_follows_the_heatmap_as_published_for_256_rows() -> None:
         assert task.losses(heatmaps_of(targets, (rows, columns), 20.0), targets)["heatmap_mse"] > 0
 
 
-def test_weights_tell_unlabelled_hidden_and_outside_apart(task: PoseTask) -> None:
+def test_weights_tell_unlabeled_hidden_and_outside_apart(task: PoseTask) -> None:
     points = [(20, 30, 2), (20, 30, 1), (20, 30, 0), (-8, 30, 2), (-30, 30, 2), (np.nan, 30, 2)]
     targets = task.prepare_targets([person(points)])
     assert targets["weights"][0, :6].tolist() == [1, 1, 0, 1, 1, 0]
@@ -92,7 +91,7 @@ def test_weights_tell_unlabelled_hidden_and_outside_apart(task: PoseTask) -> Non
     assert maps.grad[0].abs().sum(dim=(1, 2)).nonzero().flatten().tolist() == [0, 1, 3]
 
 
-def test_an_unlabelled_point_is_not_taught_as_absent(task: PoseTask) -> None:
+def test_an_unlabeled_point_is_not_taught_as_absent(task: PoseTask) -> None:
     targets = task.prepare_targets([person([(20, 30, 2), (25, 30, 1), (30, 30, 0)])])
     maps = torch.full((1, 17, *MAP), 0.5, requires_grad=True)
     task.losses(maps, targets)["heatmap_mse"].backward()
@@ -111,7 +110,7 @@ def test_the_loss_is_zero_for_the_right_heatmaps_and_decode_returns_the_points(t
     prediction = task.decode(heatmaps[0], crop_view(SIZE))
     assert prediction.points.shape == (17, 2) and prediction.points.dtype == prediction.scores.dtype == np.float32
     assert np.abs(prediction.points - points[:, :2]).max() < 0.2
-    # The centres of the corner pixels stay: a crop of twice the size reaches from 0 to 95, not to 94.
+    # The centers of the corner pixels stay: a crop of twice the size reaches from 0 to 95, not to 94.
     larger = prediction.points * np.array([95 / 47, 127 / 63])
     np.testing.assert_allclose(task.decode(heatmaps[0], crop_view((128, 96))).points, larger, rtol=1e-5)
     metric = task.new_metric()
@@ -167,15 +166,6 @@ def test_oks_is_cocos_formula() -> None:
     assert oks(shifted, truth, torch.tensor([[0, 0]]), area, sigmas).isnan().all()
 
 
-def test_peak_accuracy_counts_points_with_weight_and_knows_empty_maps() -> None:
-    target, prediction = torch.zeros(1, 4, 40, 40), torch.zeros(1, 4, 40, 40)
-    target[0, :, 0, 0] = 1
-    prediction[0, 0, 1, 0] = prediction[0, 1, 9, 0] = 1  # near; far; the others have no peak
-    assert peak_accuracy(prediction, target, torch.tensor([[1, 1, 0, 0]])) == 0.5
-    assert peak_accuracy(prediction, target, torch.tensor([[1, 1, 1, 1]]), threshold=0.03) == 0.25
-    assert peak_accuracy(prediction, target, torch.zeros(1, 4)) == 0
-
-
 def test_the_area_is_the_masks_or_from_the_box(task: PoseTask) -> None:
     mask = np.zeros(SIZE, bool)
     mask[10:20, 10:20] = True
@@ -194,7 +184,7 @@ def test_the_area_is_the_masks_or_from_the_box(task: PoseTask) -> None:
 def test_the_metric_has_a_figure_per_group_and_leaves_out_who_cannot_be_measured() -> None:
     keypoints = np.full((308, 3), 20, np.float32)
     keypoints[SAPIENS_308.group("face"), 2] = 0
-    keypoints[SAPIENS_308.group("body")[0], 0] = -5  # labelled, and not in the picture
+    keypoints[SAPIENS_308.group("body")[0], 0] = -5  # labeled, and not in the picture
     image, mask = np.zeros((*SIZE, 3), np.uint8), np.ones(SIZE, bool)
     samples = [
         Sample(image, keypoints=keypoints, labels={MASK: mask}),

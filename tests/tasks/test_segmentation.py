@@ -15,13 +15,13 @@ from opensapiens.tasks.segmentation import SegmentationTask, dice_loss, weighted
 IMAGE = np.zeros((8, 6, 3), np.uint8)
 
 
-def test_targets_stay_bytes_and_what_is_unlabelled_is_ignored() -> None:
+def test_targets_stay_bytes_and_what_is_unlabeled_is_ignored() -> None:
     parts = np.arange(48, dtype=np.uint8).reshape(8, 6)
     targets = SegmentationTask(SAPIENS_28).prepare_targets([Sample(IMAGE, labels={PARTS: parts}), Sample(IMAGE)])
     assert targets["labels"].dtype == torch.uint8
     np.testing.assert_array_equal(targets["labels"][0].numpy(), parts)
     assert (targets["labels"][1] == 255).all()
-    assert targets["labelled"].tolist() == [True, False]
+    assert targets["labeled"].tolist() == [True, False]
 
 
 def test_a_label_stride_keeps_every_nth_pixel() -> None:
@@ -60,7 +60,7 @@ def test_logits_are_raised_bilinearly_before_loss_and_argmax() -> None:
     task = SegmentationTask(SAPIENS_28)
     logits = torch.zeros(1, 28, 1, 2)
     logits[0, 3, 0], logits[0, 5, 0] = torch.tensor([4.0, 0.0]), torch.tensor([0.0, 2.0])
-    # Half-pixel centres: at 8 columns class 3 falls from 4 to 0 and class 5 rises to 2, so they cross past the middle.
+    # Half-pixel centers: at 8 columns class 3 falls from 4 to 0 and class 5 rises to 2, so they cross past the middle.
     assert task.decode(logits[0], crop_view((1, 8))).tolist() == [[3, 3, 3, 3, 3, 5, 5, 5]]
     assert task.decode(logits[0], crop_view((1, 2))).tolist() == [[3, 5]]
     parts = np.array([[3, 3, 3, 3, 3, 5, 5, 5]], np.uint8)
@@ -78,7 +78,7 @@ def test_the_metric_counts_over_images_and_needs_the_labels_size() -> None:
     metric, ones = task.new_metric(), np.ones((8, 6), np.uint8)
     expected = {"mIoU": 0.25, "mAcc": 0.5, "aAcc": 0.5, "mask_IoU": 0.5}
     assert metric.update(ones, Sample(IMAGE, labels={PARTS: parts})) == expected
-    # The unlabelled sample's prediction counts nowhere.
+    # The unlabeled sample's prediction counts nowhere.
     assert all(map(np.isnan, metric.update(ones, Sample(IMAGE)).values()))
     assert metric.compute() == expected
     report = metric.report()

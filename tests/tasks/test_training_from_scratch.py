@@ -42,7 +42,7 @@ def test_points_count_by_their_weight() -> None:
         "points": torch.full((1, count, 2), 30.0),
         "weights": torch.ones(1, count),
         "size": CROP,
-        "labelled": torch.ones(1, dtype=torch.bool),
+        "labeled": torch.ones(1, dtype=torch.bool),
     }
     maps = torch.zeros(1, count, 32, 24)
     maps[0, 3] = 1.0  # wrong in one point only

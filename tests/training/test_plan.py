@@ -20,7 +20,9 @@ from opensapiens.cli.main import main
 from opensapiens.models.cost import masked_autoencoder_flops
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead
-from opensapiens.training.plan import CONTEXT, GPUS, DoesNotFit, Setup, plan
+from opensapiens.training.gpus import GPUS
+from opensapiens.training.plan import CONTEXT, DoesNotFit, plan
+from opensapiens.training.plan_setup import Setup
 
 PAPER = Setup(job="pretrain", size="2b", gpus=1024, gpu="a100")
 IMAGES = 1.2e12 / 4096
@@ -111,26 +113,26 @@ def test_the_largest_batch_fits_and_one_more_does_not() -> None:
 
 def test_what_does_not_fit_says_what_would_help() -> None:
     with pytest.raises(DoesNotFit, match=r"40 before the first image\), and rtx4090 has 22 to use.*recompute, fsdp"):
-        plan(Setup("pretrain", "2b", "rtx4090", 8, parallel="ddp"))
+        plan(Setup("pretrain", "2b", 8, "rtx4090", parallel="ddp"))
 
 
 def test_computing_blocks_again_trades_time_for_memory() -> None:
-    plain = plan(Setup("pose", "1b", "a100", 8, batch=1))
-    again = plan(Setup("pose", "1b", "a100", 8, batch=1, recompute=True))
+    plain = plan(Setup("pose", "1b", 8, "a100", batch=1))
+    again = plan(Setup("pose", "1b", 8, "a100", batch=1, recompute=True))
     assert again.image_bytes < 0.6 * plain.image_bytes
     assert again.computing_seconds == pytest.approx(plain.computing_seconds * 4 / 3)
 
 
 def test_a_slow_network_bounds_a_small_batch() -> None:
-    near = plan(Setup("pose", "0.3b", "l40s", 8, batch=1, parallel="ddp"))
-    far = plan(Setup("pose", "0.3b", "l40s", 16, batch=1, parallel="ddp"))
+    near = plan(Setup("pose", "0.3b", 8, "l40s", batch=1, parallel="ddp"))
+    far = plan(Setup("pose", "0.3b", 16, "l40s", batch=1, parallel="ddp"))
     assert far.communication_seconds > near.communication_seconds
     assert far.seconds == max(far.computing_seconds, far.communication_seconds)
 
 
 @pytest.mark.parametrize("job", ["pose", "segmentation", "depth", "normals"])
 def test_every_task_can_be_planned_on_one_gpu(job: str) -> None:
-    made = plan(Setup(job, "0.3b", "a100", 1))  # type: ignore[arg-type]
+    made = plan(Setup(job, "0.3b", 1, "a100"))
     assert made.batch >= 1 and made.communication_seconds == 0
     assert made.memory <= 0.92 * GPUS["a100"].memory
 
@@ -142,6 +144,7 @@ def test_every_task_can_be_planned_on_one_gpu(job: str) -> None:
         ({"efficiency": 40.0}, "share"),
         ({"mask_ratio": 1.0}, "between 0 and 1"),
         ({"gpus": 0}, "at least one"),
+        ({"gpu": "t4"}, "no units for bfloat16: plan with --precision float32"),
         ({"image_size": (1000, 768)}, "patches of 16"),
     ],
 )
@@ -159,3 +162,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert figures["days"] == pytest.approx(plan(PAPER).days(IMAGES))
     assert figures["images per GPU"] == plan(PAPER).batch
     assert main(["plan", "--gpu", "abacus"]) == 2
+
+
+def test_help_names_every_gpu() -> None:
+    assert f"gpu: which: {', '.join(GPUS)}." in (Setup.__doc__ or "")

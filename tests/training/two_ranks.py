@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from opensapiens.data.label_kinds import NORMALS, PARTS
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset
 from opensapiens.recipes.nano import nano_smoke
@@ -16,9 +17,9 @@ def without_some_labels(number: int, sample: Sample) -> Sample:
     """Every second sample lacks points, every third normals, one in four parts: ranks have unequal counts."""
     if number % 2:
         sample = replace(sample, keypoints=None)
-    if number % 3 == 0:
-        sample = replace(sample, normals=None)
-    return replace(sample, parts=None) if number % 4 == 0 else sample
+    missing = {NORMALS: number % 3 == 0, PARTS: number % 4 == 0}
+    labels = {kind: values for kind, values in sample.labels.items() if not missing.get(kind)}
+    return replace(sample, labels=labels)
 
 
 def uneven_run(shards: Path, output: Path, **changes: Any) -> Run:

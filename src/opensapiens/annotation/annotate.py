@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
-from opensapiens.annotation.agreement import Item, Progress
+from opensapiens.annotation.agreement import Progress
 from opensapiens.annotation.calibration import read_cameras, write_cameras
 from opensapiens.annotation.map_files import write_agreed_maps, write_maps, write_parts_of
 from opensapiens.annotation.multiview import Views, agreed_annotations, compare, fitted, lay_out
@@ -44,6 +43,7 @@ from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
 from opensapiens.storage.folders import check_output, claim, clear
 from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.progress import progress
 
 RESULTS_AHEAD = 2
 
@@ -196,11 +196,7 @@ def _named(name: str, error: Exception) -> str:
 
 def _bar(what: str) -> Progress:
     """A progress bar with the time that is left, for a loop of any length; silent where nobody watches."""
-
-    def bar(items: Iterable[Item], total: int | None = None) -> Iterable[Item]:
-        return tqdm(items, what, total, unit="", disable=None)
-
-    return bar
+    return lambda items, total=None: progress(items, what, total)
 
 
 def _finish(

@@ -50,7 +50,7 @@ class BackboneConfig(Protocol):
 
     @property
     def feature_stride(self) -> int:
-        """Pixels between neighbours in the feature map."""
+        """Pixels between neighbors in the feature map."""
         ...
 
     @property
@@ -63,7 +63,7 @@ class BackboneConfig(Protocol):
         ...
 
     def build(self) -> "Backbone":
-        """The network, freshly initialised; under torch.device("meta") without memory."""
+        """The network, freshly initialized; under torch.device("meta") without memory."""
         ...
 
     def view_inputs(self, picture_3: np.ndarray, size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -89,7 +89,7 @@ class BackboneConfig(Protocol):
 
 
 class Backbone(Protocol):
-    """The network of a config: an nn.Module that maps normalised RGB images (B, 3, H, W) to a feature map
+    """The network of a config: an nn.Module that maps normalized RGB images (B, 3, H, W) to a feature map
     (B, feature_channels, H / feature_stride, W / feature_stride).
 
     Attributes:

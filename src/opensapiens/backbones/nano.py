@@ -1,6 +1,6 @@
 """nano: a small transformer with convolutions around it, a stem down to its patches and a decoder back up.
 
-What convolutions start with, that neighbouring pixels belong together, a vision transformer has to learn, from more
+What convolutions start with, that neighboring pixels belong together, a vision transformer has to learn, from more
 images than a small budget holds (Xiao et al., arXiv 2106.14881); and a patch's token has little room for where in the
 patch an elbow is. The published models have neither part.
 
@@ -26,10 +26,10 @@ from opensapiens.geometry.limits import MOST_CHANNELS, check_bounds
 from . import transformer
 from .position_embedding import resize_position_embedding, sincos_2d
 from .sapiens import SapiensConfig, check_transformer
-from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, in_whole_patches, initialise_transformer
+from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, in_whole_patches, initialize_transformer
 
 GROUPS = 8
-"""Of each group normalisation; every width is a multiple."""
+"""Of each group normalization; every width is a multiple."""
 FINEST = 4
 """Stride of the decoder's map."""
 PLACE = "place"
@@ -82,7 +82,7 @@ class NanoConfig:
 
     @property
     def feature_stride(self) -> int:
-        """Pixels between neighbours in the feature map."""
+        """Pixels between neighbors in the feature map."""
         return FINEST
 
     @property
@@ -96,7 +96,7 @@ class NanoConfig:
         return -(-height // self.patch_size), -(-width // self.patch_size)
 
     def build(self) -> "NanoBackbone":
-        """The network, freshly initialised."""
+        """The network, freshly initialized."""
         return NanoBackbone(self)
 
     def view_inputs(self, picture_3: np.ndarray, size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -155,16 +155,16 @@ class NanoBackbone(nn.Module):
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
         self.stem = ConvolutionalStem(config.stem_channels, config.embed_dim)
         self.decoder = ConvolutionalDecoder(config.stem_channels, config.embed_dim)
-        initialise_transformer(self.blocks)
+        initialize_transformer(self.blocks)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalised RGB images (B, 3, H, W) to the feature map: (B, feature_channels, H / 4, W / 4)."""
+        """Normalized RGB images (B, 3, H, W) to the feature map: (B, feature_channels, H / 4, W / 4)."""
         tokens, grid, pyramid = self.embed(images_B3HW)
         features = self.encode(tokens).transpose(1, 2).unflatten(2, grid).contiguous()
         return self.decoder(features, pyramid)
 
     def tokens(self, images_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Normalised RGB images to all tokens (B, N, D), final norm applied; kept_BK: the patches that are encoded, in
+        """Normalized RGB images to all tokens (B, N, D), final norm applied; kept_BK: the patches that are encoded, in
         this order, None = all."""
         tokens = self.embed(images_B3HW)[0]
         if kept_BK is not None:
@@ -225,15 +225,15 @@ class ConvolutionalStem(nn.Module):
     def __init__(self, channels: Sequence[int], embed_dim: int) -> None:
         super().__init__()
         finest, *others = channels
-        self.levels = nn.ModuleList([NormalisedConvolution(3, finest, stride=2)])
+        self.levels = nn.ModuleList([NormalizedConvolution(3, finest, stride=2)])
         for before, width in zip(channels[:-1], others, strict=True):
-            down = NormalisedConvolution(before, width, stride=2)
+            down = NormalizedConvolution(before, width, stride=2)
             self.levels.append(nn.Sequential(down, ResidualConvolution(width)))
-        self.levels.append(NormalisedConvolution(channels[-1], embed_dim, stride=2))
+        self.levels.append(NormalizedConvolution(channels[-1], embed_dim, stride=2))
         self.projection = nn.Conv2d(embed_dim, embed_dim, 1)
 
     def forward(self, images_B3HW: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Normalised images, in whole patches, to the maps, finest first, and the (B, D, rows, columns) to add to the
+        """Normalized images, in whole patches, to the maps, finest first, and the (B, D, rows, columns) to add to the
         patches."""
         maps, pyramid = images_B3HW, []
         for level in self.levels:
@@ -267,8 +267,8 @@ class ConvolutionalDecoder(nn.Module):
         return maps
 
 
-class NormalisedConvolution(nn.Module):
-    """A 3x3 convolution, group normalisation and SiLU."""
+class NormalizedConvolution(nn.Module):
+    """A 3x3 convolution, group normalization and SiLU."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -280,7 +280,7 @@ class NormalisedConvolution(nn.Module):
         return F.silu(self.norm(self.convolution(maps)))
 
 
-class ResidualConvolution(NormalisedConvolution):
+class ResidualConvolution(NormalizedConvolution):
     """The same, added to its input."""
 
     def __init__(self, channels: int) -> None:

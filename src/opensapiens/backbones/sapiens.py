@@ -15,7 +15,7 @@ from opensapiens.geometry.limits import LARGEST_SIDE, MOST_CHANNELS, MOST_LAYERS
 
 from . import transformer
 from .position_embedding import resize_position_embedding, sincos_2d
-from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, in_whole_patches, initialise_transformer
+from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, in_whole_patches, initialize_transformer
 
 PUBLISHED_SIZES: dict[str, dict[str, int]] = {
     "0.3b": {"embed_dim": 1024, "layers": 24, "heads": 16},
@@ -48,9 +48,6 @@ PUBLISHED_TENSORS = [
 ]
 """(published, ours) names of all tensors; {i} is the number of a block."""
 
-PUBLISHED_TOKENS = 64 * 64 + 1
-"""Tokens of the 1024x1024 pretraining image with its class token, which the published FLOPs are counted over."""
-
 
 @dataclass(frozen=True)
 class SapiensConfig:
@@ -62,7 +59,7 @@ class SapiensConfig:
         layers: number of transformer blocks.
         heads: attention heads; divides embed_dim.
         patch_size: side of a patch in pixels.
-        patch_padding: zeros put around the normalised image inside the patch convolution. The published pose and normal
+        patch_padding: zeros put around the normalized image inside the patch convolution. The published pose and normal
             weights need 2, those of pretraining, 28-part segmentation and depth need 0. A wrong value loads without a
             word and shifts every patch.
         mlp_ratio: hidden width of the MLP over embed_dim.
@@ -94,7 +91,7 @@ class SapiensConfig:
 
     @property
     def feature_stride(self) -> int:
-        """Pixels between neighbours in the feature map."""
+        """Pixels between neighbors in the feature map."""
         return self.patch_size
 
     @property
@@ -111,7 +108,7 @@ class SapiensConfig:
         return (height + spare) // self.patch_size, (width + spare) // self.patch_size
 
     def build(self) -> "SapiensBackbone":
-        """The network, freshly initialised."""
+        """The network, freshly initialized."""
         return SapiensBackbone(self)
 
     def view_inputs(self, picture_3: np.ndarray, size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -172,10 +169,10 @@ class SapiensBackbone(nn.Module):
             Block(config.embed_dim, config.heads, config.mlp_ratio) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
-        initialise_transformer(self.blocks)
+        initialize_transformer(self.blocks)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalised RGB images (B, 3, H, W) to the feature map, final norm applied: (B, D, rows, columns)."""
+        """Normalized RGB images (B, 3, H, W) to the feature map, final norm applied: (B, D, rows, columns)."""
         tokens, grid = self.embed(images_B3HW)
         patches = self.encode(tokens)[:, self.config.prefix_tokens :]
         # Contiguous: the heads' convolutions take over the layout of their input, and on a CPU their backward takes
@@ -183,7 +180,7 @@ class SapiensBackbone(nn.Module):
         return patches.transpose(1, 2).unflatten(2, grid).contiguous()
 
     def tokens(self, images_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Normalised RGB images to all tokens (B, N, D), class token first, final norm applied.
+        """Normalized RGB images to all tokens (B, N, D), class token first, final norm applied.
 
         kept_BK: the patches that are encoded, in this order, as masked pretraining has it; None = all.
         """
@@ -202,7 +199,7 @@ class SapiensBackbone(nn.Module):
         return tokens, grid
 
     def patch_tokens(self, images_B3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Normalised images to patch tokens (B, N, D) without positions, row-major, and the grid (rows, columns)."""
+        """Normalized images to patch tokens (B, N, D) without positions, row-major, and the grid (rows, columns)."""
         if not self.config.patch_padding:
             images_B3HW = in_whole_patches(images_B3HW, self.config.patch_size)
         patches = self.patch_embedding(images_B3HW)
@@ -249,16 +246,3 @@ def published_config(
     if size not in PUBLISHED_SIZES:
         raise ValueError(f"no published size {size!r}; there are {', '.join(PUBLISHED_SIZES)}")
     return SapiensConfig(image_size, **PUBLISHED_SIZES[size], patch_padding=patch_padding, class_token=class_token)
-
-
-def published_flops(config: SapiensConfig) -> int:
-    """The FLOPs that the paper's Table 1 states (1.242, 2.583, 4.647, 8.709 T): what its counting tool counted.
-
-    Multiply-adds counted once, of the linear layers over 4097 tokens and of the patch convolution, and five operations
-    for each element a layer norm touches. Not the attention products; image_size and class_token are not used.
-    """
-    patches = PUBLISHED_TOKENS - 1
-    patch_convolution = patches * 3 * config.patch_size**2 * config.embed_dim
-    layer_norms = 5 * (2 * config.layers + 1) * PUBLISHED_TOKENS * config.embed_dim
-    linear = transformer.linear_multiply_adds(config.embed_dim, config.mlp_ratio, PUBLISHED_TOKENS)
-    return config.layers * linear + patch_convolution + layer_norms

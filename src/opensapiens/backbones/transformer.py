@@ -30,7 +30,7 @@ class PatchConvolution(nn.Module):
         nn.init.xavier_uniform_(self.projection.weight.view(embed_dim, -1))
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalised images to a (B, D, rows, columns) map; what is over after whole patches is left out."""
+        """Normalized images to a (B, D, rows, columns) map; what is over after whole patches is left out."""
         return self.projection(images_B3HW)
 
 
@@ -96,7 +96,7 @@ class Block(nn.Module):
         return tokens_BND + self.mlp(self.norm2(tokens_BND))
 
 
-def initialise_transformer(module: nn.Module) -> None:
+def initialize_transformer(module: nn.Module) -> None:
     """Start all linear layers of module as published: Xavier-uniform weights, zero biases (MLP: Normal(0, 1e-6))."""
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Linear):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from opensapiens.storage.files import written_folder
 from opensapiens.storage.folders import clear, identity_of, mark
+from opensapiens.storage.hub import hub_file
 
 from .convert import convert, sha256_of
 from .model_folder import CONFIG_FILE, weights_digest
@@ -114,8 +115,7 @@ def convert_into_cache(path: Path, folder: Path, origin: str, expected: Publishe
 
 
 def _download(model: PublishedModel) -> tuple[Path, str]:
-    """The model's file in the hub's cache and where it is from, checked against the hub's hash; prints the licence."""
-    from huggingface_hub import hf_hub_download
+    """The model's file in the hub's cache and where it is from, checked against the hub's hash; prints the license."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HfHubHTTPError,
@@ -130,14 +130,14 @@ def _download(model: PublishedModel) -> tuple[Path, str]:
             f"opensapiens convert FILE {converted_folder(model.name)}"
         )
     print(
-        f"{model.name}: the weights are Meta's, under {model.licence}"
-        + (" (no commercial use)" if "-NC" in model.licence else ""),
+        f"{model.name}: the weights are Meta's, under {model.license}"
+        + (" (no commercial use)" if "-NC" in model.license else ""),
         file=sys.stderr,
     )
     missing = []
     for repo, file in locations:
         try:
-            path = Path(hf_hub_download(repo, file))
+            path = hub_file(repo, file)
         except LocalEntryNotFoundError as error:
             raise CheckpointError(_no_network(model, error)) from error
         except (EntryNotFoundError, RepositoryNotFoundError) as error:
@@ -147,7 +147,7 @@ def _download(model: PublishedModel) -> tuple[Path, str]:
         else:
             return path, f"https://huggingface.co/{repo}/blob/{_check_hash(path, repo, file)}/{file}"
     raise CheckpointError(
-        f"{model.name}: not found at {', '.join(missing)}; where the hub asks to accept a licence first, do so and set "
+        f"{model.name}: not found at {', '.join(missing)}; where the hub asks to accept a license first, do so and set "
         f"HF_TOKEN. {_by_hand(model)}"
     )
 

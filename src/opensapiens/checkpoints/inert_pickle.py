@@ -16,7 +16,7 @@ LARGEST_KEY = 1000
 """Parts of what something is found by, those of its parts counted."""
 
 
-class Record:
+class PickledObject:
     """What stands where a pickle wanted an object: what it called, with which arguments, and what it filled in.
 
     Attributes:
@@ -28,7 +28,7 @@ class Record:
 
     called: ClassVar[str]
 
-    def __new__(cls, *arguments: Any, **named: Any) -> "Record":
+    def __new__(cls, *arguments: Any, **named: Any) -> "PickledObject":
         """Takes any arguments: nothing is done with them."""
         record = super().__new__(cls)
         record.arguments, record.state, record.items = arguments, None, {}
@@ -67,14 +67,14 @@ class _InertUnpickler(pickle._Unpickler):
 
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__(stream, encoding="utf-8")
-        self.records: dict[str, type[Record]] = {}
+        self.records: dict[str, type[PickledObject]] = {}
 
-    def find_class(self, module: str, name: str) -> type[Record]:
+    def find_class(self, module: str, name: str) -> type[PickledObject]:
         called = f"{module}.{name}"
         if called not in self.records:
             if len(self.records) == MOST_NAMES:
                 raise pickle.UnpicklingError(f"it names more than {MOST_NAMES:,} functions")
-            self.records[called] = type("Record", (Record,), {"called": called})
+            self.records[called] = type("PickledObject", (PickledObject,), {"called": called})
         return self.records[called]
 
     def persistent_load(self, key: Any) -> Outside:
@@ -119,7 +119,7 @@ for _operation, _hashed in (
 
 
 def read_pickle(stream: BinaryIO, source: str) -> Any:
-    """One pickle from where the stream stands: numbers, text, containers, Record and Outside. Leaves it at its end.
+    """One pickle from where the stream stands, left at its end: numbers, text, containers, PickledObject, Outside.
 
     Raises:
         CheckpointError: it is damaged.

@@ -78,7 +78,7 @@ class ModelDescription:
         backbone: its family and shape.
         heads: name of a task -> its head; empty for a pretrained backbone.
         preprocessing: what the weights expect of their input.
-        licence: SPDX name of the weights' licence, or words.
+        license: SPDX name of the weights' license, or words.
         source: where the weights come from.
         metrics: how the model scored, any JSON.
         decoder: what a masked autoencoder has beside its backbone, None for all other models.
@@ -92,7 +92,7 @@ class ModelDescription:
     backbone: BackboneConfig
     heads: dict[str, HeadDescription]
     preprocessing: Preprocessing
-    licence: str = ""
+    license: str = ""
     source: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     decoder: DecoderDescription | None = None

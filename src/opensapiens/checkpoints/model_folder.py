@@ -40,7 +40,7 @@ Families = Mapping[str, type[BackboneConfig]]
 
 
 def build_model(description: ModelDescription) -> HumanModel:
-    """The model of a description, freshly initialised; under torch.device("meta") without memory.
+    """The model of a description, freshly initialized; under torch.device("meta") without memory.
 
     Task heads start as the published segmentation head does, which suits training several from scratch.
     """
@@ -53,7 +53,7 @@ def build_model(description: ModelDescription) -> HumanModel:
 
 
 def build_masked_autoencoder(description: ModelDescription) -> MaskedAutoencoder:
-    """The masked autoencoder of a description with a decoder, freshly initialised.
+    """The masked autoencoder of a description with a decoder, freshly initialized.
 
     Raises:
         CheckpointError: the description has no decoder.

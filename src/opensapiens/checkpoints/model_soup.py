@@ -22,7 +22,7 @@ def average_models(
 ) -> ModelDescription:
     """Write the model folder `target`, the mean of the folders `sources`, and return its description.
 
-    The mean is taken in float32. Name, licence and preprocessing are of the first; scores are left out, since they are
+    The mean is taken in float32. Name, license and preprocessing are of the first; scores are left out, since they are
     of none of them any more.
 
     Args:

@@ -1,8 +1,8 @@
-"""The weights that Meta published: a table of names, files and licences, and the description of each model.
+"""The weights that Meta published: a table of names, files and licenses, and the description of each model.
 
 The table is from the published documentation and file listings; a row without files is a model that the paper names
 and whose file names are not known. A file's own tensors decide its size; the table adds what they cannot say: the
-labels, the licence, how images are fed, and the padding of the patch convolution.
+labels, the license, how images are fed, and the padding of the patch convolution.
 """
 
 import csv
@@ -13,7 +13,7 @@ from typing import cast
 
 from opensapiens.backbones.sapiens import published_config
 from opensapiens.geometry.view import Interpolation, Preprocessing, Resize
-from opensapiens.models.upsampling_head import PUBLISHED_HEADS
+from opensapiens.tasks import TASKS
 
 from .model_description import HeadDescription, ModelDescription
 
@@ -48,7 +48,7 @@ class PublishedModel:
         repo: the hub's repository of the original file, empty where no file is known.
         folder: where the file lies in a published tree, below the folder of its form.
         files: form ("original", "torchscript", "bfloat16") -> file name.
-        licence: SPDX name of the weights' licence.
+        license: SPDX name of the weights' license.
     """
 
     name: str
@@ -64,7 +64,7 @@ class PublishedModel:
     repo: str
     folder: str
     files: Mapping[str, str]
-    licence: str
+    license: str
 
     def locations(self) -> list[tuple[str, str]]:
         """(repository on the hub, path in it) of every known copy, the most faithful form first."""
@@ -86,7 +86,7 @@ class PublishedModel:
         token = pretrained if class_token is None else class_token
         heads = {}
         if not pretrained:
-            shape = PUBLISHED_HEADS[self.task]
+            shape = TASKS[self.task].published
             heads[self.task] = HeadDescription(
                 self.outputs, shape.deconv_channels, shape.conv_channels, self.labels or None, shape.dropout
             )
@@ -97,7 +97,7 @@ class PublishedModel:
             preprocessing=Preprocessing(
                 size, resize=self.resize, interpolation=self.interpolation, flip_test=self.flip_test
             ),
-            licence=self.licence,
+            license=self.license,
             source=f"https://huggingface.co/{self.repo}" if self.repo else "",
         )
 
@@ -114,7 +114,7 @@ def _read_table() -> dict[str, PublishedModel]:
             interpolation=cast(Interpolation, row["interpolation"]),
             flip_test=row["flip_test"] == "yes",
             files={form: row[form] for form in HOST_OF_FORM if row[form]},
-            **{key: row[key] for key in ("name", "size", "task", "labels", "head", "repo", "folder", "licence")},
+            **{key: row[key] for key in ("name", "size", "task", "labels", "head", "repo", "folder", "license")},
         )
         for row in rows
     }

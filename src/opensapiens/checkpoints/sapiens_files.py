@@ -161,7 +161,7 @@ def describe_tensors(shapes: Shapes, source: str) -> ModelDescription:
         _shape(shapes, "decoder.norm.weight", 1, source)[0], _count_blocks(shapes, "decoder.blocks."), DECODER_HEADS
     )
     # Meta released the encoder alone: this is somebody's own training.
-    return replace(description, name=f"sapiens-{size}-masked-autoencoder", licence="", source="", decoder=decoder)
+    return replace(description, name=f"sapiens-{size}-masked-autoencoder", license="", source="", decoder=decoder)
 
 
 def _with_head(
@@ -186,7 +186,7 @@ def _with_head(
     )
     if not published:
         name = f"sapiens-{row.size}-{task}-{outputs}"
-        description = replace(description, name=name, licence="", source="")
+        description = replace(description, name=name, license="", source="")
     return replace(description, heads={task: head})
 
 
@@ -208,7 +208,7 @@ def _unnamed(row: PublishedModel, outputs: int, source: str) -> str | dict[str, 
 
 def _shape(shapes: Shapes, name: str, axes: int, source: str) -> tuple[int, ...]:
     if len(shapes.get(name, ())) != axes:
-        raise CheckpointError(f"{source}: no tensor {name} of {axes} axes, without which no model can be recognised")
+        raise CheckpointError(f"{source}: no tensor {name} of {axes} axes, without which no model can be recognized")
     return shapes[name]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from opensapiens.storage.json_files import read_json
 
-from .inert_pickle import Outside, Record, read_pickle
+from .inert_pickle import Outside, PickledObject, read_pickle
 from .strict_loading import CheckpointError
 
 TYPES = {
@@ -223,7 +223,7 @@ def _visit(content: Any, found: Callable[[tuple[Any, ...]], Any], source: str) -
             left += value.values()
         elif isinstance(value, list | tuple):
             left += value
-        elif isinstance(value, Record):
+        elif isinstance(value, PickledObject):
             left += [value.arguments, value.items, value.state]
 
 
@@ -247,9 +247,9 @@ def _with_tensors(content: Any, storage: Storage, source: str) -> Any:
     done: dict[int, Any] = {}
 
     def filled(value: Any, depth: int) -> Any:
-        if isinstance(value, Record) and value.called.startswith("torch._utils._rebuild_"):
+        if isinstance(value, PickledObject) and value.called.startswith("torch._utils._rebuild_"):
             return _rebuilt(value, storage, source)
-        items = value.items if isinstance(value, Record) else value
+        items = value.items if isinstance(value, PickledObject) else value
         # Two levels hold every published layout; what lies deeper (an optimizer's moments, say) stays inert.
         if not isinstance(items, dict) or depth == 2:
             return value
@@ -267,7 +267,7 @@ def _module_tensors(module: Any, storage: Storage, source: str) -> dict[str, Ten
     left: list[tuple[str, Any]] = [("", module)]
     while left:
         prefix, value = left.pop()
-        if not isinstance(value, Record) or id(value) in seen:
+        if not isinstance(value, PickledObject) or id(value) in seen:
             continue
         seen.add(id(value))
         if value.called.startswith("torch._utils._rebuild_"):
@@ -279,10 +279,10 @@ def _module_tensors(module: Any, storage: Storage, source: str) -> dict[str, Ten
     return tensors
 
 
-def _rebuilt(record: Record, storage: Storage, source: str) -> Tensor:
+def _rebuilt(record: PickledObject, storage: Storage, source: str) -> Tensor:
     """The tensor that a record describes."""
     inner = record.arguments[0] if record.arguments else None
-    if record.called.rpartition(".")[2].startswith("_rebuild_parameter") and isinstance(inner, Record):
+    if record.called.rpartition(".")[2].startswith("_rebuild_parameter") and isinstance(inner, PickledObject):
         record = inner
     kind, arguments = record.called.rpartition(".")[2], record.arguments
     if kind not in ("_rebuild_tensor", "_rebuild_tensor_v2") or len(arguments) < 4:

@@ -12,19 +12,19 @@ def average(
     output: Path,
     shares: tuple[float, ...] | None = None,
 ) -> int:
-    """Make one model out of several that were trained on from the same start, with other seeds, data or rates.
+    """Average the weights of several models that were trained from the same start.
 
-    The mean of their weights (a "model soup") is often better than each of them, and costs no more to run. Judge it by
-    `opensapiens evaluate` beside the others.
+    They may differ in seed, data or learning rate. The mean (a "model soup") is often better than each of them, and
+    costs no more to run. Compare it with the others by `opensapiens evaluate`.
 
     For example:
     $ opensapiens average runs/seed_1/model runs/seed_2/model --output runs/mean
     $ opensapiens average before runs/after/model --shares 0.3 0.7 --output runs/mean
 
     Args:
-        models: model folders of the same network, labels and input size.
+        models: model folders with the same network, labels and input size.
         output: the folder to write.
-        shares: how much of each, in their order; divided by their sum. By default as much of each.
+        shares: the weight of each model, in their order; divided by their sum. By default all are equal.
     """
     from opensapiens.checkpoints.model_soup import average_models
 

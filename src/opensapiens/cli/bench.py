@@ -8,27 +8,25 @@ from typing import Annotated
 
 import tyro
 
+from opensapiens.cli.arguments import Flat
+from opensapiens.evaluation.options import BenchOptions
+
 
 def bench(
     model: Annotated[str, tyro.conf.Positional] = "nano",
     /,
     photo: Path | None = None,
-    device: str | None = None,
-    settings: tuple[str, ...] = (),
-    batch_size: int = 1,
-    rounds: int = 3,
-    data: Path | None = None,
-    limit: int | None = None,
-    json: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    options: Flat[BenchOptions] = BenchOptions(),
+    json: Path | None = None,
 ) -> int:
-    """Measure how fast a model is on this machine, in every runtime that is installed.
+    """Measure how fast a model runs on this machine, in every runtime that is installed.
 
-    Each row gives, per image, the time to decode the photo, to prepare it, of the network and to read its maps; images
-    per second end to end; peak memory; the share that the network reaches of a matrix product's rate, measured in the
-    same run; how many times faster its network is than plain PyTorch; and what it predicts otherwise than float32. With
-    --data one figure of each task's scores stands beside, and all of them are in the JSON file.
-    All settings take turns, and the least of each time counts. On a CPU times are processor time of all threads, except
-    images per second, so that other programs disturb them little.
+    Each row gives, per image, the time to decode the photo, to preprocess it, of the network, and to postprocess its
+    maps; images per second end to end; peak memory; the network's share of the rate of a matrix product, measured in
+    the same run; its speedup over plain PyTorch; and how its predictions differ from float32. With --data each row also
+    has one score per task, and the JSON file has all scores.
+    All settings take turns, and the shortest of each time counts. On a CPU, times are processor time of all threads,
+    except images per second, so that other programs disturb them little.
 
     For example:
     $ opensapiens bench nano
@@ -38,35 +36,20 @@ def bench(
     Args:
         model: name or folder of a model.
         photo: taken for one person; by default a portrait that comes with the package.
-        device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
-        settings: RUNTIME or RUNTIME:TYPE, such as torch:bfloat16 or openvino; by default all that can run.
-        batch_size: images that go through the network together.
-        rounds: how often everything is timed.
-        data: a folder of synthetic shards, on which each setting is evaluated as well: quality beside speed.
-        limit: at most so many frames of it.
         json: a file for all figures.
     """
     from opensapiens.evaluation.bench import bench as measure
     from opensapiens.evaluation.bench import table
     from opensapiens.export.export import portrait
-    from opensapiens.inference.loading import usable_device
-    from opensapiens.inference.runtimes import available_settings
     from opensapiens.storage.files import write_json
     from opensapiens.storage.folders import check_output
 
     if json is not None:
-        check_output(json, [photo, data])
-    place = usable_device(device)
-    chosen = [_setting(text) for text in settings] or available_settings(place)
-    rows = measure(model, photo or portrait(), str(place), chosen, batch_size, rounds, data, limit)
-    print(f"{model} on {place}, {rows[0]['threads']} threads, batch {batch_size}")
+        check_output(json, [photo, options.data])
+    rows = measure(model, photo or portrait(), options)
+    print(f"{model} on {rows[0]['device']}, {rows[0]['threads']} threads, batch {options.batch_size}")
     print("\n".join(table(rows)))
     if json is not None:
         write_json(json, rows)
         print(f"all figures are in {json}", file=sys.stderr)
     return 0
-
-
-def _setting(text: str) -> tuple[str, str]:
-    runtime, _, dtype = text.partition(":")
-    return runtime, dtype or "float32"

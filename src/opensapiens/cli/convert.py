@@ -14,10 +14,10 @@ def convert(
 ) -> int:
     """Turn a published file of Sapiens weights into a model folder, or a model folder back into a published file.
 
-    A file may be of any form that was published: .pth (flat, with meta and state_dict, or a training checkpoint), a
-    TorchScript .pt2 or an exported bfloat16 .pt2; or a .safetensors with the same names. Size and labels are read from
-    its tensors, the task of a dense head from the file's published name. Nothing in the file is run. Every tensor keeps
-    its type and its bytes, both ways.
+    Every published form is read: .pth (flat, with meta and state_dict, or a training checkpoint), TorchScript .pt2 and
+    exported bfloat16 .pt2; also .safetensors with the same tensor names. Size and labels are read from the tensors, the
+    task of a dense head from the file's published name. No code in the file is run. Every tensor keeps its type and its
+    bytes, in both directions.
 
     $ opensapiens convert sapiens_1b_goliath_best_goliath_AP_639.pth models/pose
     $ opensapiens predict photo.jpg --model models/pose --output out
@@ -28,13 +28,13 @@ def convert(
         target: the folder or the file to write.
         task: of the head, where the file does not have its published name: pose, segmentation, depth or normals.
     """
-    from opensapiens.checkpoints.catalogue import summarize
+    from opensapiens.checkpoints.catalog import summarize
     from opensapiens.checkpoints.convert import convert as convert_weights
 
     description = convert_weights(source, target, task=task)
     summary = summarize(description.name, description)
     tasks = ", ".join(summary.tasks) or "features"
     print(f"{target}: {summary.name} ({tasks}, {summary.parameters / 1e6:.1f} M parameters)")
-    if description.licence:
-        print(f"The licence of these weights is {description.licence}.", file=sys.stderr)
+    if description.license:
+        print(f"The license of these weights is {description.license}.", file=sys.stderr)
     return 0

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from opensapiens.cli.arguments import CONFIG, call
+
 Preset = Literal["humans-300m", "readable"]
 
 DESCRIPTION = """From a pile of images to pretraining shards.
@@ -62,7 +64,7 @@ def score(
     from opensapiens.storage.listing import passed_over_sentence
 
     if not sources:
-        return _misuse("score: name at least one folder, shard, Parquet file or list, before the options (see --help)")
+        return _misuse("score: name at least one folder, shard, Parquet file or list (see --help)")
     stages = default_stages(detector)
     unknown = sorted(set(skip) - {stage.name for stage in stages[1:]})
     if unknown:
@@ -230,12 +232,10 @@ def curate(arguments: Sequence[str]) -> int:
 
     Takes the arguments after `opensapiens curate`; returns the exit code.
     """
+    if arguments and arguments[0] in COMMANDS:
+        return call(COMMANDS[arguments[0]], arguments[1:], prog=f"opensapiens curate {arguments[0]}")
     code = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="opensapiens curate",
-        description=DESCRIPTION,
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+        COMMANDS, prog="opensapiens curate", description=DESCRIPTION, args=list(arguments), config=CONFIG
     )
     return int(code or 0)
 

@@ -16,10 +16,10 @@ def export(
     any_size: bool = False,
     photo: Path | None = None,
 ) -> int:
-    """Write a model as one file for another runtime, and check that it answers as the model does.
+    """Write a model as one file for another runtime, and check that its outputs are the model's.
 
     The file takes any number of images at a time and has one output per head. Beside it a JSON file says how to
-    normalise the images, what the outputs mean, and how far they are from plain PyTorch on a photo.
+    normalize the images, what the outputs mean, and how far they are from plain PyTorch on a photo.
     Formats "onnx" and "openvino" need the extra "export"; "torch" is a torch.export program, for Python and C++.
 
     For example:
@@ -29,17 +29,17 @@ def export(
     Args:
         model: name or folder of a model.
         format: onnx, openvino or torch.
-        output: the folder for the files; made if missing.
-        any_size: take images of any height and width in whole patches, not of the model's own size alone. Such a file
+        output: the folder for the files; created if missing.
+        any_size: accept images of any height and width in whole patches, not only of the model's own size. Such a file
             is slower in some runtimes.
-        photo: what to check with; by default a portrait that comes with the package.
+        photo: the photo to check with; by default a portrait that comes with the package.
     """
-    from opensapiens.checkpoints.catalogue import model_folder
+    from opensapiens.checkpoints.catalog import model_folder
     from opensapiens.checkpoints.model_folder import load_model
     from opensapiens.export.export import export_network
 
     network, description = load_model(model_folder(model))
     path = export_network(network, description, format, output, any_size, photo)
     report = path.with_suffix(".json")
-    print(f"{path}: answers as PyTorch does; the figures are in {report}")
+    print(f"{path}: matches PyTorch; the figures are in {report}")
     return 0

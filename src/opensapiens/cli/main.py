@@ -1,4 +1,4 @@
-"""The command and its subcommands, and what becomes of their errors."""
+"""The command and its subcommands; their errors become sentences and exit codes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
-import tyro
-
+from opensapiens import __version__
 from opensapiens.cli.annotate import annotate
+from opensapiens.cli.arguments import call
 from opensapiens.cli.average import average
 from opensapiens.cli.bench import bench
 from opensapiens.cli.convert import convert
@@ -50,8 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with the arguments of the process or those given.
 
     Returns the exit code: 0 done, 1 some of the work failed, 2 misuse, 130 interrupted, 141 nobody reads the output. An
-    expected error becomes one sentence.
+    expected error is printed as one sentence.
     """
+    # Threads that wait in a loop for more work take most of the processor on small machines. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
     try:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -67,6 +70,9 @@ def run(given: list[str]) -> int:
         if given in ([], ["-h"], ["--help"]):
             print(overview())
             return 0 if given else 2
+        if given == ["--version"]:
+            print(f"opensapiens {__version__}")
+            return 0
         if given[0] in OWN_OPTIONS:
             return OWN_OPTIONS[given[0]](given[1:])
         if given[0] not in COMMANDS:
@@ -74,13 +80,7 @@ def run(given: list[str]) -> int:
             meant = f"; did you mean {alike[0]}?" if alike else "."
             print(f"opensapiens: there is no command {given[0]!r}{meant} See opensapiens --help", file=sys.stderr)
             return 2
-        code = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="opensapiens",
-            args=given,
-            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
-        )
-        return int(code or 0)
+        return call(COMMANDS[given[0]], given[1:], prog=f"opensapiens {given[0]}")
     except SystemExit as stop:  # tyro has printed what was wrong, or the help
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
@@ -94,10 +94,10 @@ def run(given: list[str]) -> int:
 
 
 def overview() -> str:
-    """What there is: a line for each command."""
+    """A line for each command."""
     commands: dict[str, Callable[..., int]] = COMMANDS | OWN_OPTIONS
     lines = [f"  {name:<12} {(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
-    return "\n".join([DESCRIPTION, "Commands; each explains itself, as in opensapiens predict --help:", *lines])
+    return "\n".join([DESCRIPTION, "Commands; each has its own help, as in opensapiens predict --help:", *lines])
 
 
 def is_expected(error: Exception) -> bool:

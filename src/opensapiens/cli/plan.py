@@ -3,63 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import tyro
+from opensapiens.cli.arguments import Flat
+from opensapiens.training.plan_setup import Setup
 
 if TYPE_CHECKING:
     from opensapiens.training.plan import Plan
 
 
 def plan(
-    job: str = "pretrain",
-    size: Literal["0.3b", "0.6b", "1b", "2b"] = "2b",
-    gpus: int = 8,
-    gpu: str = "a100",
-    precision: Literal["bfloat16", "tf32", "float32"] = "bfloat16",
-    parallel: Literal["ddp", "fsdp"] = "fsdp",
-    recompute: bool = False,
-    batch: int | None = None,
-    efficiency: float = 0.40,
+    setup: Flat[Setup] = Setup(),
     tokens: float = 1.2e12,
     images: float | None = None,
-    mask_ratio: float = 0.75,
-    image_size: tuple[int, int] | None = None,
     price: float | None = None,
-    json: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json: Path | None = None,
 ) -> int:
-    """Say what a training run would take, before it is started: memory, batch, speed, days and cost.
+    """Estimate what a training run takes before it starts: memory, batch, speed, days and cost.
 
-    Operations and bytes are counted from the model's shape. How much of the GPU's rate is reached cannot be counted: it
-    is an assumption until you measure it. Run a few hundred steps and give the utilisation that log.jsonl states as
-    --efficiency. Reading and decoding the images is not planned.
+    Operations and bytes are counted from the model's shape. The share of the GPU's rate that a run reaches cannot be
+    counted: it is an assumption until you measure it. Run a few hundred steps and pass the utilization that log.jsonl
+    reports as --efficiency. Reading and decoding the images is not included.
 
     For example:
     $ opensapiens plan --size 2b --gpus 1024 --gpu a100
     $ opensapiens plan --job pose --size 0.3b --gpus 1 --gpu rtx4090 --images 1e6 --efficiency 0.35
 
     Args:
-        job: pretrain, or a task that is fine-tuned for with its published head: pose, segmentation, depth, normals.
-        size: of the model.
-        gpus: how many.
-        gpu: which: a100, a100-40gb, h100, h200, b200, l40s, rtx4090.
-        precision: of matrix products.
-        parallel: fsdp shares the model out, ddp copies it.
-        recompute: activation checkpointing: a third more time, far less memory.
-        batch: images a GPU takes at once; by default as many as fit.
-        efficiency: share of the GPU's rate for the precision that is reached.
-        tokens: length of the run in patches, masked ones counted; the paper's is 1.2e12. For pretraining.
-        images: length of the run in images, epochs counted; instead of tokens.
-        mask_ratio: of pretraining.
-        image_size: height and width; by default 1024 1024 for pretraining, else 1024 768.
-        price: US dollars for a GPU and an hour; by default a rough figure by GPU.
+        tokens: length of the run in patches, including masked ones; the paper's is 1.2e12. For pretraining.
+        images: length of the run in images, over all epochs; instead of tokens.
+        price: US dollars per GPU and hour; by default a rough figure for the GPU.
         json: a file for the figures.
     """
     from opensapiens.storage.files import write_json
-    from opensapiens.training.plan import Setup
     from opensapiens.training.plan import plan as count
 
-    setup = Setup(job, size, gpu, gpus, precision, parallel, recompute, mask_ratio, image_size, batch, efficiency)
     made = count(setup)
     length = tokens / made.tokens_of_an_image if images is None else images
     figures = _figures(made, length, price)

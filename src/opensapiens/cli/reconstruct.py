@@ -1,4 +1,4 @@
-"""`opensapiens reconstruct`: what a pretrained masked autoencoder makes of the few patches it is shown."""
+"""`opensapiens reconstruct`: an image from the few patches that a pretrained masked autoencoder is shown."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def reconstruct(
     device: str = "cpu",
     seed: int = 0,
 ) -> int:
-    """Hide most of an image and let a pretrained model paint it again.
+    """Hide most of an image and let a pretrained model reconstruct it.
 
     $ opensapiens reconstruct photo.jpg --model runs/pretrain/model --mask-ratio 0.95
 
-    Draws the image, what the model was shown and what it made of that, once for each mask ratio. The model must have
-    been pretrained here: the decoders of the published ones were never released.
+    Draws the image, what the model was shown and its reconstruction, once for each mask ratio. The model must have been
+    pretrained with this package: the decoders of the published models were never released.
 
     Args:
-        image: a picture; it is squashed to the model's square.
+        image: a picture; it is resized to the model's square input.
         model: the folder that `opensapiens train pretrain` wrote.
-        mask_ratio: shares of the patches to hide, 0-1.
+        mask_ratio: shares of the patches to hide, 0 to 1.
         output: the picture to write.
         device: "cpu", "cuda", "mps".
         seed: decides which patches are hidden.

@@ -1,18 +1,18 @@
-"""`opensapiens train RECIPE`: the recipe's own arguments first, then any plain field of the run that it returns."""
+"""`opensapiens train RECIPE`: the recipe's own arguments, and any plain field of the run that it returns."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import importlib
 import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, get_type_hints
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints, is_typeddict
 
+import docstring_parser
 import tyro
 
 if TYPE_CHECKING:
@@ -59,11 +59,6 @@ class UnknownOption(ValueError):
     """An option that neither the recipe nor the run has; the message names the near misses."""
 
 
-def _fields(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
-    """The fields of settings that are a dataclass, none of any other type."""
-    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-
-
 def find_recipes() -> dict[str, Callable[..., Run]]:
     """The recipes by name: the functions of opensapiens.recipes that return a Run and are named after their file."""
     import opensapiens.recipes
@@ -86,42 +81,79 @@ def overview(recipes: dict[str, Callable[..., Run]]) -> str:
     rows = [f"  {name:<{width}}  {(inspect.getdoc(recipe) or '').splitlines()[0]}" for name, recipe in recipes.items()]
     return "\n".join(
         ["usage: opensapiens train RECIPE [OPTIONS]", "", "Train a model. Recipes:", *rows, "",
-         "The options of a recipe:  opensapiens train nano --help",
+         "Options of a recipe:  opensapiens train nano --help",
          "Example:  opensapiens train nano --data shards/train --output runs/nano",
          "Several GPUs:  torchrun --nproc-per-node 8 -m opensapiens train pose --data ..."]
     )  # fmt: skip
 
 
 def read_run(recipe: Callable[..., Run], arguments: Sequence[str], prog: str) -> Run:
-    """The run of a recipe for command-line arguments, with the run's own fields overridden by what the recipe did not
-    take.
+    """The run of a recipe for command-line arguments: the recipe's own, then what changes the run that it returns.
 
     Raises UnknownOption; what the recipe raises; SystemExit where tyro has already said what is wrong with a value.
     """
     from opensapiens.training.run import Run
 
-    taken = set(inspect.signature(recipe).parameters) | OF_THE_RECIPE
-    hints = get_type_hints(Run)
-    names = [field.name for field in dataclasses.fields(Run) if field.name not in taken]
-    fields = ", ".join(f"--{name.replace('_', '-')}" for name in names)
-    description = f"{inspect.getdoc(recipe)}\n\nFurther options change the run that the recipe returns: {fields}"
+    parameters = inspect.signature(recipe).parameters
+    about = docstring_parser.parse(inspect.getdoc(recipe) or "")
+    changes = _all_optional(Run, OF_THE_RECIPE | set(parameters))
+    options = dataclasses.make_dataclass(
+        "Options", [*_own_options(recipe), ("changes", Annotated[changes, tyro.conf.arg(name="")])], kw_only=True
+    )
+    given: Any
+    given, rest = tyro.cli(
+        options, prog=prog, description=about.description, args=list(arguments), return_unknown_args=True
+    )
+    if rest:  # said before the recipe opens the data
+        names = [*parameters, *_option_names(changes)]
+        near = " or ".join(difflib.get_close_matches(rest[0], [f"--{name.replace('_', '-')}" for name in names]))
+        raise UnknownOption(f"no option {rest[0]}." + (f" Did you mean {near}?" if near else ""))
+    run = recipe(**{name: getattr(given, name) for name in parameters})
+    return _changed(run, given.changes)
 
-    @functools.wraps(recipe)
-    def bound(*positional: Any, **named: Any) -> Callable[[], Run]:
-        return functools.partial(recipe, *positional, **named)
 
-    make, rest = tyro.cli(bound, prog=prog, description=description, args=list(arguments), return_unknown_args=True)
-    nested = [f"{name}.{field.name}" for name in names for field in _fields(hints[name])]
-    known = [f"--{name.replace('_', '-')}" for name in [*inspect.signature(recipe).parameters, *names, *nested]]
-    for word in rest:  # before the recipe opens the data
-        option = word.partition("=")[0].replace("_", "-")
-        if option.startswith("--") and option not in known and option.replace("--no-", "--", 1) not in known:
-            near = " or ".join(difflib.get_close_matches(option, known))
-            raise UnknownOption(f"no option {word}." + (f" Did you mean {near}?" if near else ""))
-    run = make()
-    if not rest:
-        return run
-    values = [(name, hints[name], dataclasses.field(default=getattr(run, name))) for name in names]
-    settings: Any = dataclasses.make_dataclass("RunSettings", values, frozen=True)
-    changed = tyro.cli(settings, prog=prog, args=rest)
-    return dataclasses.replace(run, **{name: getattr(changed, name) for name in names})
+def _own_options(recipe: Callable[..., Run]) -> Iterator[tuple[Any, ...]]:
+    """The parameters of a recipe as fields of a dataclass, documented by its docstring."""
+    hints, help_texts = get_type_hints(recipe), _help_texts(recipe)
+    for name, parameter in inspect.signature(recipe).parameters.items():
+        kind: Any = hints[name]
+        kind = Annotated[kind, tyro.conf.arg(help=help_texts[name])]
+        if parameter.default is inspect.Parameter.empty:
+            yield name, kind
+        else:
+            yield name, kind, dataclasses.field(default=parameter.default)
+
+
+def _all_optional(settings: type, left_out: Collection[str] = ()) -> Any:
+    """A dictionary's type with the fields of settings that are given on the command line, and no others."""
+    hints, help_texts = get_type_hints(settings), _help_texts(settings)
+    kinds: dict[str, Any] = {}
+    for name in hints:
+        if name not in left_out:
+            inside = dataclasses.is_dataclass(hints[name])
+            kind = _all_optional(hints[name]) if inside else hints[name]
+            kinds[name] = Annotated[kind, tyro.conf.arg(help=help_texts[name])]
+    return TypedDict(settings.__name__, kinds, total=False)  # type: ignore[operator]
+
+
+def _help_texts(documented: Any) -> dict[str, str]:
+    """What the Args section of a docstring says of each name."""
+    parsed = docstring_parser.parse(inspect.getdoc(documented) or "")
+    return {entry.arg_name: (entry.description or "").replace("\n", " ") for entry in parsed.params}
+
+
+def _option_names(changes: Any) -> Iterator[str]:
+    for name, kind in get_type_hints(changes).items():
+        if is_typeddict(kind):
+            yield from (f"{name}.{inside}" for inside in _option_names(kind))
+        else:
+            yield name
+
+
+def _changed(settings: Any, changes: dict[str, Any]) -> Any:
+    """Settings with other values, in settings within them too."""
+    values = {
+        name: _changed(getattr(settings, name), value) if isinstance(value, dict) else value
+        for name, value in changes.items()
+    }
+    return dataclasses.replace(settings, **values)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.curation.card import PEOPLE_ABOVE, write_card
 from opensapiens.curation.clusters import balanced_choice
@@ -29,6 +28,7 @@ from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import claim
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.pictures import ImageError, read_image
+from opensapiens.storage.progress import progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +139,7 @@ def _write_shards(
     """The images by fate, and the lines of the opt-out lists that named one."""
     with (
         ray_running(workers, address) as count,
-        tqdm(total=shards, desc="packing", unit=" shards", disable=None) as bar,
+        progress(None, "packing", shards, "shards") as bar,
     ):
         for _ in run_pieces(shards, [Pool(functools.partial(ShardPacker, out, packing, *lists))], count):
             bar.update()

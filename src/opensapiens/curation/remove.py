@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from tqdm import tqdm
-
 from opensapiens.curation.pack import SHARDS
 from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item
@@ -15,6 +13,7 @@ from opensapiens.data.shards import ShardError, shard_paths, write_shard
 from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import is_ours
 from opensapiens.storage.json_files import read_json
+from opensapiens.storage.progress import progress
 from opensapiens.storage.tars import contents
 
 
@@ -35,7 +34,7 @@ def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()
     counts: dict[Path, int] = {}
     left: set[str] = set()  # of the keys noted: a run that was stopped had noted them before it removed them
     matched: set[str] = set()
-    for path in tqdm(shard_paths(shards), desc="reading", unit=" shards", disable=None):
+    for path in progress(shard_paths(shards), "reading", unit="shards"):
         named[path], counts[path] = [], 0
         for key, facts in _facts(path):
             counts[path] += 1
@@ -50,7 +49,7 @@ def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()
     gone = noted - left | set(removed)
     if removed or gone != noted:
         write_json(shards / "removed.json", {"keys": sorted(gone)})
-        for path in tqdm([path for path in named if named[path]], desc="removing", unit=" shards", disable=None):
+        for path in progress([path for path in named if named[path]], "removing", unit="shards"):
             write_shard(path, _kept(path, frozenset(named[path]), counts[path] - len(named[path])))
     _update_manifest(shards, len(gone))
     return removed

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.curation.manifest import check_modules, detector_of_run, item_of_row, manifest_path, read_run
 from opensapiens.curation.picture import shrink
@@ -18,6 +17,7 @@ from opensapiens.curation.where import bounds, parse_where, passing, terms
 from opensapiens.storage.files import write_text
 from opensapiens.storage.folders import check_output
 from opensapiens.storage.pictures import ImageError, read_image
+from opensapiens.storage.progress import progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,9 +53,7 @@ def report(source: Path, out: Path, where: str, examples: int = 8, seed: int = 0
     rows = ds.dataset(manifest)
     condition = parse_where(where, rows.schema)
     total, kept = rows.count_rows(), rows.count_rows(filter=condition)
-    sections = [
-        _section(rows, term, examples, seed) for term in tqdm(terms(where), desc="report", unit=" parts", disable=None)
-    ]
+    sections = [_section(rows, term, examples, seed) for term in progress(terms(where), "report", unit="parts")]
     statuses = "".join(f"<tr><td>{_text(k)}</td><td>{v}</td></tr>" for k, v in run.get("statuses", {}).items())
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation report</title><style>{STYLE}</style>
 <h1>What the thresholds keep</h1>

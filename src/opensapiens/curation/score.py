@@ -15,7 +15,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.curation.engine import Pool, gpus_available, ray_running, run_pieces
 from opensapiens.curation.manifest import (
@@ -44,6 +43,7 @@ from opensapiens.curation.whole import finish_manifest
 from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import check_output, claim, clear
 from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.progress import progress
 
 SCORED = "scored images"  # the kind of the folder
 INPUTS = "a list of inputs"
@@ -143,7 +143,7 @@ def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]
     claim(out / "inputs", INPUTS)
     claim(out / "parts", PARTS)
     passed_over: Counter[str] = Counter()
-    bar = tqdm(find_items(sources, passed_over), desc="listing", unit=" images", disable=None)
+    bar = progress(find_items(sources, passed_over), "listing", unit="images")
     run = {**identity, "inputs": write_inputs(out / "inputs", bar), "part": PART, "passed_over": dict(passed_over)}
     write_json(out / "run.json", run)
     return run
@@ -171,7 +171,7 @@ def _score_parts(work: Work, inputs: int, workers: int | None, address: str | No
     counts: Counter[str] = Counter()
     with (
         ray_running(workers, address) as count,
-        tqdm(total=inputs, initial=min(done * PART, inputs), desc="scoring", unit=" images", disable=None) as bar,
+        progress(None, "scoring", inputs, "images", initial=min(done * PART, inputs)) as bar,
     ):
         for row in run_pieces(parts, score_pools(work, gpus_available()), count):
             if row["images"]:  # none: the part was done before

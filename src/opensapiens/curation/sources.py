@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from opensapiens.storage.files import read_regular_file
 from opensapiens.storage.json_files import read_json
-from opensapiens.storage.listing import why_passed_over
+from opensapiens.storage.listing import is_taken
 from opensapiens.storage.pictures import IMAGE_ENDINGS, MAX_FILE_BYTES, ImageError
 from opensapiens.storage.tars import Member, TarError, members
 from opensapiens.storage.text_files import FileError, read_text
@@ -100,9 +100,7 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
         for line in read_text(path, limit=MAX_LIST_BYTES).splitlines():
             if line.strip():
                 yield Item(str(path.parent / line.strip()))
-    elif not named and (reason := why_passed_over(path, IMAGE_ENDINGS)):
-        passed_over[reason] += 1
-    else:
+    elif named or is_taken(path, IMAGE_ENDINGS, passed_over):
         yield Item(str(path))
 
 

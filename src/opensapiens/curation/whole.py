@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.curation.clusters import cluster_centers, cosine_to_better, nearest
 from opensapiens.curation.duplicates import GROUP, distance_to_better, distance_to_set, groups, near_pairs
@@ -18,6 +17,7 @@ from opensapiens.curation.sources import find_items, read_item
 from opensapiens.curation.stages import Stage, perceptual_hash
 from opensapiens.storage.files import written
 from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.progress import progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,7 @@ def finish_manifest(out: Path, stages: Sequence[Stage], inputs: int, evaluation:
     extra = _whole_columns(facts, _evaluation_hashes(evaluation))
     full = schema({**columns, **{name: WHOLE_COLUMNS[name] for name in extra}})
     with written(out / "manifest.parquet") as part, pq.ParquetWriter(part, full, compression="zstd") as writer:
-        for numbers in tqdm(list(batches(range(parts), PARTS_PER_GROUP)), desc="writing", disable=None):
+        for numbers in progress(list(batches(range(parts), PARTS_PER_GROUP)), "writing"):
             writer.write_table(_with_columns(out, numbers, extra, full))
     return dict(Counter(facts["status"].tolist()))
 
@@ -84,7 +84,7 @@ def _collect(out: Path, parts: int, inputs: int, columns: dict[str, str]) -> dic
         "known": np.zeros(inputs, bool),
     }
     vectors: np.ndarray | None = None
-    for part in tqdm(range(parts), desc="collecting", unit=" parts", disable=None):
+    for part in progress(range(parts), "collecting", unit="parts"):
         for offset, row in enumerate(pq.ParquetFile(part_path(out, part)).read(wanted).to_pylist(), part * PART):
             facts["status"][offset] = row["status"]
             if row.get("sha256"):
@@ -144,7 +144,7 @@ def _evaluation_hashes(evaluation: Sequence[Path]) -> np.ndarray | None:
     if not evaluation:
         return None
     hashes: list[int] = []
-    for item in tqdm(find_items(evaluation), desc="evaluation sets", unit=" images", disable=None):
+    for item in progress(find_items(evaluation), "evaluation sets", unit="images"):
         try:
             picture = working_copy(decode(read_item(item)))
         except ImageError:

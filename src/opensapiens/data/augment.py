@@ -15,7 +15,7 @@ from opensapiens.geometry.boxes import center_and_scale, image_box
 class Augmentation:
     """How strongly samples are changed. Every `..._chance` is a probability; ranges are (low, high).
 
-    The defaults suit small sets of synthetic people, whose colours, sharpness and framing must be spread far beyond
+    The defaults suit small sets of synthetic people, whose colors, sharpness and framing must be spread far beyond
     what was rendered; PUBLISHED_POSE has the published figures.
     """
 
@@ -30,11 +30,11 @@ class Augmentation:
     contrast: tuple[float, float] = (0.5, 1.5)
     saturation: tuple[float, float] = (0.2, 1.8)
     hue_degrees: float = 60.0
-    gain: tuple[float, float] = (0.75, 1.3)  # of each colour channel on its own
+    gain: tuple[float, float] = (0.75, 1.3)  # of each color channel on its own
     gamma: tuple[float, float] = (0.6, 1.7)
     color_chance: float = 0.85
-    distortion_chance: float = 0.0  # of each of the four published changes of colour, see photometric.py
-    grey_chance: float = 0.1
+    distortion_chance: float = 0.0  # of each of the four published changes of color, see photometric.py
+    gray_chance: float = 0.1
     blur_chance: float = 0.25
     blur_sigma: tuple[float, float] = (0.3, 1.8)  # pixels of the crop
     low_resolution_chance: float = 0.35
@@ -108,16 +108,16 @@ def moved_region(
 def half_body_box(sample: Sample, generator: np.random.Generator, box: np.ndarray) -> np.ndarray:
     """The box about the points of the upper (7 of 10 times) or lower body; `box` itself when they are too few.
 
-    Its centre is the mean of the points, as in the published RandomHalfBody, and so are counts and preference; 1.2 of
+    Its center is the mean of the points, as in the published RandomHalfBody, and so are counts and preference; 1.2 of
     its padding of 1.5 is left to the crop's own padding of 1.25.
     """
     if sample.keypoints is None:
         return box
     halves = np.array(sample.keypoint_set.body_halves)
-    labelled = sample.keypoints[:, 2] > 0
-    choices = {half: labelled & (halves == half) for half in ("upper", "lower")}
+    labeled = sample.keypoints[:, 2] > 0
+    choices = {half: labeled & (halves == half) for half in ("upper", "lower")}
     half = "upper" if generator.random() < 0.7 else "lower"
-    if labelled.sum() < 9 or choices["upper"].sum() < 2 or choices["lower"].sum() < 3:
+    if labeled.sum() < 9 or choices["upper"].sum() < 2 or choices["lower"].sum() < 3:
         return box
     points = sample.keypoints[choices[half], :2]
     center, extent = points.mean(0), np.maximum(points.max(0) - points.min(0), 8.0) * 1.2
@@ -154,9 +154,9 @@ def change_colors(image: np.ndarray, generator: np.random.Generator, augmentatio
     """Gamma by a table, then saturation, hue, contrast, brightness and channel gains as one affine map."""
     gamma = np.exp(generator.uniform(*np.log(augmentation.gamma)))
     image = cv2.LUT(image, (np.linspace(0, 1, 256) ** gamma * 255).round().astype(np.uint8))
-    grey = np.full((3, 3), 1.0) * np.array([0.299, 0.587, 0.114])  # every channel becomes the luminance
-    saturation = 0.0 if generator.random() < augmentation.grey_chance else generator.uniform(*augmentation.saturation)
-    matrix = saturation * np.eye(3) + (1 - saturation) * grey
+    gray = np.full((3, 3), 1.0) * np.array([0.299, 0.587, 0.114])  # every channel becomes the luminance
+    saturation = 0.0 if generator.random() < augmentation.gray_chance else generator.uniform(*augmentation.saturation)
+    matrix = saturation * np.eye(3) + (1 - saturation) * gray
     matrix = _turn_hue(generator.uniform(-1, 1) * augmentation.hue_degrees) @ matrix
     low, high = np.log(augmentation.gain)
     gain = np.exp(generator.uniform(low, high, 3)) if saturation else np.ones(3)
@@ -167,14 +167,14 @@ def change_colors(image: np.ndarray, generator: np.random.Generator, augmentatio
 
 
 def _turn_hue(degrees: float) -> np.ndarray:
-    """Rotation of RGB about the grey axis (Rodrigues' formula)."""
+    """Rotation of RGB about the gray axis (Rodrigues' formula)."""
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     return cos * np.eye(3) + sin * cross + (1 - cos) / 3 * np.ones((3, 3))
 
 
 def add_patches(image: np.ndarray, generator: np.random.Generator, augmentation: Augmentation) -> np.ndarray:
-    """Covers rectangles with a plain colour, with noise, or with another place of the same image."""
+    """Covers rectangles with a plain color, with noise, or with another place of the same image."""
     image = image.copy()
     height, width = image.shape[:2]
     for _ in range(generator.integers(1, augmentation.patches + 1)):

@@ -1,4 +1,4 @@
-"""Other backgrounds behind a labelled person, as the published training of parts, depth and normals has them."""
+"""Other backgrounds behind a labeled person, as the published training of parts, depth and normals has them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ def with_random_background(sample: Sample, generator: np.random.Generator, backg
     The picture is resized to the image's height and cut in the middle where it is wider, as published; where it is
     narrower it is mirrored at its edges (published: stretched, which bends whatever is in it). Only the person's own
     pixels are kept: the published rule takes parts above 0, of which 255 (unknown) is one, so that scraps of the old
-    background stay. Their colours are not matched to the new background, for which the published code calls a library
+    background stay. Their colors are not matched to the new background, for which the published code calls a library
     that is optional and mostly missing.
     """
     if generator.random() >= backgrounds.chance:

@@ -50,7 +50,7 @@ class CocoImage:
         (height, width), (own_height, own_width) = self.size, image.shape[:2]
         if (own_height, own_width) != (height, width):
             turned = (own_height, own_width) == (width, height)
-            reason = "it was labelled without the turn in its EXIF data" if turned else "it was resized, or is another"
+            reason = "it was labeled without the turn in its EXIF data" if turned else "it was resized, or is another"
             raise ImageError(
                 f"{self.path}: {own_width}×{own_height} pixels (as EXIF turns it), but {width}×{height} in its "
                 f"annotations: {reason}"
@@ -83,7 +83,7 @@ class CocoPerson:
 
 
 class CocoDataset:
-    """Persons as a sequence of samples for training: those with a box and at least `min_keypoints` labelled points.
+    """Persons as a sequence of samples for training: those with a box and at least `min_keypoints` labeled points.
 
     How many others there are is logged.
     """
@@ -95,7 +95,7 @@ class CocoDataset:
             if person.is_crowd:
                 others["crowds"] += 1
             elif person.keypoints is None or (person.keypoints[:, 2] > 0).sum() < min_keypoints:
-                others[f"with fewer than {min_keypoints} labelled points"] += 1
+                others[f"with fewer than {min_keypoints} labeled points"] += 1
             elif (person.box[2:] - person.box[:2] < 1).any():
                 others["with boxes of less than a pixel of the picture"] += 1
             else:
@@ -117,7 +117,7 @@ def read_coco_persons(
     """The persons of a COCO-style annotation file, in its order, with the points of `keypoint_set`.
 
     Those are the annotations of the one category that has points, or else of that named person. Where the categories
-    name the points, the file may hold them in another order, or only some of them: the others are then unlabelled;
+    name the points, the file may hold them in another order, or only some of them: the others are then unlabeled;
     case, spaces and underscores in names do not count. Boxes are clipped to the last pixel of the image as in the
     published training. What is left out, and what stands in for what is missing, is logged with counts. Raises
     AnnotationError.
@@ -295,11 +295,11 @@ def _numbers(values: Any, count: int) -> np.ndarray:
 
 
 def _triples(values: Any, count: int, told: Counter[str]) -> np.ndarray:
-    """(count, 3) float32 x, y, visibility; what is no point is unlabelled."""
+    """(count, 3) float32 x, y, visibility; what is no point is unlabeled."""
     points = _numbers(values, 3 * count).reshape(-1, 3)
     none = ~np.isfinite(points).all(1) | (np.abs(points[:, :2]) > MAX_SIDE).any(1)
     if none.any():
-        told["points that are null or far outside taken as unlabelled"] += int(none.sum())
+        told["points that are null or far outside taken as unlabeled"] += int(none.sum())
         points[none] = 0
     points[:, 2] = np.ceil(points[:, 2].clip(0, 2))
     return points.astype(np.float32)
@@ -321,7 +321,7 @@ def _keypoints(
         return _triples(points, len(keypoint_set), told)
     named, *places = order
     points = np.concatenate([_triples(record["keypoints"], named, told), np.zeros((1, 3), np.float32)])
-    return points[places]  # -1 is the last: unlabelled
+    return points[places]  # -1 is the last: unlabeled
 
 
 def _wholebody_field(record: dict[str, Any], field: str, told: Counter[str]) -> np.ndarray:

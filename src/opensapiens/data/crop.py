@@ -62,7 +62,7 @@ def flip_sample(sample: Sample) -> Sample:
 
 
 def resize_sample(sample: Sample, size_hw: tuple[int, int]) -> Sample:
-    """The picture at another size, aspect not kept. The pictures' corners coincide, not the centres of their corner
+    """The picture at another size, aspect not kept. The pictures' corners coincide, not the centers of their corner
     pixels: as OpenCV and the published training resize."""
     height, width = size_hw
     step_x, step_y = width / sample.image.shape[1], height / sample.image.shape[0]
@@ -76,7 +76,7 @@ def resize_sample(sample: Sample, size_hw: tuple[int, int]) -> Sample:
 
 
 def rotate_sample(sample: Sample, degrees: float) -> Sample:
-    """The picture turned clockwise about its centre, in a frame of its own size."""
+    """The picture turned clockwise about its center, in a frame of its own size."""
     height, width = sample.image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) * 0.5, (height - 1) * 0.5), -degrees, 1.0)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.data.crop import crop_sample
 from opensapiens.data.sample import Sample
@@ -21,6 +20,7 @@ from opensapiens.data.shards import (
 from opensapiens.data.workers import WorkerDied, run_in_processes
 from opensapiens.geometry.boxes import center_and_scale
 from opensapiens.storage.folders import claim
+from opensapiens.storage.progress import progress
 
 JPEG_QUALITY = 95
 VERSION = 2  # the first did not say where in its picture a cut-out lies
@@ -38,8 +38,8 @@ def cut_out_people(
 
     What is kept is `margin` times the sides of the crop that a model with this `box_padding` is given, room for shifts
     and turns while training. Reading a sample decodes a fraction of the pixels then, all of which are used. Shards that
-    are already there are kept. Raises ShardError for what cannot be read and, once the others are done, for a shard that
-    ends its process; FolderError if `out` holds anything else.
+    are already there are kept. Raises ShardError for what cannot be read and, once the others are done, for a shard
+    that ends its process; FolderError if `out` holds anything else.
     """
     out = Path(out)
     paths = shard_paths(shards)
@@ -48,7 +48,7 @@ def cut_out_people(
     claim(out, "cut-out people", {**made_of, **whole})
     missing = [path for path in paths if not (out / path.name).exists()]
     cut = partial(_cut_shard, out=out, size_hw=size_hw, scaled=margin * box_padding)
-    done = tqdm(run_in_processes(cut, missing, workers), str(out), len(missing), unit="shard")
+    done = progress(run_in_processes(cut, missing, workers), str(out), len(missing), "shards")
     died = [f"{path}: {one}" for path, one in zip(missing, done, strict=True) if isinstance(one, WorkerDied)]
     if died:
         raise ShardError(f"{'; '.join(died)}. The people of the other shards are cut out")

@@ -30,7 +30,7 @@ class FolderDataset:
     ) -> None:
         """`labels`: folders of label maps by their kind; see `label_maps` for what the files hold.
 
-        `depth_scale` is multiplied to depths: 0.001 for PNGs in millimetres. Raises ImageError for a folder that is
+        `depth_scale` is multiplied to depths: 0.001 for PNGs in millimeters. Raises ImageError for a folder that is
         missing or holds nothing, two pictures of one name, and a folder of labels none of which belongs to a picture.
         """
         if not labels:

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.data.sample import Sample
 from opensapiens.storage.listing import Listing, list_files
 from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
+from opensapiens.storage.progress import progress
 from opensapiens.storage.tars import members
 
 NOT_PHOTOS = (".instances.png", ".parts.png", ".depth.png", ".normals.png")  # labels in the shards of synthetic people
@@ -36,7 +36,7 @@ class ImageCollection:
         self.passed_over = sum((listing.passed_over for listing in listings), Counter[str]())
         shards = [file for file in files if file.suffix == ".tar"]
         with ThreadPoolExecutor(SCANNING_THREADS) as pool:
-            scans = tqdm(pool.map(_members, shards), "reading shards", len(shards), disable=len(shards) < 50)
+            scans = progress(pool.map(_members, shards), "reading shards", len(shards), shown=len(shards) >= 50)
             found = dict(zip(shards, scans, strict=True))
         alone = np.array([[-1, -1]])  # the file itself is the image
         places = [found.get(file, alone) for file in files]

@@ -23,8 +23,8 @@ MAX_BYTES = 12 * MAX_PIXELS  # of an array: normals as float32
 def read_parts(path: Path | str, part_set: PartSet) -> np.ndarray:
     """A label map as class ids (H, W) uint8; 255 = ignore.
 
-    An indexed PNG gives its indices, a grey one (or an array) its values, a colour one the class of each colour of the
-    set's palette. Raises ImageError for an id or a colour that the set does not have.
+    An indexed PNG gives its indices, a gray one (or an array) its values, a color one the class of each color of the
+    set's palette. Raises ImageError for an id or a color that the set does not have.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
@@ -54,13 +54,13 @@ def _classes_of_colors(picture: np.ndarray, part_set: PartSet, path: Path) -> np
     palette = part_set.colors.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     order = np.argsort(palette)
     if (np.diff(palette[order]) == 0).any():
-        raise ImageError(f"{path}: a picture in colour, but two classes of {part_set.name} have the same colour")
+        raise ImageError(f"{path}: a picture in color, but two classes of {part_set.name} have the same color")
     place = np.searchsorted(palette[order], codes).clip(max=len(palette) - 1)
     classes = order[place]
     unknown = palette[classes] != codes
     if unknown.any():
         color = f"#{int(codes[unknown][0]):06x}"
-        raise ImageError(f"{path}: {unknown.sum()} pixels are of no colour of {part_set.name}, the first of {color}")
+        raise ImageError(f"{path}: {unknown.sum()} pixels are of no color of {part_set.name}, the first of {color}")
     return classes.astype(np.uint8)
 
 
@@ -73,7 +73,7 @@ def read_mask(path: Path | str) -> np.ndarray:
 def read_depth(path: Path | str, scale: float = 1.0) -> np.ndarray:
     """Depth (H, W) float32, small = near, in the file's unit times `scale`; NaN where the file has 0, NaN or infinity.
 
-    PNG of 8 or 16 bits (scale 0.001 for millimetres), NPY, NPZ, or EXR (its channel Z or V, else the first).
+    PNG of 8 or 16 bits (scale 0.001 for millimeters), NPY, NPZ, or EXR (its channel Z or V, else the first).
     """
     depth = _one_channel(read_array(Path(path)), Path(path)).astype(np.float32)
     depth *= np.float32(scale)
@@ -101,7 +101,7 @@ def read_normals(path: Path | str) -> np.ndarray:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The numbers of a file, (H, W) or (H, W, C); channels of a colour PNG are RGB.
+    """The numbers of a file, (H, W) or (H, W, C); channels of a color PNG are RGB.
 
     Raises ImageError for a file that is missing, damaged, too large, not two- or three-dimensional, of another kind
     than PNG, NPY, NPZ (one array, or the one named "depth", "normal" or "data") or EXR, or that holds Python objects.
@@ -145,7 +145,7 @@ def _read_png(path: Path) -> np.ndarray:
     picture = _png(path)
     if picture.mode in ("L", "1", "P"):
         return np.array(picture)
-    # Pillow cuts 16-bit colour to 8 bits; OpenCV keeps it.
+    # Pillow cuts 16-bit color to 8 bits; OpenCV keeps it.
     array = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise ImageError(f"{path}: not a PNG that can be decoded")

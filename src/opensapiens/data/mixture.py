@@ -41,7 +41,7 @@ class Source:
 class Mixture:
     """Samples from several sources by weight. Which one comes at a position depends on the position and the seed alone.
 
-    Points that a source's keypoint set lacks become unlabelled, classes that the mixture's part set lacks become
+    Points that a source's keypoint set lacks become unlabeled, classes that the mixture's part set lacks become
     "ignore": neither is taught as absent. `len` and `[i]` are those of the sources one after the other, for
     validation; training takes `sample_at`. Raises ValueError for an empty source, a weight that is not above 0, or one
     too small to get a place.

@@ -1,4 +1,4 @@
-"""The published change of colours: brightness, contrast, saturation, hue, in one of two orders."""
+"""The published change of colors: brightness, contrast, saturation, hue, in one of two orders."""
 
 import cv2
 import numpy as np

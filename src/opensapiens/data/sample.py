@@ -1,4 +1,4 @@
-"""One labelled person: what every reader of data yields and every task learns from."""
+"""One labeled person: what every reader of data yields and every task learns from."""
 
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ class Sample:
     image: np.ndarray  # (H, W, 3) uint8, RGB
     key: str = ""  # names the sample in messages, for example "000003.tar/00000812#1"
     box: np.ndarray | None = None  # (4,) float32 xyxy, pixels
-    keypoints: np.ndarray | None = None  # (K, 3) float32 x, y, visibility: 0 unlabelled, 1 labelled, hidden, 2 visible
+    keypoints: np.ndarray | None = None  # (K, 3) float32 x, y, visibility: 0 unlabeled, 1 labeled, hidden, 2 visible
     labels: dict[LabelKind, np.ndarray] = field(default_factory=dict)  # one value for every pixel of the image
     keypoint_set: KeypointSet = SAPIENS_308  # which points the rows of `keypoints` are
     part_set: PartSet = SAPIENS_28  # which classes the numbers of parts are
@@ -28,22 +28,22 @@ class Sample:
 
     @property
     def mask(self) -> np.ndarray | None:
-        """(H, W) bool, the visible pixels of the person; None: not labelled."""
+        """(H, W) bool, the visible pixels of the person; None: not labeled."""
         return self.labels.get(MASK)
 
     @property
     def parts(self) -> np.ndarray | None:
-        """(H, W) uint8 classes; None: not labelled."""
+        """(H, W) uint8 classes; None: not labeled."""
         return self.labels.get(PARTS)
 
     @property
     def depth(self) -> np.ndarray | None:
-        """(H, W) float32; None: not labelled."""
+        """(H, W) float32; None: not labeled."""
         return self.labels.get(DEPTH)
 
     @property
     def normals(self) -> np.ndarray | None:
-        """(H, W, 3) float32 unit vectors; None: not labelled."""
+        """(H, W, 3) float32 unit vectors; None: not labeled."""
         return self.labels.get(NORMALS)
 
     def person(self) -> np.ndarray | None:

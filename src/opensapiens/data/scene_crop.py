@@ -15,7 +15,7 @@ class SceneCrop:
     """How strongly pictures are changed; the defaults are those of the published 28 parts.
 
     scale: of the crop's size, to which the picture is resized with its aspect kept before a piece of it is cut.
-    largest_class_share: a piece in which one class has more than this share of the labelled pixels is drawn anew, at
+    largest_class_share: a piece in which one class has more than this share of the labeled pixels is drawn anew, at
     most `tries` times; 1 takes the first.
     """
 
@@ -38,7 +38,7 @@ def scene_crop(sample: Sample, size_hw: tuple[int, int], generator: np.random.Ge
     """A piece of the sample's picture at `size_hw`, changed at random.
 
     The steps and their order are the published ones: resize, cut, resize to the size (which stretches what was smaller
-    than a crop), rotate, mirror, colours. That resizes twice: a small piece comes out as blurred as it was.
+    than a crop), rotate, mirror, colors. That resizes twice: a small piece comes out as blurred as it was.
     """
     factor = generator.uniform(*settings.scale)
     within = int(size_hw[0] * factor), int(size_hw[1] * factor)

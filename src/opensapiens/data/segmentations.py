@@ -1,6 +1,6 @@
 """Masks as COCO has them: polygons, and run lengths in plain or in compressed form.
 
-COCO's polygons are in coordinates whose pixel centres lie at halves; ours lie at whole numbers.
+COCO's polygons are in coordinates whose pixel centers lie at halves; ours lie at whole numbers.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The tar shards of labelled frames that the synthetic generator writes and training reads.
+"""The tar shards of labeled frames that the synthetic generator writes and training reads.
 
 A shard is a plain tar (uncompressed, readable by webdataset) of frames. The members of one frame share a key:
 
     KEY.jpg            RGB image
     KEY.instances.png  uint8, 0 = nobody, i = person i
     KEY.parts.png      uint8 body-part class of everybody (SAPIENS_28)
-    KEY.depth.png      uint16, metres = value * depth_scale, 0 = nobody
+    KEY.depth.png      uint16, meters = value * depth_scale, 0 = nobody
     KEY.normals.png    uint8 RGB, n = value / 255 * 2 - 1, (0, 0, 0) = nobody; +x right, +y up, +z towards the camera
     KEY.json           width, height, depth_scale, camera, persons: [{id, box, keypoints [[x, y, visibility]], ...}]
 

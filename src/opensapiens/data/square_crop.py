@@ -12,7 +12,7 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class SquareCrop:
-    """How pretraining crops, as published: RandomResizedCrop, Pillow's bicubic resampling, and a flip; no colours."""
+    """How pretraining crops, as published: RandomResizedCrop, Pillow's bicubic resampling, and a flip; no colors."""
 
     area: tuple[float, float] = (0.2, 1.0)  # of the image
     aspect: tuple[float, float] = (3 / 4, 4 / 3)  # width over height; log-uniform

@@ -1,18 +1,18 @@
-"""Dense maps as colours: body parts, depth, surface normals."""
+"""Dense maps as colors: body parts, depth, surface normals."""
 
 import cv2
 import numpy as np
 
 from opensapiens.labels.parts import PartSet
 
-BACKGROUND_GREY = 40  # behind depth and normals: dark enough that the far end of a colour map still stands out
+BACKGROUND_GRAY = 40  # behind depth and normals: dark enough that the far end of a color map still stands out
 
 
 def draw_parts(image: np.ndarray, labels: np.ndarray, part_set: PartSet, opacity: float = 0.6) -> np.ndarray:
-    """Part colours blended over the image, with a thin light line where two parts meet; label 0 leaves the photo as it
+    """Part colors blended over the image, with a thin light line where two parts meet; label 0 leaves the photo as it
     is.
 
-    labels: H×W class ids of part_set; 255 (unknown) is left alone too. Raises ValueError if a label has no colour.
+    labels: H×W class ids of part_set; 255 (unknown) is left alone too. Raises ValueError if a label has no color.
     """
     known = (labels > 0) & (labels != 255)
     if known.any() and int(labels[known].max()) >= len(part_set.names):
@@ -33,12 +33,12 @@ def draw_parts(image: np.ndarray, labels: np.ndarray, part_set: PartSet, opacity
 
 
 def depth_colors(values: np.ndarray) -> np.ndarray:
-    """Depth (small = near, NaN = nothing there) as the inferno colour map, near bright; the background is dark grey.
+    """Depth (small = near, NaN = nothing there) as the inferno color map, near bright; the background is dark gray.
 
     The range shown runs from the 1st to the 99th percentile, so that single wild pixels do not flatten everything else.
     """
     valid = np.isfinite(values)
-    colors = np.full((*values.shape, 3), BACKGROUND_GREY, np.uint8)
+    colors = np.full((*values.shape, 3), BACKGROUND_GRAY, np.uint8)
     there = values[valid]
     if not len(there):
         return colors
@@ -51,20 +51,20 @@ def depth_colors(values: np.ndarray) -> np.ndarray:
 
 
 def normal_colors(values: np.ndarray) -> np.ndarray:
-    """Unit normals H×W×3 (NaN = nothing there) as (n + 1) / 2; the background is dark grey."""
+    """Unit normals H×W×3 (NaN = nothing there) as (n + 1) / 2; the background is dark gray."""
     valid = _all_finite(values).view(np.uint8)
-    there = cv2.copyTo(values, valid, np.zeros(values.shape, values.dtype))  # a NaN has no colour
+    there = cv2.copyTo(values, valid, np.zeros(values.shape, values.dtype))  # a NaN has no color
     colors = cv2.convertScaleAbs(there, alpha=127.5, beta=127.5)  # rounds, ends at 255
-    return cv2.copyTo(colors, valid, np.full(values.shape, BACKGROUND_GREY, np.uint8))
+    return cv2.copyTo(colors, valid, np.full(values.shape, BACKGROUND_GRAY, np.uint8))
 
 
 def draw_depth(image: np.ndarray, values: np.ndarray, background: float = 0.25) -> np.ndarray:
-    """Depth colours where there is depth, over the photo darkened to the given share of its brightness."""
+    """Depth colors where there is depth, over the photo darkened to the given share of its brightness."""
     return _over_darkened(image, depth_colors(values), np.isfinite(values), background)
 
 
 def draw_normals(image: np.ndarray, values: np.ndarray, background: float = 0.25) -> np.ndarray:
-    """Normal colours where there are normals, over the photo darkened to the given share of its brightness."""
+    """Normal colors where there are normals, over the photo darkened to the given share of its brightness."""
     return _over_darkened(image, normal_colors(values), _all_finite(values), background)
 
 
@@ -79,5 +79,5 @@ def _over_darkened(image: np.ndarray, colors: np.ndarray, valid: np.ndarray, bac
 
 
 def _looked_up(indices: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """The colour (256×1×3 uint8) of each index (H×W uint8): H×W×3."""
+    """The color (256×1×3 uint8) of each index (H×W uint8): H×W×3."""
     return cv2.LUT(cv2.merge([indices] * 3), colors)

@@ -7,7 +7,7 @@ import numpy as np
 
 from opensapiens.drawing.sheet import sheet
 
-HIDDEN_GREY = 40
+HIDDEN_GRAY = 40
 
 
 class Reconstructed(Protocol):
@@ -39,6 +39,6 @@ def draw_reconstructions(
         titles.append("image")
         for row in reconstructions:
             made = row[number]
-            tiles += [np.where(made.hidden[..., None], np.uint8(HIDDEN_GREY), image), made.image]
+            tiles += [np.where(made.hidden[..., None], np.uint8(HIDDEN_GRAY), image), made.image]
             titles += [f"{made.mask_ratio:.0%} hidden", "reconstruction"]
     return sheet(tiles, titles, height, columns=1 + 2 * len(reconstructions))

@@ -41,7 +41,7 @@ def sheet(
 
 
 def legend(part_set: PartSet, present: Sequence[int], height: int = 640) -> np.ndarray:
-    """Colour swatches with names for the labels given (0 is left out), as a panel of the given height in pixels."""
+    """Color swatches with names for the labels given (0 is left out), as a panel of the given height in pixels."""
     shown = [label for label in sorted(set(int(p) for p in present)) if 0 < label < len(part_set.names)]
     line = max(10, min(height // 16, height // (len(shown) + 1)))
     font = ImageFont.load_default(size=line * 0.62)

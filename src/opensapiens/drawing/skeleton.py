@@ -72,7 +72,7 @@ def _fixed(point: np.ndarray) -> tuple[int, int]:
 def _limb(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: np.ndarray, width: float) -> None:
     for line_color, line_width in ((_OUTLINE, width + 1.5), (tuple(map(int, color)), width)):
         if line_color is _OUTLINE and width < 1.5:
-            continue  # at the size of a small person the outline would hide the colour
+            continue  # at the size of a small person the outline would hide the color
         cv2.line(canvas, _fixed(start), _fixed(end), line_color, max(1, round(line_width)), cv2.LINE_AA, _SHIFT)
 
 

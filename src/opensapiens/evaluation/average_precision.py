@@ -47,7 +47,7 @@ def average_precision(
 
     ground_truth: a COCO annotation dictionary; detections: COCO results (image_id, category_id, keypoints as x, y,
     score, score), in which an "area" stands above the extent of the points for COCO's classes of size. sigmas: of all
-    points. points: indices of those to score, for one part of a body; a person without any of them labelled is ignored,
+    points. points: indices of those to score, for one part of a body; a person without any of them labeled is ignored,
     as by the published evaluation of whole bodies. Raises ModuleNotFoundError without the extra "eval".
     """
     try:
@@ -86,8 +86,8 @@ def average_precision(
 
 def _annotation(record: Mapping[str, Any], chosen: np.ndarray) -> dict[str, Any]:
     keypoints = _picked(record, chosen)
-    labelled = sum(visibility > 0 for visibility in keypoints[2::3])
-    return {**record, "ignore": record.get("iscrowd", 0), "keypoints": keypoints, "num_keypoints": labelled}
+    labeled = sum(visibility > 0 for visibility in keypoints[2::3])
+    return {**record, "ignore": record.get("iscrowd", 0), "keypoints": keypoints, "num_keypoints": labeled}
 
 
 def _picked(record: Mapping[str, Any], chosen: np.ndarray) -> list[float]:

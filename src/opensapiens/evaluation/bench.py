@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_folder import build_model, read_description
 from opensapiens.evaluation.evaluate import evaluate
+from opensapiens.evaluation.options import BenchOptions, EvaluateOptions
 from opensapiens.inference.forward import network_inputs, raw_maps, read_maps, view_inputs
 from opensapiens.inference.loading import load, usable_device
-from opensapiens.inference.pipeline import Frame, People
-from opensapiens.inference.runtimes import place_of
+from opensapiens.inference.pipeline import People, SourceImage
+from opensapiens.inference.runtimes import available_settings, place_of
 from opensapiens.models.cost import full_flops
 from opensapiens.storage.pictures import read_image
 
@@ -72,38 +73,24 @@ class Setting:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def bench(
-    model: str | Path,
-    photo: str | Path,
-    device: str | None = None,
-    settings: Sequence[tuple[str, str]] = (REFERENCE, ("torch", "bfloat16"), ("openvino", "float32")),
-    batch_size: int = 1,
-    rounds: int = 3,
-    data: str | Path | None = None,
-    limit: int | None = None,
-) -> list[dict[str, Any]]:
+def bench(model: str | Path, photo: str | Path, options: BenchOptions = BenchOptions()) -> list[dict[str, Any]]:
     """One row of figures per (runtime, type), in rounds over all settings, so that a busy machine disturbs them alike.
 
     Each row has the seconds per image of decoding the photo, preprocessing, network and postprocessing; images a second
     end to end; peak memory; the share that the network reaches of the rate of a matrix product in its type, measured in
     the same run; how many times faster its network is than plain PyTorch in float32 and in bfloat16; and what it
-    predicts otherwise than plain float32 does.
-
-    Args:
-        photo: is taken for one person; batch_size copies of it are an input.
-        rounds: how often everything is timed; the least of each counts.
-        data: a folder of synthetic shards on which each setting is evaluated too; limit: at most so many frames.
-
-    Raises what load() and evaluate() raise.
+    predicts otherwise than plain float32 does. photo: is taken for one person. Raises what load() and evaluate() raise.
     """
-    place = usable_device(device)
+    place = usable_device(options.device)
+    settings = [_setting(text) for text in options.settings] or available_settings(place)
+    batch_size = options.batch_size
     wanted = list(dict.fromkeys([REFERENCE, *settings]))  # the first is what the others are compared with
     rows = [Setting(runtime, dtype, _loaded(model, place, runtime, dtype, batch_size)) for runtime, dtype in wanted]
     image = read_image(photo)
-    for _ in range(rounds + 1):  # the first round compiles and warms up, and its times are beaten by the others
+    for _ in range(options.rounds + 1):  # the first round compiles and warms up, and its times are beaten by the others
         for row in rows:
             _time(row, Path(photo), image, batch_size)
-    rates = {dtype: matrix_rate(place, dtype, rounds) for dtype in {row.dtype for row in rows}}
+    rates = {dtype: matrix_rate(place, dtype, options.rounds) for dtype in {row.dtype for row in rows}}
     by_setting = {(row.runtime, row.dtype): row for row in rows}
     expected = _answers(rows[0].people, image)
     flops = _flops(model)
@@ -126,17 +113,23 @@ def bench(
             **_times(by_setting.get(("torch", "bfloat16")), row),
             **difference(expected, _answers(row.people, image)),
         }
-        if data is not None:
-            found = row.figures["quality"] = quality(row.people, data, limit)
+        if options.data is not None:
+            found = row.figures["quality"] = quality(row.people, options.data, options.limit)
             row.figures |= {
                 column: found[task][figure] for task, (column, figure) in SHOWN_QUALITY.items() if task in found
             }
     return [row.figures for row in rows]
 
 
+def _setting(text: str) -> tuple[str, str]:
+    runtime, _, dtype = text.partition(":")
+    return runtime, dtype or "float32"
+
+
 def quality(people: People, data: str | Path, limit: int | None = None) -> dict[str, dict[str, Any]]:
     """The figures of evaluate() on a folder of synthetic shards, by task."""
-    return {task: evaluate(task, people, data, limit=limit) for task in people.model_of_task}
+    options = EvaluateOptions(limit=limit)
+    return {task: evaluate(task, people, data, None, options) for task in people.model_of_task}
 
 
 def matrix_rate(device: torch.device, dtype: str, rounds: int = 3) -> float:
@@ -195,7 +188,7 @@ def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:
                 read_maps(loaded, one, view)
 
         row.postprocessing = min(row.postprocessing, _clocked(postprocess, device)[cpu] / count)
-    frames = [Frame(image, box, source=photo) for _ in range(count)]
+    frames = [SourceImage(image, box, source=photo) for _ in range(count)]
     elapsed = _clocked(lambda: [read_image(photo) for _ in range(count)] + list(people.stream(frames)), device)
     row.end_to_end = min(row.end_to_end, elapsed[0] / count)
     row.peak_bytes = max(row.peak_bytes, _peak(device))

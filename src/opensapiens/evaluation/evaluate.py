@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK, LabelKind
 from opensapiens.evaluation.dense import evaluate_dense
+from opensapiens.evaluation.frozen import Method, evaluate_frozen
+from opensapiens.evaluation.options import EvaluateOptions
 from opensapiens.evaluation.people import (
     AnnotatedImage,
     EvaluationError,
@@ -27,6 +27,7 @@ from opensapiens.inference.pipeline import People
 from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.storage.files import write_text
+from opensapiens.storage.progress import progress
 from opensapiens.tasks.pose import PoseTask
 
 WHOLE = DenseProtocol("", whole_image=False)  # no benchmark in particular: every picture, the person's box
@@ -37,51 +38,45 @@ def evaluate(
     people: People,
     images: str | Path,
     annotations: str | Path | None = None,
-    limit: int | None = None,
-    detect: bool = False,
-    flip: bool | None = None,
-    protocol: str | None = None,
-    boxes: str | Path | None = None,
-    masks: str | Path | None = None,
-    depth_scale: float = 1.0,
-    per_person: str | Path | None = None,
+    options: EvaluateOptions = EvaluateOptions(),
     failures: list[str] | None = None,
 ) -> dict[str, Any]:
-    """The figures of evaluate_pose() or evaluate_dense(), and what they were measured on.
+    """The figures of evaluate_pose() or evaluate_dense(), and what they were measured on; of "probe" and "knn" those of
+    evaluate_frozen().
 
     images: a folder of synthetic shards (*.tar), or of pictures; then annotations is their COCO-style file for pose,
-    and the folder of their label maps for the other tasks, with the people's masks in the folder `masks` if there is
-    one. limit: at most so many images. flip: None as the weights ask for. protocol: a name of POSE_PROTOCOLS or
-    DENSE_PROTOCOLS; by default, for pose, "coco", or the points of a model's own set. boxes: a detector's COCO result
-    file, for pose. depth_scale: on depths of a folder. per_person: a file for what is known of each person, a JSON
-    object a line. failures: a list that gets a sentence for each picture that cannot be read, which is then left out;
-    without it the first of them raises ImageError. A figure that does not exist is None. Raises EvaluationError,
-    AnnotationError, ShardError, TarError, ImageError.
+    and the folder of their label maps for the other tasks. failures: a list that gets a sentence for each picture that
+    cannot be read, which is then left out; without it the first of them raises ImageError. A figure that does not exist
+    is None. Raises EvaluationError, AnnotationError, ShardError, TarError, ImageError.
     """
+    if task == "probe" or task == "knn":
+        if options.train is None:
+            raise EvaluationError(f"{task} learns from labeled data: name it with --train")
+        method: Method = "probe" if task == "probe" else "knn"
+        return evaluate_frozen(method, people.models[0], options.train, images, options.limit)
     folder = Path(images)
     if not folder.is_dir():
         raise EvaluationError(f"no folder {folder}")
     if task not in people.model_of_task:
         raise EvaluationError(f"this model has no {task} head")
-    if task != PoseTask.name and (detect or boxes is not None):
+    if task != PoseTask.name and (options.detect or options.boxes is not None):
         raise EvaluationError("detected boxes are evaluated for pose only")
     records: list[dict[str, Any]] = []
     if task == PoseTask.name:
-        figures = _pose(people, folder, annotations, limit, detect, flip, protocol, boxes, records, failures)
+        figures = _pose(people, folder, annotations, options, records, failures)
     else:
-        sources = (annotations, masks, depth_scale)
-        figures = _dense(task, people, folder, sources, limit, flip, protocol, records, failures)
-    if per_person is not None:
-        _write_lines(Path(per_person), records)
+        figures = _dense(task, people, folder, annotations, options, records, failures)
+    if options.per_person is not None:
+        _write_lines(options.per_person, records)
     model = people.model_of_task[task]
     about = {
         "task": task,
         "model": model.description.name,
-        "flip": model.flip_test if flip is None else flip,
+        "flip": model.flip_test if options.flip is None else options.flip,
         "data": str(annotations or images),
     }
-    if boxes is not None:
-        figures["boxes"] = str(boxes)
+    if options.boxes is not None:
+        figures["boxes"] = str(options.boxes)
     return {name: _json_value(value) for name, value in {**about, **figures}.items()}
 
 
@@ -89,28 +84,26 @@ def _pose(
     people: People,
     folder: Path,
     annotations: str | Path | None,
-    limit: int | None,
-    detect: bool,
-    flip: bool | None,
-    protocol_name: str | None,
-    boxes: str | Path | None,
+    options: EvaluateOptions,
     records: list[dict[str, Any]],
     failures: list[str] | None,
 ) -> dict[str, Any]:
-    protocol = _pose_protocol(people, protocol_name)
+    boxes = options.boxes
+    protocol = _pose_protocol(people, options.protocol)
     check_points(people, protocol)
-    if detect and boxes is not None:
+    if options.detect and boxes is not None:
         raise EvaluationError("--detect and --boxes cannot both say where people are")
     source: Iterable[AnnotatedImage]
     if annotations is None:
         if boxes is not None:
             raise EvaluationError("boxes from a file are by the image ids of a COCO file: name it with --annotations")
         _check_shards(folder, "their COCO file")
-        source = read_shard_images(folder, limit, protocol.keypoint_set)
+        source = read_shard_images(folder, options.limit, protocol.keypoint_set)
     else:
-        source = read_coco_images(annotations, folder, limit, protocol, boxes is not None, failures)
+        source = read_coco_images(annotations, folder, options.limit, protocol, boxes is not None, failures)
     given = None if boxes is None else read_person_boxes(boxes)
-    figures = evaluate_pose(people, _progress(source, PoseTask.name), detect, flip, protocol, given, records)
+    progress = _progress(source, PoseTask.name)
+    figures = evaluate_pose(people, progress, options.detect, options.flip, protocol, given, records)
     return {"protocol": protocol.name, **_note(protocol.note), **figures}
 
 
@@ -127,30 +120,28 @@ def _dense(
     task: str,
     people: People,
     folder: Path,
-    sources: tuple[str | Path | None, str | Path | None, float],
-    limit: int | None,
-    flip: bool | None,
-    protocol_name: str | None,
+    annotations: str | Path | None,
+    options: EvaluateOptions,
     records: list[dict[str, Any]],
     failures: list[str] | None,
 ) -> dict[str, Any]:
-    annotations, masks, depth_scale = sources
-    protocol = _named(protocol_name, DENSE_PROTOCOLS, task) if protocol_name else WHOLE
+    flip = options.flip
+    protocol = _named(options.protocol, DENSE_PROTOCOLS, task) if options.protocol else WHOLE
     if annotations is None:
-        if protocol_name:
+        if options.protocol:
             raise EvaluationError(
-                f"the protocol {protocol_name} needs label maps: name their folder with --annotations"
+                f"the protocol {options.protocol} needs label maps: name their folder with --annotations"
             )
         _check_shards(folder, "the folder of their label maps")
-        source: Iterable[AnnotatedImage] = read_shard_images(folder, limit)
+        source: Iterable[AnnotatedImage] = read_shard_images(folder, options.limit)
         return evaluate_dense(people, _progress(source, task), task, flip, records)
     if not Path(annotations).is_dir():
         raise EvaluationError(f"a file has no labels for {task}: name the folder of the label maps with --annotations")
     labels: dict[LabelKind, Path | str] = {people.dense_tasks[task].kind: annotations}
-    if masks is not None:
-        labels[MASK] = masks
-    dataset = FolderDataset(folder, labels, people.part_set or SAPIENS_28, depth_scale)
-    chosen = protocol.selected(dataset.names)[:limit]
+    if options.masks is not None:
+        labels[MASK] = options.masks
+    dataset = FolderDataset(folder, labels, people.part_set or SAPIENS_28, options.depth_scale)
+    chosen = protocol.selected(dataset.names)[: options.limit]
     if not chosen:
         raise EvaluationError(f"{folder} holds no picture of the protocol {protocol.name}: {protocol.note}")
     figures = _on_folder(people, dataset, chosen, protocol, task, flip, records, failures)
@@ -192,7 +183,7 @@ def _check_shards(folder: Path, needed: str) -> None:
 
 
 def _progress(source: Iterable[AnnotatedImage], task: str, total: int | None = None) -> Iterable[AnnotatedImage]:
-    return tqdm(source, desc=f"evaluate {task}", unit=" images", total=total, disable=None)
+    return progress(source, f"evaluate {task}", total, "images")
 
 
 def _note(note: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What frozen features know: a linear probe and nearest neighbours, on classes of pictures or on body parts."""
+"""What frozen features know: a linear probe and nearest neighbors, on classes of pictures or on body parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from opensapiens.data.crop import view_sample
 from opensapiens.data.sample import Sample
@@ -24,10 +23,11 @@ from opensapiens.inference.forward import LoadedModel
 from opensapiens.labels.parts import IGNORED
 from opensapiens.storage.listing import list_files
 from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
+from opensapiens.storage.progress import progress
 from opensapiens.tasks.segmentation import SegmentationTask
 
 Method = Literal["probe", "knn"]
-NEIGHBOURS, TEMPERATURE = 20, 0.07  # the protocol of DINO (Caron et al., ICCV 2021)
+NEIGHBORS, TEMPERATURE = 20, 0.07  # the protocol of DINO (Caron et al., ICCV 2021)
 STRENGTHS = (
     1e-4,
     1e-3,
@@ -39,7 +39,7 @@ PATCHES_A_PERSON = 64  # of the dense methods, drawn at random from each person 
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class Labeled:
     """Features (N, D) float32 with their classes (N,) int64."""
 
     features: Tensor
@@ -56,7 +56,7 @@ def evaluate_frozen(
     "largest_class_", the answer that is always the commonest class. With synthetic shards: body parts, one class per
     patch; figures are mIoU, mAcc and aAcc at the pixels of the crops, beside "background_aAcc".
 
-    probe: logistic regression on standardised features; the strength of its penalty is picked on a fifth of the
+    probe: logistic regression on standardized features; the strength of its penalty is picked on a fifth of the
     training set. knn: 20 nearest by cosine, each voting by exp(similarity / 0.07). limit: at most so many pictures of a
     class, or people, of either folder. Raises EvaluationError for folders that are neither, or whose classes differ.
     """
@@ -99,12 +99,12 @@ def _images_in(folder: Path) -> list[Path]:
     return list_files(folder, IMAGE_ENDINGS).files
 
 
-def _picture_features(loaded: LoadedModel, folder: Path, names: Sequence[str], limit: int | None) -> Labelled:
+def _picture_features(loaded: LoadedModel, folder: Path, names: Sequence[str], limit: int | None) -> Labeled:
     files = [(path, number) for number, name in enumerate(names) for path in _images_in(folder / name)[:limit]]
     if not files:
         raise EvaluationError(f"{folder} holds no pictures")
     rows, classes, failures = [], [], []
-    for path, number in tqdm(files, desc=f"features of {folder.name}", unit=" images", disable=None):
+    for path, number in progress(files, f"features of {folder.name}", unit="images"):
         try:
             image = read_image(path)
         except ImageError as error:
@@ -116,7 +116,7 @@ def _picture_features(loaded: LoadedModel, folder: Path, names: Sequence[str], l
         classes.append(number)
     if failures:
         raise EvaluationError(f"{len(failures)} pictures cannot be read: {'; '.join(failures[:5])}")
-    return Labelled(torch.from_numpy(np.stack(rows)), torch.tensor(classes))
+    return Labeled(torch.from_numpy(np.stack(rows)), torch.tensor(classes))
 
 
 def _dense(
@@ -129,13 +129,13 @@ def _dense(
     for sample, tokens, grid in _crops(loaded, train, limit):
         part_set = sample.part_set
         of_patch = patch_classes(sample, grid, len(part_set))
-        labelled = np.flatnonzero(of_patch != IGNORED)
-        chosen = generator.permutation(labelled)[:PATCHES_A_PERSON]
+        labeled = np.flatnonzero(of_patch != IGNORED)
+        chosen = generator.permutation(labeled)[:PATCHES_A_PERSON]
         features.append(tokens[chosen])
         classes.append(of_patch[chosen].astype(np.int64))
     if part_set is None:
         raise EvaluationError(f"{train} holds no people")
-    known = Labelled(torch.from_numpy(np.concatenate(features)), torch.from_numpy(np.concatenate(classes)))
+    known = Labeled(torch.from_numpy(np.concatenate(features)), torch.from_numpy(np.concatenate(classes)))
     scores = _scorer(method, known, len(part_set), seed)
     metric, people = SegmentationTask(part_set).new_metric(), 0
     for sample, tokens, grid in _crops(loaded, test, limit):
@@ -156,7 +156,7 @@ def _crops(
     preprocessing = replace(loaded.description.preprocessing, resize="person_crop")
     count = len(people) if limit is None else min(limit, len(people))
     samples = (people[index] for index in islice(range(len(people)), limit))
-    for sample in tqdm(samples, desc=f"features of {folder.name}", unit=" people", total=count, disable=None):
+    for sample in progress(samples, f"features of {folder.name}", count, "people"):
         view = preprocessing.view(sample.box, sample.image.shape[:2])
         features = encode_views(loaded, [(sample.image, view)])
         crop = view_sample(sample, view)
@@ -164,7 +164,7 @@ def _crops(
 
 
 def patch_classes(sample: Sample, grid: tuple[int, int], classes: int) -> np.ndarray:
-    """(rows * columns,) uint8: the commonest class among the labelled pixels of each patch, 255 where there is none."""
+    """(rows * columns,) uint8: the commonest class among the labeled pixels of each patch, 255 where there is none."""
     assert sample.parts is not None
     rows, columns = grid
     height, width = sample.parts.shape
@@ -175,25 +175,25 @@ def patch_classes(sample: Sample, grid: tuple[int, int], classes: int) -> np.nda
     return np.where(counts.any(axis=1), counts.argmax(axis=1), IGNORED).astype(np.uint8)
 
 
-def _classify(method: Method, known: Labelled, asked: Tensor, classes: int, seed: int) -> Tensor:
+def _classify(method: Method, known: Labeled, asked: Tensor, classes: int, seed: int) -> Tensor:
     return _scorer(method, known, classes, seed)(asked).argmax(dim=1)
 
 
-def _scorer(method: Method, known: Labelled, classes: int, seed: int) -> Any:
+def _scorer(method: Method, known: Labeled, classes: int, seed: int) -> Any:
     """A function from features (M, D) to scores (M, classes)."""
     if method == "knn":
-        return lambda asked: neighbour_votes(known, asked, classes)
+        return lambda asked: neighbor_votes(known, asked, classes)
     mean, spread = known.features.mean(dim=0), known.features.std(dim=0).clamp(min=1e-6)
-    standard = Labelled((known.features - mean) / spread, known.classes)
+    standard = Labeled((known.features - mean) / spread, known.classes)
     weights = fit_probe(standard, classes, _best_strength(standard, classes, seed))
     return lambda asked: F.linear((asked - mean) / spread, weights[:, :-1], weights[:, -1])
 
 
-def neighbour_votes(known: Labelled, asked: Tensor, classes: int) -> Tensor:
+def neighbor_votes(known: Labeled, asked: Tensor, classes: int) -> Tensor:
     """(M, classes): the sums of exp(cosine / 0.07) over the 20 nearest of the known features."""
     library = F.normalize(known.features, dim=1)
     votes = torch.zeros(len(asked), classes)
-    count = min(NEIGHBOURS, len(library))
+    count = min(NEIGHBORS, len(library))
     for start in range(0, len(asked), 256):
         nearest = (F.normalize(asked[start : start + 256], dim=1) @ library.T).topk(count, dim=1)
         # Less the largest, so that the exponential stays in its range: it changes no order.
@@ -202,7 +202,7 @@ def neighbour_votes(known: Labelled, asked: Tensor, classes: int) -> Tensor:
     return votes
 
 
-def fit_probe(known: Labelled, classes: int, strength: float) -> Tensor:
+def fit_probe(known: Labeled, classes: int, strength: float) -> Tensor:
     """Weights and bias (classes, D + 1) of a logistic regression with penalty strength * |weights|^2 / 2, by L-BFGS."""
     weights = torch.zeros(classes, known.features.shape[1] + 1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
@@ -218,12 +218,12 @@ def fit_probe(known: Labelled, classes: int, strength: float) -> Tensor:
     return weights.detach()
 
 
-def _best_strength(known: Labelled, classes: int, seed: int) -> float:
+def _best_strength(known: Labeled, classes: int, seed: int) -> float:
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(known.classes)))
     held, kept = order[: len(order) // 5], order[len(order) // 5 :]
     if len(held) == 0:
         return STRENGTHS[len(STRENGTHS) // 2]
-    rest = Labelled(known.features[kept], known.classes[kept])
+    rest = Labeled(known.features[kept], known.classes[kept])
 
     def right(strength: float) -> float:
         weights = fit_probe(rest, classes, strength)

@@ -61,7 +61,7 @@ class AnnotatedPerson:
 class AnnotatedImage:
     """One image with its people.
 
-    coco_image, coco_annotations: its entries in COCO's format, with crowds and unlabelled people; their keypoints are
+    coco_image, coco_annotations: its entries in COCO's format, with crowds and unlabeled people; their keypoints are
     those of the set that is scored.
     """
 
@@ -150,7 +150,7 @@ def read_coco_images(
 def read_folder_images(
     dataset: FolderDataset, chosen: Iterable[int], whole_image: bool = False, failures: list[str] | None = None
 ) -> Iterator[AnnotatedImage]:
-    """Pictures with label maps, each with one person: the labelled pixels. Pictures without any are passed over.
+    """Pictures with label maps, each with one person: the labeled pixels. Pictures without any are passed over.
 
     whole_image: the person's box is that of the picture. failures: a list that gets a sentence for each picture that
     cannot be read; without it they raise ImageError.
@@ -203,7 +203,7 @@ def read_person_boxes(path: str | Path) -> dict[int | str, tuple[np.ndarray, np.
 
 
 def _source(protocol: PoseProtocol, content: dict[str, Any]) -> KeypointSet:
-    """The set that a file is labelled with, of those that a protocol knows."""
+    """The set that a file is labeled with, of those that a protocol knows."""
     if SAPIENS_308 in protocol.sources[1:]:
         for record in content["annotations"]:
             points = record.get("keypoints")

@@ -70,7 +70,7 @@ def evaluate_pose(
         if scored or boxes is not None:
             _predict(people, replace(image, persons=scored), collected, detect, flip, boxes)
     if not collected.people:
-        raise EvaluationError("no person with labelled keypoints in the annotations")
+        raise EvaluationError("no person with labeled keypoints in the annotations")
     if per_person is not None:
         per_person += collected.records
     hard = hardest_third([person.difficulty for person in collected.people])
@@ -158,9 +158,9 @@ def mean_pose(people: Sequence[AnnotatedPerson]) -> np.ndarray:
     boxes = np.stack([person.box for person in people]).astype(np.float64)
     truth = np.stack([person.keypoints for person in people]).astype(np.float64)
     corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
-    labelled = truth[..., 2:] > 0
-    total = (((truth[..., :2] - corner) / size) * labelled).sum(axis=0)
-    mean = np.where(labelled.any(axis=0), total / np.maximum(labelled.sum(axis=0), 1), 0.5)
+    labeled = truth[..., 2:] > 0
+    total = (((truth[..., :2] - corner) / size) * labeled).sum(axis=0)
+    mean = np.where(labeled.any(axis=0), total / np.maximum(labeled.sum(axis=0), 1), 0.5)
     return corner + mean * size
 
 

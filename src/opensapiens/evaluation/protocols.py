@@ -17,7 +17,7 @@ class PoseProtocol:
     """A benchmark of points by COCO's average precision.
 
     parts: name -> the points (indices) that are scored together, beside all of them. sources: the sets that an
-    annotation file may be labelled with. note: what a reader of the figures must know.
+    annotation file may be labeled with. note: what a reader of the figures must know.
     """
 
     name: str

@@ -32,7 +32,7 @@ def export_network(
 ) -> Path:
     """Write NAME.onnx, NAME.xml with NAME.bin, or NAME.pt2, and NAME.json with what is in it and how exact it is.
 
-    The file takes `images` (B, 3, H, W), RGB normalised as the report says, any number at a time, and what else the
+    The file takes `images` (B, 3, H, W), RGB normalized as the report says, any number at a time, and what else the
     report lists under "inputs" (of nano: `place` (B, 2), `backbones.nano.PLACE`). It has one output per head under its
     name. It is opened again and compared with plain PyTorch on a photo and its mirror image.
 
@@ -81,7 +81,7 @@ def export_network(
         "any_size": any_size,
         "preprocessing": asdict(description.preprocessing),
         "heads": {name: asdict(head) for name, head in description.heads.items()},
-        "licence": description.licence,
+        "license": description.license,
         "seconds_to_convert": round(seconds, 1),
         "difference_from_pytorch": errors,
         "tolerance": TOLERANCE,

@@ -25,7 +25,7 @@ IMAGES = "images"
 
 
 class Session(Protocol):
-    """Normalised float images (B, 3, H, W) on the CPU, and what the backbone wants beside them, to maps by head."""
+    """Normalized float images (B, 3, H, W) on the CPU, and what the backbone wants beside them, to maps by head."""
 
     def __call__(self, images: Tensor, inputs: Mapping[str, Tensor] | None = None, /) -> dict[str, Tensor]: ...
 

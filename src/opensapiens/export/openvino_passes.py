@@ -74,7 +74,7 @@ def use_8_bits(model: Any, images_B3HW: Tensor) -> None:
     """Let linear layers and convolutions multiply 8-bit integers, in place, all but the last two of a head.
 
     Weights are rounded to 255 levels for each output channel. What the layers take is rounded to 256 levels over the
-    range that it has on these images, normalised float32 (B, 3, H, W). Attention, norms and activations stay as they
+    range that it has on these images, normalized float32 (B, 3, H, W). Attention, norms and activations stay as they
     are; so does a head's last layer before its output, whose rounding alone is a third of the part map's error.
     """
     opset = installed("openvino.opset13")

@@ -19,7 +19,7 @@ from opensapiens.tasks.forward import maps
 
 
 def check_images(photo: np.ndarray, preprocessing: Preprocessing) -> Tensor:
-    """(2, 3, h, w) float32: the H×W×3 uint8 photo at the network's input size, normalised as its weights ask, and its
+    """(2, 3, h, w) float32: the H×W×3 uint8 photo at the network's input size, normalized as its weights ask, and its
     mirror image."""
     height, width = preprocessing.input_size
     resized = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)

@@ -13,7 +13,7 @@ UNDISTORTION = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
 
 @dataclass(frozen=True)
 class PinholeCamera:
-    """Focal lengths and principal point in pixels; integer pixel coordinates are pixel centres."""
+    """Focal lengths and principal point in pixels; integer pixel coordinates are pixel centers."""
 
     fx: float
     fy: float
@@ -47,7 +47,7 @@ def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
 class CalibratedCamera:
     """One camera of a calibrated rig, as OpenCV describes it.
 
-    matrix (3, 3): focal lengths and principal point in pixels, integer coordinates being pixel centres. A point of the
+    matrix (3, 3): focal lengths and principal point in pixels, integer coordinates being pixel centers. A point of the
     world is at `rotation @ point + translation` in camera coordinates: rotation (3, 3), translation (3,) in the world's
     unit. distortion: OpenCV's 0, 4, 5, 8, 12 or 14 coefficients (k1, k2, p1, p2, k3, …). size: (height, width) of its
     images in pixels, None where it is not known.

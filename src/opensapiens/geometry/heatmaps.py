@@ -94,7 +94,7 @@ def refine_peaks(
     padded, stride = _blur_and_pad(heatmaps_BKHW, scores_BK, blur_kernel)
     batch, keypoints = scores_BK.shape
     per_image = padded.size // batch
-    # A missing peak (-1, -1) is the corner of the padding. Its upper and left neighbours are then, as in the
+    # A missing peak (-1, -1) is the corner of the padding. Its upper and left neighbors are then, as in the
     # published code, the last ones of the keypoint before (of the last keypoint for the first), hence the modulo.
     # Only the parity of points that mean nothing anyway depends on it.
     start = np.arange(keypoints) * (per_image // keypoints) + (peaks_BK2[..., 1] + 1) * stride + peaks_BK2[..., 0] + 1

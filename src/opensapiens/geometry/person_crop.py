@@ -1,6 +1,6 @@
 """The crop of one person that a network sees, and the way back to the image.
 
-The crop follows UDP ("unbiased data processing", Huang et al., CVPR 2020): lengths are measured between the centres
+The crop follows UDP ("unbiased data processing", Huang et al., CVPR 2020): lengths are measured between the centers
 of the first and the last pixel, so that a crop of W pixels spans W - 1 units. `center` and `scale` are those of
 boxes.center_and_scale.
 """
@@ -25,7 +25,7 @@ def udp_warp_matrix(
     """The affine map (2, 3) float32 from image pixels to the pixels of a crop of `size_hw`.
 
     center (2,) and scale (2,) (width, height): the region in image pixels. With `rotation_degrees` the region's
-    content turns clockwise as seen, about the centre. Source: the published pose code's UDP warp.
+    content turns clockwise as seen, about the center. Source: the published pose code's UDP warp.
     """
     height, width = size_hw
     center, scale = np.asarray(center, dtype=np.float64), np.asarray(scale, dtype=np.float64)

@@ -111,7 +111,7 @@ def _best_of_pairs(
 
 
 def _midpoints(rays_a: np.ndarray, rays_b: np.ndarray, camera_a: np.ndarray, camera_b: np.ndarray) -> np.ndarray:
-    """The middle between two rays of normalised coordinates (..., 2), seen by cameras (..., 3, 4): (..., 3)."""
+    """The middle between two rays of normalized coordinates (..., 2), seen by cameras (..., 3, 4): (..., 3)."""
 
     def line(rays: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ahead = np.concatenate([rays, np.ones_like(rays[..., :1])], -1)

@@ -166,8 +166,8 @@ class View:
         right = torch.cat([here[:, 1:], here[:, -1:]], dim=1)
         alike = here == right
         alike &= torch.cat([alike[1:], alike[-1:]]) & (here == torch.cat([here[1:], here[-1:]]))
-        low_x, high_x, weight_x = _neighbours(self._positions(0), logits_hwC.shape[1], logits_hwC.device)
-        low_y, high_y, weight_y = _neighbours(self._positions(1), logits_hwC.shape[0], logits_hwC.device)
+        low_x, high_x, weight_x = _neighbors(self._positions(0), logits_hwC.shape[1], logits_hwC.device)
+        low_y, high_y, weight_y = _neighbors(self._positions(1), logits_hwC.shape[0], logits_hwC.device)
         labels = here.to(torch.uint8)[:, low_x][low_y]
         outline = (~alike)[:, low_x][low_y].nonzero()
         for y, x in (some.unbind(dim=1) for some in outline.split(OUTLINE_PIXELS)):
@@ -195,7 +195,7 @@ class View:
         return np.arange(first, last) * float(self.matrix[axis, axis]) + float(self.matrix[axis, 2]) - origin
 
     def _fill_outside(self, values: np.ndarray, value: float) -> None:
-        """Set, in place, the pixels (H, W, …) of the window whose centre falls on no pixel of the view.
+        """Set, in place, the pixels (H, W, …) of the window whose center falls on no pixel of the view.
 
         The view is not rotated, so that these are whole rows and columns; of a whole image there are none.
         """
@@ -218,12 +218,12 @@ class View:
 
 def _between(maps: Tensor, positions: np.ndarray, dim: int) -> Tensor:
     """Linear interpolation of maps along a dimension at positions in its pixels, which are clipped to it."""
-    low, high, weight = _neighbours(positions, maps.shape[dim], maps.device)
+    low, high, weight = _neighbors(positions, maps.shape[dim], maps.device)
     shape = [-1 if axis == dim else 1 for axis in range(maps.dim())]
     return torch.lerp(maps.index_select(dim, low), maps.index_select(dim, high), weight.view(shape))
 
 
-def _neighbours(positions: np.ndarray, length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbors(positions: np.ndarray, length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The pixels of `length` ones on both sides of each position, and the weight of the second."""
     clipped = positions.clip(0, length - 1)
     low = np.floor(clipped).astype(np.int64)
@@ -232,7 +232,7 @@ def _neighbours(positions: np.ndarray, length: int, device: torch.device) -> tup
 
 
 def resize_maps(maps_BChw: Tensor, size_hw: Sequence[int] | None) -> Tensor:
-    """Maps in float32 at a size: bilinear, half-pixel centres (align_corners=False); None leaves their size."""
+    """Maps in float32 at a size: bilinear, half-pixel centers (align_corners=False); None leaves their size."""
     maps = maps_BChw.float()
     if size_hw is None or tuple(maps.shape[-2:]) == tuple(size_hw):
         return maps
@@ -259,7 +259,7 @@ def whole_image_view(
 ) -> View:
     """The whole image: stretched without regard to its aspect, as the published dense models take it, or letterboxed.
 
-    keep_aspect: as large as it fits, in the middle, the rest of the input in the colour `border` (RGB 0-255).
+    keep_aspect: as large as it fits, in the middle, the rest of the input in the color `border` (RGB 0-255).
     """
     height, width = image_size
     size = np.array([input_size[1], input_size[0]])
@@ -268,13 +268,13 @@ def whole_image_view(
         size = np.clip(np.round(np.array([width, height]) * zoom).astype(int), 1, size)
     left, top = (np.array([input_size[1], input_size[0]]) - size) // 2
     ratio = size / np.array([width, height])
-    # Half-pixel centres, as cv2.resize and torch's interpolate have them.
+    # Half-pixel centers, as cv2.resize and torch's interpolate have them.
     offset = (ratio - 1) / 2 + [left, top]
     matrix = np.array([[ratio[0], 0, offset[0]], [0, ratio[1], offset[1]]])
     center, scale = np.array([width, height], np.float32) / 2, np.array([width, height], np.float32)
     placed = (int(left), int(top), int(left + size[0]), int(top + size[1]))
-    colour = tuple(round(value) for value in border)
-    return View(matrix, center, scale, input_size, image_size, (0, 0, width, height), placed, colour, interpolation)
+    color = tuple(round(value) for value in border)
+    return View(matrix, center, scale, input_size, image_size, (0, 0, width, height), placed, color, interpolation)
 
 
 def crop_view(size_hw: tuple[int, int]) -> View:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ class CompiledRuntime:
     """A network through torch.compile, on a CUDA GPU with channels-last heads and recorded CUDA graphs.
 
     Blocks are compiled one by one: they are alike, so that one compilation serves them all. A head is compiled whole,
-    which makes one pass of statistics and one of normalisation and SiLU over each of its large maps. On a GPU the
+    which makes one pass of statistics and one of normalization and SiLU over each of its large maps. On a GPU the
     kernels of each batch shape are recorded once and replayed, as launching them one by one takes longer than a small
     batch takes to compute. Changes the network it is given.
     """
@@ -38,6 +39,7 @@ class CompiledRuntime:
         for part in (*network.blocks(), *network.heads.values()):
             part.compile(dynamic=False)
         self.network = network
+        self._lock = Lock()  # compiling, recording, and the memory of a recorded graph are one call's at a time
         self._graphs: dict[tuple[Any, ...], CUDAGraph] | None = {} if on_gpu and cuda_graphs else None
 
     def __call__(
@@ -55,7 +57,8 @@ class CompiledRuntime:
         given = {IMAGES: images_B3HW, **(inputs or {})}
         if spare:
             given = {name: torch.cat([rows, rows[-1:].expand(spare, *rows.shape[1:])]) for name, rows in given.items()}
-        return {head: maps[:count] for head, maps in self._maps(given, heads).items()}
+        with self._lock:
+            return {head: maps[:count] for head, maps in self._maps(given, heads).items()}
 
     def _maps(self, given: dict[str, Tensor], heads: Sequence[str] | None) -> dict[str, Tensor]:
         def run(given: Mapping[str, Tensor]) -> dict[str, Tensor]:

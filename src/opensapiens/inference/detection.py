@@ -135,7 +135,7 @@ class PartMapDetector:
                 continue
             blobs = _blobs(foreground(maps[SegmentationTask.name]), views[index])
             if candidates is not None and blobs:
-                # Not the largest: that may be a bigger neighbour.
+                # Not the largest: that may be a bigger neighbor.
                 fit = box_iou(candidates[index][None], np.array([box for box, _ in blobs]))[0]
                 blobs = [blobs[int(fit.argmax())]]
             found += blobs
@@ -166,7 +166,7 @@ def _blobs(probability: np.ndarray, view: View) -> list[tuple[np.ndarray, float]
         if size < SMALLEST_SHARE * probability.size:
             continue
         corners = np.array([[left, top], [left + box_width, top + box_height]]) * stride
-        # Corners lie on pixel edges; the view's matrix speaks of pixel centres.
+        # Corners lie on pixel edges; the view's matrix speaks of pixel centers.
         linear, offset = view.matrix[:, :2].astype(float), view.matrix[:, 2].astype(float)
         in_image = np.linalg.solve(linear, (corners - 0.5 - offset).T).T
         box = np.clip(in_image, 0, [width, height]).ravel().astype(np.float32)

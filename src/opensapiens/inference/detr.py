@@ -15,6 +15,7 @@ import torch
 
 from opensapiens.geometry.boxes import non_maximum_suppression
 from opensapiens.inference.detection import DetectorError
+from opensapiens.storage.hub import HubUnreachable, hub_folder
 
 DEFAULT_DETECTOR = "PekingU/rtdetr_v2_r18vd"
 PERSON = "person"
@@ -41,10 +42,16 @@ class DetrDetector:
         transformers = _transformers()
         transformers.utils.logging.disable_progress_bar()  # of reading tensors, one by one
         try:
-            self.processor = transformers.AutoImageProcessor.from_pretrained(str(name), backend="pil")
+            folder = str(name if Path(name).is_dir() else hub_folder(str(name), ["*.json", "*.safetensors"]))
+            self.processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
             network = transformers.AutoModelForObjectDetection.from_pretrained(
-                str(name), use_safetensors=True, trust_remote_code=False, dtype=dtype
+                folder, use_safetensors=True, trust_remote_code=False, dtype=dtype
             )
+        except HubUnreachable as error:
+            raise DetectorError(
+                f"the detector {str(name)!r} is neither a folder nor in the Hugging Face cache of this machine, and "
+                f"there is {error}. Without --detector, people are found in the body-part map"
+            ) from error
         except (OSError, ValueError, ImportError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise DetectorError(f"no detector could be loaded from {str(name)!r}: {reason}") from error

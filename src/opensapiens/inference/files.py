@@ -16,10 +16,10 @@ def is_video(path: Path) -> bool:
 
 
 def find_inputs(inputs: Iterable[str | Path]) -> Listing:
-    """The files named, and of each folder named the photos and videos in it (not in folders below), in the order of
-    their names.
+    """The given files, and the photos and videos in each given folder (not in its subfolders), in the order of their
+    names.
 
-    Hidden files are left out. Raises FileNotFoundError for an input that does not exist and for a folder without any
+    Hidden files are skipped. Raises FileNotFoundError for an input that does not exist and for a folder without any
     photo or video.
     """
     found = Listing()

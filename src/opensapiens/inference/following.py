@@ -9,7 +9,7 @@ import numpy as np
 
 from opensapiens.geometry.boxes import box_iou
 from opensapiens.inference.detection import Detector
-from opensapiens.inference.pipeline import Frame
+from opensapiens.inference.pipeline import SourceImage
 
 SAME_PERSON = 0.3  # intersection over union from which two boxes are taken for one person on the move
 THUMBNAIL = (32, 18)  # width and height at which frames are compared
@@ -31,7 +31,7 @@ class CutFinder:
 
 def follow(
     images: Iterable[tuple[np.ndarray, bool]], detector: Detector, every: int, on_look: Callable[[], None] | None = None
-) -> Iterator[Frame]:
+) -> Iterator[SourceImage]:
     """Frames with boxes. images: frames, each with whether it begins a scene.
 
     The detector looks at every `every`-th frame, at the first and the last of a scene, and at the last of all. Between
@@ -47,15 +47,15 @@ def follow(
             on_look()
         return detector(image)
 
-    def close(image: np.ndarray) -> Iterator[Frame]:
+    def close(image: np.ndarray) -> Iterator[SourceImage]:
         """The frames between the last look and this image, then the image itself; it is the next last look."""
         nonlocal last_look, between
         found = look(image)
         if last_look is not None:
             for step, waiting in enumerate(between, start=1):
-                yield Frame(waiting, *boxes_between(last_look, found, step / (len(between) + 1)))
+                yield SourceImage(waiting, *boxes_between(last_look, found, step / (len(between) + 1)))
         last_look, between = found, []
-        yield Frame(image, *found)
+        yield SourceImage(image, *found)
 
     number = 0
     for image, begins in images:

@@ -102,7 +102,7 @@ class Prediction:
 
 
 def network_inputs(loaded: LoadedModel, network: HumanModel | Runtime, shown: Sequence[ImageView]) -> Tensor:
-    """The normalised batch of some views, on the network's device and of its type."""
+    """The normalized batch of some views, on the network's device and of its type."""
     device, dtype = place_of(network)
     pixels = stack_images([view.pixels(image) for image, view in shown]).to(device)
     return loaded.description.preprocessing.normalize(pixels).to(dtype)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,112 +18,139 @@ from tqdm import tqdm
 from opensapiens.inference.boxes import BoxesError, boxes_of, check_boxes, read_boxes
 from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
 from opensapiens.inference.detr import DetrDetector
-from opensapiens.inference.files import is_video
-from opensapiens.inference.loading import Resize, load, torch_dtype, usable_device
-from opensapiens.inference.output import begin, check, described_models, endings_of, finish, is_done
+from opensapiens.inference.files import find_inputs, is_video
+from opensapiens.inference.loading import load, torch_dtype, usable_device
+from opensapiens.inference.options import PredictOptions
+from opensapiens.inference.output import (
+    begin,
+    check,
+    described_models,
+    endings_of,
+    finish,
+    is_done,
+    output_names,
+    without_own,
+)
 from opensapiens.inference.pipeline import People, read_frame
 from opensapiens.inference.prefetch import prefetch
-from opensapiens.inference.recording import VideoSettings, record_video
+from opensapiens.inference.recording import record_video
 from opensapiens.inference.results import Result
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.storage.folders import FolderError
 from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.progress import progress
 from opensapiens.storage.videos import VideoError, frame_count_and_rate
 from opensapiens.tasks.saving import save_arrays
 from opensapiens.tasks.segmentation import SegmentationTask
 
 RESULTS_AHEAD = 2
-DEFAULTS = VideoSettings()
-
-Dtype = Literal["float32", "bfloat16", "float16"]
+HOW_NOT_WHAT = {"model", "input_size", "resize", "device", "devices", "threads", "batch_size", "resume"}
+"""Options that do not decide the results, or do so through what `described_models` says."""
+OF_PHOTOS = {"features", "point_cloud"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to predict and where to put it; plain values, so that it can be sent to another process.
-
-    files with the names of their outputs. models, device, dtype, batch_size, resize, input_size, runtime: see load()
-    (features need plain PyTorch, whatever is asked for). boxes: a
-    file as read_boxes() takes it. detector: "auto" (see People), "parts", "whole-image", or a DETR's name or folder.
-    point_cloud: focal length, near, far as in Depth.points. features: also those of the first model's backbone.
-    """
+    """Files, the names of their outputs, and what is asked for; plain values, so that it can be sent to a process."""
 
     files: tuple[Path, ...]
     names: tuple[str, ...]
     output: Path
-    models: tuple[str, ...] = ("nano",)
-    device: str | None = None
-    dtype: Dtype = "float32"
-    batch_size: int = 8
-    resize: Resize | None = None
-    input_size: tuple[int, int] | None = None
-    runtime: str = "torch"
-    boxes: Path | None = None
-    detector: str = "auto"
-    box_threshold: float | None = None
-    nms: float | None = None
-    video: VideoSettings = DEFAULTS  # its flip and table are those of photos as well
-    features: bool = False
-    point_cloud: tuple[float, float, float] | None = None
-    resume: bool = False
+    options: PredictOptions
 
 
 @dataclass
-class Outcome:
-    """What came of a job. failures: (place of the file in the job, sentence). people: of videos, their ids."""
+class PredictSummary:
+    """What came of the files: how many photos and videos were predicted, how many people were found (in a video, ids),
+    how many files were done before.
+
+    shown, hidden: whether there are people whose keypoints overlays show, and people whose keypoints all score too low.
+    failures: (place of the file among all, sentence). files: how many there were. own: files in the inputs' folders
+    that an earlier run wrote. passed_over: files that are not read, by what they are.
+    """
 
     photos: int = 0
     videos: int = 0
     people: int = 0
     skipped: int = 0
+    shown: bool = False
+    hidden: bool = False
     failures: list[tuple[int, str]] = field(default_factory=list)
+    files: int = 0
+    own: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
-def run_on_devices(job: Job, devices: Sequence[str] = ()) -> Outcome:
-    """Run a job, on several devices every n-th file on each; what is written is the same as with one.
+def predict_files(
+    inputs: str | Path | Iterable[str | Path], output: str | Path, options: PredictOptions = PredictOptions()
+) -> PredictSummary:
+    """What `opensapiens predict` does: photos, videos and folders of them in, files of results out.
 
-    Under torchrun (RANK and WORLD_SIZE in the environment) this process does its share, and the outcome is of that.
+    A file that fails does not stop the others; it is in the summary's failures. With several devices every n-th file
+    goes to each; the results are the same. Under torchrun (RANK and WORLD_SIZE in the environment) this process does
+    its share, and the summary is of that.
+
+    Raises FileNotFoundError for an input that does not exist and a folder without photos and videos, BoxesError,
+    DetectorError, and what load() raises.
     """
+    named = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(path) for path in inputs]
+    listing = find_inputs(named)
+    files = without_own(listing.files, named)
+    job = Job(tuple(files), tuple(output_names(files)), Path(output), options)
+    summary = _on_devices(job)
+    summary.files, summary.own = len(files), len(listing.files) - len(files)
+    summary.passed_over = listing.passed_over
+    return summary
+
+
+def _on_devices(job: Job) -> PredictSummary:
+    options, devices = job.options, job.options.devices
     if len(devices) < 2:
         rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        device = devices[0] if devices else job.device
+        device = devices[0] if devices else options.device
         local = os.environ.get("LOCAL_RANK")
         if world > 1 and local is not None and device in (None, "cuda") and torch.cuda.is_available():
             device = f"cuda:{local}"
-        return run(replace(job, device=device), rank, world)
-    total = Outcome()
+        return run(_on(job, device), rank, world)
+    total = PredictSummary()
     # Spawned, not forked: CUDA does not survive a fork.
     with ProcessPoolExecutor(len(devices), get_context("spawn")) as pool:
-        shares = [
-            pool.submit(run, replace(job, device=device), rank, len(devices)) for rank, device in enumerate(devices)
-        ]
+        shares = [pool.submit(run, _on(job, device), rank, len(devices)) for rank, device in enumerate(devices)]
         for share in shares:
             part = share.result()
             total.photos, total.videos = total.photos + part.photos, total.videos + part.videos
             total.people, total.skipped = total.people + part.people, total.skipped + part.skipped
+            total.shown, total.hidden = total.shown or part.shown, total.hidden or part.hidden
             total.failures += part.failures
     total.failures.sort()
     return total
 
 
-def run(job: Job, rank: int = 0, world: int = 1) -> Outcome:
+def _on(job: Job, device: str | None) -> Job:
+    return replace(job, options=replace(job.options, device=device, devices=()))
+
+
+def run(job: Job, rank: int = 0, world: int = 1) -> PredictSummary:
     """The share of a job that is done by process number `rank` of `world`: every world-th file."""
+    options = job.options
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     people = load(
-        job.models,
-        job.device,
-        job.dtype,
-        batch_size=job.batch_size,
-        resize=job.resize,
-        input_size=job.input_size,
-        runtime="torch" if job.features else job.runtime,
+        options.model,
+        options.device,
+        options.dtype,
+        batch_size=options.batch_size,
+        resize=options.resize,
+        input_size=options.input_size,
+        runtime="torch" if options.features else options.runtime,
     )
     if rank == 0:
         kinds = {runtime_of(loaded.network) for loaded in people.models if loaded.network is not None}
-        print(f"runtime: {', '.join(sorted(kinds)) or job.runtime}")
-    people.detector = _detector(job, people)
-    given = None if job.boxes is None else read_boxes(job.boxes)
+        print(f"runtime: {', '.join(sorted(kinds)) or options.runtime}")
+    people.detector = _detector(options, people)
+    given = None if options.boxes is None else read_boxes(options.boxes)
     endings = endings_of(people)
-    outcome = Outcome()
+    summary = PredictSummary()
     photos: list[int] = []
     videos: list[int] = []
     for index in range(rank, len(job.files), world):
@@ -134,55 +162,56 @@ def run(job: Job, rank: int = 0, world: int = 1) -> Outcome:
             if given is not None:
                 check_boxes(given, file, job.files)
             check(job.output, name, file, endings)
-            if job.resume and is_done(job.output, name, file, _asked(job, people, file, given)):
-                outcome.skipped += 1
+            if options.resume and is_done(job.output, name, file, _asked(job, people, file, given)):
+                summary.skipped += 1
             else:
                 (videos if movie else photos).append(index)
         except (BoxesError, FolderError) as error:
-            outcome.failures.append((index, str(error)))
+            summary.failures.append((index, str(error)))
     many = len(photos) + len(videos) > 1
-    with tqdm(total=len(photos) + len(videos), unit=" files", position=rank, disable=None if many else True) as bar:
-        _predict_photos(job, people, photos, given, outcome, bar)
+    with progress(None, "predict", len(photos) + len(videos), "files", shown=many, position=rank) as bar:
+        _predict_photos(job, people, photos, given, summary, bar)
         for index in videos:
-            _predict_video(job, people, index, outcome)
+            _predict_video(job, people, index, summary)
             bar.update()
-    outcome.failures.sort()
-    return outcome
+    summary.failures.sort()
+    return summary
 
 
-def _detector(job: Job, people: People) -> Detector:
-    limits = {"threshold": job.box_threshold, "nms": job.nms}
+def _detector(options: PredictOptions, people: People) -> Detector:
+    limits = {"threshold": options.box_threshold, "nms": options.nms}
     asked = {name: value for name, value in limits.items() if value is not None}
-    if job.detector == "whole-image":
+    if options.whole_image:
         return WholeImage()
-    if job.detector == "auto" and not isinstance(people.detector, PartMapDetector):
+    if options.detector is None and not isinstance(people.detector, PartMapDetector):
         return people.detector
-    if job.detector in ("auto", "parts"):
+    if options.detector in (None, "parts"):
         segmenter = people.model_of_task.get(SegmentationTask.name, people.models[0])
-        return PartMapDetector(segmenter, **asked, flip=job.video.flip)
-    return DetrDetector(job.detector, device=usable_device(job.device), dtype=torch_dtype(job.dtype), **asked)
+        return PartMapDetector(segmenter, **asked, flip=options.flip)
+    return DetrDetector(
+        options.detector, device=usable_device(options.device), dtype=torch_dtype(options.dtype), **asked
+    )
 
 
 def _asked(job: Job, people: People, file: Path, given: dict[str, np.ndarray] | None) -> dict[str, Any]:
     """What decides a file's results: where it is still the same, they need not be made again."""
+    asked = {name: value for name, value in asdict(job.options).items() if name not in HOW_NOT_WHAT}
+    video = asked.pop("video")
+    if is_video(file):
+        asked = {name: value for name, value in asked.items() if name not in OF_PHOTOS} | video
     boxes = None if given is None else boxes_of(given, file)
     stat = file.stat()
-    asked: dict[str, Any] = {
-        **described_models(people), "dtype": job.dtype, "runtime": job.runtime, "detector": job.detector,
-        "box_threshold": job.box_threshold, "nms": job.nms, "boxes": None if boxes is None else boxes.tolist(),
+    return {
+        **described_models(people), **asked, "boxes": None if boxes is None else boxes.tolist(),
         "size": stat.st_size, "changed": stat.st_mtime_ns,
     }  # fmt: skip
-    if is_video(file):
-        return {**asked, **vars(job.video)}
-    made = {"flip": job.video.flip, "table": job.video.table, "features": job.features, "point_cloud": job.point_cloud}
-    return {**asked, **made}
 
 
 def _predict_photos(
-    job: Job, people: People, photos: list[int], given: dict[str, np.ndarray] | None, outcome: Outcome, bar: tqdm
+    job: Job, people: People, photos: list[int], given: dict[str, np.ndarray] | None, summary: PredictSummary, bar: tqdm
 ) -> None:
     files = [job.files[index] for index in photos]
-    if not people.model_of_task and job.features:
+    if not people.model_of_task and job.options.features:
         for index in photos:
             file, name = job.files[index], job.names[index]
             try:
@@ -190,13 +219,13 @@ def _predict_photos(
                 begin(job.output, name, file, endings_of(people))
                 made = [_save_features(people, image, None, job.output, name)]
                 finish(job.output, name, file, _asked(job, people, file, given), made)
-                outcome.photos += 1
+                summary.photos += 1
             except (ImageError, FolderError) as error:
-                outcome.failures.append((index, str(error)))
+                summary.failures.append((index, str(error)))
             bar.update()
         return
     endings = endings_of(people)
-    results = prefetch(people.each(files, given, job.video.flip), RESULTS_AHEAD)
+    results = prefetch(people.each(files, given, job.options.flip), RESULTS_AHEAD)
     for index, (file, result) in zip(photos, results, strict=True):
         try:
             if not isinstance(result, Result):
@@ -204,37 +233,41 @@ def _predict_photos(
             begin(job.output, job.names[index], file, endings)
             made = _save(job, people, result, job.names[index])
             finish(job.output, job.names[index], file, _asked(job, people, file, given), made)
-            outcome.photos += 1
-            outcome.people += len(result.persons)
+            summary.photos += 1
+            summary.people += len(result.persons)
+            summary.hidden |= any(person.hidden for person in result.persons)
+            summary.shown |= any(not person.hidden for person in result.persons)
         except (ImageError, FolderError) as error:
-            outcome.failures.append((index, str(error) if str(file) in str(error) else f"{file}: {error}"))
+            summary.failures.append((index, str(error) if str(file) in str(error) else f"{file}: {error}"))
         bar.update()
 
 
 def _save(job: Job, people: People, result: Result, name: str) -> list[Path]:
     """The files of a photo; returns them."""
-    files = result.save(job.output, name, job.video.table)
-    if job.features:
+    files = result.save(job.output, name, job.options.table)
+    if job.options.features:
         boxes = np.array([person.box for person in result.persons], np.float32).reshape(-1, 4)
         files.append(_save_features(people, result.image, boxes, job.output, name))
-    if job.point_cloud is not None:
+    if job.options.point_cloud is not None:
         files.append(job.output / f"{name}_points.ply")
-        result.save_point_cloud(files[-1], *job.point_cloud)
+        result.save_point_cloud(files[-1], *job.options.point_cloud)
     return files
 
 
-def _predict_video(job: Job, people: People, index: int, outcome: Outcome) -> None:
+def _predict_video(job: Job, people: People, index: int, summary: PredictSummary) -> None:
     file, name = job.files[index], job.names[index]
     try:
         frame_count_and_rate(file)  # before anything is written for what is no video
         begin(job.output, name, file, endings_of(people))
-        made = record_video(people, file, job.output, name, job.video, job.resume)
+        made = record_video(people, file, job.output, name, job.options)
         finish(job.output, name, file, _asked(job, people, file, None), made.files)
     except (VideoError, FolderError) as error:
-        outcome.failures.append((index, str(error)))
+        summary.failures.append((index, str(error)))
         return
-    outcome.videos += 1
-    outcome.people += made.people
+    summary.videos += 1
+    summary.people += made.people
+    summary.hidden |= made.hidden
+    summary.shown |= made.people > 0 and not made.hidden
 
 
 def _save_features(people: People, image: np.ndarray, boxes: np.ndarray | None, folder: Path, name: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from opensapiens.backbones import BACKBONES, BackboneConfig
-from opensapiens.checkpoints.catalogue import model_folder
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description, weights_digest
 from opensapiens.geometry.view import Preprocessing, Resize
@@ -30,7 +30,7 @@ SHARE_FOR_WEIGHTS = 0.7  # of the free memory: the rest is for what flows throug
 
 
 class LoadError(ValueError):
-    """A device, type or way of feeding the network that cannot be had; the message says what can."""
+    """A device, type, input size or resizing that is not available; the message says what is."""
 
 
 def load(
@@ -49,17 +49,17 @@ def load(
 
     Args:
         models: the name of a model ("nano", "sapiens-1b-pose308": downloaded and converted on first use), a folder with
-            model.safetensors and config.json, a published file (.pth, .pt2), or a list of these; each
-            task is done by the first model that has a head for it. Models that do not fit into memory together are read
-            one after the other, for a few batches of images at a time.
+            model.safetensors and config.json, a published file (.pth, .pt2), or a list of these. Each task is done by
+            the first model that has a head for it. Models that do not fit into memory together are loaded in turn, for
+            a few batches of images at a time.
         device: "cpu", "cuda", "cuda:1", "mps"; by default the GPU if there is one.
         dtype: "float32" (the default, and what was published), "bfloat16" or "float16": half the memory.
         detector: what finds the people when no boxes are given (default: see People).
         batch_size: how many views go through a network at a time.
-        resize: another way of feeding the networks without a pose head than their weights ask for: "squash" (the whole
-            image, as the published ones do), "letterbox" (the same with its aspect kept), "person_crop".
-        input_size: (height, width) other than the weights' own, multiples of the patch size; positions are resized
-            bicubically. Far from the size of training the results are worse.
+        resize: how models without a pose head see an image, instead of as their weights ask for: "squash" (the whole
+            image, as the published models do), "letterbox" (with its aspect ratio kept), "person_crop".
+        input_size: (height, width) instead of the weights' own, multiples of the patch size; position embeddings are
+            resized bicubically. Far from the training size results are worse.
         runtime: what runs the networks: "torch" (the reference), "compiled", "openvino", "openvino-int8", "onnx", or
             "auto" for the fastest exact one that is installed for the device; see inference.runtimes.
         tasks: those of your own, by the name of their head; see docs/your_own_task.md.
@@ -67,7 +67,7 @@ def load(
 
     Raises:
         ModelNotFound: an unknown name.
-        LoadError: a device, type, size or way of resizing that cannot be had.
+        LoadError: a device, type, size or resizing that is not available.
         RuntimeUnavailable: a runtime that is not for this device or type. ModuleNotFoundError: one not installed.
         CheckpointError: weights that do not fit their description.
     """

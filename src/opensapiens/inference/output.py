@@ -1,7 +1,7 @@
-"""What `opensapiens predict` has written into an output folder, and for which inputs it is done.
+"""What `opensapiens predict` has written into an output folder, and which inputs are done.
 
-For each input there is OUTPUT/.opensapiens/NAME.json. It is there before the first file named NAME_..., so that those
-files are known as ours, and says at the end of which input they were made, how, and which they are.
+Each input has a record OUTPUT/.opensapiens/NAME.json. It is written before the first file named NAME_..., which marks
+those files as ours; at the end it holds the input, the options and the list of files.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ LONGEST_NAME = 200  # bytes; file systems take 255, with the endings
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
-    """A distinct name for each file's output: its name without the ending; with it or a number where that is taken.
+    """A distinct name for each file's output: its stem; with its ending or a number where that is taken.
 
-    Names too long for the file system with an ending are cut, and end in a hash of the whole.
+    Names that an ending would make too long for the file system are cut, and end in a hash of the full name.
     """
     names: dict[str, None] = {}
     stems = [file.stem for file in files]
@@ -54,12 +54,12 @@ def _fitting(name: str) -> str:
 
 
 def without_own(files: Sequence[Path], named: Collection[Path]) -> list[Path]:
-    """The files without those in a folder that were written by an earlier run; what is named itself stays."""
+    """The files, except those in folders that an earlier run wrote; a file that is named itself stays."""
     return [file for file in files if file in named or not is_own(file)]
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file is one of those that predict wrote for an input."""
+    """Whether predict wrote this file."""
     names = [path.name[:place] for place, letter in enumerate(path.name) if letter == "_"]
     records = [_record(path.parent, name) for name in names] if (path.parent / RECORDS).is_dir() else []
     # A record without files is of an input that was not finished.
@@ -67,7 +67,7 @@ def is_own(path: Path) -> bool:
 
 
 def endings_of(people: People) -> tuple[str, ...]:
-    """Of everything that may be written for an input, behind NAME_."""
+    """The endings, after NAME_, of everything that may be written for an input."""
     overlays = [f"{name}.jpg" for name in people.model_of_task]
     files = [ending for task in people.dense_tasks.values() for ending in task.blank((1, 1)).files()]
     return (*ENDINGS, *overlays, *files)
@@ -100,20 +100,20 @@ def begin(folder: Path, name: str, file: Path, endings: Sequence[str]) -> None:
 
 
 def finish(folder: Path, name: str, file: Path, asked: Mapping[str, Any], files: Sequence[Path]) -> None:
-    """Note that all is there that was asked for."""
+    """Record that everything asked for has been written."""
     names = [path.name for path in files]
     write_json(folder / RECORDS / f"{name}.json", {"file": str(file.resolve()), "asked": asked, "files": names})
 
 
 def is_done(folder: Path, name: str, file: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether an input is done as it is asked for now, and its files are all there."""
+    """Whether an input is done with the same options, and all of its files exist."""
     record = _record(folder, name) or {}
     same = record.get("file") == str(file.resolve()) and record.get("asked") == json.loads(json.dumps(asked))
     return same and all((folder / path).exists() for path in record["files"])
 
 
 def described_models(people: People) -> dict[str, Any]:
-    """What of the models decides the results: heads with their labels (a hash), names, weights, how they are fed."""
+    """What determines the results of models: heads with their labels (a hash), names, weights, preprocessing."""
     heads = json.dumps([asdict(loaded.description)["heads"] for loaded in people.models])
     return {
         "heads": hashlib.sha256(heads.encode()).hexdigest()[:16],

@@ -44,7 +44,7 @@ class SomeImagesFailed(ImageError):
 
 
 @dataclass(eq=False)
-class Frame:
+class SourceImage:
     """An image on its way through the pipeline: H×W×3 uint8 RGB; N×4 xyxy boxes (None: look for people) with scores
     (None: 1); the file that it came from."""
 
@@ -58,7 +58,7 @@ class People:
     """Finds the people in images and says all that its networks can say about them.
 
     Made by opensapiens.load(). Several networks work together: each task is done by the first network that has a head
-    for it; an image is decoded and searched for people once.
+    for it; an image is decoded and searched for people once. Any number of threads may share one, in every runtime.
     """
 
     def __init__(self, models: Sequence[LoadedModel], detector: Detector | None = None, batch_size: int = 8) -> None:
@@ -162,7 +162,7 @@ class People:
         """
         read: list[Path] = []
 
-        def frames() -> Iterator[Frame | ImageError | BoxesError]:
+        def frames() -> Iterator[SourceImage | ImageError | BoxesError]:
             for file in map(Path, files):
                 read.append(file)
                 yield _frame_or_error(file, None if boxes is None else _given(boxes, file))
@@ -180,7 +180,7 @@ class People:
         return outcome
 
     def stream(
-        self, frames: Iterable[Frame | ImageError | BoxesError], flip: bool | None = None
+        self, frames: Iterable[SourceImage | ImageError | BoxesError], flip: bool | None = None
     ) -> Iterator[Result | ImageError | BoxesError]:
         """One result per frame, in order; batches are filled across the frames and their people.
 
@@ -190,10 +190,10 @@ class People:
         source = iter(frames)
         kept = all(loaded.network is not None for loaded in self.models)
         while chunk := list(islice(source, self.batch_size * (1 if kept else READ_ANEW_FOR))):
-            good = [frame for frame in chunk if isinstance(frame, Frame)]
+            good = [frame for frame in chunk if isinstance(frame, SourceImage)]
             results = self._predict(good, flip)
             for outcome in chunk:
-                yield next(results) if isinstance(outcome, Frame) else outcome
+                yield next(results) if isinstance(outcome, SourceImage) else outcome
 
     def predict_boxes(
         self, image: np.ndarray, boxes: np.ndarray, flip: bool | None = None
@@ -204,7 +204,7 @@ class People:
         """
         if len(boxes) == 0:
             return {task: [] for task in self.model_of_task}
-        frames = [Frame(image, boxes)]
+        frames = [SourceImage(image, boxes)]
         found = {id(loaded): self._run(loaded, frames, flip)[0] for loaded in self._networks()}
         return {
             task: found[id(loaded)] if loaded.takes_people else found[id(loaded)] * len(boxes)
@@ -231,7 +231,7 @@ class People:
         used = {id(loaded): loaded for loaded in self.model_of_task.values()}
         return sorted(used.values(), key=lambda loaded: loaded.takes_people)
 
-    def _run(self, loaded: LoadedModel, frames: Sequence[Frame], flip: bool | None) -> list[list[Prediction]]:
+    def _run(self, loaded: LoadedModel, frames: Sequence[SourceImage], flip: bool | None) -> list[list[Prediction]]:
         """Per frame the predictions of one network for the frame's boxes (or one for the whole image)."""
         nobody = np.empty((0, 4), np.float32)
         views = [
@@ -241,7 +241,7 @@ class People:
         made = iter(predict(loaded, shown, flip, self.batch_size))
         return [list(islice(made, len(own))) for own in views]
 
-    def _predict(self, frames: list[Frame], flip: bool | None) -> Iterator[Result]:
+    def _predict(self, frames: list[SourceImage], flip: bool | None) -> Iterator[Result]:
         if not self.model_of_task:
             names = ", ".join(loaded.description.name for loaded in self.models)
             raise PipelineError(f"{names}: a backbone without heads predicts nothing; it gives features (encode)")
@@ -258,7 +258,7 @@ class People:
             own = {task: found[id(loaded)][index] for task, loaded in self.model_of_task.items()}
             yield compose(frame.image, frame.boxes, frame.scores, own, self.model_of_task, frame.source)
 
-    def _find_people(self, frames: Sequence[Frame], found: dict[int, list[list[Prediction]]]) -> None:
+    def _find_people(self, frames: Sequence[SourceImage], found: dict[int, list[list[Prediction]]]) -> None:
         """Give every frame boxes and scores."""
         detector = self.detector
         for index, frame in enumerate(frames):
@@ -274,11 +274,11 @@ class People:
                 frame.scores = np.ones(len(frame.boxes), np.float32)
 
 
-def read_frame(source: ImageSource, boxes: np.ndarray | Sequence | None = None) -> Frame:
+def read_frame(source: ImageSource, boxes: np.ndarray | Sequence | None = None) -> SourceImage:
     """An image decoded, with the boxes that the caller gives checked. Raises ImageError, BoxesError."""
     image = read_image(source)
     checked = None if boxes is None else checked_boxes(boxes, image.shape[:2])
-    return Frame(image, checked, source=Path(source) if isinstance(source, str | Path) else None)
+    return SourceImage(image, checked, source=Path(source) if isinstance(source, str | Path) else None)
 
 
 def _given(boxes: dict[str, np.ndarray], file: Path) -> np.ndarray:
@@ -286,7 +286,7 @@ def _given(boxes: dict[str, np.ndarray], file: Path) -> np.ndarray:
     return np.empty((0, 4), np.float32) if own is None else own
 
 
-def _frame_or_error(source: ImageSource, boxes: np.ndarray | Sequence | None) -> Frame | ImageError | BoxesError:
+def _frame_or_error(source: ImageSource, boxes: np.ndarray | Sequence | None) -> SourceImage | ImageError | BoxesError:
     try:
         return read_frame(source, boxes)
     except (ImageError, BoxesError) as error:

@@ -1,4 +1,4 @@
-"""A video's results on disk: written in segments, so that a run that was stopped loses none and can go on.
+"""A video's results on disk: written in segments, so that an interrupted run keeps its results and can be resumed.
 
 While it runs there is a folder NAME_segments: per 60 frames an overlay video and a JSON with what was found and the
 state of the tracker, both named only when they are whole. At the end, and when the run is interrupted, they are put
@@ -17,13 +17,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.data.coco import coco_category
+from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.prefetch import prefetch
-from opensapiens.inference.results import MapKind, Result, TableKind
+from opensapiens.inference.results import SCORE_THRESHOLD, Result
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.inference.saving import save_table, table_rows
 from opensapiens.inference.tracking import Tracker
@@ -37,6 +37,7 @@ from opensapiens.inference.video import (
 from opensapiens.storage.files import written
 from opensapiens.storage.folders import claim, clear, discard
 from opensapiens.storage.json_files import read_json
+from opensapiens.storage.progress import progress
 from opensapiens.storage.videos import frame_count_and_rate, open_for_writing, open_video, pyav
 
 QUALITY = {"crf": "20"}
@@ -44,24 +45,14 @@ SEGMENTS = "segments of a video"  # the kind of the folder
 
 
 @dataclass(frozen=True)
-class VideoSettings:
-    """What decides a video's results, beside the models: see predict_video; maps: those of each frame as files, table:
-    the keypoints as a table."""
-
-    flip: bool | None = None
-    detect_every: int = 10
-    smooth: bool = False
-    maps: MapKind | None = None
-    table: TableKind | None = None
-
-
-@dataclass(frozen=True)
 class VideoSummary:
-    """What came of a video: how many frames and people (ids), and the files."""
+    """What came of a video: how many frames and people (ids), and the files; hidden: whether nobody's keypoints show,
+    since all score too low."""
 
     frames: int
     people: int
     files: list[Path]
+    hidden: bool = False
 
 
 def record_video(
@@ -69,24 +60,24 @@ def record_video(
     path: str | Path,
     folder: Path,
     name: str,
-    settings: VideoSettings = VideoSettings(),
-    resume: bool = False,
+    options: PredictOptions = PredictOptions(),
 ) -> VideoSummary:
     """Predict a video and write NAME_overlay.mp4 (pose, or else the first task there is), NAME_keypoints.json (COCO,
-    one image per frame, with "person_id") and what the settings ask for.
+    one image per frame, with "person_id") and what the options ask for.
 
-    What came before an error or an interruption is written all the same, as a playable file; then `resume` goes on with
-    the segment that was not whole, and the end is the same as without a break. Raises VideoError, OSError, and
-    FolderError to resume a run of another video or other settings, and for a folder NAME_segments that is not ours.
+    What came before an error or an interruption is written all the same, as a playable file. With options.resume it
+    goes on with the segment that was not whole, and the result is the same as without a break. Raises VideoError,
+    OSError, and FolderError to resume a run of another video or other options, and for a folder NAME_segments that
+    is not ours.
     """
     total, rate = frame_count_and_rate(path)
-    recording = _Recording(people, Path(path), folder, name, settings, rate)
-    first = recording.begin(resume)
-    tracker = new_tracker(people, settings.smooth)
+    recording = _Recording(people, Path(path), folder, name, options, rate)
+    first = recording.begin(options.resume)
+    tracker = new_tracker(people, options.video.smooth)
     if first:
         tracker.restore(recording.last_state())
-    predicted = predicted_frames(people, path, settings.flip, settings.detect_every, first)
-    bar = tqdm(total=total, initial=first, desc=Path(path).name, unit=" frames", leave=False, disable=None)
+    predicted = predicted_frames(people, path, options.flip, options.video.detect_every, first)
+    bar = progress(None, Path(path).name, total, "frames", first, leave=False)
     try:
         with closing(prefetch(predicted, RESULTS_AHEAD)) as frames, bar:
             for frame in frames:
@@ -105,9 +96,9 @@ class _Recording:
     """The files of one video while they grow."""
 
     def __init__(
-        self, people: People, path: Path, folder: Path, name: str, settings: VideoSettings, rate: Fraction
+        self, people: People, path: Path, folder: Path, name: str, options: PredictOptions, rate: Fraction
     ) -> None:
-        self.path, self.folder, self.name, self.settings, self.rate = path, folder, name, settings, rate
+        self.path, self.folder, self.name, self.options, self.rate = path, folder, name, options, rate
         self.segments = folder / f"{name}_segments"
         self.keypoint_set = people.keypoint_set
         self.about = {
@@ -116,7 +107,8 @@ class _Recording:
             "runtimes": [runtime_of(loaded.network) if loaded.network is not None else "" for loaded in people.models],
             "detector": type(people.detector).__name__,
             "batch_size": people.batch_size,
-            **{key: value for key, value in asdict(settings).items() if key != "table"},
+            "flip": options.flip,
+            **asdict(options.video),
         }
         self.size: tuple[int, int] | None = None  # of the overlay: height and width
         self.open: tuple[Any, Any] | None = None
@@ -158,8 +150,9 @@ class _Recording:
         for person in frame.result.persons:
             self.annotations += 1
             self.content["annotations"].append(person.to_coco(self.annotations, image["id"]))
-        if self.settings.maps is not None:
-            frame.result.save_maps(self.folder / f"{self.name}_maps", f"{frame.number:06d}", self.settings.maps)
+        kind = self.options.video.video_maps
+        if kind is not None:
+            frame.result.save_maps(self.folder / f"{self.name}_maps", f"{frame.number:06d}", kind)
         if frame.number % SEGMENT == SEGMENT - 1:
             self.close_segment(tracker, whole=True)
 
@@ -185,20 +178,25 @@ class _Recording:
         if contents:
             files.append(self.folder / f"{self.name}_overlay.mp4")
             _join_videos([path.with_suffix(".mp4") for path in contents], files[-1], self.rate)
-        if self.settings.table is not None:
-            files.append(self.folder / f"{self.name}_keypoints.{self.settings.table}")
+        if self.options.table is not None:
+            files.append(self.folder / f"{self.name}_keypoints.{self.options.table}")
             save_table(files[-1], self._rows())
         frames, people = 0, 0
+        shown, hidden = False, False
         for content in self._contents():
             frames += len(content["images"])
             people = max(people, content["tracker"]["next_id"] - 1)
+            for annotation in content["annotations"]:
+                best = max(annotation.get("keypoint_scores", []), default=None)
+                hidden |= best is not None and best < SCORE_THRESHOLD
+                shown |= best is not None and best >= SCORE_THRESHOLD
         files.append(self.folder / f"{self.name}_keypoints.json")
         self._write_json(files[-1], complete)
         if complete or not contents:
             discard(self.segments)
         if not contents and not complete:
             files.pop().unlink()
-        return VideoSummary(frames, people, files)
+        return VideoSummary(frames, people, files, hidden and not shown)
 
     def _open_segment(self, frame: PredictedFrame) -> None:
         if self.size is None:

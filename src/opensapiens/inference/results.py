@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from opensapiens import drawing
 from opensapiens.data.coco import coco_category, coco_person
+from opensapiens.inference.options import MapKind, TableKind
 from opensapiens.inference.saving import save_overlay, save_ply, save_table, table_rows
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.storage.files import write_json
@@ -25,9 +26,6 @@ from opensapiens.tasks.task import TaskMap
 
 SCORE_THRESHOLD = 0.3  # as in the published demos: points below it are not drawn
 MINIMUM_SCORE = 0.05  # a point below it is written with visibility 0, as the COCO format asks for points not found
-
-TableKind = Literal["csv", "parquet"]
-MapKind = Literal["png", "npz"]
 
 
 class ResultError(ValueError):
@@ -52,6 +50,11 @@ class Person:
     keypoints: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.float32))
     scores: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     names: tuple[str, ...] = ()
+
+    @property
+    def hidden(self) -> bool:
+        """Whether there are keypoints, and an overlay shows none of them: all score below SCORE_THRESHOLD."""
+        return len(self.scores) > 0 and not (self.scores >= SCORE_THRESHOLD).any()
 
     def to_coco(self, annotation_id: int, image_id: int) -> dict[str, Any]:
         """COCO annotation with the person's id as "person_id"; points are x, y, v with v 2 where found and 0 where not.
@@ -159,7 +162,7 @@ class Result:
         name: how the files' names begin, by default the source's name without its ending, or "image". table: also the
         keypoints as a table.
 
-        NAME_parts.png     indexed PNG: pixel = class id, palette = the part colours
+        NAME_parts.png     indexed PNG: pixel = class id, palette = the part colors
         NAME_depth.png     16-bit PNG: 0 = nobody, 1 (nearest) … 65535 (farthest), linear between
         NAME_depth.npz     "depth" float32, the raw values, NaN where nobody is
         NAME_normals.npz   "normals" float16 unit vectors, NaN where nobody is
@@ -213,7 +216,7 @@ class Result:
                 write(folder / f"{name}_{ending}")
 
     def save_point_cloud(self, path: str | Path, focal_length: float, near: float, far: float) -> int:
-        """The people as a coloured point cloud in a PLY file, with normals where they were predicted; returns how many
+        """The people as a colored point cloud in a PLY file, with normals where they were predicted; returns how many
         points it has.
 
         The arguments, and what they assume, are those of DepthMap.points. Raises ResultError without depth, and for

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -27,7 +28,8 @@ class RuntimeUnavailable(ValueError):
 
 
 class Runtime(Protocol):
-    """A network that is ready to be called: normalised images to maps by head, as HumanModel.forward.
+    """A network that is ready to be called, from any number of threads: normalized images to maps by head, as
+    HumanModel.forward.
 
     device, dtype: where and in which type it takes images.
     """
@@ -112,19 +114,24 @@ class OpenVINORuntime:
     def __init__(self, path: Path, heads: Sequence[str], name: str = "openvino") -> None:
         """path: an OpenVINO file that export wrote; heads: the names of its outputs; name: of the runtime."""
         self.path, self.heads, self.name = path, tuple(heads), name
-        self._requests: dict[tuple[str, ...], Any] = {}
+        self._lock = Lock()
+        self._compiled: dict[tuple[str, ...], tuple[Any, list[Any]]] = {}  # with the requests that nobody waits for
 
     def __call__(
         self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """As Runtime."""
         names = tuple(heads or self.heads)
-        if names not in self._requests:
-            self._requests[names] = openvino_model(self.path, names).create_infer_request()
-        request = self._requests[names]
+        with self._lock:
+            if names not in self._compiled:
+                self._compiled[names] = openvino_model(self.path, names), []
+            model, idle = self._compiled[names]
+            request = idle.pop() if idle else model.create_infer_request()  # a thread's alone until it has the maps
         request.infer(openvino_inputs(request, images_B3HW, inputs), share_inputs=True)
         # Copied: the next call writes into the same memory.
-        return {name: torch.from_numpy(request.get_tensor(name).data.copy()) for name in names}
+        maps = {name: torch.from_numpy(request.get_tensor(name).data.copy()) for name in names}
+        idle.append(request)
+        return maps
 
 
 class ONNXRuntime:

@@ -26,7 +26,7 @@ def save_overlay(path: Path, picture: np.ndarray) -> None:
 
 
 def save_ply(path: Path, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None) -> None:
-    """Points (N×3 float) with RGB colours (N×3 uint8), and normals where given, as binary PLY (little endian)."""
+    """Points (N×3 float) with RGB colors (N×3 uint8), and normals where given, as binary PLY (little endian)."""
     fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
     columns = [points]
     if normals is not None:

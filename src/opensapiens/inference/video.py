@@ -1,4 +1,4 @@
-"""Videos: frames in, one result per frame, people keep their numbers."""
+"""Videos: frames in, one result per frame, people keep their ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from opensapiens.inference.following import CutFinder, follow
-from opensapiens.inference.pipeline import Frame, People
+from opensapiens.inference.pipeline import People, SourceImage
 from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import Result
 from opensapiens.inference.tracking import Tracker
@@ -34,10 +34,10 @@ class PredictedFrame:
 def predict_video(
     people: People, path: str | Path, flip: bool | None = None, detect_every: int = 10, smooth: bool = False
 ) -> Iterator[Result]:
-    """One result per frame, in order; a person keeps its id as long as boxes or poses overlap, across short gaps too.
+    """One result per frame, in order; people keep their ids as long as boxes or poses overlap, also across short gaps.
 
-    detect_every: the detector looks at every so many frames, at cuts and at the end of each 60 frames; in between
-    people move on straight lines. smooth: One-Euro filter on the keypoints. Raises VideoError for a file that is not a
+    detect_every: people are detected in every n-th frame, at cuts and at the end of each 60 frames; in between their
+    boxes move in straight lines. smooth: One-Euro filter on the keypoints. Raises VideoError for a file that is not a
     readable video, and after the last result for one that ends early; ModuleNotFoundError without the extra "video".
     """
     tracker = new_tracker(people, smooth)
@@ -70,7 +70,7 @@ def predicted_frames(
         taken: deque[tuple[int, float, bool]] = deque()
         images = _noted(islice(frames, SEGMENT), begins, taken)
         if people.finds_people_in_passing:
-            source: Iterator[Frame] = (Frame(image) for image, _ in images)
+            source: Iterator[SourceImage] = (SourceImage(image) for image, _ in images)
         else:
             source = follow(images, people.detector, detect_every)
         count = 0

@@ -48,7 +48,7 @@ SHARED_114, _SHARED_INDICES = _shared_points()
 
 A table of our own: the published list of 114 points is not public. Body, feet and fingers are the same points by
 definition. For the face it names, for each of the 51 points inside the jaw line of the 68, the one of the 308 that lies
-nearest to its place on the body mesh in the frontal view, some of them two or three millimetres off. Names and sigmas
+nearest to its place on the body mesh in the frontal view, some of them two or three millimeters off. Names and sigmas
 are those of the 133. For scoring alone: `source_indices` does not take the face for the same points.
 """
 
@@ -75,7 +75,7 @@ def convert_keypoints(
     """Renumber points (..., K_source, 2) and scores (..., K_source) to `target`: (..., K_target, 2) and (...,
     K_target).
 
-    Points that the source lacks become (0, 0) with score 0; scores may be visibilities, of which 0 means "unlabelled".
+    Points that the source lacks become (0, 0) with score 0; scores may be visibilities, of which 0 means "unlabeled".
     ValueError when the sets have no point in common or the shapes do not fit.
     """
     if points.shape[-2:] != (len(source), 2) or scores.shape[-1] != len(source):

@@ -153,7 +153,7 @@ def parse_colors(colors: list[str], where: str) -> np.ndarray:
     """#rrggbb strings -> (N, 3) uint8 RGB. ValueError for anything else."""
     wrong = [color for color in colors if not re.fullmatch(r"#?[0-9a-fA-F]{6}", color)]
     if wrong:
-        raise ValueError(f"{where}: {wrong[0]!r} is no colour such as #ff8000")
+        raise ValueError(f"{where}: {wrong[0]!r} is no color such as #ff8000")
     return np.array([list(bytes.fromhex(color.removeprefix("#"))) for color in colors], dtype=np.uint8).reshape(-1, 3)
 
 

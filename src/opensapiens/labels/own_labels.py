@@ -85,7 +85,7 @@ def keypoint_set_of_category(name: str, category: Mapping[str, Any], where: str 
 
     COCO does not say what mirrors what, nor how exactly a point can be placed. Mirrors follow from the names: what is
     left to right, left_paw and right_paw, l_paw and r_paw, LPaw and RPaw; a set without any is logged. Points of the
-    known sets keep the sigma, group and colour they have there; others get a sigma of 0.05. Write a CSV file where that
+    known sets keep the sigma, group and color they have there; others get a sigma of 0.05. Write a CSV file where that
     is not good enough. ValueError when a category has no points, or a point names a side and its counterpart is absent.
     """
     names, skeleton = category.get("keypoints") or [], category.get("skeleton") or []

@@ -75,7 +75,7 @@ PART_SETS = {SAPIENS_28.name: SAPIENS_28}
 
 
 IGNORED = 255
-"""The number in a label map that means "not labelled": it counts for nothing."""
+"""The number in a label map that means "not labeled": it counts for nothing."""
 
 
 def part_lookup(source: PartSet, target: PartSet, renamed: Mapping[str, str] | None = None) -> np.ndarray:

@@ -35,7 +35,7 @@ class Head(Protocol):
 
 
 class MakeHead(Protocol):
-    """What builds a head, freshly initialised."""
+    """What builds a head, freshly initialized."""
 
     def __call__(
         self,

@@ -44,7 +44,7 @@ class HumanModel(nn.Module):
         """Maps of the named heads, by default of all.
 
         Args:
-            images_B3HW: normalised RGB images.
+            images_B3HW: normalized RGB images.
             heads: names of the heads to run.
             seeds_B: one int64 for each image, from which what training draws at random follows (heads' dropout).
             inputs: what the backbone's config makes of the views beside pixels (`view_inputs`), in batches.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from opensapiens.backbones import BackboneConfig
 from opensapiens.backbones.position_embedding import sincos_2d
-from opensapiens.backbones.transformer import LAYER_NORM_EPS, Block, initialise_transformer
+from opensapiens.backbones.transformer import LAYER_NORM_EPS, Block, initialize_transformer
 
 from .human_model import blocks_of
 from .sample_noise import sample_uniform
@@ -41,7 +41,7 @@ class MaskedAutoencoderOutput(NamedTuple):
     Attributes:
         latent_BKD: the backbone's tokens, class token first, kept patches in the order of the masking.
         prediction_BNP: predicted patches.
-        target_BNP: what they should be: the images' patches, each normalised by itself.
+        target_BNP: what they should be: the images' patches, each normalized by itself.
         masking: which patches were hidden.
     """
 
@@ -90,7 +90,7 @@ def unpatchify(patches_BNP: Tensor, grid: tuple[int, int], patch_size: int) -> T
     return patches.permute(0, 5, 1, 3, 2, 4).reshape(batch, -1, rows * patch_size, columns * patch_size)
 
 
-def normalised_patches(images_BCHW: Tensor, patch_size: int) -> Tensor:
+def normalized_patches(images_BCHW: Tensor, patch_size: int) -> Tensor:
     """The target: patches with their own mean removed, divided by their own (unbiased) standard deviation."""
     patches = patchify(images_BCHW, patch_size)
     variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
@@ -113,7 +113,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(embed_dim, heads, MLP_RATIO) for _ in range(layers))
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
         self.output = nn.Linear(embed_dim, config.patch_size**2 * 3)
-        initialise_transformer(self)
+        initialize_transformer(self)
 
     def forward(self, latent_BKD: Tensor, restore_BN: Tensor) -> Tensor:
         """Latent, prefix tokens first, and each patch's place behind them, to predicted patches (B, N, P)."""
@@ -167,7 +167,7 @@ class MaskedAutoencoder(nn.Module):
         """What training calls, as it calls a HumanModel: the one "head" of this model is named `HEAD`.
 
         Args:
-            images_B3HW: normalised RGB images of the config's size.
+            images_B3HW: normalized RGB images of the config's size.
             heads, inputs: not looked at.
             seeds_B: int64, from which each image's hidden patches follow; None: the global generator.
         """
@@ -182,7 +182,7 @@ class MaskedAutoencoder(nn.Module):
         """Hide patches and predict them.
 
         Args:
-            images_B3HW: normalised RGB images of the config's size.
+            images_B3HW: normalized RGB images of the config's size.
             noise_BN: a number per patch that decides what is hidden: those of lowest noise are kept.
         """
         config = self.backbone.config
@@ -193,7 +193,7 @@ class MaskedAutoencoder(nn.Module):
         masking = draw_masking(noise_BN, self.mask_ratio)
         latent = self.backbone.tokens(images_B3HW, masking.kept_BK)
         prediction = self.decoder(latent, masking.restore_BN)
-        return MaskedAutoencoderOutput(latent, prediction, normalised_patches(images_B3HW, config.patch_size), masking)
+        return MaskedAutoencoderOutput(latent, prediction, normalized_patches(images_B3HW, config.patch_size), masking)
 
     def blocks(self) -> list[nn.Module]:
         """What is compiled, checkpointed and sharded one by one. Raises NoBlocks."""

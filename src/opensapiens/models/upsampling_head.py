@@ -1,5 +1,7 @@
 """The one head of every dense Sapiens task: transposed convolutions up, then 1x1 convolutions (paper, section 3)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,20 +15,22 @@ INSTANCE_NORM_EPS = 1e-5
 
 @dataclass(frozen=True)
 class HeadShape:
-    """Channels of a head's transposed and 1x1 convolutions, and the share of channels dropped before the output."""
+    """Channels of a head's transposed and 1x1 convolutions, and the share of channels dropped before the output.
+
+    start_std: standard deviation that all its convolutions start with; None: as UpsamplingHead starts.
+    """
 
     deconv_channels: tuple[int, ...]
     conv_channels: tuple[int, ...]
     dropout: float
+    start_std: float | None = None
 
-
-PUBLISHED_HEADS: dict[str, HeadShape] = {
-    "pose": HeadShape((768, 768), (768, 768), 0.0),
-    "segmentation": HeadShape((768, 768, 768), (768, 768, 768), 0.1),
-    "normals": HeadShape((768, 768, 768), (768, 768, 768), 0.1),
-    "depth": HeadShape((384, 384, 384, 384), (384, 384), 0.1),
-}
-"""The published heads by task."""
+    def build(self, in_channels: int, out_channels: int) -> UpsamplingHead:
+        """The head on a backbone of so many channels, freshly initialized."""
+        head = UpsamplingHead(in_channels, out_channels, self.deconv_channels, self.conv_channels, self.dropout)
+        if self.start_std is not None:
+            head.start(self.start_std)
+        return head
 
 
 def _start(layer: nn.Module, std: float) -> None:
@@ -40,11 +44,10 @@ def _start(layer: nn.Module, std: float) -> None:
 class UpsamplingHead(nn.Module):
     """Features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n), n the number of transposed convolutions.
 
-    Every layer but the last is followed by instance normalisation (no parameters, statistics of the image at hand, in
+    Every layer but the last is followed by instance normalization (no parameters, statistics of the image at hand, in
     evaluation too) and SiLU. The output has no activation. Whole channels are dropped before it while training.
 
     Starts as the published segmentation, depth and normal heads do: output Normal(0, 0.01), the rest PyTorch's default.
-    published_head("pose", ...) starts as the published pose head.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class UpsamplingHead(nn.Module):
             self.deconvs.append(nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1, bias=False))
             width = channels
         for channels in conv_channels:
-            # The bias has no effect (the normalisation removes it), but the published weights hold one.
+            # The bias has no effect (the normalization removes it), but the published weights hold one.
             self.convs.append(nn.Conv2d(width, channels, 1))
             width = channels
         self.output = nn.Conv2d(width, out_channels, 1)
@@ -81,7 +84,7 @@ class UpsamplingHead(nn.Module):
         maps = features_BDHW
         for layer in (*self.deconvs, *self.convs):
             maps = layer(maps)
-            # Groups of one channel are instance normalisation; this kernel is quicker and keeps the memory format.
+            # Groups of one channel are instance normalization; this kernel is quicker and keeps the memory format.
             maps = F.silu(F.group_norm(maps, maps.shape[1], eps=INSTANCE_NORM_EPS))
         if self.dropout and self.training and seeds_B is not None:
             kept = sample_uniform(seeds_B, maps.shape[1]) >= self.dropout
@@ -89,6 +92,11 @@ class UpsamplingHead(nn.Module):
         elif self.dropout:
             maps = F.dropout2d(maps, self.dropout, self.training)
         return self.output(maps)
+
+    def start(self, std: float) -> None:
+        """Weights Normal(0, std) and biases 0 in every convolution, as published pose heads start, with 0.001."""
+        for layer in (*self.deconvs, *self.convs, self.output):
+            _start(layer, std)
 
     def multiply_adds(self, grid: tuple[int, int]) -> int:
         """Multiply-adds of the convolutions on features of a grid (rows, columns)."""
@@ -118,26 +126,3 @@ class UpsamplingHead(nn.Module):
                 pixels *= layer.stride[0] * layer.stride[1]
             total += pixels * layer.weight.shape[1 if transposed else 0] * (4 + 4 + narrow)
         return total
-
-
-def published_head(task: str, embed_dim: int, out_channels: int) -> UpsamplingHead:
-    """The published head of a task, freshly initialised as the published code does.
-
-    Args:
-        task: "pose" (stride 4), "segmentation" or "normals" (stride 2), "depth" (stride 1).
-        embed_dim: width of the backbone.
-        out_channels: keypoints, parts, 3 for normals, 1 for depth.
-    """
-    if task not in PUBLISHED_HEADS:
-        raise ValueError(f"no published head for {task!r}; there are {', '.join(PUBLISHED_HEADS)}")
-    shape = PUBLISHED_HEADS[task]
-    head = UpsamplingHead(embed_dim, out_channels, shape.deconv_channels, shape.conv_channels, shape.dropout)
-    if task == "pose":
-        start_as_published_pose(head)
-    return head
-
-
-def start_as_published_pose(head: UpsamplingHead) -> None:
-    """The published start of pose heads: every convolution Normal(0, 0.001), biases 0."""
-    for layer in (*head.deconvs, *head.convs, head.output):
-        _start(layer, std=0.001)

@@ -34,7 +34,7 @@ def one_task_run(
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
-    workers: int = 8,
+    workers: int | None = None,
     seed: int = 0,
     description: HeadDescription | None = None,
 ) -> Run:

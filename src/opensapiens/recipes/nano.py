@@ -38,7 +38,7 @@ AUGMENTATION = Augmentation(
     gain=(0.88, 1.14),
     gamma=(0.75, 1.4),
     color_chance=0.6,
-    grey_chance=0.05,
+    gray_chance=0.05,
     blur_chance=0.1,
     low_resolution_chance=0.2,
     noise_chance=0.15,
@@ -61,7 +61,7 @@ GENTLE_AUGMENTATION = replace(
     gain=(0.93, 1.07),
     gamma=(0.85, 1.2),
     color_chance=0.4,
-    grey_chance=0.02,
+    gray_chance=0.02,
     blur_chance=0.05,
     low_resolution_chance=0.15,
     noise_chance=0.1,
@@ -100,14 +100,35 @@ def nano(
     Commands: `opensapiens synthesize --out frames --count 10240 --seed 1 --cutouts people` and `opensapiens train nano
     --data people --output nano --micro-batch 8`. Hardware: two CPU cores, `--precision bfloat16` where they have
     units for it; on a GPU `--device cuda --precision bfloat16 --workers 14 --batch-size 128` for `--micro-batch 8`.
-    `--data synthetic:SEED:COUNT` renders the people during training. Result: docs/nano_training.md has the scores
-    against the number of people seen; those of the embedded weights are in their model card.
+    Result: docs/nano_training.md has the scores against the number of people seen; those of the embedded weights are in
+    their model card.
 
-    `start_from` is a folder with weights to continue from, which may have smaller crops and fewer `layers`;
-    `pretrained` is one of which only the backbone is taken; `stages` starts with smaller, cheaper crops. Unlike the
-    published models nano has convolutions around its transformer (`stem_channels`, from stride 2 on), since it sees few
-    images; `--stem-channels --pose-channels 96 96 --dense-channels 48 48` removes them. The learning rate is high
-    because the network is small. `gentle` weakens the augmentation, for the end of training.
+    Unlike the published models nano has convolutions around its transformer, since it sees few images;
+    `--stem-channels --pose-channels 96 96 --dense-channels 48 48` removes them. The learning rate is high because the
+    network is small.
+
+    Args:
+        data: a folder of synthetic shards, or synthetic:SEED:COUNT to render the people during training.
+        output: folder for log, checkpoints, pictures and the trained model.
+        validation: a folder of synthetic shards to validate on.
+        steps: length of the run.
+        batch_size: people per step, over all processes.
+        input_size: height and width of the network's input.
+        stages: smaller, cheaper crops at first: a step, and the height and width of the crops until then; several in
+            rising order.
+        start_from: a model folder to continue from, which may have smaller crops and fewer layers.
+        pretrained: a model folder of which only the backbone is taken.
+        embed_dim: width of the transformer.
+        layers: blocks of the transformer.
+        heads: attention heads of a block.
+        stem_channels: channels of the convolutions in front of the transformer, from stride 2 on; none for patches.
+        pose_channels: channels of the convolutions of the pose head.
+        dense_channels: channels of the convolutions of the other heads.
+        lr: learning rate at the end of the warm-up.
+        gentle: weaker augmentation, for the end of training.
+        label_stride: train dense tasks on every n-th pixel of every n-th row.
+        workers: processes that load samples, per training process; 0 loads in the training process.
+        seed: of weights, order and augmentation.
     """
     backbone = (
         NanoConfig(input_size, embed_dim, layers, heads, stem_channels)
@@ -136,7 +157,15 @@ def nano(
 
 
 def nano_smoke(data: Path, output: Path, steps: int = 4, batch_size: int = 2, input_size: Size = (64, 48)) -> Run:
-    """The nano recipe at toy size: a smoke test of seconds on one CPU core, which learns nothing useful."""
+    """The nano recipe at toy size: a smoke test of seconds on one CPU core, which learns nothing useful.
+
+    Args:
+        data: a folder of synthetic shards.
+        output: folder for log, checkpoints, pictures and the trained model.
+        steps: length of the run.
+        batch_size: people per step.
+        input_size: height and width of the network's input.
+    """
     return nano(
         data,
         output,
@@ -211,6 +240,6 @@ def describe(
         heads={task.name: head(task) for task in tasks},
         # Averaging with the mirrored image is the default: it reduces the errors of a model with little training.
         preprocessing=Preprocessing(backbone.image_size, flip_test=True),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="recipes.nano, synthetic people",
     )

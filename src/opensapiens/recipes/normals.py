@@ -27,7 +27,7 @@ def normals(
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
-    workers: int = 8,
+    workers: int | None = None,
     seed: int = 0,
 ) -> Run:
     """Surface normals of a person per pixel, from a pretrained backbone and a fresh head.
@@ -37,10 +37,23 @@ def normals(
     Hardware of the published scripts: 8 to 32 A100.
     Result: scores were published on Hi4D and THuman2. Not reproduced here.
 
-    `--data` is a folder with `images` and normals (`.npy`, +x right, +y up, +z to the camera) and masks, or one of
-    synthetic shards. `--backgrounds` are pictures without people. `--framing scene` cuts pieces of whole pictures,
-    as published, and the model is then given whole pictures; `person` crops each person, which pictures of several
-    people need whose labels are of one. `--pretrained` is a model folder or a published name.
+    Args:
+        data: a folder with `images` and normals (.npy, +x right, +y up, +z to the camera) and optionally masks, or a
+            folder of synthetic shards.
+        output: folder for log, checkpoints, pictures and the trained model.
+        size: the backbone's size.
+        pretrained: a model folder or a published name, whose backbone the run starts with.
+        validation: as data, to validate on.
+        backgrounds: a folder of pictures without people, put behind the people.
+        framing: scene cuts pieces of whole pictures, as published, and the model is then given whole pictures; person
+            crops each person: for pictures of several people of whom only one has labels.
+        input_size: height and width of the network's input.
+        schedule: paper follows the paper's text, published the released config of the size.
+        epochs: passes over the data, where steps does not say how long to train; by default the released config's.
+        steps: length of the run; by default by the epochs.
+        batch_size: samples per step, over all processes; by default the released config's.
+        workers: processes that load samples, per training process; by default by the number of cores.
+        seed: of weights, order and augmentation.
     """
     return one_task_run(
         NormalsTask(),

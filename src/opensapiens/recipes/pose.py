@@ -25,7 +25,7 @@ def pose(
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
-    workers: int = 8,
+    workers: int | None = None,
     seed: int = 0,
 ) -> Run:
     """2D pose by heatmaps, from a pretrained backbone and a fresh head.
@@ -36,9 +36,24 @@ def pose(
     Result: published for 1024x768 with flip test and the published detections: AP 79.6 / 81.2 / 82.1 / 82.2 on COCO for
     0.3b / 0.6b / 1b / 2b. Not reproduced here yet.
 
-    `--data` is a COCO-style JSON file with `--images`, or a folder of synthetic shards, whose 308 points are brought to
-    the set; `--keypoints` also takes a CSV file or a JSON with categories. `--pretrained` is a model folder or a
-    published name. `--schedule published` takes the released config of the size and the set.
+    Args:
+        data: a COCO-style JSON file, with --images, or a folder of synthetic shards, whose 308 points are converted to
+            the requested set.
+        output: folder for log, checkpoints, pictures and the trained model.
+        size: the backbone's size.
+        pretrained: a model folder or a published name, whose backbone the run starts with.
+        keypoints: the set of points: sapiens_308, wholebody_133, coco_17, or your own in a CSV file or a JSON with
+            categories.
+        images: the folder of the pictures of a COCO-style file.
+        validation: as data, to validate on.
+        validation_images: the folder of the pictures of --validation, if not --images.
+        input_size: height and width of the network's input.
+        schedule: paper follows the paper's text, published the released config of the size.
+        epochs: passes over the data, where steps does not say how long to train; by default the released config's.
+        steps: length of the run; by default by the epochs.
+        batch_size: samples per step, over all processes; by default the released config's.
+        workers: processes that load samples, per training process; by default by the number of cores.
+        seed: of weights, order and augmentation.
     """
     points = find_keypoint_set(keypoints)
     hardest = HARDEST_POINTS.get((points.name, size)) if schedule == "published" else None

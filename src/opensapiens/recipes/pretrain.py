@@ -27,21 +27,34 @@ def pretrain(
     batch_size: int = 4096,
     epochs: float = 1600,
     steps: int | None = None,
-    workers: int = 8,
+    workers: int | None = None,
     seed: int = 0,
 ) -> Run:
     """Masked-autoencoder pretraining of a backbone on images without labels.
 
     Command: `torchrun --nproc-per-node 8 -m opensapiens train pretrain --data shards --output runs/pretrain --size 0.3b
-    --parallel fsdp --precision bfloat16 --recompute --micro-batch 64`. `--data` takes folders of images, tar
-    shards of images and folders of shards. Hardware of the paper: 1024 A100 for 18 days, for 2b.
+    --parallel fsdp --precision bfloat16 --recompute --micro-batch 64`. Hardware of the paper: 1024 A100 for 18 days,
+    for 2b.
     Result: `model/` in the output, to fine-tune with `--pretrained`, and `pictures/` on the way.
 
     As published: AdamW (0.9, 0.95), weight decay 0.05, learning rate 1.5e-4 per 256 images of the batch, linear warm-up
     over a fortieth of the run, cosine to 0, squares of 1024 pixels cut by RandomResizedCrop and flipped. The paper's
     batches are 98,304 / 65,536 / 40,960 / 20,480 for 0.3b / 0.6b / 1b / 2b, at which that rule for the learning rate
-    has not been published to hold. Images are read into RGB and the loss is averaged over all ranks; a loss that is no
-    number stops the run (published: replaced by a constant).
+    has not been published to hold. Images are read into RGB and the loss is averaged over all ranks; a loss of NaN
+    stops the run (published: replaced by a constant).
+
+    Args:
+        data: folders of images, tar shards of images, and folders of shards.
+        output: folder for log, checkpoints, pictures and the trained model.
+        size: the backbone's size.
+        validation: a folder of images or shards to validate on.
+        input_size: height and width of the network's input.
+        mask_ratio: share of the patches that are hidden.
+        batch_size: images per step, over all processes; the learning rate is proportional to it.
+        epochs: passes over the data, where steps does not say how long to train.
+        steps: length of the run; by default by the epochs.
+        workers: processes that load images, per training process; by default by the number of cores.
+        seed: of weights, order and crops.
     """
     images = ImageCollection(*data)
     if images.passed_over:

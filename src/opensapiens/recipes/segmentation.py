@@ -29,7 +29,7 @@ def segmentation(
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
-    workers: int = 8,
+    workers: int | None = None,
     seed: int = 0,
 ) -> Run:
     """Body parts as a class per pixel, from a pretrained backbone and a fresh head.
@@ -40,10 +40,23 @@ def segmentation(
     Result: Published scores are on data that are not public: mIoU 76.7 / 77.8 / 79.9 / 81.1 for 0.3b / 0.6b / 1b /
     2b.
 
-    `--data` is a folder with `images` and parts, or one of synthetic shards. `--parts` names the set, or a CSV file
-    or a JSON with categories. `--backgrounds` are pictures without people. `--framing scene` cuts pieces of whole
-    pictures, as published, and the model is then given whole pictures; `person` crops each person, which pictures
-    of several people need whose labels are of one. `--pretrained` is a model folder or a published name.
+    Args:
+        data: a folder with `images` and parts, or a folder of synthetic shards.
+        output: folder for log, checkpoints, pictures and the trained model.
+        size: the backbone's size.
+        pretrained: a model folder or a published name, whose backbone the run starts with.
+        parts: the set of body parts: sapiens_28, or your own in a CSV file or a JSON with categories.
+        validation: as data, to validate on.
+        backgrounds: a folder of pictures without people, put behind the people.
+        framing: scene cuts pieces of whole pictures, as published, and the model is then given whole pictures; person
+            crops each person: for pictures of several people of whom only one has labels.
+        input_size: height and width of the network's input.
+        schedule: paper follows the paper's text, published the released config of the size.
+        epochs: passes over the data, where steps does not say how long to train; by default the released config's.
+        steps: length of the run; by default by the epochs.
+        batch_size: samples per step, over all processes; by default the released config's.
+        workers: processes that load samples, per training process; by default by the number of cores.
+        seed: of weights, order and augmentation.
     """
     part_set = find_part_set(parts)
     return one_task_run(

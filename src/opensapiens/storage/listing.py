@@ -10,6 +10,12 @@ ADVICE = {
     **dict.fromkeys((".mpg", ".mpeg", ".wmv", ".flv", ".mts", ".m2ts", ".ts", ".3gp", ".ogv"), "convert to MP4"),
     **dict.fromkeys((".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar"), "unpack it"),
 }
+NO_PICTURES = {
+    *(".md", ".txt", ".rst", ".log", ".pdf", ".html", ".css", ".js", ".py", ".ipynb", ".sh", ".bat", ".lnk", ".db"),
+    *(".json", ".jsonl", ".csv", ".tsv", ".xml", ".yml", ".yaml", ".toml", ".ini", ".cfg", ".npz", ".npy", ".parquet"),
+    *(".pkl", ".pt", ".pth", ".onnx", ".safetensors", ".ply", ".obj", ".mtl"),
+}
+"""Endings of files that lie beside pictures and that nobody takes for some."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +35,36 @@ def list_files(folder: Path, endings: tuple[str, ...], below: bool = True) -> Li
     for path in sorted(folder.rglob("*") if below else folder.iterdir()):
         if any(part[0] == "." for part in path.relative_to(folder).parts) or path.is_dir():
             continue
-        if reason := why_passed_over(path, endings):
-            listing.passed_over[reason] += 1
-        else:
+        if is_taken(path, endings, listing.passed_over):
             listing.files.append(path)
     return listing
 
 
-def why_passed_over(path: Path, endings: tuple[str, ...]) -> str | None:
-    """What a file is that is not taken; None for one that is."""
-    if path.is_symlink() and not path.exists():
-        return "broken link"
+def is_taken(path: Path, endings: tuple[str, ...], passed_over: Counter[str]) -> bool:
+    """Whether a file is of those that are wanted. One that is not is counted by what it is, unless no one would take it
+    for a picture or video."""
     ending = path.suffix.lower()
-    if ending not in endings:
-        advice = f" ({ADVICE[ending]})" if ending in ADVICE else ""
-        return f"{ending or 'without an ending'}{advice}"
-    return None if path.is_file() else "not a regular file"
+    if ending in NO_PICTURES and ending not in endings:
+        return False
+    reason = ""
+    if path.is_symlink() and not path.exists():
+        reason = "broken link"
+    elif ending not in endings:
+        reason = (ending or "without an ending") + (f" ({ADVICE[ending]})" if ending in ADVICE else "")
+    elif not path.is_file():
+        reason = "not a regular file"
+    if reason:
+        passed_over[reason] += 1
+    return not reason
 
 
 def passed_over_sentence(passed_over: Counter[str]) -> str:
-    """For example "3 files passed over: 2 .heic (convert to JPEG or PNG), 1 broken link"; "" of none."""
+    """For example "3 files skipped: 2 .heic (convert to JPEG or PNG), 1 broken link"; "" of none."""
     total = passed_over.total()
     listed = ", ".join(f"{count} {reason}" for reason, count in passed_over.most_common())
-    return f"{total} {'file' if total == 1 else 'files'} passed over: {listed}" if total else ""
+    return f"{counted(total, 'file')} skipped: {listed}" if total else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """For example "1 person", "2 people", "0 photos"."""
+    return f"{number} {noun if number == 1 else {'person': 'people'}.get(noun, noun + 's')}"

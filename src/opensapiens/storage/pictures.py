@@ -46,8 +46,8 @@ def read_image(source: ImageSource) -> np.ndarray:
 
     `source`: a path, the bytes of a file, a file open for reading bytes, a PIL image, or an array ((H, W), (H, W, 1),
     (H, W, 3) or (H, W, 4); uint8, or uint16 which is scaled to 8 bits). The kind of file is told by its content, not
-    its name, and is one of IMAGE_FORMATS. EXIF rotation is applied; CMYK and palettes are converted; 16-bit grey is
-    scaled by 65535 -> 255, floating-point grey by 1, 255 or 65535 -> 255 as its values say; transparent pixels are laid
+    its name, and is one of IMAGE_FORMATS. EXIF rotation is applied; CMYK and palettes are converted; 16-bit gray is
+    scaled by 65535 -> 255, floating-point gray by 1, 255 or 65535 -> 255 as its values say; transparent pixels are laid
     over white; of an animation or a file of several pages the first is taken. Raises ImageError for a file that is
     missing, not a regular one, empty, truncated, no picture, larger than MAX_FILE_BYTES or MAX_PIXELS, or longer than
     MAX_ASPECT.
@@ -171,7 +171,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _band_rgb(band: Image.Image, white: float | None) -> np.ndarray:
-    """(H, W, 3) uint8, or (H, W, 1) of grey. white: the value that is white, of more than 8 bits."""
+    """(H, W, 3) uint8, or (H, W, 1) of gray. white: the value that is white, of more than 8 bits."""
     if white is not None:
         values = np.asarray(band).astype(np.float32 if white <= 255 else np.float64)[..., None]
         if not np.isfinite(values).all():
@@ -184,9 +184,9 @@ def _band_rgb(band: Image.Image, white: float | None) -> np.ndarray:
 
 
 def _white_level(image: Image.Image) -> float | None:
-    """The value that is white in a picture of grey with more than 8 bits, by its values; None for other pictures.
+    """The value that is white in a picture of gray with more than 8 bits, by its values; None for other pictures.
 
-    Floating point is up to 1, 255 or 65535 by custom, and a little over where it was resampled. 16-bit grey comes as
+    Floating point is up to 1, 255 or 65535 by custom, and a little over where it was resampled. 16-bit gray comes as
     "I;16..." or, from some readers, as "I".
     """
     if image.mode.startswith("I;16"):

@@ -18,7 +18,7 @@ SKIRT: Span = (18002, 18722)
 
 
 @dataclass(frozen=True)
-class Person:
+class BodyParameters:
     """What determines a body: phenotype and facial actions by name, bone rotations (J, 3, 3), yaw in degrees;
     attitude: see PoseSampler.draw."""
 
@@ -66,7 +66,7 @@ class BodyModel:
         self.joints = at_rest["rest_bone_heads"][0].numpy()
         self.poses = PoseSampler(self.bones, [int(parent) for parent in self._model.bone_parents], self.joints)
 
-    def draw(self, rng: np.random.Generator) -> Person:
+    def draw(self, rng: np.random.Generator) -> BodyParameters:
         """A person: mostly adults, some children and elderly people, of every build, in a pose, with an expression.
 
         Half of them face any direction, the others more or less the camera.
@@ -74,7 +74,7 @@ class BodyModel:
         phenotype, expression = self._phenotype(rng), self._expression(rng)
         activity, attitude, pose = self.poses.draw(rng)
         yaw = float(rng.uniform(-180, 180) if rng.random() < 0.5 else rng.normal(0, 40))
-        return Person(phenotype, expression, activity, attitude, pose, yaw)
+        return BodyParameters(phenotype, expression, activity, attitude, pose, yaw)
 
     def _phenotype(self, rng: np.random.Generator) -> dict[str, float]:
         ages = ((0.58, 0.85), (0.3, 0.6), (0.85, 1.0), (0.0, 0.3))
@@ -112,7 +112,7 @@ class BodyModel:
             face["mouthSmileLeft"] = face["mouthSmileRight"] = float(rng.uniform(0.2, 1.0))
         return face
 
-    def vertices(self, people: list[Person], batch: int = BATCH) -> np.ndarray:
+    def vertices(self, people: list[BodyParameters], batch: int = BATCH) -> np.ndarray:
         """Posed vertices (N, 19158, 3) float32 in meters, z up; each body stands on z = 0 and is centered on the
         origin."""
         vertices = np.empty((len(people), *self.rest.shape), np.float32)
@@ -120,7 +120,7 @@ class BodyModel:
             self._evaluate(people[i : i + batch], batch, vertices[i : i + batch])
         return vertices
 
-    def _evaluate(self, people: list[Person], batch: int, vertices: np.ndarray) -> None:
+    def _evaluate(self, people: list[BodyParameters], batch: int, vertices: np.ndarray) -> None:
         padded = people + [people[-1]] * (batch - len(people))
         pose = torch.eye(4).repeat(batch, len(self.bones), 1, 1)
         for i, person in enumerate(padded):

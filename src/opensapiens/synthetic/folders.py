@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from opensapiens.data.coco import WHOLEBODY_FIELDS, coco_category, coco_person
 from opensapiens.data.segmentations import run_lengths_of
@@ -14,6 +13,7 @@ from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
 from opensapiens.storage.files import write_bytes, write_json
 from opensapiens.storage.folders import claim
+from opensapiens.storage.progress import progress
 
 KEYPOINT_SETS = (COCO_17, WHOLEBODY_133, SAPIENS_308)
 FOLDERS = {"jpg": "images", "json": "records"}
@@ -32,7 +32,7 @@ def unpack(shards: Path | str, out: Path | str) -> Path:
     claim(out, "unpacked frames", {"shards": {path.name: path.stat().st_size for path in dataset.paths}})
     images: list[dict[str, Any]] = []
     annotations: dict[str, list[dict[str, Any]]] = {keypoints.name: [] for keypoints in KEYPOINT_SETS}
-    for number, key in enumerate(tqdm(dataset.keys, str(out), unit="image")):
+    for number, key in enumerate(progress(dataset.keys, str(out), unit="images")):
         for suffix, data in dataset.read_bytes(number).items():
             path = out / FOLDERS.get(suffix, suffix.partition(".")[0]) / f"{key}.{suffix.rpartition('.')[2]}"
             write_bytes(path, data)

@@ -36,7 +36,7 @@ class Hair:
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadFrame:
     """The frame of a head: origin between the ears, axes (3, 3) in rows (left, back, up), size relative to the
     average."""
 
@@ -53,7 +53,7 @@ class Head:
         return (points - self.origin) @ self.axes.T / self.size
 
 
-def head_of(points: dict[str, np.ndarray]) -> Head:
+def head_of(points: dict[str, np.ndarray]) -> HeadFrame:
     """The head frame of a body, from its keypoints by name."""
     left, right = points["left_ear"], points["right_ear"]
     across = left - right
@@ -65,7 +65,7 @@ def head_of(points: dict[str, np.ndarray]) -> Head:
     y = cross(up, x)
     tilt = np.deg2rad(16.0)
     y, up = np.cos(tilt) * y + np.sin(tilt) * up, np.cos(tilt) * up - np.sin(tilt) * y
-    return Head(0.5 * (left + right), np.stack([x, y, up]), float(np.linalg.norm(across) / 0.15))
+    return HeadFrame(0.5 * (left + right), np.stack([x, y, up]), float(np.linalg.norm(across) / 0.15))
 
 
 def draw_hair(rng: np.random.Generator, age: float, gender: float) -> Hair:
@@ -176,7 +176,7 @@ def _cap(
     return Surface(points, texture, np.zeros((len(used), 4)), inside + ragged, triangles, parts, hair.material)
 
 
-def _shell(hair: Hair, head: Head, hollow: list[tuple[np.ndarray, np.ndarray, float]], part: int) -> Surface:
+def _shell(hair: Hair, head: HeadFrame, hollow: list[tuple[np.ndarray, np.ndarray, float]], part: int) -> Surface:
     """A sheet around the head, open in front of the face, that hangs below the ears and lies on neck and shoulders."""
     around = np.linspace(-np.pi, np.pi, SECTORS + 1)
     waves = np.sin(np.outer(around, np.arange(3, 9)) + hair.waves[:, 0]).mean(1)
@@ -225,7 +225,7 @@ def _shell(hair: Hair, head: Head, hollow: list[tuple[np.ndarray, np.ndarray, fl
 
 def _tail(
     hair: Hair,
-    head: Head,
+    head: HeadFrame,
     start: np.ndarray,
     outward: np.ndarray,
     hollow: list[tuple[np.ndarray, np.ndarray, float]],

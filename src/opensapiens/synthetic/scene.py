@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opensapiens.synthetic.atlas import atlas
-from opensapiens.synthetic.body import TIGHTS, BodyModel, Person
+from opensapiens.synthetic.body import TIGHTS, BodyModel, BodyParameters
 from opensapiens.synthetic.camera import Subject, bounds, draw_camera
 from opensapiens.synthetic.materials import Material
 from opensapiens.synthetic.outfits import Outfit, draw_outfit
@@ -23,7 +23,7 @@ SKIN_VERTICES = TIGHTS[0]
 class ScenePlan:
     """The people of a scene and their outfits."""
 
-    people: list[Person]
+    people: list[BodyParameters]
     outfits: list[Outfit]
 
 

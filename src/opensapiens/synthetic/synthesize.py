@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
-from tqdm import tqdm
 
 from opensapiens.data.shards import encode_frame, write_manifest, write_shard
 from opensapiens.data.workers import WorkerDied, run_in_processes
 from opensapiens.storage.files import write_bytes
 from opensapiens.storage.folders import claim
+from opensapiens.storage.progress import progress
 from opensapiens.synthetic.card import write_card
 from opensapiens.synthetic.contact_sheet import contact_sheet
 from opensapiens.synthetic.style import FRAMES_PER_BATCH, GENERATOR_VERSION, Style
@@ -76,7 +76,7 @@ def synthesize(
     prepare = partial(_prepare_worker, surroundings, tuple(scans), parameters)
     batches = zip(jobs, run_in_processes(_make_batch, jobs, workers, prepare), strict=True)
     died = []
-    with tqdm(total=count, initial=count - sum(job[2] for job in jobs), unit="image", desc=str(out)) as bar:
+    with progress(what=str(out), total=count, initial=count - sum(job[2] for job in jobs), unit="images") as bar:
         for i, shard in groupby(batches, key=lambda one: one[0][1] // FRAMES_PER_SHARD):
             frames: list[tuple[str, dict[str, bytes]]] | None = []
             for (_, first, number, _), batch in shard:
@@ -101,7 +101,7 @@ def synthesize(
 def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], list[str]]:
     """The scans, panoramas or photos that can be read, and a message for each that cannot. Reads all of them once."""
     good, bad = [], []
-    problems = tqdm(run_in_processes(_problem_of, paths, workers), "checking", len(paths), unit="file")
+    problems = progress(run_in_processes(_problem_of, paths, workers), "checking", len(paths), unit="files")
     for path, problem in zip(paths, problems, strict=True):
         if problem is None:
             good.append(path)

@@ -76,18 +76,18 @@ class DepthTask:
         return FlipRule()
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
-        """depth (B, H, W) float32 in 0-1 with -1 outside, labelled (B,) bool.
+        """depth (B, H, W) float32 in 0-1 with -1 outside, labeled (B,) bool.
 
         The person is where the depth is finite, and inside the mask where there is one.
         """
         picked = slice(label_stride // 2, None, label_stride)
         maps = [normalized_depth(*_depth_and_person(sample))[0][picked, picked] for sample in samples]
-        labelled = torch.tensor([sample.depth is not None for sample in samples])
-        return {"depth": torch.from_numpy(np.stack(maps)), "labelled": labelled}
+        labeled = torch.tensor([sample.depth is not None for sample in samples])
+        return {"depth": torch.from_numpy(np.stack(maps)), "labeled": labeled}
 
     def count(self, targets: Targets) -> Tensor:
         """The number of samples with depth."""
-        return targets["labelled"].sum().float()
+        return targets["labeled"].sum().float()
 
     def losses(self, maps_B1hw: Tensor, targets: Targets, count: Tensor | None = None) -> dict[str, Tensor]:
         """silog; l1 and correlation when they have a weight."""

@@ -30,6 +30,10 @@ class FlipRule:
         return maps
 
 
+class NotFinite(ValueError):
+    """A network's answer holds values that are no numbers, or infinite; the message says of which head."""
+
+
 @torch.no_grad()
 def maps(
     model: nn.Module | Callable[..., dict[str, Tensor]],
@@ -47,7 +51,7 @@ def maps(
     Args:
         model: a HumanModel, or anything called with (images, heads), and `inputs` where there are some, that
             returns maps by head.
-        images_B3HW: normalised images.
+        images_B3HW: normalized images.
         flip_rules: head name -> its rule (`task.flip_rule`); needed for every head when `flip`.
         heads: heads to run; None = all.
         inputs: what the backbone wants beside the pixels: `BackboneConfig.view_inputs`, in batches.
@@ -55,17 +59,18 @@ def maps(
 
     Raises:
         ValueError: `flip` for a head without a rule, or a rule of another number of channels.
+        NotFinite: see there.
     """
-    plain = model(images_B3HW, heads, **_beside(inputs))
-    if not flip:
-        return plain
-    rules = flip_rules or {}
-    missing = [head for head in plain if head not in rules]
-    if missing:
-        raise ValueError(f"the flip test needs a flip rule for {', '.join(missing)}")
-    mirrored = model(images_B3HW.flip(-1), heads, **_beside(mirrored_inputs))
-    return {head: (plain[head] + rules[head].undo(mirrored[head])) * 0.5 for head in plain}
-
-
-def _beside(inputs: Mapping[str, Tensor] | None) -> dict[str, Mapping[str, Tensor]]:
-    return {"inputs": inputs} if inputs else {}
+    plain = model(images_B3HW, heads, inputs=inputs)
+    if flip:
+        rules = flip_rules or {}
+        missing = [head for head in plain if head not in rules]
+        if missing:
+            raise ValueError(f"the flip test needs a flip rule for {', '.join(missing)}")
+        mirrored = model(images_B3HW.flip(-1), heads, inputs=mirrored_inputs)
+        plain = {head: (plain[head] + rules[head].undo(mirrored[head])) * 0.5 for head in plain}
+    wrong = [head for head, maps_BChw in plain.items() if not maps_BChw.isfinite().all()]
+    if wrong:
+        type_name = str(images_B3HW.dtype).removeprefix("torch.")
+        raise NotFinite(f"the network's answer for {', '.join(wrong)} is not finite, computed in {type_name}")
+    return plain

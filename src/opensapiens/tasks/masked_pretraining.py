@@ -39,13 +39,13 @@ class MaskedPretrainingTask:
     mask_ratio: float
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
-        """masked (B,) int64: how many patches are hidden of each image; labelled (B,): all of them."""
+        """masked (B,) int64: how many patches are hidden of each image; labeled (B,): all of them."""
         height, width = samples[0].image.shape[:2]
         patches = (height // self.patch_size) * (width // self.patch_size)
         masked = patches - kept_patches(patches, self.mask_ratio)
         return {
             "masked": torch.full((len(samples),), masked),
-            "labelled": torch.ones(len(samples), dtype=torch.bool),
+            "labeled": torch.ones(len(samples), dtype=torch.bool),
         }
 
     def count(self, targets: Targets) -> Tensor:
@@ -88,7 +88,7 @@ def reconstruct(
 ) -> Reconstruction:
     """Hides patches of an H×W×3 uint8 image of the model's size and predicts them.
 
-    The model predicts each patch normalised by itself: structure, without brightness and contrast. These two numbers
+    The model predicts each patch normalized by itself: structure, without brightness and contrast. These two numbers
     of each hidden patch are taken from the image, as in He et al.'s and the published pictures.
 
     Args:

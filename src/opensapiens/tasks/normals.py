@@ -65,12 +65,12 @@ class NormalsTask:
         return FlipRule(negated=(0,))
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
-        """normals (B, 3, H, W) float16 (half the traffic from the loader; 0.03 degrees) with -1000 outside, labelled
+        """normals (B, 3, H, W) float16 (half the traffic from the loader; 0.03 degrees) with -1000 outside, labeled
         (B,) bool."""
         picked = slice(label_stride // 2, None, label_stride)
         maps = [normal_target(*_normals_and_person(sample, picked)).astype(np.float16) for sample in samples]
-        labelled = torch.tensor([sample.normals is not None for sample in samples])
-        return {"normals": torch.from_numpy(np.stack(maps)), "labelled": labelled}
+        labeled = torch.tensor([sample.normals is not None for sample in samples])
+        return {"normals": torch.from_numpy(np.stack(maps)), "labeled": labeled}
 
     def count(self, targets: Targets) -> Tensor:
         """The number of pixels with a normal."""
@@ -222,7 +222,7 @@ class NormalsMetric:
 
 def _sums(angles_N: Tensor) -> Tensor:
     # Edges belong to the bin below ("within 30 degrees" includes 30): bin i holds ((i - 1) / 20, i / 20].
-    bins = (angles_N.nan_to_num(180) * BINS_PER_DEGREE).ceil().long()  # the sum keeps a NaN in sight
+    bins = (angles_N * BINS_PER_DEGREE).ceil().long()
     counts = torch.bincount(bins, minlength=180 * BINS_PER_DEGREE + 1)
     return torch.cat([angles_N.sum()[None], counts]).double()
 

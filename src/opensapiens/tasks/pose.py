@@ -54,7 +54,7 @@ class PoseTask:
 
     name: ClassVar[str] = "pose"
     title: ClassVar[str] = "pose"
-    published: ClassVar[HeadShape] = HeadShape((768, 768), (768, 768), 0.0)
+    published: ClassVar[HeadShape] = HeadShape((768, 768), (768, 768), 0.0, start_std=0.001)
     patch_padding: ClassVar[int] = 2
 
     keypoint_set: KeypointSet
@@ -87,9 +87,9 @@ class PoseTask:
         return FlipRule(permutation=self.keypoint_set.flip_indices.tolist())
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
-        """points (B, K, 2) in crop pixels, weights (B, K), size (B, 2) height and width of the crops, labelled (B,).
+        """points (B, K, 2) in crop pixels, weights (B, K), size (B, 2) height and width of the crops, labeled (B,).
 
-        A weight is 1 for a labelled point, hidden ones included, and 0 for one that is unlabelled. Raises ValueError
+        A weight is 1 for a labeled point, hidden ones included, and 0 for one that is unlabeled. Raises ValueError
         for points of another set.
         """
         points = np.zeros((len(samples), len(self.keypoint_set), 2), np.float32)
@@ -104,7 +104,7 @@ class PoseTask:
             "points": torch.from_numpy(points),
             "weights": torch.from_numpy(weights),
             "size": torch.tensor([sample.image.shape[:2] for sample in samples], dtype=torch.float32),
-            "labelled": torch.tensor([sample.keypoints is not None for sample in samples]),
+            "labeled": torch.tensor([sample.keypoints is not None for sample in samples]),
         }
 
     def _keypoints(self, sample: Sample) -> np.ndarray:
@@ -118,7 +118,7 @@ class PoseTask:
 
     def count(self, targets: Targets) -> Tensor:
         """The number of persons with keypoints."""
-        return targets["labelled"].sum().float()
+        return targets["labeled"].sum().float()
 
     def sigma_at(self, heatmap_height: int) -> float:
         """Of the Gaussian, in pixels of a heatmap of this height."""
@@ -326,21 +326,6 @@ def oks(points_BK2: Tensor, truth_BK2: Tensor, visibility_BK: Tensor, area_B: Te
     return similarity.sum(dim=1) / visible.sum(dim=1)
 
 
-def peak_accuracy(prediction_BKhw: Tensor, target_BKhw: Tensor, weights_BK: Tensor, threshold: float = 0.05) -> Tensor:
-    """Scalar: the share of peaks closer to the target's than `threshold` of the heatmap, averaged over keypoints (PCK).
-
-    As the published training log computes it (`acc_pose`): distances in x are divided by the height and in y by the
-    width; the peak of a map without a positive value is at (-1, -1). Rough, but cheap enough for every step. 0 when
-    nothing has weight.
-    """
-    height, width = prediction_BKhw.shape[-2:]
-    offset = _peaks(prediction_BKhw) - _peaks(target_BKhw)
-    near = (offset / offset.new_tensor([height, width])).norm(dim=-1) < threshold
-    known = weights_BK > 0
-    per_keypoint = (near & known).sum(dim=0) / known.sum(dim=0).clamp(min=1)
-    return per_keypoint.sum() / known.any(dim=0).sum().clamp(min=1)
-
-
 def _peaks(heatmaps_BKhw: Tensor) -> Tensor:
     """(B, K, 2) float32 x, y of the largest value; -1 where none is positive."""
     value, index = heatmaps_BKhw.flatten(2).max(dim=2)
@@ -352,7 +337,7 @@ def _peaks(heatmaps_BKhw: Tensor) -> Tensor:
 class PoseMetric:
     """Mean OKS over persons, of all points and of each group of them ("oks_body", "oks_face", ...)."""
 
-    region = "labelled points"
+    region = "labeled points"
 
     def __init__(self, task: PoseTask) -> None:
         points = task.keypoint_set
@@ -365,7 +350,7 @@ class PoseMetric:
         self.totals = torch.zeros(len(self.channels), 2, dtype=torch.float64)  # per figure: sum of OKS, persons
 
     def update(self, prediction: PosePrediction, truth: Sample) -> dict[str, float]:
-        """Add a person; without labelled points in the image, or without a known area, they are left out."""
+        """Add a person; without labeled points in the image, or without a known area, they are left out."""
         if truth.keypoints is None:
             return dict.fromkeys(self.channels, float("nan"))
         keypoints = self.task._keypoints(truth)

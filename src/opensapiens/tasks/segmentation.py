@@ -72,28 +72,28 @@ class SegmentationTask:
         return FlipRule(permutation=self.part_set.flip_indices.tolist())
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
-        """labels (B, H, W) uint8 with 255 = ignore, labelled (B,) bool.
+        """labels (B, H, W) uint8 with 255 = ignore, labeled (B,) bool.
 
         Raises:
             ValueError: parts of another set.
         """
         picked = slice(label_stride // 2, None, label_stride)
         maps = [self._labels(sample)[picked, picked] for sample in samples]
-        labelled = torch.tensor([sample.parts is not None for sample in samples])
-        return {"labels": torch.from_numpy(np.stack(maps)), "labelled": labelled}
+        labeled = torch.tensor([sample.parts is not None for sample in samples])
+        return {"labels": torch.from_numpy(np.stack(maps)), "labeled": labeled}
 
     def _labels(self, sample: Sample) -> np.ndarray:
         if sample.parts is None:
             return np.full(sample.image.shape[:2], IGNORED, np.uint8)
         if sample.part_set.name != self.part_set.name:
             raise ValueError(
-                f"{sample.key}: labelled with {sample.part_set.name}, the segmentation task has {self.part_set.name}"
+                f"{sample.key}: labeled with {sample.part_set.name}, the segmentation task has {self.part_set.name}"
             )
         return sample.parts
 
     def count(self, targets: Targets) -> Tensor:
         """The number of samples with a part map."""
-        return targets["labelled"].sum().float()
+        return targets["labeled"].sum().float()
 
     def losses(self, maps_BPhw: Tensor, targets: Targets, count: Tensor | None = None) -> dict[str, Tensor]:
         """cross_entropy, and dice when it has a weight."""

@@ -82,7 +82,7 @@ class Task(Protocol):
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
         """Labels of cropped samples of one size -> tensors with a leading batch axis, made on the CPU by a loader.
 
-        `labelled` (B,) bool says which samples have a label for this task. label_stride: take every n-th pixel of every
+        `labeled` (B,) bool says which samples have a label for this task. label_stride: take every n-th pixel of every
         n-th row of dense labels, from the middle of the first block. Cheap: costly targets are made in `losses`.
         """
 

@@ -61,6 +61,8 @@ class Ranks:
 
 def join_ranks(run: Run) -> Ranks:
     """This process's place: alone, or one of those that `torchrun` started, which are then connected until they end."""
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
     device = pick_device(run.device)
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Ranks(0, 1, device)

@@ -1,5 +1,6 @@
 """Batches in the order of the steps. A batch depends on the run and its step alone: a loader has no state to save."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -171,15 +172,22 @@ def validation_batches(run: Run, ranks: Ranks) -> DataLoader[tuple[Batch, list[S
 
 def _loader(batches: Dataset[Any], numbers: range, run: Run, ranks: Ranks) -> DataLoader[Any]:
     """Batches by number, prepared ahead of time by `run.workers` processes."""
+    workers = default_workers() if run.workers is None else run.workers
     return DataLoader(
         batches,
         batch_size=None,  # items are whole batches
         sampler=numbers,
-        num_workers=run.workers,
-        prefetch_factor=3 if run.workers else None,
+        num_workers=workers,
+        prefetch_factor=3 if workers else None,
         pin_memory=ranks.device.type == "cuda",
         worker_init_fn=_one_thread,
     )
+
+
+def default_workers() -> int:
+    """As many loader processes as leave a core to each training process of this machine, at most 8."""
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(max(cores - 1, 0), 8)
 
 
 def _one_thread(_worker: int) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from tqdm import tqdm
-
 from opensapiens.storage.files import write_text
+from opensapiens.storage.progress import progress
 
 Tracker = Callable[[int, Mapping[str, float]], None]  # takes the figures after so many steps
 
@@ -36,8 +35,8 @@ class RunLog:
     ) -> None:
         self.path, self.peak, self.silent = folder / "log.jsonl", peak, silent
         self.trackers: list[Tracker] = []
-        self.bar = tqdm(
-            initial=first_step, total=steps, unit="step", dynamic_ncols=True, smoothing=0.05, disable=silent
+        self.bar = progress(
+            None, "training", steps, "steps", first_step, not silent, dynamic_ncols=True, smoothing=0.05
         )
         if not silent:
             lines = self.path.read_text().splitlines() if self.path.exists() else []

@@ -3,123 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from opensapiens.backbones import BackboneConfig
 from opensapiens.backbones.transformer import block_activation_bytes
-from opensapiens.checkpoints.model_description import DecoderDescription, ModelDescription
+from opensapiens.checkpoints.model_description import DecoderDescription
 from opensapiens.checkpoints.model_folder import build_model
-from opensapiens.checkpoints.published_table import PRETRAINING, PUBLISHED_MODELS
 from opensapiens.models.cost import feature_grid, full_flops, masked_autoencoder_flops, parameters
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder, kept_patches
-from opensapiens.training.throughput import PEAK_BFLOAT16
+from opensapiens.training.gpus import GPU, GPUS
+from opensapiens.training.plan_setup import PlanError, Setup
 
-Precision = Literal["bfloat16", "tf32", "float32"]
-
-PRETRAIN = "pretrain"
 DECODER = DecoderDescription(512, 8, 16)
 """Of published pretraining."""
 USABLE = 0.92  # of a GPU's memory: the rest is fragments
 CONTEXT = 1.5e9  # bytes that a process holds before its first tensor: the driver's context, the communicator's buffers
 GPUS_PER_MACHINE = 8
-ASSUMED_EFFICIENCY = 0.40
 PAPER: dict[str, Any] = {"size": "2b", "gpus": 1024, "gpu": "a100", "tokens": 1.2e12, "days": 18.0}
 """What the paper states of its largest pretraining (section 3.2 and Table 1)."""
 
 
-class PlanError(ValueError):
-    """A setup that makes no sense; the message says why."""
-
-
 class DoesNotFit(PlanError):
     """A run that needs more memory than a GPU has; the message says how much, and what would help."""
-
-
-@dataclass(frozen=True)
-class GPU:
-    """A GPU by its maker's data sheet, dense: operations a second by precision, bytes of memory.
-
-    link: bytes a second, in one direction, between GPUs of a machine; network: between machines, per GPU, for the usual
-    build of one adapter each. price: US dollars an hour, an order of magnitude to be replaced by one's own.
-    """
-
-    memory: float
-    bfloat16: float
-    tf32: float
-    float32: float
-    link: float
-    network: float
-    price: float
-
-
-GPUS: dict[str, GPU] = {
-    "a100": GPU(80e9, PEAK_BFLOAT16["A100"], 156e12, 19.5e12, 300e9, 25e9, 2.0),
-    "a100-40gb": GPU(40e9, PEAK_BFLOAT16["A100"], 156e12, 19.5e12, 300e9, 25e9, 1.5),
-    "h100": GPU(80e9, PEAK_BFLOAT16["H100"], 494e12, 67e12, 450e9, 50e9, 3.0),
-    "h200": GPU(141e9, PEAK_BFLOAT16["H200"], 494e12, 67e12, 450e9, 50e9, 3.5),
-    "b200": GPU(180e9, PEAK_BFLOAT16["B200"], 1125e12, 75e12, 900e9, 50e9, 5.0),
-    "l40s": GPU(48e9, PEAK_BFLOAT16["L40S"], 183e12, 91.6e12, 32e9, 12.5e9, 1.2),
-    "rtx4090": GPU(24e9, 165e12, 82.6e12, 82.6e12, 16e9, 2.5e9, 0.5),
-}
-"""By name."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What is planned. job: PRETRAIN, or a task that was published. image_size: (height, width). batch: images a GPU
-    takes at once, None for as many as fit.
-
-    efficiency: share of the GPU's rate for the precision that is reached while it computes, measured or assumed.
-    parallel: "ddp" copies the model on every GPU, "fsdp" shares it out. recompute: activation checkpointing.
-    """
-
-    job: str = PRETRAIN
-    size: str = "2b"
-    gpu: str = "a100"
-    gpus: int = 1024
-    precision: Precision = "bfloat16"
-    parallel: Literal["ddp", "fsdp"] = "fsdp"
-    recompute: bool = False
-    mask_ratio: float = 0.75
-    image_size: tuple[int, int] | None = None
-    batch: int | None = None
-    efficiency: float = ASSUMED_EFFICIENCY
-
-    def __post_init__(self) -> None:
-        if self.gpu not in GPUS:
-            raise PlanError(f"no GPU {self.gpu!r} is known; there are {', '.join(GPUS)}")
-        if self.gpus < 1 or (self.batch is not None and self.batch < 1):
-            raise PlanError("there must be at least one GPU and one image a GPU")
-        if not 0 < self.efficiency <= 1:
-            raise PlanError(f"the efficiency is a share of the GPU's rate, in (0, 1], not {self.efficiency}")
-        if not 0 < self.mask_ratio < 1:
-            raise PlanError(f"the mask ratio is a share of the patches, between 0 and 1, not {self.mask_ratio}")
-        if self.image_size is not None and any(side % 16 for side in self.image_size):
-            raise PlanError(f"images of {self.image_size} pixels are not made of patches of 16")
-
-    @cached_property
-    def description(self) -> ModelDescription:
-        """The published model of the job and the size; of several the one with the most outputs."""
-        task = PRETRAINING if self.pretraining else self.job
-        rows = [row for row in PUBLISHED_MODELS.values() if (row.task, row.size) == (task, self.size)]
-        if not rows:
-            known = ", ".join(dict.fromkeys(f"{row.task} {row.size}" for row in PUBLISHED_MODELS.values()))
-            raise PlanError(f"no model of {self.size} for {self.job} was published; there are {known}")
-        return max(rows, key=lambda row: row.outputs).description(self.image_size)
-
-    @property
-    def pretraining(self) -> bool:
-        """Whether this is masked pretraining."""
-        return self.job == PRETRAIN
-
-    @property
-    def config(self) -> BackboneConfig:
-        """The backbone."""
-        return self.description.backbone
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.data.augment import Augmentation
@@ -11,7 +11,7 @@ from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.data.square_crop import SquareCrop
 from opensapiens.models.masked_autoencoder import kept_patches
-from opensapiens.tasks.task import SeveralTasks
+from opensapiens.tasks.task import HeadTask, SeveralTasks
 
 Size = tuple[int, int]  # height, width
 
@@ -30,22 +30,39 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW, or Muon and AdamW."""
+    """AdamW, or Muon and AdamW.
+
+    Args:
+        lr: learning rate at the end of the warm-up.
+        betas: of AdamW.
+        weight_decay: of matrices; biases, norms, tokens and position embeddings have none.
+        layer_decay: the learning rate of each block is this times that of the block above it.
+        clip_norm: gradients are scaled down to this norm.
+        muon: train the matrices of blocks and heads with Muon, the rest with AdamW; not in the published code.
+    """
 
     lr: float = 5e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.1
-    layer_decay: float = 1.0  # the learning rate of each block is this times that of the block above it
+    layer_decay: float = 1.0
     clip_norm: float = 1.0
-    muon: bool = False  # the matrices of blocks and heads by Muon, the rest by AdamW; not in the published code
+    muon: bool = False
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
     """Factor on the learning rate: a linear warm-up, then a decay to the end of the run.
 
-    The published fine-tuning configs count otherwise: their warm-up starts at `warmup_from`, "steps" divides the rate
-    by ten at each of `milestones`, and with `epoch_steps` the linear decay starts at step 0 and falls once an epoch.
+    The published fine-tuning configs count differently: their warm-up starts at `warmup_from`, and with "steps" or
+    `epoch_steps` they decay from step 0 on.
+
+    Args:
+        warmup_steps: length of the warm-up.
+        decay: its shape; "steps" divides the rate by ten at each of the milestones.
+        final_factor: the factor at the last step.
+        warmup_from: the factor at step 0; 0 starts at 1 / warmup_steps.
+        milestones: the steps of "steps".
+        epoch_steps: lower a linear decay once every so many steps, counted from step 0; 0 lowers it at every step.
     """
 
     warmup_steps: int = 500
@@ -61,9 +78,47 @@ class Run:
     """One training run. Two equal runs on one machine, with as many threads, give the same weights, interrupted
     or not.
 
-    `stages` are (until_step, (height, width)) in rising
-    order; after the last one, crops have the size of the model's preprocessing. The weights start at random, or from
-    one of `start_from` and `pretrained`.
+    The weights start at random, or from one of `start_from` and `pretrained`. `opensapiens train RECIPE --help` shows
+    this documentation.
+
+    Args:
+        model: the network and how its inputs are made.
+        tasks: what it learns.
+        data: the people or images to train on.
+        output: folder for log, checkpoints, pictures and the trained model.
+        steps: length of the run.
+        batch_size: samples per step, over all processes: a run is the same on one GPU and on a thousand.
+        micro_batch: the most samples that a process takes at once; the gradients of a step add up. By default all.
+        mask_ratio: share of the patches that masked pretraining hides.
+        stages: smaller crops at first: (until_step, (height, width)) in rising order; after the last one, crops have
+            the size of the model's input.
+        label_stride: train dense tasks on every n-th pixel of every n-th row; validation takes all.
+        augmentation: how samples are varied.
+        backgrounds: pictures without people that are put behind the person, and how often.
+        optimizer: AdamW, or Muon and AdamW.
+        schedule: factor on the learning rate over the run.
+        start_from: a model folder whose weights the run starts with.
+        pretrained: a model, by folder or published name, whose backbone the run starts with.
+        trainable: "heads" freezes the backbone; "lora" freezes it and trains low-rank adapters.
+        lora_rank: rank of the adapters.
+        ema_decay: of the moving average of the weights, which is what is exported; 0 exports the last weights.
+        start_share: share of the weights from start_from in the exported ones.
+        seed: of weights, order and augmentation.
+        workers: processes that load samples; 0 loads in the training process. By default by the number of cores.
+        threads: CPU threads of PyTorch; by default one per core.
+        device: "auto" takes the first accelerator, else the CPU.
+        parallel: among torchrun's processes: "ddp" copies the weights, "fsdp" shares them out (FSDP2).
+        precision: of the forward pass; weights and losses stay float32.
+        recompute: activation checkpointing: blocks run again in the backward pass, for less memory.
+        compile: compile the network with torch.compile.
+        checkpoint_steps: steps between checkpoints.
+        checkpoint_minutes: the longest time between checkpoints.
+        validation: the people or images to validate on.
+        validation_steps: steps between validations; the last step is validated too.
+        picture_steps: steps between pictures of what masked pretraining reconstructs.
+        log_steps: steps between lines of the log.
+        trackers: where else the log goes.
+        spike_factor: a loss this many times the median of the last 100 stops the run.
     """
 
     model: ModelDescription
@@ -71,36 +126,37 @@ class Run:
     data: SampleSource
     output: Path
     steps: int
-    batch_size: int  # of a step, over all processes: a run is the same on one GPU and on a thousand
-    micro_batch: int | None = None  # the most that a process takes at once; the gradients of a step add up. None: all
-    mask_ratio: float = 0.75  # of masked pretraining, which trains a model with a decoder and no heads
+    batch_size: int
+    micro_batch: int | None = None
+    mask_ratio: float = 0.75
     stages: tuple[tuple[int, Size], ...] = ()
-    label_stride: int = 1  # train dense tasks on every n-th pixel of every n-th row; validation takes all
+    label_stride: int = 1
     augmentation: Augmentation | SceneCrop | SquareCrop | None = field(default_factory=Augmentation)
-    backgrounds: Backgrounds | None = None  # pictures without people that are put behind the person, and how often
+    backgrounds: Backgrounds | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-    start_from: Path | None = None  # a model folder whose weights the run starts with
-    pretrained: Path | str | None = None  # a model, by folder or published name, whose backbone the run starts with
-    trainable: Literal["all", "heads", "lora"] = "all"  # the others freeze the backbone; "lora" adapts it
+    start_from: Path | None = None
+    pretrained: Path | str | None = None
+    trainable: Literal["all", "heads", "lora"] = "all"
     lora_rank: int = 16
-    ema_decay: float = 0.999  # of the averaged weights, which are the ones exported; 0 exports the last ones
-    start_share: float = 0.0  # of the weights that `start_from` gave in the exported ones
+    ema_decay: float = 0.999
+    start_share: float = 0.0
     seed: int = 0
-    workers: int = 0  # loader processes; 0 loads in the training process
-    device: str = "auto"  # "auto" takes the first accelerator, else the CPU
-    parallel: Literal["ddp", "fsdp"] = "ddp"  # among torchrun's processes: whole copies, or weights in shares (FSDP2)
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights and losses stay float32
-    recompute: bool = False  # activation checkpointing: blocks run again in the backward pass, for less memory
+    workers: int | None = 0
+    threads: int | None = None
+    device: str = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    recompute: bool = False
     compile: bool = False
     checkpoint_steps: int = 1000
     checkpoint_minutes: float = 10.0
     validation: SampleSource | None = None
-    validation_steps: int = 1000  # how often; also after the last step
-    picture_steps: int = 1000  # how often masked pretraining draws what it reconstructs
+    validation_steps: int = 1000
+    picture_steps: int = 1000
     log_steps: int = 1
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()  # where else the log goes
-    spike_factor: float = 25.0  # a loss this many times the median of the last 100 stops the run
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    spike_factor: float = 25.0
 
     def __post_init__(self) -> None:
         """Raises UnfitRun for stages out of order, sizes that are no whole number of patches, no samples, and
@@ -120,6 +176,8 @@ class Run:
             raise UnfitRun(f"start_share must be in [0, 1), and needs start_from where it is not 0: {self.start_share}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise UnfitRun(f"micro_batch must be at least 1, not {self.micro_batch}")
+        if self.threads is not None and self.threads < 1:
+            raise UnfitRun(f"threads must be at least 1, not {self.threads}")
         if self.masked == bool(self.model.heads):
             raise UnfitRun("a run trains either heads or, with a decoder and no heads, a masked autoencoder")
         if self.masked:
@@ -127,6 +185,11 @@ class Run:
             kept_patches(rows * columns, self.mask_ratio)
         if self.masked and self.trainable != "all":
             raise UnfitRun("masked pretraining trains the whole backbone")
+
+    @property
+    def head_tasks(self) -> dict[str, HeadTask]:
+        """The tasks by head; not for masked pretraining, whose task decodes nothing."""
+        return cast("dict[str, HeadTask]", self.tasks.tasks)
 
     @property
     def masked(self) -> bool:

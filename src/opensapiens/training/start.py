@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from opensapiens.backbones import BACKBONES, BackboneConfig
 from opensapiens.checkpoints.conversion_cache import resolve
@@ -19,10 +19,9 @@ from opensapiens.checkpoints.model_folder import (
 from opensapiens.checkpoints.pretrained_backbone import load_backbone
 from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
 from opensapiens.checkpoints.strict_loading import CheckpointError
-from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
-from opensapiens.models.upsampling_head import start_as_published_pose
+from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.training.low_rank import add_adapters
 from opensapiens.training.run import Run
 
@@ -38,9 +37,9 @@ def starting_model(run: Run) -> HumanModel | MaskedAutoencoder:
     model = started_from(run) if run.start_from is not None else build_model(run.model)
     if run.pretrained is not None:
         load_pretrained(model, run.pretrained)
-        for name, head in run.model.heads.items():
-            if isinstance(head.label_set, KeypointSet):
-                start_as_published_pose(model.heads[name])  # type: ignore[arg-type]
+        for name, task in run.head_tasks.items():
+            if (std := task.published.start_std) is not None:
+                cast(UpsamplingHead, model.heads[name]).start(std)
     if run.trainable != "all":
         model.get_submodule("backbone").requires_grad_(False)
     if run.trainable == "lora":

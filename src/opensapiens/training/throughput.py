@@ -7,17 +7,8 @@ from torch import nn
 
 from opensapiens.models.cost import full_flops, masked_autoencoder_flops
 from opensapiens.models.human_model import HumanModel
+from opensapiens.training.gpus import PEAK_BFLOAT16
 from opensapiens.training.run import Run, Size
-
-PEAK_BFLOAT16 = {
-    "A100": 312e12,
-    "L40S": 362e12,
-    "H100 PCIe": 756e12,
-    "H100": 989e12,
-    "H200": 989e12,
-    "B200": 2250e12,
-}
-"""Dense bfloat16 operations a second of a device whose name holds the key, by its maker's data sheet."""
 
 
 def training_flops(run: Run, model: nn.Module, size: Size) -> float:
@@ -37,7 +28,7 @@ def training_flops(run: Run, model: nn.Module, size: Size) -> float:
 
 
 def peak_flops(device: torch.device) -> float:
-    """Operations a second that utilisation is a share of: the data sheet's, or where there is none what a product of
+    """Operations a second that utilization is a share of: the data sheet's, or where there is none what a product of
     two float32 matrices reaches now."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)

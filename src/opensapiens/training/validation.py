@@ -1,7 +1,6 @@
 """How good the averaged weights are on samples that are not trained on."""
 
 from pathlib import Path
-from typing import cast
 
 import torch
 from PIL import Image
@@ -12,8 +11,8 @@ from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.geometry.view import crop_view
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.storage.files import written
+from opensapiens.tasks.forward import maps
 from opensapiens.tasks.masked_pretraining import reconstruct
-from opensapiens.tasks.task import HeadTask
 from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import UNREADABLE_SAMPLE, note_unreadable, plain_crop, validation_batches
 from opensapiens.training.run import Run
@@ -31,16 +30,18 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
     model = model.to(ranks.device).eval()
     if run.masked:
         return _masked_error(run, model, ranks)
-    tasks = cast("dict[str, HeadTask]", run.tasks.tasks)
+    tasks = run.head_tasks
     metrics = {head: task.new_metric() for head, task in tasks.items()}
     view = crop_view(run.final_size)
     for loaded in validation_batches(run, ranks):
         if loaded is None:
             continue
         batch, samples = loaded[0].to(ranks.device), loaded[1]
-        maps = model(run.model.preprocessing.normalize(batch.images), list(metrics), batch.seeds, batch.inputs)
+        maps_of_head = maps(
+            model, run.model.preprocessing.normalize(batch.images), heads=list(metrics), inputs=batch.inputs
+        )
         for head, metric in metrics.items():
-            for maps_Chw, sample in zip(maps[head], samples, strict=True):
+            for maps_Chw, sample in zip(maps_of_head[head], samples, strict=True):
                 metric.update(tasks[head].decode(maps_Chw, view), sample)
     for metric in metrics.values():
         metric.totals = ranks.all_reduce(metric.totals.to(ranks.device)).cpu()
@@ -54,9 +55,9 @@ def _masked_error(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         if loaded is None:
             continue
         batch = loaded[0].to(ranks.device)
-        maps = model(run.model.preprocessing.normalize(batch.images), seeds_B=batch.seeds)
+        reconstructed = model(run.model.preprocessing.normalize(batch.images), seeds_B=batch.seeds)
         one = {head: torch.ones((), device=ranks.device) for head in batch.counts}
-        (error_sum,) = run.tasks.losses(maps, batch.targets, one).values()
+        (error_sum,) = run.tasks.losses(reconstructed, batch.targets, one).values()
         totals += torch.stack([error_sum.cpu(), *batch.counts.values()]).to(totals)
     error, patches = ranks.all_reduce(totals).tolist()
     return {f"{next(iter(run.tasks.tasks))}/mse": error / patches if patches else float("nan")}

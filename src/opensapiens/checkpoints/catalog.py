@@ -30,7 +30,7 @@ class ModelSummary:
         parameters: their number.
         flops: of one forward pass of all heads, a multiply-add counted as two.
         input_size: (height, width) in pixels.
-        licence: SPDX name of the weights' licence.
+        license: SPDX name of the weights' license.
         source: where the weights come from.
         on_disk: whether they can be loaded without a network.
     """
@@ -40,7 +40,7 @@ class ModelSummary:
     parameters: int
     flops: int
     input_size: tuple[int, int]
-    licence: str
+    license: str
     source: str
     on_disk: bool = True
 
@@ -62,7 +62,7 @@ def summarize(name: str, description: ModelDescription, is_on_disk: bool = True)
         parameters=parameters(network),
         flops=full_flops(description.backbone, network.heads.values()),  # type: ignore[arg-type]
         input_size=description.preprocessing.input_size,
-        licence=description.licence,
+        license=description.license,
         source=description.source,
         on_disk=is_on_disk,
     )

@@ -1,0 +1,104 @@
+"""From the words of a command line to a call of the command's function: options and inputs in any order."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import tyro
+
+Options = TypeVar("Options")
+Flat = Annotated[Options, tyro.conf.arg(name="")]
+"""A dataclass of options as a command's parameter: listed under "options", like the command's other parameters."""
+CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
+
+
+class ArgumentsError(ValueError):
+    """Options that exclude each other."""
+
+
+def call(command: Callable[..., int], arguments: Sequence[str], prog: str) -> int:
+    """Call a command with the arguments after its name; returns its exit code.
+
+    Raises SystemExit where tyro has printed the help or what is wrong, ArgumentsError, and what the command raises.
+    """
+    return int(tyro.cli(command, prog=prog, args=inputs_last(command, arguments), config=CONFIG) or 0)
+
+
+def inputs_last(command: Callable[..., int], arguments: Sequence[str]) -> list[str]:
+    """The options first, each with its values, then "--" and the inputs.
+
+    An option that takes any number of values takes all that follow it up to the next option or "--"; given twice, it
+    has the values of both. Arguments with an option that the command does not have stay as they are: tyro says so.
+    """
+    counts = value_counts(command)
+    values: dict[str, list[list[str]]] = {}
+    inputs: list[str] = []
+    words = deque(arguments)
+    while words:
+        word = words.popleft()
+        if word == "--":
+            inputs += words
+            break
+        if not _is_option(word):
+            inputs.append(word)
+            continue
+        name, is_equal, value = word.partition("=")
+        name = name.replace("_", "-")
+        if name not in counts:
+            return list(arguments)
+        count, taken = counts[name], [value] if is_equal else []
+        if count == 1 and not taken and words:
+            taken.append(words.popleft())  # whatever it looks like: --up -y
+        while words and (count is None or len(taken) < count) and not _is_option(words[0]):
+            taken.append(words.popleft())
+        if count is None and name in values:
+            values[name][0] += taken
+        else:
+            values.setdefault(name, []).append(taken)
+    for name in values:
+        opposite = f"--no-{name[2:]}"
+        if opposite in values:
+            raise ArgumentsError(f"{name} and {opposite} exclude each other")
+    options = [word for name, times in values.items() for taken in times for word in (name, *taken)]
+    return [*options, "--", *inputs] if inputs else options
+
+
+def value_counts(command: Callable[..., Any]) -> dict[str, int | None]:
+    """How many values each option of a command takes; None for any number."""
+    hints = get_type_hints(command)
+    positional = inspect.Parameter.POSITIONAL_ONLY
+    parameters = inspect.signature(command).parameters.values()
+    counts: dict[str, int | None] = {}
+    for parameter in parameters:
+        if parameter.kind is not positional:
+            counts |= _counts(parameter.name, hints[parameter.name])
+    return counts
+
+
+def _counts(name: str, hint: Any) -> dict[str, int | None]:
+    if dataclasses.is_dataclass(hint):
+        fields = get_type_hints(hint).items()
+        return {option: count for inside, kind in fields for option, count in _counts(inside, kind).items()}
+    if get_origin(hint) in (Union, types.UnionType):
+        (hint,) = (kind for kind in get_args(hint) if kind is not types.NoneType)
+    option = name.replace("_", "-")
+    if hint is bool:
+        return {f"--{option}": 0, f"--no-{option}": 0}
+    if get_origin(hint) is tuple:
+        return {f"--{option}": None if get_args(hint)[-1] is Ellipsis else len(get_args(hint))}
+    return {f"--{option}": 1}
+
+
+def _is_option(word: str) -> bool:
+    if not word.startswith("-") or word == "-":
+        return False
+    try:
+        float(word)  # a negative number
+    except ValueError:
+        return True
+    return False

@@ -1,0 +1,103 @@
+"""What can be asked of `opensapiens predict` and of `predict_files`. Imports no torch: --help reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+TableKind = Literal["csv", "parquet"]
+MapKind = Literal["png", "npz"]
+
+
+class OptionsError(ValueError):
+    """Options that do not go together; the message names them as the command does."""
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """For videos only.
+
+    Args:
+        detect_every: look for people in every n-th frame, and at cuts; in between their boxes move in straight lines.
+        smooth: take the jitter out of the keypoints (One-Euro filter).
+        video_maps: also save the maps of every frame, in NAME_maps/.
+    """
+
+    detect_every: int = 10
+    smooth: bool = False
+    video_maps: MapKind | None = None
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How photos and videos are predicted, and what is saved.
+
+    Args:
+        model: names or folders of models. Each task is done by the first model that has a head for it; an image is read
+            and searched for people once. Models that do not fit into memory together are loaded in turn.
+        boxes: a JSON file with the people's boxes in photos, which are otherwise detected: a list of {"image": name,
+            "bbox": [x, y, width, height]}, or {name: [[x1, y1, x2, y2], ...]}, or a COCO annotation file. A photo gets
+            the boxes of the longest name that its path ends with.
+        whole_image: take each image for one person who fills it.
+        detector: a DETR that finds the people: a name on the Hugging Face hub, for example PekingU/rtdetr_v2_r18vd or
+            ustc-community/dfine-small-obj365 (both Apache-2.0), or a folder; needs the extra "detect". By default
+            people are found in the body-part map, good enough for a few large ones.
+        box_threshold: the lowest score of a box, 0.5 by default with --detector.
+        nms: overlap (intersection over union) above which the lower-scored of two boxes is dropped; with --detector 0.7
+            by default.
+        flip: also predict the mirrored image and average: half the speed, slightly more accurate. By default as the
+            weights ask for: the published pose models and nano do, other published models do not.
+        resize: how models without a pose head see a photo: the whole image squashed to the input's size (squash: what
+            the published ones were trained with), the whole image with its aspect ratio kept (letterbox: for tall or
+            wide photos), or person by person (person_crop). By default as the weights ask for.
+        input_size: height and width of the networks' input, multiples of the patch size, instead of the weights' own.
+        device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
+        devices: share the files out over several devices, for example cuda:0 cuda:1; the results are the same.
+        threads: CPU threads of the networks; by default one per core.
+        dtype: float32 as published; the others take half the memory and are faster on most GPUs.
+        runtime: what runs the networks. auto: OpenVINO on a CPU (extra "export") and compiled PyTorch on an NVIDIA GPU
+            where they are installed, else plain PyTorch. A conversion takes seconds and is cached. openvino-int8
+            multiplies 8-bit integers: faster, less exact (see opensapiens bench).
+        batch_size: views (people, or whole images) per forward pass, filled across photos and frames.
+        table: also save the keypoints as a table, one row per point; parquet needs pyarrow.
+        point_cloud: also save photos' depth as NAME_points.ply. Depth is relative, so give the focal length in pixels
+            and the distances of the nearest and the farthest point, for example 1200 2.0 2.6.
+        features: also save the backbone features of the first model, NAME_features.npz, of photos.
+        resume: skip what is done, and go on with what is not.
+        video: for videos only.
+
+    Raises:
+        OptionsError: options that exclude each other, or a number below 1.
+    """
+
+    model: tuple[str, ...] = ("nano",)
+    boxes: Path | None = None
+    whole_image: bool = False
+    detector: str | None = None
+    box_threshold: float | None = None
+    nms: float | None = None
+    flip: bool | None = None
+    resize: Literal["squash", "letterbox", "person_crop"] | None = None
+    input_size: tuple[int, int] | None = None
+    device: str | None = None
+    devices: tuple[str, ...] = ()
+    threads: int | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    runtime: Literal["auto", "torch", "compiled", "openvino", "openvino-int8", "onnx"] = "auto"
+    batch_size: int = 8
+    table: TableKind | None = None
+    point_cloud: tuple[float, float, float] | None = None
+    features: bool = False
+    resume: bool = False
+    video: VideoOptions = VideoOptions()
+
+    def __post_init__(self) -> None:
+        sources = {"--boxes": self.boxes, "--whole-image": self.whole_image, "--detector": self.detector}
+        given = [name for name, value in sources.items() if value]
+        if len(given) > 1:
+            raise OptionsError(f"{' and '.join(given)} exclude each other")
+        if self.device is not None and self.devices:
+            raise OptionsError("--device and --devices exclude each other")
+        if self.batch_size < 1 or self.video.detect_every < 1 or (self.threads is not None and self.threads < 1):
+            raise OptionsError("--batch-size, --detect-every and --threads are at least 1")

@@ -1,0 +1,54 @@
+"""Files of the Hugging Face hub: from its cache on this disk, else downloaded, if the hub answers at all.
+
+Its own client tries again for a minute or more where there is no network.
+"""
+
+from pathlib import Path
+
+SECONDS = 5.0  # to wait for the hub's first answer
+
+
+class HubUnreachable(ConnectionError):
+    """What is not on this disk cannot be downloaded; the message says why."""
+
+
+def hub_file(repo: str, file: str) -> Path:
+    """One file of a repository, in the hub's cache. Raises HubUnreachable, and what hf_hub_download raises."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(repo, file, local_files_only=True))
+    except LocalEntryNotFoundError:
+        check_reachable()
+        return Path(huggingface_hub.hf_hub_download(repo, file))
+
+
+def hub_folder(repo: str, patterns: list[str]) -> Path:
+    """The files of a repository that match patterns, in the hub's cache; on this disk only if each pattern has one.
+
+    Raises HubUnreachable, and what snapshot_download raises.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=patterns, local_files_only=True))
+        if all(any(folder.glob(pattern)) for pattern in patterns):
+            return folder
+    except LocalEntryNotFoundError:
+        pass
+    check_reachable()
+    return Path(huggingface_hub.snapshot_download(repo, allow_patterns=patterns))
+
+
+def check_reachable() -> None:
+    """Raises HubUnreachable where the hub, or the mirror that HF_ENDPOINT names, does not answer within 5 seconds."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    try:
+        huggingface_hub.get_session().head(constants.ENDPOINT, timeout=SECONDS)
+    except Exception as error:  # of whatever library the hub's client sends with; and where HF_HUB_OFFLINE forbids it
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise HubUnreachable(f"no connection to {constants.ENDPOINT}: {reason}") from error
