@@ -12,9 +12,7 @@ from opensapiens.annotation.tables import write_trc
 from opensapiens.annotation.tool_files import (
     part_annotations,
     person_annotation,
-    prelabeled,
     read_corrected,
-    read_corrected_parts,
     write_cvat_labels,
     write_keypoints,
     write_parts,
@@ -34,7 +32,12 @@ def detection(keypoint_set: KeypointSet, seed: int = 0) -> Detection:
 def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSet, tmp_path: Path) -> None:
     one, picture = detection(keypoint_set), PictureLabels("cam_01/a.jpg", (100, 120), [])
     path = tmp_path / "keypoints.json"
-    assert write_keypoints(path, [(picture, [prelabeled(one)]), (picture, [])], keypoint_set) == 1
+    assert (
+        write_keypoints(
+            path, [(picture, [person_annotation(one, keypoint_set, keypoint_set)]), (picture, [])], keypoint_set
+        )
+        == 1
+    )
     (person,) = read_coco_persons(path, tmp_path, keypoint_set)
     visibility = np.select([one.scores >= 0.3, one.scores >= 0.05], [2, 1], 0)
     assert person.keypoints is not None
@@ -46,7 +49,11 @@ def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSe
 
 def test_the_fields_that_tools_ask_for(tmp_path: Path) -> None:
     path = tmp_path / "keypoints.json"
-    write_keypoints(path, [(PictureLabels("a.jpg", (100, 120), []), [prelabeled(detection(COCO_17))])], COCO_17)
+    write_keypoints(
+        path,
+        [(PictureLabels("a.jpg", (100, 120), []), [person_annotation(detection(COCO_17), COCO_17, COCO_17)])],
+        COCO_17,
+    )
     content = json.loads(path.read_text())
     (annotation,), (category,) = content["annotations"], content["categories"]
     assert {"id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd"} <= set(annotation)
@@ -86,7 +93,7 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.names)}],
     }  # fmt: skip
     (tmp_path / "from_tool.json").write_text(json.dumps(content))
-    found = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17)
+    found = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17, SAPIENS_28)
     ((one, visibility),) = found.people["cam_01/a.jpg"]
     np.testing.assert_array_equal(visibility, points[:, 2])
     np.testing.assert_array_equal(one.scores, points[:, 2] == 2)
@@ -99,7 +106,7 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
 def test_a_file_of_no_tool(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(AnnotationError, match=r"a\.json"):
-        read_corrected(tmp_path / "a.json", tmp_path, {}, COCO_17)
+        read_corrected(tmp_path / "a.json", tmp_path, {}, COCO_17, SAPIENS_28)
 
 
 def part_maps() -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +128,7 @@ def test_parts_round_trip(tmp_path: Path, kind: str) -> None:
         (2, 2),
     }
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    found = read_corrected(tmp_path / "parts.json", tmp_path, {"a": "a.jpg"}, COCO_17, SAPIENS_28)
     assert not found.failures
     np.testing.assert_array_equal(found.maps["a.jpg"], parts)
 
@@ -131,7 +138,7 @@ def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
     annotations = part_annotations(parts, people, "rle")
     annotations[0]["segmentation"]["counts"][0] += 1
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    found = read_corrected(tmp_path / "parts.json", tmp_path, {"a": "a.jpg"}, COCO_17, SAPIENS_28)
     assert len(found.failures) == 1 and "annotation 1 of a.jpg" in found.failures[0]
     assert set(np.unique(found.maps["a.jpg"])) == set(np.unique(parts)) - {annotations[0]["category_id"]}
 
@@ -181,5 +188,6 @@ def test_turned_axes_stay_right_handed(tmp_path: Path, up: str) -> None:
 
 
 def test_points_that_are_not_there_are_zero() -> None:
-    row = person_annotation(np.full((3, 2), 5.5), np.array([2, 0, 1]), np.ones(3), np.array([0, 0, 9, 9]), 1, 1)
-    assert row["keypoints"] == [5.5, 5.5, 2, 0, 0, 0, 5.5, 5.5, 1] and row["num_keypoints"] == 2
+    one = Detection(np.full((17, 2), 5.5), np.ones(17), np.array([0, 0, 9, 9]))
+    row = person_annotation(one, COCO_17, COCO_17, np.resize([2, 0, 1], 17))
+    assert row["keypoints"][:9] == [5.5, 5.5, 2, 0, 0, 0, 5.5, 5.5, 1] and row["num_keypoints"] == 11

@@ -13,6 +13,8 @@ scale = 0
 
 def prepare(factor: int) -> None:
     global scale
+    if factor == 0:
+        raise ValueError("no factor")
     scale = factor
 
 
@@ -36,3 +38,8 @@ def test_what_a_job_raises_is_raised() -> None:
     assert next(results) == 1
     with pytest.raises(ValueError, match="own error"):
         next(results)
+
+
+def test_what_preparing_raises_is_raised() -> None:
+    with pytest.raises(ValueError, match="no factor"):
+        next(run_in_processes(work, [1], 1, partial(prepare, 0)))

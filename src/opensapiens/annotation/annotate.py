@@ -12,7 +12,7 @@ import numpy as np
 from opensapiens.annotation.agreement import Progress
 from opensapiens.annotation.calibration import read_cameras, write_cameras
 from opensapiens.annotation.map_files import write_agreed_maps, write_maps, write_parts_of
-from opensapiens.annotation.multiview import Views, agreed_annotations, compare, converted, fitted, lay_out
+from opensapiens.annotation.multiview import Views, agreed_annotations, compare, fitted, lay_out
 from opensapiens.annotation.picture_labels import (
     PictureLabels,
     find_images,
@@ -26,15 +26,14 @@ from opensapiens.annotation.picture_labels import (
 from opensapiens.annotation.review import write_review_page, write_review_table
 from opensapiens.annotation.tables import Up, write_points_json, write_trc
 from opensapiens.annotation.tool_files import (
+    Corrected,
     MaskKind,
     person_annotation,
-    prelabeled,
     read_corrected,
-    read_corrected_parts,
     write_cvat_labels,
     write_keypoints,
 )
-from opensapiens.data.coco import CocoImage, read_annotations
+from opensapiens.data.coco import CocoImage
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
@@ -148,29 +147,23 @@ def take_corrections(
     rig = None if cameras is None else read_cameras(cameras)
     names, failures, passed_over = find_images(images)
     stems = {stem_of(name): name for name in names}
-    people: dict[str, list] = {}
-    maps: dict[str, np.ndarray] = {}
-    sizes: dict[str, tuple[int, int]] = {}
+    corrected = Corrected(failures=failures)
     for file in files:
-        found = (
-            read_corrected(file, images, stems, keypoint_set)
-            if _has_points(file)
-            else read_corrected_parts(file, stems, SAPIENS_28)
-        )
-        people |= found.people
-        maps |= found.maps
-        sizes |= found.sizes
+        found = read_corrected(file, images, stems, keypoint_set, SAPIENS_28)
+        corrected.people |= found.people
+        corrected.maps |= found.maps
+        corrected.sizes |= found.sizes
         failures += found.failures
+    people, maps = corrected.people, corrected.maps
     folder = output / "corrected"
     _claim_labels(output, images, cameras, *files)
     clear(folder, "corrected labels")
     claim(folder, "corrected labels")
     labels: dict[str, PictureLabels] = {}
     visible: dict[str, list[np.ndarray]] = {}
-    listed = sorted(people.keys() | maps.keys())
-    for name in _bar("pictures")(listed):
+    for name in _bar("pictures")(sorted(people.keys() | maps.keys())):
         try:
-            height, width = CocoImage(name, images / name, sizes[name]).read().shape[:2]
+            height, width = CocoImage(name, images / name, corrected.sizes[name]).read().shape[:2]
         except ImageError as error:
             failures.append(_named(name, error))
             continue
@@ -183,11 +176,6 @@ def take_corrections(
     )
     summary = LabelSummary(told=[passed_over] if passed_over else [], failures=failures)
     return _finish(known, settings, rig if people else None, summary)
-
-
-def _has_points(file: Path) -> bool:
-    content = read_annotations(file)
-    return any(row.get("keypoints") for key in ("categories", "annotations") for row in content[key])
 
 
 def _whose(parts: np.ndarray | None, picture: PictureLabels) -> np.ndarray | None:
@@ -255,15 +243,12 @@ def _own(
     picture: PictureLabels, source: KeypointSet, target: KeypointSet, visible: list[np.ndarray] | None
 ) -> list[dict[str, Any]]:
     """A picture's own people as annotations; corrected ones with the visibilities that a person gave them."""
-    made = []
-    for index, one in enumerate(picture.people):
-        if visible is None:
-            made.append(prelabeled(converted(one, source, target)))
-            continue
-        kept = converted(replace(one, scores=visible[index].astype(float)), source, target)
-        seen = kept.scores.astype(int)
-        made.append(person_annotation(kept.points, seen, np.minimum(kept.scores, 1), one.box, one.number, one.score))
-    return made
+    if visible is None:
+        return [person_annotation(one, source, target) for one in picture.people]
+    return [
+        person_annotation(replace(one, scores=np.minimum(seen, 1)), source, target, seen)
+        for one, seen in zip(picture.people, visible, strict=True)
+    ]
 
 
 def _agreed(

@@ -83,10 +83,9 @@ def write_cameras(path: str | Path, cameras: Sequence[CalibratedCamera]) -> None
     write_json(path, {"cameras": rows})
 
 
-def camera_of(
-    where: str, name: Any, matrix: Any, distortion: Any, rotation: Any, translation: Any, size: Any = None
-) -> CalibratedCamera:
-    """A camera from whatever numbers a file has, checked. rotation: 3×3, or a vector of 3. size: (width, height).
+def camera_of(where: str, name: object, row: Mapping[str, Any]) -> CalibratedCamera:
+    """A camera from whatever numbers a file has, checked. row: "matrix", "distortion", "rotation" (3×3, or a vector of
+    3), "translation", "size" (width, height); distortion and size may be missing.
 
     Raises CalibrationError, with `where`, for numbers that are not finite, a matrix that is none of a camera, and a
     rotation that is none.
@@ -94,13 +93,8 @@ def camera_of(
     where = f"{where}: camera {name}"
     if not isinstance(name, str) or not name or Path(name).name != name or name in (".", ".."):
         raise CalibrationError(f"{where}: a camera's name must be that of a folder")
-    made = {
-        label: _numbers(where, label, values)
-        for label, values in (
-            ("matrix", matrix), ("distortion", distortion if distortion is not None else []),
-            ("rotation", rotation), ("translation", translation),
-        )
-    }  # fmt: skip
+    made = {label: _numbers(where, label, row.get(label)) for label in ("matrix", "rotation", "translation")}
+    made["distortion"] = _numbers(where, "distortion", [] if row.get("distortion") is None else row["distortion"])
     if made["matrix"].size != 9 or made["rotation"].size not in (3, 9) or made["translation"].size != 3:
         raise CalibrationError(f"{where}: needs a 3×3 matrix, a rotation (3×3 or 3) and a translation of 3 numbers")
     intrinsics, turn = made["matrix"].reshape(3, 3), made["rotation"]
@@ -113,7 +107,7 @@ def camera_of(
         raise CalibrationError(
             f"{where}: {made['distortion'].size} distortion coefficients; OpenCV has {DISTORTION_COUNTS}"
         )
-    shape = None if size is None else _numbers(where, "size", size).ravel()
+    shape = None if row.get("size") is None else _numbers(where, "size", row["size"]).ravel()
     if shape is not None and (shape.size != 2 or (shape < 1).any()):
         raise CalibrationError(f"{where}: its size must be [width, height]")
     return CalibratedCamera(
@@ -126,7 +120,7 @@ def camera_of(
     )
 
 
-def _numbers(where: str, label: str, values: Any) -> np.ndarray:
+def _numbers(where: str, label: str, values: object) -> np.ndarray:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -141,13 +135,7 @@ def _of_json(content: Any, path: Path) -> list[CalibratedCamera]:
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         fields = '{"name", "matrix", "distortion", "rotation", "translation"}'
         raise CalibrationError(f'{path}: expected {{"cameras": [{fields}, …]}}')
-    return [
-        camera_of(
-            str(path), row.get("name"), row.get("matrix"), row.get("distortion", []), row.get("rotation"),
-            row.get("translation"), row.get("size"),
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [camera_of(str(path), row.get("name"), row) for row in rows]
 
 
 def _of_toml(content: Mapping[str, Any], path: Path) -> list[CalibratedCamera]:
@@ -158,12 +146,7 @@ def _of_toml(content: Mapping[str, Any], path: Path) -> list[CalibratedCamera]:
             continue
         if row.get("fisheye"):
             raise CalibrationError(f"{path}: camera {key} is a fisheye, whose lens model is not known here")
-        cameras.append(
-            camera_of(
-                str(path), row.get("name", key), row["matrix"], row.get("distortions", []), row.get("rotation"),
-                row.get("translation"), row.get("size"),
-            )
-        )  # fmt: skip
+        cameras.append(camera_of(str(path), row.get("name", key), {**row, "distortion": row.get("distortions")}))
     if not cameras:
         raise CalibrationError(f"{path}: no table with a camera's matrix")
     return cameras
@@ -177,10 +160,10 @@ def _of_folder(folder: Path) -> list[CalibratedCamera]:
         names = outside.getNode("names")
         listed = [names.at(i).string() for i in range(names.size())]
         return [
-            camera_of(
-                str(folder), name, _matrix(inside, f"K_{name}"), _matrix(inside, f"dist_{name}"),
-                _matrix(outside, f"Rot_{name}", f"R_{name}"), _matrix(outside, f"T_{name}"),
-            )
+            camera_of(str(folder), name, {
+                "matrix": _matrix(inside, f"K_{name}"), "distortion": _matrix(inside, f"dist_{name}"),
+                "rotation": _matrix(outside, f"Rot_{name}", f"R_{name}"), "translation": _matrix(outside, f"T_{name}"),
+            })
             for name in listed
         ]  # fmt: skip
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".yml", ".yaml", ".xml", ".json"))
@@ -192,15 +175,14 @@ def _of_folder(folder: Path) -> list[CalibratedCamera]:
 def _of_storage(file: Path) -> CalibratedCamera:
     storage = _storage(file)
     width, height = (_number(storage, name) for name in ("image_width", "image_height"))
-    return camera_of(
-        str(file),
-        file.stem,
-        _matrix(storage, "camera_matrix", "cameraMatrix", "K", "M"),
-        _matrix(storage, "distortion_coefficients", "distCoeffs", "dist_coeffs", "D"),
-        _matrix(storage, "rotation", "R", "rotation_vector", "rvec"),
-        _matrix(storage, "translation", "T", "translation_vector", "tvec", "t"),
-        None if not width or not height else (width, height),
-    )
+    row = {
+        "matrix": _matrix(storage, "camera_matrix", "cameraMatrix", "K", "M"),
+        "distortion": _matrix(storage, "distortion_coefficients", "distCoeffs", "dist_coeffs", "D"),
+        "rotation": _matrix(storage, "rotation", "R", "rotation_vector", "rvec"),
+        "translation": _matrix(storage, "translation", "T", "translation_vector", "tvec", "t"),
+        "size": (width, height) if width and height else None,
+    }
+    return camera_of(str(file), file.stem, row)
 
 
 def _storage(file: Path) -> cv2.FileStorage:

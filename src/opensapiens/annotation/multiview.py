@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -12,11 +13,10 @@ import numpy as np
 from opensapiens.annotation.agreement import SURE, Agreement, Measured, Progress, agree, silent
 from opensapiens.annotation.association import Detection, Following, associate
 from opensapiens.annotation.picture_labels import PictureLabels, stem_of
-from opensapiens.annotation.tool_files import person_annotation, prelabeled
+from opensapiens.annotation.tool_files import person_annotation
 from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.geometry.triangulation import triangulate
-from opensapiens.labels.keypoint_maps import convert_keypoints
 from opensapiens.labels.keypoints import KeypointSet
 
 LEAST_IN_PICTURE = 3  # points of a person whom a view's model has missed, for a label there
@@ -182,63 +182,45 @@ def _measured(
 def agreed_annotations(views: Views, target: KeypointSet) -> dict[str, list[dict[str, Any]]]:
     """By picture the people's annotations with the points of `target`.
 
-    Points that the views agree on are where they project, in every picture that they fall into, also where its model
-    missed them: visible (2) where the view itself agrees, else placed (1). Points that a person should look at, and all
-    of a left-out camera, are the model's own.
+    Points that the views agree on are where they project, in every picture that they fall into, including those where
+    the model missed them: visible (2) where the view itself agrees, else placed (1). Points that a person should look
+    at, and all points of a left-out camera, are the model's own.
     """
-    made: dict[str, list[dict[str, Any]]] = {}
-    found, source = views.found, views.keypoint_set
+    made: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for i, instance in enumerate(views.instances):
-        kept = found.reason[i] == 0
-        for v, camera in enumerate(views.rig.cameras):
-            name = views.rig.names[instance.frame][v]
-            if name is None:
-                continue
-            one = views.detection[i][v]
-            if found.left_out[v]:
-                if one is not None:
-                    made.setdefault(name, []).append(_by_the_model(one, instance.person, source, target))
-                continue
-            inside = camera.in_picture(found.projected[i, v]) & kept
-            own = np.zeros(len(kept), int) if one is None else np.where(one.scores >= SURE, 2, 0)
-            visibility = np.where(kept, np.where(inside, np.where(found.agreeing[i, v], 2, 1), 0), own)
-            scores = np.where(kept, found.scores[i], np.zeros(len(kept)) if one is None else one.scores)
-            points = np.where(inside[:, None], found.projected[i, v], np.nan_to_num(views.measured.points[i, v]))
-            if one is None and inside.sum() < LEAST_IN_PICTURE:
-                continue
-            box = _box(points[inside], camera) if one is None else one.box
-            points, visibility, scores = _converted(
-                points, visibility, np.where(visibility > 0, scores, 0), source, target
-            )
-            score = float(scores[visibility > 0].mean()) if (visibility > 0).any() else 0.0
-            row = person_annotation(points, visibility, scores, box, instance.person, score)
-            made.setdefault(name, []).append(row)
-    known = max((instance.person for instance in views.instances), default=0)
+        for v, name in enumerate(views.rig.names[instance.frame]):
+            annotation = None if name is None else _annotation(views, i, v, target)
+            if name is not None and annotation is not None:
+                made[name].append(annotation)
+    last = max((instance.person for instance in views.instances), default=0)
     for name, people in views.alone.items():
-        rows = [_by_the_model(one, known + k, source, target) for k, one in enumerate(people, start=1)]
-        made.setdefault(name, []).extend(rows)
+        numbered = [replace(one, number=number) for number, one in enumerate(people, last + 1)]
+        made[name] += [person_annotation(one, views.keypoint_set, target) for one in numbered]
     return made
 
 
-def _by_the_model(one: Detection, person: int, source: KeypointSet, target: KeypointSet) -> dict[str, Any]:
-    return prelabeled(converted(replace(one, number=person), source, target))
-
-
-def converted(one: Detection, source: KeypointSet, target: KeypointSet) -> Detection:
-    """A detection with the points of another set; those that the source lacks have score 0."""
-    if source is target:
-        return one
-    points, scores = convert_keypoints(one.points, one.scores, source, target)
-    return replace(one, points=points, scores=scores)
-
-
-def _converted(
-    points: np.ndarray, visibility: np.ndarray, scores: np.ndarray, source: KeypointSet, target: KeypointSet
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if source is target:
-        return points, visibility, scores
-    moved, seen = convert_keypoints(points, visibility, source, target)
-    return moved, seen.astype(int), convert_keypoints(points, scores, source, target)[1]
+def _annotation(views: Views, i: int, v: int, target: KeypointSet) -> dict[str, Any] | None:
+    """Instance i in view v; None where it is not in the picture."""
+    found, source, person = views.found, views.keypoint_set, views.instances[i].person
+    one = views.detection[i][v]
+    if found.left_out[v]:
+        return None if one is None else person_annotation(replace(one, number=person), source, target)
+    camera = views.rig.cameras[v]
+    kept = found.reason[i] == 0
+    inside = camera.in_picture(found.projected[i, v]) & kept
+    if one is None:
+        if inside.sum() < LEAST_IN_PICTURE:
+            return None
+        nothing = np.zeros(len(source))
+        one = Detection(np.zeros((len(source), 2)), nothing, _box(found.projected[i, v][inside], camera))
+    agreed = np.where(inside, np.where(found.agreeing[i, v], 2, 1), 0)
+    visibility = np.where(kept, agreed, np.where(one.scores >= SURE, 2, 0))
+    scores = np.where(visibility > 0, np.where(kept, found.scores[i], one.scores), 0)
+    points = np.where(inside[:, None], found.projected[i, v], np.nan_to_num(one.points))
+    row = person_annotation(Detection(points, scores, one.box, 0.0, person), source, target, visibility)
+    pairs = zip(row["keypoint_scores"], row["keypoints"][2::3], strict=True)
+    shown = [score for score, seen in pairs if seen]
+    return {**row, "score": round(float(np.mean(shown)), 4) if shown else 0.0}
 
 
 def _box(points: np.ndarray, camera: CalibratedCamera) -> np.ndarray:

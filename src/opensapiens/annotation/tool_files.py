@@ -25,6 +25,7 @@ from opensapiens.data.coco import coco_category, coco_images, coco_person, coco_
 from opensapiens.data.segmentations import mask_of, polygons_of, run_lengths_of
 from opensapiens.geometry.boxes import person_area
 from opensapiens.inference.results import MINIMUM_SCORE
+from opensapiens.labels.keypoint_maps import convert_keypoints
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
 from opensapiens.storage.files import write_json, written
@@ -36,18 +37,19 @@ MARGIN = 0.1  # of the extent of a person's points, around them, where a tool gi
 
 
 def person_annotation(
-    points: np.ndarray, visibility: np.ndarray, scores: np.ndarray, box: np.ndarray, person: int, score: float
+    one: Detection, source: KeypointSet, target: KeypointSet, visibility: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """One person as a COCO annotation, ids still missing. points (K, 2) pixels; visibility (K,) 0, 1 or 2; box xyxy."""
-    placed = np.column_stack([np.where((visibility > 0)[:, None], points, 0.0), visibility])
-    row = coco_person(box, round(float(person_area(box)), 1), placed, scores, score=score, digits=2)
-    return {**row, "attributes": {"person_id": person}}  # where CVAT and Datumaro look for what is not COCO's
+    """A person with the points of `source` as a COCO annotation with those of `target`, ids still missing.
 
-
-def prelabeled(one: Detection) -> dict[str, Any]:
-    """A model's person: points that it is sure of are visible, others are placed but marked as not seen."""
-    visibility = np.where(one.scores >= SURE, 2, np.where(one.scores >= MINIMUM_SCORE, 1, 0))
-    return person_annotation(one.points, visibility, one.scores, one.box, one.number, one.score)
+    visibility (K,) 0, 1 or 2; if not given, points that the model is sure of are seen, others have a place.
+    """
+    if visibility is None:
+        visibility = np.where(one.scores >= SURE, 2, np.where(one.scores >= MINIMUM_SCORE, 1, 0))
+    points, seen = convert_keypoints(one.points, visibility, source, target)
+    scores = convert_keypoints(one.points, one.scores, source, target)[1]
+    placed = np.column_stack([np.where((seen > 0)[:, None], points, 0.0), seen])
+    row = coco_person(one.box, round(float(person_area(one.box)), 1), placed, scores, score=one.score, digits=2)
+    return {**row, "attributes": {"person_id": one.number}}  # where CVAT and Datumaro look for what is not COCO's
 
 
 def write_keypoints(
@@ -182,14 +184,24 @@ class Corrected:
     failures: list[str] = field(default_factory=list)
 
 
-def read_corrected(path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet) -> Corrected:
-    """People as somebody has corrected them in a tool.
+def read_corrected(
+    path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet, part_set: PartSet
+) -> Corrected:
+    """People, or body parts, as somebody has corrected them in a tool.
 
     A point marked as seen has score 1, any other 0: it is written as it is, but no evidence for other views. known:
     stems of the pictures -> their paths below `images`. Where a tool leaves the box out, it is drawn around the points.
-    Raises AnnotationError.
+    Categories of parts are told by their names. Raises AnnotationError.
     """
     content = read_annotations(path)
+    if any(row.get("keypoints") for key in ("categories", "annotations") for row in content[key]):
+        return _corrected_points(content, path, images, known, keypoint_set)
+    return _corrected_parts(content, path, known, part_set)
+
+
+def _corrected_points(
+    content: dict[str, Any], path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet
+) -> Corrected:
     for annotation in content["annotations"]:
         if "keypoints" in annotation and not (isinstance(annotation.get("bbox"), list) and any(annotation["bbox"])):
             annotation["bbox"] = _box_around(annotation["keypoints"])
@@ -207,10 +219,8 @@ def read_corrected(path: Path, images: Path, known: Mapping[str, str], keypoint_
     return corrected
 
 
-def read_corrected_parts(path: Path, known: Mapping[str, str], part_set: PartSet) -> Corrected:
-    """Part maps of a COCO file of instances; large parts are drawn first, so that what lies in the hole of another
-    stays. Categories are told by their names. Raises AnnotationError."""
-    content = read_annotations(path)
+def _corrected_parts(content: dict[str, Any], path: Path, known: Mapping[str, str], part_set: PartSet) -> Corrected:
+    """Large parts are drawn first, so that what lies in the hole of another stays."""
     lowered = [name.lower() for name in part_set.names]
     numbers = {
         str(category.get("id")): lowered.index(str(category.get("name")).lower())

@@ -12,11 +12,6 @@ FAR = 64  # the distance of an image that has no near one
 CHUNK = 1024
 
 
-def distances(one: np.uint64, many: np.ndarray) -> np.ndarray:
-    """Bits in which a 64-bit hash differs from each of (N,) uint64, as uint8."""
-    return np.bitwise_count(np.bitwise_xor(one, many))
-
-
 def near_pairs(hashes: np.ndarray, radius: int = RADIUS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All pairs i < j of (N,) uint64 hashes that differ in at most `radius` bits: i, j, bits.
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import itertools
 import json
-import pickle
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from opensapiens.curation.clusters import balanced_choice
 from opensapiens.curation.engine import Pool, ray_running, run_pieces
 from opensapiens.curation.manifest import check_modules, item_of_row, manifest_path, read_run, write_table
 from opensapiens.curation.picture import shrink
-from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces, boxes_above
+from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces
 from opensapiens.curation.sources import read_item
 from opensapiens.curation.tries import GIVEN_UP, Tries
 from opensapiens.data.shards import write_manifest, write_shard
@@ -96,13 +95,9 @@ def pack(
 def _identity(manifest: Path, packing: Packing, lists: tuple[Path, ...]) -> dict[str, Any]:
     digest = hashlib.sha256()
     for path in (manifest, *lists):
-        digest.update(Path(path).read_bytes() if path in lists else _digest(path))
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return {"selection": digest.hexdigest(), **vars(packing)}
-
-
-def _digest(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _write_plan(manifest: Path, plan: Path, packing: Packing) -> None:
@@ -184,7 +179,7 @@ class ShardPacker:
             counts = dict(Counter(fate for fate, _ in fates))
             write_json(record, {"fates": counts, "failures": failures, "matched": sorted(matched)})
             tries.done()
-        return {"id": np.array([shard]), "facts": np.array([pickle.dumps(None)], object)}
+        return {"id": batch["id"]}
 
     def _frames(
         self, rows: list[dict[str, Any]], shard: int, tries: Tries, fates: list[tuple[str, str]]
@@ -214,8 +209,9 @@ class ShardPacker:
             raise ImageError(f"{row['file']}: its content has changed since it was scored")
         image = read_image(data)
         if self.model is not None:
-            boxes = boxes_above(row.get("person_scores") or [], row.get("person_boxes") or [], BLUR_ABOVE)
-            image = blur_faces(image, boxes, self.model)
+            boxes = np.asarray(row.get("person_boxes") or [], np.float32).reshape(-1, 4)
+            sure = np.asarray(row.get("person_scores") or [], np.float32) > BLUR_ABOVE
+            image = blur_faces(image, boxes[sure], self.model)
         return shrink(image, self.packing.side)
 
 

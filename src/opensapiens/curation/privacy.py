@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import string
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from opensapiens.curation.duplicates import distances
+from opensapiens.curation.duplicates import distance_to_set
 from opensapiens.curation.sources import Item
 from opensapiens.inference.forward import LoadedModel, predict
 from opensapiens.storage.text_files import read_text
@@ -53,7 +53,7 @@ class BlockList:
 
     def near(self, phash: int) -> bool:
         """Whether a perceptual hash is within NEAR bits of one of the list."""
-        return bool((distances(np.uint64(phash), self.phash) <= NEAR).any())
+        return bool(distance_to_set(np.array([phash], np.uint64), self.phash)[0] <= NEAR)
 
     def names(self, sha256: str | None, phash: int | None) -> bool:
         """Whether an image of these hashes is on the list."""
@@ -162,8 +162,3 @@ def blur_faces(image: np.ndarray, boxes: np.ndarray, loaded: LoadedModel) -> np.
         )
         np.copyto(blurred[y1:y2, x1:x2], smooth, where=mask[..., None] > 0)
     return blurred
-
-
-def boxes_above(scores: Sequence[float], boxes: Sequence[float], threshold: float) -> np.ndarray:
-    """The N×4 boxes, of a manifest's row, whose scores are above the threshold."""
-    return np.asarray(boxes, np.float32).reshape(-1, 4)[np.asarray(scores, np.float32) > threshold]

@@ -222,13 +222,11 @@ class PartScorer:
             rows, packed, seconds = pickle.loads(batch["facts"][0])
             pictures = [_unpacked(picture) for picture in packed]
         tries = Tries(path.with_suffix(".first" if self.first else ".second"))
-        given_up = []
         for places in tries.groups(len(rows)):
             for place in places:
                 if tries.given_up(place):
                     rows[place] |= {"status": INCOMPLETE, "error": GIVEN_UP}
                     pictures[place] = None
-                    given_up.append(f"{item_of_row(rows[place]).source}: {GIVEN_UP}")
                 elif self.first:
                     pictures[place] = self._opened(items[place], rows[place], seconds)
             here = slice(places.start, places.stop)
@@ -237,6 +235,7 @@ class PartScorer:
                     _run(stage, score, rows[here], pictures[here], seconds)
         if self.last:
             statuses = self._write(path, rows)
+            given_up = [f"{item_of_row(row).source}: {GIVEN_UP}" for row in rows if row["error"] == GIVEN_UP]
             done = _row(part, len(rows), {"seconds": seconds, "statuses": statuses, "given_up": given_up})
         else:
             done = _row(part, len(rows), (rows, [_packed(picture) for picture in pictures], seconds))

@@ -31,7 +31,7 @@ PRESETS = {
 
 @dataclass
 class SelectSummary:
-    """How many rows there were and how many passed; for each condition how many it left and how many it alone drops."""
+    """Rows before, rows kept, and for each condition how many rows are left after it and how many it alone drops."""
 
     rows: int
     kept: int

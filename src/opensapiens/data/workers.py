@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from typing import TypeVar
@@ -30,11 +31,11 @@ def run_in_processes(
 
     Where a process ends before its job is done, nobody knows which job did it: each that was begun is done again, the
     next one alone. A job that ends its process again gives a WorkerDied in place of its result, and the others go on.
-    Raises what `do` raises.
+    Raises what `do` or `prepare` raises.
     """
 
     def pool(size: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(size, get_context("spawn"), prepare)
+        return ProcessPoolExecutor(size, get_context("spawn"), None if prepare is None else partial(_prepare, prepare))
 
     rest = iter(jobs)
     begun: deque[tuple[Job, Future[Done]]] = deque()
@@ -59,7 +60,7 @@ def run_in_processes(
 
 def _begun(pool: ProcessPoolExecutor, do: Callable[[Job], Done], job: Job) -> Future[Done]:
     try:
-        return pool.submit(do, job)
+        return pool.submit(_do, do, job)
     except BrokenProcessPool as error:  # by a job that was begun earlier
         failed: Future[Done] = Future()
         failed.set_exception(error)
@@ -69,6 +70,23 @@ def _begun(pool: ProcessPoolExecutor, do: Callable[[Job], Done], job: Job) -> Fu
 def _alone(do: Callable[[Job], Done], job: Job, pool: ProcessPoolExecutor) -> Done | WorkerDied:
     with pool:
         try:
-            return pool.submit(do, job).result()
+            return pool.submit(_do, do, job).result()
         except BrokenProcessPool:
             return WorkerDied("it ended the process that did it twice (a crash, or too little memory)")
+
+
+_unprepared: Exception | None = None  # why this process cannot do any job
+
+
+def _prepare(prepare: Callable[[], None]) -> None:
+    global _unprepared
+    try:
+        prepare()
+    except Exception as error:  # the pool would only say that it is broken
+        _unprepared = error
+
+
+def _do(do: Callable[[Job], Done], job: Job) -> Done:
+    if _unprepared is not None:
+        raise _unprepared
+    return do(job)
