@@ -63,13 +63,14 @@ def test_depth(tmp_path: Path) -> None:
 def test_normals(tmp_path: Path) -> None:
     vectors = np.array([[[0, 0, 1], [0.6, 0, 0.8]], [[-0.8, 0.6, 0], [np.nan] * 3]], np.float32)
     np.save(tmp_path / "n.npy", vectors * 2)  # not of length 1
+    np.save(tmp_path / "long.npy", vectors * np.float32(1e30))
     known = np.nan_to_num(vectors)
     save_exr(tmp_path / "n.exr", {"X": known[..., 0].copy(), "Y": known[..., 1].copy(), "Z": known[..., 2].copy()})
     for name, full in (("n8.png", 255), ("n16.png", 65535)):
         stored = np.rint((known + 1) / 2 * full).astype(np.uint8 if full == 255 else np.uint16)
         stored[1, 1] = 0
         cv2.imwrite(str(tmp_path / name), stored[..., ::-1])
-    for name, tolerance in (("n.npy", 1e-6), ("n.exr", 1e-6), ("n8.png", 0.01), ("n16.png", 1e-4)):
+    for name, tolerance in (("n.npy", 1e-6), ("long.npy", 1e-6), ("n.exr", 1e-6), ("n8.png", 0.01), ("n16.png", 1e-4)):
         np.testing.assert_allclose(read_normals(tmp_path / name), vectors, atol=tolerance, err_msg=name)
 
 

@@ -99,3 +99,10 @@ def test_a_title_may_be_in_any_encoding(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", 2, metadata={"title": "Zoe at sea"})
     path.write_bytes(path.read_bytes().replace(b"Zoe", b"Zo\xeb"))
     assert count_up_to_error(path) == (2, "")
+
+
+def test_pictures_in_an_unknown_coding(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 2)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"none"))
+    with pytest.raises(VideoError, match="a coding that this FFmpeg does not know"):
+        next(read_frames(path))

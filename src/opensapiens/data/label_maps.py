@@ -97,7 +97,8 @@ def read_normals(path: Path | str) -> np.ndarray:
         vectors = array.astype(np.float32)
         known = np.isfinite(vectors).all(axis=-1) & vectors.any(axis=-1)
     vectors[~known] = np.nan
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)  # squares of float32 overflow
+    return (vectors / lengths).astype(np.float32)
 
 
 def read_array(path: Path) -> np.ndarray:

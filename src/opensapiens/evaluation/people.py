@@ -33,6 +33,7 @@ from opensapiens.storage.pictures import ImageError
 from opensapiens.storage.text_files import FileError
 
 MAX_BOXES = 1000  # of a detector in one picture
+MAX_SCORE = 1e6  # of a detection, probability or not
 
 logger = logging.getLogger(__name__)
 
@@ -184,12 +185,14 @@ def read_person_boxes(path: str | Path) -> dict[int | str, tuple[np.ndarray, np.
             if entry.get("category_id", 1) != 1:
                 others += 1
                 continue
-            x, y, width, height = map(float, entry["bbox"])
+            x, y, width, height, score = map(float, (*entry["bbox"], entry["score"]))
             if max(abs(x), abs(y), width, height) > MAX_SIDE:
                 raise ValueError(f"the box {entry['bbox']} is not in pixels")
+            if abs(score) > MAX_SCORE:
+                raise ValueError(f"{score} is not a score")
             if width > 0 and height > 0:
                 rows_here = found.setdefault(entry["image_id"], [])
-                rows_here.append([x, y, x + width, y + height, float(entry["score"])])
+                rows_here.append([x, y, x + width, y + height, score])
                 if len(rows_here) > MAX_BOXES:
                     raise ValueError(f"more than {MAX_BOXES} people in the picture {entry['image_id']}")
     except FileError as error:

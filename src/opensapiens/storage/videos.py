@@ -97,6 +97,8 @@ def _video_stream(container: InputContainer, path: str | Path) -> VideoStream:
     if not container.streams.video:
         raise VideoError(f"{path}: there is no picture in this file")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise VideoError(f"{path}: its pictures are in a coding that this FFmpeg does not know")
     _check_sides(stream.codec_context.width, stream.codec_context.height, path)
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     stream.thread_type = "AUTO"
