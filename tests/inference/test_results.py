@@ -10,7 +10,7 @@ from PIL import Image
 from opensapiens.inference.detection import WholeImage
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.results import Result, ResultError
-from opensapiens.inference.saving import save_overlay, save_table
+from opensapiens.inference.saving import save_overlay, save_table, table_rows
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.tasks.depth import DepthMap, depth_to_16_bits
@@ -191,3 +191,12 @@ def test_a_table_holds_no_formulas(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "t.csv").open(newline="")))
     assert [row["file"] for row in rows] == [*(f"'{name}" for name in names[:5]), *names[5:]]
     assert {row["x"] for row in rows} == {"-2.5"}, "a number is one"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_of_files_whose_names_are_not_utf8(kind: str, tmp_path: Path) -> None:
+    annotation = {"keypoints": [1, 2, 2], "keypoint_scores": [0.5], "image_id": 1, "person_id": 1}
+    rows = table_rows([annotation], ("nose",), "caf\udce9.jpg", {1: (None, None)})
+    save_table(tmp_path / f"t.{kind}", [rows])
+    if kind == "csv":
+        assert "caf\ufffd.jpg" in (tmp_path / "t.csv").read_text(encoding="utf-8")

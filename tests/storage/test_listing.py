@@ -62,3 +62,10 @@ def test_pictures_beside_shards_are_counted(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     Image.new("L", (4, 4)).save(tmp_path / "b" / "c.png")
     assert passed_over_sentence(ImageCollection(tmp_path).passed_over) == "1 file skipped: 1 picture beside shards"
+
+
+def test_pictures_in_subfolders_that_are_not_searched_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "cam2/b.png", "cam2/c.jpg", "cam2/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert by_predict(tmp_path) == ([tmp_path / "a.png"], "2 files skipped: 2 in a subfolder (give it as an input)")

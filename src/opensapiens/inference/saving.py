@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from opensapiens.storage.files import write_bytes, written
-from opensapiens.storage.text_files import csv_cell
+from opensapiens.storage.text_files import csv_cell, utf8
 from opensapiens.tasks.saving import save_picture
 
 JPEG_SIDE = 65_500  # libjpeg's limit
@@ -86,5 +86,5 @@ def table_rows(
         points = np.array(annotation["keypoints"]).reshape(-1, 3)
         frame, seconds = frames[annotation["image_id"]]
         for name, (x, y, _), score in zip(names, points.tolist(), annotation["keypoint_scores"], strict=True):
-            rows.append((file, frame, seconds, annotation["person_id"], name, x, y, score))
+            rows.append((utf8(file), frame, seconds, annotation["person_id"], name, x, y, score))
     return rows

@@ -1,6 +1,7 @@
 """What a folder holds of the files that are wanted, and what is passed over."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,9 +34,13 @@ def list_files(folder: Path, endings: tuple[str, ...], below: bool = True) -> Li
     """
     listing = Listing()
     for path in sorted(folder.rglob("*") if below else folder.iterdir()):
-        if any(part[0] == "." for part in path.relative_to(folder).parts) or path.is_dir():
+        if any(part[0] == "." for part in path.relative_to(folder).parts):
             continue
-        if is_taken(path, endings, listing.passed_over):
+        if path.is_dir():
+            with suppress(OSError):
+                if not below and (wanted := sum(is_taken(inside, endings, Counter()) for inside in path.iterdir())):
+                    listing.passed_over["in a subfolder (give it as an input)"] += wanted
+        elif is_taken(path, endings, listing.passed_over):
             listing.files.append(path)
     return listing
 

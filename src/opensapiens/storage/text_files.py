@@ -43,4 +43,11 @@ def csv_cell(value: object) -> object:
 
     As OWASP advises (CSV injection); numbers stay numbers.
     """
-    return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA_SIGNS else value
+    if not isinstance(value, str):
+        return value
+    return utf8(f"'{value}" if value[:1] in FORMULA_SIGNS else value)
+
+
+def utf8(name: str) -> str:
+    """The name of a file as a UTF-8 file can hold it: bytes that are not UTF-8 become U+FFFD."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
