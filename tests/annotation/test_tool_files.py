@@ -34,7 +34,7 @@ def detection(keypoint_set: KeypointSet, seed: int = 0) -> Detection:
 def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSet, tmp_path: Path) -> None:
     one, picture = detection(keypoint_set), PictureLabels("cam_01/a.jpg", (100, 120), [])
     path = tmp_path / "keypoints.json"
-    assert write_keypoints(path, [(picture, [prelabeled(one)]), (picture, [])], keypoint_set) == 1
+    write_keypoints(path, [(picture, [prelabeled(one)]), (picture, [])], keypoint_set)
     (person,) = read_coco_persons(path, tmp_path, keypoint_set)
     visibility = np.select([one.scores >= 0.3, one.scores >= 0.05], [2, 1], 0)
     assert person.keypoints is not None
@@ -158,7 +158,7 @@ def test_two_pictures_of_one_name(tmp_path: Path) -> None:
 
 def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:
     points = np.array([[[1.0, 2, 3], [4, 5, 6]], [[np.nan] * 3, [7, 8, 9]]])
-    write_trc(tmp_path / "p.trc", [1, 2], points, ("nose", "left_eye"), 50, "m", "z")
+    write_trc(tmp_path / "p.trc", points, ("nose", "left_eye"), 50, "m", "z")
     lines = (tmp_path / "p.trc").read_text().split("\n")
     assert lines[0] == "PathFileType\t4\t(X/Y/Z)\tp.trc"
     header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=True))
@@ -174,7 +174,7 @@ def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:
 def test_turned_axes_stay_right_handed(tmp_path: Path, up: str) -> None:
     axis = {"y": [0.0, 1, 0], "z": [0.0, 0, 1], "-y": [0.0, -1, 0]}[up]
     points = np.array([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1], axis]])
-    write_trc(tmp_path / "p.trc", [1], points, tuple("xyzu"), 30, "m", up)  # type: ignore[arg-type]
+    write_trc(tmp_path / "p.trc", points, tuple("xyzu"), 30, "m", up)  # type: ignore[arg-type]
     numbers = [float(cell) for cell in (tmp_path / "p.trc").read_text().split("\n")[6].split("\t")[2:]]
     turned = np.array(numbers).reshape(4, 3)
     assert np.linalg.det(turned[:3]) == pytest.approx(1) and turned[3].tolist() == [0, 1, 0]

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 
 from opensapiens.annotation.agreement import SURE
 from opensapiens.annotation.association import Detection
+from opensapiens.annotation.options import MaskKind
 from opensapiens.annotation.picture_labels import PictureLabels
 from opensapiens.data.coco import coco_category, coco_images, coco_person, coco_persons, read_annotations
 from opensapiens.data.segmentations import mask_of, polygons_of, run_lengths_of
@@ -30,7 +31,6 @@ from opensapiens.labels.parts import IGNORED, PartSet
 from opensapiens.storage.files import write_json, written
 from opensapiens.storage.pictures import MAX_PIXELS
 
-MaskKind = Literal["polygons", "rle"]
 INFO = {"description": "opensapiens annotate"}
 MARGIN = 0.1  # of the extent of a person's points, around them, where a tool gives no box
 
@@ -44,16 +44,16 @@ def person_annotation(
     return {**row, "attributes": {"person_id": person}}  # where CVAT and Datumaro look for what is not COCO's
 
 
-def prelabeled(one: Detection) -> dict[str, Any]:
+def prelabeled(person: Detection) -> dict[str, Any]:
     """A model's person: points that it is sure of are visible, others are placed but marked as not seen."""
-    visibility = np.where(one.scores >= SURE, 2, np.where(one.scores >= MINIMUM_SCORE, 1, 0))
-    return person_annotation(one.points, visibility, one.scores, one.box, one.number, one.score)
+    visibility = np.where(person.scores >= SURE, 2, np.where(person.scores >= MINIMUM_SCORE, 1, 0))
+    return person_annotation(person.points, visibility, person.scores, person.box, person.number, person.score)
 
 
 def write_keypoints(
     path: Path, images: Iterable[tuple[PictureLabels, list[dict[str, Any]]]], keypoint_set: KeypointSet
-) -> int:
-    """COCO keypoints of images with their annotations; returns how many there are."""
+) -> None:
+    """COCO keypoints of images with their annotations."""
     content: dict[str, Any] = {"info": INFO, "licenses": [], "images": [], "annotations": []}
     content["categories"] = [coco_category(keypoint_set)]
     for number, (picture, people) in enumerate(images, start=1):
@@ -61,38 +61,35 @@ def write_keypoints(
         for annotation in people:
             content["annotations"].append({"id": len(content["annotations"]) + 1, "image_id": number, **annotation})
     write_json(path, content, indent=None)
-    return len(content["annotations"])
 
 
 def part_annotations(parts: np.ndarray, people: np.ndarray, kind: MaskKind) -> list[dict[str, Any]]:
     """The parts (H, W) of the people (H, W) of an image as COCO annotations: one per piece as polygons, one per person
     and part as run lengths."""
-    made = []
+    annotations = []
     for person in np.unique(people[(people > 0) & (parts > 0)]).tolist():
-        rows, columns = np.nonzero(people == person)
-        top, left = rows.min(), columns.min()
-        here = np.where(people == person, parts, 0)[top : rows.max() + 1, left : columns.max() + 1]
-        for part in np.unique(here[(here > 0) & (here != IGNORED)]).tolist():
+        x, y, width, height = cv2.boundingRect((people == person).view(np.uint8))
+        window = np.s_[y : y + height, x : x + width]
+        persons_parts = np.where(people[window] == person, parts[window], 0)
+        for part in np.unique(persons_parts[(persons_parts > 0) & (persons_parts != IGNORED)]).tolist():
             mask = np.zeros(parts.shape, bool)
-            mask[top : rows.max() + 1, left : columns.max() + 1] = here == part
-            shapes: list[Any] = [run_lengths_of(mask)] if kind == "rle" else [[one] for one in polygons_of(mask)]
-            for shape in shapes:
-                own = mask if kind == "rle" else None
-                made.append(_part(part, person, shape, own))
-    return made
+            mask[window] = persons_parts == part
+            if kind == "rle":
+                box, area = cv2.boundingRect(mask.view(np.uint8)), float(mask.sum())
+                annotations.append(_part_annotation(part, person, run_lengths_of(mask), box, area))
+                continue
+            for polygon in polygons_of(mask):
+                points = np.array(polygon).reshape(-1, 2)
+                area = cv2.contourArea(points.astype(np.float32))
+                box = [*points.min(0), *np.ptp(points, 0)]
+                annotations.append(_part_annotation(part, person, [polygon], box, area))
+    return annotations
 
 
-def _part(part: int, person: int, shape: Any, mask: np.ndarray | None) -> dict[str, Any]:
-    if mask is not None:
-        rows, columns = np.nonzero(mask)
-        box, area = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1], mask.sum()
-    else:
-        points = np.array(shape[0]).reshape(-1, 2)
-        box = [*points.min(0), *np.ptp(points, 0)]
-        area = cv2.contourArea(points.astype(np.float32))
+def _part_annotation(part: int, person: int, segmentation: Any, box: Sequence[float], area: float) -> dict[str, Any]:
     return {
-        "category_id": int(part), "bbox": [float(value) for value in box], "area": float(area), "iscrowd": 0,
-        "segmentation": shape, "attributes": {"person_id": int(person)},
+        "category_id": part, "bbox": [float(value) for value in box], "area": area, "iscrowd": 0,
+        "segmentation": segmentation, "attributes": {"person_id": person},
     }  # fmt: skip
 
 
@@ -198,10 +195,10 @@ def read_corrected(path: Path, images: Path, known: Mapping[str, str], keypoint_
         name = names.get(person.image.id)
         if name is None or person.keypoints is None or person.is_crowd:
             continue
-        found = corrected.people.setdefault(name, [])
+        people = corrected.people.setdefault(name, [])
         visibility = person.keypoints[:, 2].astype(int)
         points, seen = person.keypoints[:, :2].astype(float), (visibility == 2).astype(float)
-        found.append((Detection(points, seen, person.box.astype(float), 1.0, len(found) + 1), visibility))
+        people.append((Detection(points, seen, person.box.astype(float), 1.0, len(people) + 1), visibility))
     for name in names.values():
         corrected.people.setdefault(name, [])
     return corrected
@@ -231,7 +228,7 @@ def read_corrected_parts(path: Path, known: Mapping[str, str], part_set: PartSet
     for name, drawn in masks.items():
         height, width = corrected.sizes[name]
         corrected.maps[name] = np.zeros((height, width), np.uint8)
-        for _, part, packed in sorted(drawn, key=lambda one: -one[0]):
+        for _, part, packed in sorted(drawn, key=lambda piece: -piece[0]):
             corrected.maps[name][np.unpackbits(packed, count=height * width).reshape(height, width).astype(bool)] = part
     return corrected
 
