@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from opensapiens.curation.clusters import balanced_choice, cluster_centers, cosine_to_better, nearest
-from opensapiens.curation.duplicates import FAR, distance_to_better, distance_to_set, distances, groups, near_pairs
+from opensapiens.curation.duplicates import FAR, distance_to_better, distance_to_set, groups, near_pairs
 
 
 def test_pairs_are_those_that_comparing_all_with_all_finds() -> None:
@@ -35,7 +35,6 @@ def test_groups_and_distance_to_better() -> None:
 
 def test_distance_to_a_set() -> None:
     hashes = np.array([0, 1, 0xFF], np.uint64)
-    assert distances(np.uint64(3), hashes).tolist() == [2, 1, 6]
     assert distance_to_set(hashes, np.array([0x7F, 2**63], np.uint64)).tolist() == [1, 2, 1]
     assert distance_to_set(hashes, np.empty(0, np.uint64)).tolist() == [FAR] * 3
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import itertools
 import json
-import pickle
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from opensapiens.data.shards import write_manifest, write_shard
 from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import claim
 from opensapiens.storage.json_files import read_json
+from opensapiens.storage.listing import counted
 from opensapiens.storage.pictures import ImageError, read_image
 from opensapiens.storage.progress import progress
 
@@ -68,10 +68,9 @@ def pack(
 ) -> dict[str, int]:
     """Write the images of a selection to out as shuffled shards, a manifest.json and a card; returns counts by fate.
 
-    Each image is an upright 8-bit RGB JPEG without EXIF or any other metadata, KEY.jpg, with its facts in KEY.json, by
+    Each image is an upright 8-bit RGB JPEG without EXIF or other metadata, KEY.jpg, with its facts in KEY.json, by
     which `curate remove` finds it; KEY is the beginning of its SHA-256 and its place. The same selection, packing and
-    lists give the same bytes, whatever the number of workers. A run that was stopped goes on with the shards that are
-    missing.
+    lists give the same bytes with any number of workers. A run that was stopped resumes with the missing shards.
 
     Raises PackError for an empty selection, FolderError for a folder that holds another packing or anything else.
     """
@@ -94,15 +93,11 @@ def pack(
 
 
 def _identity(manifest: Path, packing: Packing, lists: tuple[Path, ...]) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for path in (manifest, *lists):
-        digest.update(Path(path).read_bytes() if path in lists else _digest(path))
+    with open(manifest, "rb") as file:
+        digest = hashlib.sha256(hashlib.file_digest(file, "sha256").digest())
+    for path in lists:
+        digest.update(path.read_bytes())
     return {"selection": digest.hexdigest(), **vars(packing)}
-
-
-def _digest(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _write_plan(manifest: Path, plan: Path, packing: Packing) -> None:
@@ -116,21 +111,20 @@ def _write_plan(manifest: Path, plan: Path, packing: Packing) -> None:
     if len(table) == 0:
         raise PackError(f"{manifest} has no rows: nothing to pack")
     if "sha256" not in names:
-        raise PackError(f"{manifest} has no column sha256: score with the stage that makes it")
+        raise PackError(f'{manifest} has no column sha256: score again with the stage "file"')
     rows = np.arange(len(table))
     if packing.count is not None:
         if "cluster" not in names:
-            raise PackError("a balanced count needs the column cluster: score with the stage that makes embeddings")
+            raise PackError('a balanced count needs the column cluster: score again with the stage "embedding"')
         labels = table["cluster"].fill_null(-1).to_numpy()
         if packing.count > len(labels):
-            raise PackError(f"{packing.count} images wanted, but the selection has {len(labels)}")
+            raise PackError(f"asked for {counted(packing.count, 'image')}, but the selection has {len(labels)}")
         rows = balanced_choice(labels, packing.count, packing.seed)
     rows = np.random.default_rng((packing.seed, 8)).permutation(rows)
-    shards = -(-len(rows) // packing.shard_size)
-    for shard in range(shards):
-        piece = rows[shard * packing.shard_size : (shard + 1) * packing.shard_size]
-        write_table(plan / f"{shard:06d}.parquet", table.take(piece))
-    write_json(plan / "done.json", {"shards": shards})
+    starts = range(0, len(rows), packing.shard_size)
+    for shard, start in enumerate(starts):
+        write_table(plan / f"{shard:06d}.parquet", table.take(rows[start : start + packing.shard_size]))
+    write_json(plan / "done.json", {"shards": len(starts)})
 
 
 def _write_shards(
@@ -184,7 +178,7 @@ class ShardPacker:
             counts = dict(Counter(fate for fate, _ in fates))
             write_json(record, {"fates": counts, "failures": failures, "matched": sorted(matched)})
             tries.done()
-        return {"id": np.array([shard]), "facts": np.array([pickle.dumps(None)], object)}
+        return {"id": np.array([shard])}
 
     def _frames(
         self, rows: list[dict[str, Any]], shard: int, tries: Tries, fates: list[tuple[str, str]]
@@ -204,10 +198,8 @@ class ShardPacker:
                     fates.append(("unreadable", str(error)))
                     continue
                 fates.append(("packed", item.source))
-                yield (
-                    f"{row['sha256'][:16]}-{shard * self.packing.shard_size + place:09d}",
-                    _members(image, row, item.source),
-                )
+                key = f"{row['sha256'][:16]}-{shard * self.packing.shard_size + place:09d}"
+                yield key, _members(image, row, item.source)
 
     def _image(self, data: bytes, row: dict[str, Any]) -> np.ndarray:
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
