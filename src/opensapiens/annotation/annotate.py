@@ -11,7 +11,7 @@ import numpy as np
 
 from opensapiens.annotation.calibration import read_cameras, write_cameras
 from opensapiens.annotation.map_files import write_agreed_maps, write_maps, write_parts_of
-from opensapiens.annotation.multiview import Views, agreed_annotations, compare, converted, fitted, lay_out
+from opensapiens.annotation.multiview import Views, agreed_annotations, compare, converted, lay_out
 from opensapiens.annotation.options import AnnotateOptions, OptionsError
 from opensapiens.annotation.picture_labels import (
     PictureLabels,
@@ -281,9 +281,7 @@ def _compared(
     summary: LabelSummary,
 ) -> Views:
     """Compares the views and writes what is known in space, and what a person should look at."""
-    rig, failures = lay_out(list(pictures), cameras)
-    summary.failures += failures
-    rig, failures = fitted(rig, pictures)
+    rig, failures = lay_out(pictures, cameras)
     summary.failures += failures
     views = compare(rig, pictures, keypoint_set, options.seed)
     agreement = views.agreement

@@ -68,13 +68,7 @@ class _Frame:
 
 
 def write_agreed_maps(
-    views: Views,
-    folder: Path,
-    output: Path,
-    names: Sequence[str],
-    part_set: PartSet,
-    workers: int,
-    failures: list[str],
+    views: Views, folder: Path, output: Path, names: Sequence[str], part_set: PartSet, workers: int, failures: list[str]
 ) -> str:
     """Part maps that the views agree on, people under the numbers that they keep; output/parts_review/NAME.png is white
     where the views do not agree and a person should look. Pictures outside the rig keep their own. Returns a sentence

@@ -61,19 +61,20 @@ class Views:
     alone: dict[str, list[Detection]]
 
 
-def lay_out(images: Sequence[str], cameras: Sequence[CalibratedCamera]) -> tuple[Rig, list[str]]:
+def lay_out(pictures: Mapping[str, PictureLabels], cameras: Sequence[CalibratedCamera]) -> tuple[Rig, list[str]]:
     """Which camera and frame each picture is of: CAMERA/FRAME.jpg; frames of the same name show the same moment.
 
-    Also a sentence for each camera without pictures (it is left out), folder without a camera, and frame that lacks
-    pictures. Raises RigError with fewer than two cameras that have pictures.
+    Also a sentence for each camera without pictures (it is left out), folder without a camera, frame that lacks
+    pictures, and picture that is not of its camera's size (it is left out). A camera of unknown size gets that of its
+    first picture. Raises RigError with fewer than two cameras that have pictures.
     """
     by_name = {camera.name: camera for camera in cameras}
-    pictures: dict[str, dict[str, str]] = {name: {} for name in by_name}  # by camera and frame
+    names: dict[str, dict[str, str]] = {name: {} for name in by_name}  # of pictures, by camera and frame
     strangers: Counter[str] = Counter()
-    for name in images:
-        folder = PurePosixPath(name).parent.as_posix()
-        if folder in pictures:
-            pictures[folder][PurePosixPath(stem_of(name)).name] = name
+    for path in pictures:
+        folder = PurePosixPath(path).parent.as_posix()
+        if folder in names:
+            names[folder][PurePosixPath(stem_of(path)).name] = path
         else:
             strangers[folder] += 1
     failures = [
@@ -81,46 +82,31 @@ def lay_out(images: Sequence[str], cameras: Sequence[CalibratedCamera]) -> tuple
         f"{counted(count, 'picture')} left out"
         for folder, count in sorted(strangers.items())
     ]
-    empty = sorted(name for name in pictures if not pictures[name])
+    empty = sorted(name for name in names if not names[name])
     failures += [f"camera {name}: no folder of that name with pictures; it was left out" for name in empty]
-    used = [by_name[name] for name in sorted(pictures) if pictures[name]]
+    used = sorted(name for name in names if names[name])
     if len(used) < 2:
         raise RigError(
             f"{len(used)} of {len(cameras)} cameras have a folder of pictures; at least two are needed. Folders are "
             f"named after cameras: {', '.join(sorted(by_name))}"
         )
-    frames = sorted({frame for camera in used for frame in pictures[camera.name]})
-    names = [[pictures[camera.name].get(frame) for camera in used] for frame in frames]
-    for frame, row in zip(frames, names, strict=True):
-        missing = [camera.name for camera, name in zip(used, row, strict=True) if name is None]
+    frames = sorted({frame for camera in used for frame in names[camera]})
+    rows = [[names[camera].get(frame) for camera in used] for frame in frames]
+    for frame, row in zip(frames, rows, strict=True):
+        missing = [camera for camera, name in zip(used, row, strict=True) if name is None]
         if missing:
             failures.append(f"frame {frame}: no picture of {', '.join(missing)}")
-    return Rig(used, frames, names), failures
-
-
-def fitted(rig: Rig, labels: Mapping[str, PictureLabels]) -> tuple[Rig, list[str]]:
-    """The rig without pictures that could not be read or are not of their camera's size, and a sentence for each of
-    another size. Cameras of unknown size get that of their first picture."""
-    failures = []
-    cameras = []
-    for v, camera in enumerate(rig.cameras):
-        sizes = [labels[row[v]].size for row in rig.names if row[v] in labels]  # type: ignore[index]
-        cameras.append(replace(camera, size=sizes[0]) if camera.size is None and sizes else camera)
-    names: list[list[str | None]] = []
-    for row in rig.names:
-        kept: list[str | None] = []
-        for camera, name in zip(cameras, row, strict=True):
-            picture = labels.get(name or "")
-            if picture is not None and picture.size != camera.size:
-                assert camera.size is not None
+    sizes = [by_name[camera].size or pictures[names[camera][min(names[camera])]].size for camera in used]
+    for row in rows:
+        for v, name in enumerate(row):
+            if name is not None and pictures[name].size != sizes[v]:
+                (height, width), (camera_height, camera_width) = pictures[name].size, sizes[v]
                 failures.append(
-                    f"{name}: {picture.size[1]}×{picture.size[0]} pixels, but {camera.name} was calibrated at "
-                    f"{camera.size[1]}×{camera.size[0]}"
+                    f"{name}: {width}×{height} pixels, but {used[v]} was calibrated at {camera_width}×{camera_height}"
                 )
-                picture = None
-            kept.append(None if picture is None else name)
-        names.append(kept)
-    return Rig(cameras, rig.frames, names), failures
+                row[v] = None
+    rig_cameras = [replace(by_name[camera], size=size) for camera, size in zip(used, sizes, strict=True)]
+    return Rig(rig_cameras, frames, rows), failures
 
 
 def compare(rig: Rig, labels: Mapping[str, PictureLabels], keypoint_set: KeypointSet, seed: int = 0) -> Views:

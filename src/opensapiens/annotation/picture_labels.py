@@ -81,11 +81,7 @@ def people_map(result: Result) -> np.ndarray:
 
 
 def save_labels(
-    folder: Path,
-    picture: PictureLabels,
-    parts: np.ndarray | None,
-    people: np.ndarray | None,
-    part_set: PartSet | None,
+    folder: Path, picture: PictureLabels, parts: np.ndarray | None, people: np.ndarray | None, part_set: PartSet | None
 ) -> None:
     """Write the files of an image; the JSON comes last: where it exists, the image is done."""
     stem = folder / stem_of(picture.name)

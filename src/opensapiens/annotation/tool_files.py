@@ -1,7 +1,7 @@
 """Files for labeling tools, and what comes back from them.
 
-keypoints.json is COCO person keypoints without segmentations: CVAT takes a polygon of a category that is a skeleton for
-an error, and Label Studio's converter an empty segmentation. parts.json is COCO instances. Both are read by CVAT, by
+keypoints.json is COCO person keypoints without segmentations: CVAT rejects a polygon of a category that is a skeleton,
+and Label Studio's converter an empty segmentation. parts.json is COCO instances. Both are read by CVAT, by
 Label Studio's converter and by COCO Annotator. Visibility: 2 seen, 1 a place that was not seen there (unsure, hidden or
 projected from other views), 0 none.
 """
@@ -170,8 +170,8 @@ def _hex(color: np.ndarray) -> str:
 
 @dataclass
 class Corrected:
-    """What a tool's file says about pictures: people with visibilities, or part maps (H, W) uint8, by picture; the
-    (height, width) that each picture has there; and a sentence for what could not be used."""
+    """The content of a tool's file, by picture: people with their points' visibilities, or part maps (H, W) uint8; the
+    (height, width) that the file states; and a sentence for each thing that could not be used."""
 
     people: dict[str, list[tuple[Detection, np.ndarray]]] = field(default_factory=dict)
     maps: dict[str, np.ndarray] = field(default_factory=dict)
@@ -179,18 +179,18 @@ class Corrected:
     failures: list[str] = field(default_factory=list)
 
 
-def read_corrected(path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet) -> Corrected:
+def read_corrected(path: Path, images: Path, stems: Mapping[str, str], keypoint_set: KeypointSet) -> Corrected:
     """People as somebody has corrected them in a tool.
 
-    A point marked as seen has score 1, any other 0: it is written as it is, but no evidence for other views. known:
-    stems of the pictures -> their paths below `images`. Where a tool leaves the box out, it is drawn around the points.
-    Raises AnnotationError.
+    A point marked as seen has score 1, any other 0: it is kept, but is no evidence for other views. stems: of the
+    pictures -> their paths below `images`. Where a tool left out the box, it is drawn around the points. Raises
+    AnnotationError.
     """
     content = read_annotations(path)
     for annotation in content["annotations"]:
         if "keypoints" in annotation and not (isinstance(annotation.get("bbox"), list) and any(annotation["bbox"])):
             annotation["bbox"] = _box_around(annotation["keypoints"])
-    corrected, names = _pictures(content, path, known)
+    corrected, names = _pictures(content, path, stems)
     for person in coco_persons(content, path, images, keypoint_set):
         name = names.get(person.image.id)
         if name is None or person.keypoints is None or person.is_crowd:
@@ -204,9 +204,9 @@ def read_corrected(path: Path, images: Path, known: Mapping[str, str], keypoint_
     return corrected
 
 
-def read_corrected_parts(path: Path, known: Mapping[str, str], part_set: PartSet) -> Corrected:
-    """Part maps of a COCO file of instances; large parts are drawn first, so that what lies in the hole of another
-    stays. Categories are told by their names. Raises AnnotationError."""
+def read_corrected_parts(path: Path, stems: Mapping[str, str], part_set: PartSet) -> Corrected:
+    """Part maps from a COCO file of instances; large parts are drawn first, so that a part inside another stays.
+    Categories are matched by name. Raises AnnotationError."""
     content = read_annotations(path)
     lowered = [name.lower() for name in part_set.names]
     numbers = {
@@ -214,7 +214,7 @@ def read_corrected_parts(path: Path, known: Mapping[str, str], part_set: PartSet
         for category in content["categories"]
         if str(category.get("name")).lower() in lowered
     }
-    corrected, names = _pictures(content, path, known)
+    corrected, names = _pictures(content, path, stems)
     masks: dict[str, list[tuple[int, int, np.ndarray]]] = {}
     for annotation in content["annotations"]:
         name, part = names.get(_hashable(annotation.get("image_id"))), numbers.get(str(annotation.get("category_id")))
@@ -233,11 +233,11 @@ def read_corrected_parts(path: Path, known: Mapping[str, str], part_set: PartSet
     return corrected
 
 
-def _pictures(content: dict[str, Any], path: Path, known: Mapping[str, str]) -> tuple[Corrected, dict[Any, str]]:
-    """The sizes of those pictures of a file that are known, a sentence for each other, and their names by id."""
+def _pictures(content: dict[str, Any], path: Path, stems: Mapping[str, str]) -> tuple[Corrected, dict[Any, str]]:
+    """The sizes of a file's pictures that are among ours, a sentence for each other one, and the names by id."""
     corrected, names = Corrected(), {}
     for number, image in coco_images(content, str(path), Path()).items():
-        name = _known(image.path.as_posix(), known)
+        name = _find_picture(image.path.as_posix(), stems)
         if name is None or image.size[0] * image.size[1] > MAX_PIXELS:
             corrected.failures.append(f"{path}: {image.path} is not among the pictures, or too large")
         else:
@@ -250,12 +250,12 @@ def _hashable(value: Any) -> int | str | None:
     return value if isinstance(value, int | str) else None
 
 
-def _known(file_name: str, known: Mapping[str, str]) -> str | None:
-    """The picture that a tool means: some lose folders before the path, or put their own before it."""
+def _find_picture(file_name: str, stems: Mapping[str, str]) -> str | None:
+    """The picture that a tool means: some drop the folders before a path, or add their own."""
     stem = file_name.replace("\\", "/").rpartition(".")[0] or file_name
-    if stem in known:
-        return known[stem]
-    ends = [name for own, name in known.items() if own.endswith("/" + stem) or stem.endswith("/" + own)]
+    if stem in stems:
+        return stems[stem]
+    ends = [name for known, name in stems.items() if known.endswith("/" + stem) or stem.endswith("/" + known)]
     return ends[0] if len(ends) == 1 else None
 
 

@@ -58,8 +58,8 @@ def _card(run: Mapping[str, Any], packing: Mapping[str, Any], facts: Mapping[str
     lines += ["", "## How it was made", "", f"Detector: {_plain(detector_of_run(run) or 'none')}.", ""]
     lines += [f"- stage `{name}`, version {_plain(version)}" for name, version in run["stages"].items()]
     faces = f"faces blurred by {packing['blur']}" if packing["blur"] else "faces not blurred"
-    made = f"Longest side {packing['side']}, shards of {packing['shard_size']}, seed {packing['seed']}, {faces}."
-    return "\n".join([*lines, "", made, ""])
+    settings = f"Longest side {packing['side']}, shards of {packing['shard_size']}, seed {packing['seed']}, {faces}."
+    return "\n".join([*lines, "", settings, ""])
 
 
 def _table(names: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> list[str]:

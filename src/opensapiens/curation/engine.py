@@ -34,16 +34,16 @@ def ray_running(workers: int | None = None, address: str | None = None) -> Itera
     Yields the number of workers: as given, else one per CPU. A Ray that is running already is used and left running.
     """
     ray = import_ray(address is not None)
-    own = not ray.is_initialized()
-    if own and address is not None:
+    start = not ray.is_initialized()
+    if start and address is not None:
         ray.init(address=address, logging_level=logging.ERROR)
-    elif own:
+    elif start:
         _start_local_ray(workers or os.cpu_count() or 1)
     try:
         cpus = int(ray.cluster_resources().get("CPU", 2))
         yield min(workers or cpus - 1, max(1, cpus - 1))
     finally:
-        if own:
+        if start:
             ray.shutdown()
 
 

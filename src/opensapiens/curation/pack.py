@@ -20,7 +20,7 @@ from opensapiens.curation.clusters import balanced_choice
 from opensapiens.curation.engine import Pool, ray_running, run_pieces
 from opensapiens.curation.manifest import check_modules, item_of_row, manifest_path, read_run, write_table
 from opensapiens.curation.picture import shrink
-from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces, boxes_above
+from opensapiens.curation.privacy import BlockList, OptOutList, blur_faces
 from opensapiens.curation.sources import read_item
 from opensapiens.curation.tries import GIVEN_UP, Tries
 from opensapiens.data.shards import write_manifest, write_shard
@@ -136,10 +136,7 @@ def _write_shards(
     address: str | None,
 ) -> tuple[Counter[str], set[str]]:
     """The images by fate, and the lines of the opt-out lists that named one."""
-    with (
-        ray_running(workers, address) as count,
-        progress(None, "packing", shards, "shards") as bar,
-    ):
+    with ray_running(workers, address) as count, progress(None, "packing", shards, "shards") as bar:
         for _ in run_pieces(shards, [Pool(functools.partial(ShardPacker, out, packing, *lists))], count):
             bar.update()
     fates: Counter[str] = Counter()
@@ -206,8 +203,9 @@ class ShardPacker:
             raise ImageError(f"{row['file']}: its content has changed since it was scored")
         image = read_image(data)
         if self.model is not None:
-            boxes = boxes_above(row.get("person_scores") or [], row.get("person_boxes") or [], BLUR_ABOVE)
-            image = blur_faces(image, boxes, self.model)
+            scores = np.array(row.get("person_scores") or [], np.float32)
+            boxes = np.array(row.get("person_boxes") or [], np.float32).reshape(-1, 4)
+            image = blur_faces(image, boxes[scores > BLUR_ABOVE], self.model)
         return shrink(image, self.packing.side)
 
 

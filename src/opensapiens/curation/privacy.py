@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import string
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -160,8 +160,3 @@ def blur_faces(image: np.ndarray, boxes: np.ndarray, loaded: LoadedModel) -> np.
         smooth = cv2.GaussianBlur(mosaic, (0, 0), margin)
         np.copyto(blurred[y1:y2, x1:x2], smooth, where=mask[..., None] > 0)
     return blurred
-
-
-def boxes_above(scores: Sequence[float], boxes: Sequence[float], threshold: float) -> np.ndarray:
-    """The N×4 boxes, of a manifest's row, whose scores are above the threshold."""
-    return np.asarray(boxes, np.float32).reshape(-1, 4)[np.asarray(scores, np.float32) > threshold]

@@ -101,7 +101,13 @@ def score(
     sources, evaluation = [Path(path).absolute() for path in sources], [Path(path).absolute() for path in evaluation]
     stages = list(default_stages() if stages is None else stages)
     check_output(out, [*sources, *evaluation, *block, *opt_out], inside=False)
-    run = _prepared(out, sources, _identity(sources, stages, block, opt_out, evaluation))
+    identity = {
+        "sources": [str(source) for source in sources],
+        "stages": {stage.name: stage.version for stage in stages},
+        "lists": {str(path.absolute()): hashlib.sha256(path.read_bytes()).hexdigest() for path in (*block, *opt_out)},
+        "evaluation": [str(path) for path in evaluation],
+    }
+    run = _prepared(out, sources, identity)
     summary = ScoreSummary(run.get("statuses", {}), passed_over=Counter(run.get("passed_over", {})))
     if not (out / "manifest.parquet").exists():
         work = Work(out, stages, BlockList.read(block), OptOutList.read(opt_out))
@@ -111,21 +117,6 @@ def score(
         write_json(out / "run.json", {**run, "statuses": summary.statuses})
     clear(out / "parts", PARTS)
     return summary
-
-
-def _identity(
-    sources: Sequence[str | Path],
-    stages: Sequence[Stage],
-    block: Sequence[Path],
-    opt_out: Sequence[Path],
-    evaluation: Sequence[Path],
-) -> dict[str, Any]:
-    return {
-        "sources": [str(source) for source in sources],
-        "stages": {stage.name: stage.version for stage in stages},
-        "lists": {str(path.absolute()): hashlib.sha256(path.read_bytes()).hexdigest() for path in (*block, *opt_out)},
-        "evaluation": [str(path) for path in evaluation],
-    }
 
 
 def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]) -> dict[str, Any]:
@@ -278,11 +269,7 @@ class PartScorer:
 
 
 def _run(
-    stage: Stage,
-    score: Score,
-    rows: list[dict[str, Any]],
-    pictures: Sequence[Picture | None],
-    seconds: Seconds,
+    stage: Stage, score: Score, rows: list[dict[str, Any]], pictures: Sequence[Picture | None], seconds: Seconds
 ) -> None:
     """Add a stage's scores to the rows; if it fails, image by image, so that only those it fails on lack them."""
     pairs = [(row, picture) for row, picture in zip(rows, pictures, strict=True) if picture is not None]

@@ -80,10 +80,7 @@ def perceptual_hash(picture: Picture) -> int:
 
 
 PERCEPTUAL_HASH = Stage(
-    "perceptual_hash",
-    "1",
-    {"phash": "uint64"},
-    lambda: one_by_one(lambda picture: {"phash": perceptual_hash(picture)}),
+    "perceptual_hash", "1", {"phash": "uint64"}, lambda: one_by_one(lambda picture: {"phash": perceptual_hash(picture)})
 )
 
 
