@@ -1,10 +1,10 @@
-"""What calibrated views of the same people agree on: points in space, who is wrong, and what a person should look at.
+"""What calibrated views of the same people agree on: points in space, which views are wrong, and what needs a look.
 
 Axes: I instances (a person in a frame), V views, K keypoints. Points are pixels, NaN where a view has none.
 
 Errors are judged in spreads: a spread is how far apart human annotators place a point (the set's sigmas times the
 person's size, Ronchi and Perona, ICCV 2017). How many spreads a network is off is measured on the data itself, per
-point (of those seen a few times only, per group: body, hands, face, …), so there is no tolerance to choose.
+point (for points seen only a few times, per group: body, hands, face, …), so there is no tolerance to choose.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.storage.progress import progress
 
 SURE = 0.3  # a point of a lower score counts as missed, as in drawings
-WIDE, NARROW = 2.0, 3.5  # threshold in spreads at first, and in measured errors then
-LEAST_FACTOR, LARGEST_FACTOR = 0.05, 1.5  # of the errors in spreads
-PRIOR = 8  # measurements of a point for which the error of its group stands
+WIDE, NARROW = 2.0, 3.5  # the first threshold, in spreads, and the second, in measured errors
+LEAST_FACTOR, LARGEST_FACTOR = 0.05, 1.5  # bounds of a measured error in spreads
+PRIOR = 8  # the weight of a group's error in the error of each point, in measurements
 RAYLEIGH_MEDIAN = 1.1774  # of the length of a 2D error of unit deviation
-BAD_CAMERA = 2.5  # times the usual error of the cameras
-LEAST_INSTANCES = 3  # by which a camera is judged: in one a network may take somebody's back for the front
-QUARTER = 25  # per cent: of a bad camera all errors are large, of a view from behind only those of hidden points
+BAD_CAMERA = 2.5  # times the median error of the cameras
+LEAST_INSTANCES = 3  # to judge a camera: in a single one the network may have mistaken somebody's back for the front
+QUARTER = 25  # percentile: all errors of a bad camera are large, of a view from behind only those of hidden points
 LEAST_VIEWS = 3  # two views can agree by chance: an outlier along the epipolar line is not seen
-LEAST_SHARE = 0.5  # of the confidence in a point must be that of views that agree
+LEAST_SHARE = 0.5  # of the confidence in a point that must come from views that agree
 REASONS = ("", "unseen", "few views", "views disagree", "uncertain")
 
 
@@ -69,11 +69,11 @@ class Agreement:
 def agree(
     cameras: Sequence[CalibratedCamera], measured: Measured, keypoint_set: KeypointSet, seed: int = 0
 ) -> Agreement:
-    """Triangulates every point robustly and says what agrees.
+    """Triangulate every point robustly and judge which measurements agree.
 
-    First with the spread of human annotators as the expected error; from that the size of each person, the error of
-    each point, and cameras that do not fit (which are then left out) are measured. Then again with these;
-    where a view has left and right exchanged, it is put right and counts.
+    The first pass takes the spread of human annotators as the expected error and measures the size of each person, the
+    error of each point, and which cameras do not fit. The second uses these, without the cameras that do not fit, and
+    swaps left and right back where a view has exchanged them.
     """
     instances, _, count = measured.scores.shape
     rays = np.stack([camera.rays(measured.points[:, v]) for v, camera in enumerate(cameras)], 1)

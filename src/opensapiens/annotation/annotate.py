@@ -110,13 +110,8 @@ def annotate_images(images: Path, output: Path, options: AnnotateOptions = Annot
 
 
 def _load(options: AnnotateOptions) -> People:
-    people = load(
-        options.model or ("nano",),
-        options.device,
-        options.dtype,
-        batch_size=options.batch_size,
-        runtime=options.runtime,
-    )
+    names = options.model or ("nano",)
+    people = load(names, options.device, options.dtype, batch_size=options.batch_size, runtime=options.runtime)
     if options.whole_image:
         people.detector = WholeImage()
     elif options.detector is not None:
@@ -263,11 +258,9 @@ def _annotations(
         return [prelabeled(converted(person, source, target)) for person in picture.people]
     rows = []
     for person, visible in zip(picture.people, visibility, strict=True):
-        points = converted(replace(person, scores=visible.astype(float)), source, target)
-        scores = np.minimum(points.scores, 1)
-        rows.append(
-            person_annotation(points.points, points.scores.astype(int), scores, person.box, person.number, person.score)
-        )
+        mapped = converted(replace(person, scores=visible.astype(float)), source, target)
+        seen, scores = mapped.scores.astype(int), np.minimum(mapped.scores, 1)
+        rows.append(person_annotation(mapped.points, seen, scores, person.box, person.number, person.score))
     return rows
 
 

@@ -1,7 +1,7 @@
 """Who is who: the same person in several calibrated views, and from frame to frame.
 
-A pair of people in two views is a hypothesis: triangulated and projected into the other views, it is worth as many
-views as have somebody there. The best hypothesis becomes a person, and so on with those who are left. Errors are in
+A pair of people in two views is a hypothesis: triangulated and projected into the other views, it scores one for each
+view that has somebody there. The best hypothesis becomes a person, and so on with the people who remain. Errors are in
 spreads (see agreement): medians over the points that both views are sure of.
 """
 
@@ -50,7 +50,7 @@ def associate(
     mirror = np.array([int(np.flatnonzero(chosen == keypoint_set.flip_indices[k])[0]) for k in chosen])
     sigmas = keypoint_set.sigmas[chosen]
     seen = [
-        [_Seen.of(camera, detection, chosen, sigmas) for detection in in_view]
+        [_seen(camera, detection, chosen, sigmas) for detection in in_view]
         for camera, in_view in zip(cameras, detections, strict=True)
     ]
     free = {(v, d) for v, in_view in enumerate(seen) for d in range(len(in_view))}
@@ -71,23 +71,22 @@ def associate(
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The telling points of a detection: rays (k, 2), their expected errors (k,) and weights (k,)."""
+    """The chosen points of a detection: rays (k, 2), their expected errors (k,) and weights (k,)."""
 
     rays: np.ndarray
     expected: np.ndarray
     weights: np.ndarray
 
-    @staticmethod
-    def of(camera: CalibratedCamera, detection: Detection, chosen: np.ndarray, sigmas: np.ndarray) -> _Seen:
-        side = float(np.sqrt(person_area(detection.box)))
-        scores = detection.scores[chosen]
-        return _Seen(
-            camera.rays(detection.points[chosen]), sigmas * side / camera.focal, np.where(scores >= SURE, scores, 0)
-        )
+
+def _seen(camera: CalibratedCamera, detection: Detection, chosen: np.ndarray, sigmas: np.ndarray) -> _Seen:
+    side = float(np.sqrt(person_area(detection.box)))
+    scores = detection.scores[chosen]
+    rays = camera.rays(detection.points[chosen])
+    return _Seen(rays, sigmas * side / camera.focal, np.where(scores >= SURE, scores, 0))
 
 
 def _points_that_tell(keypoint_set: KeypointSet) -> np.ndarray:
-    """The body's joints where the set has some: faces and hands are small, and are many points."""
+    """The body's joints where the set has some: faces and hands have many points in a small place."""
     body = np.flatnonzero(np.array(keypoint_set.groups) == "body")
     return body if len(body) >= LEAST_POINTS else np.arange(len(keypoint_set))
 
@@ -128,8 +127,8 @@ def _grown(
     extrinsics: np.ndarray,
     mirror: np.ndarray,
 ) -> tuple[dict[int, int], float]:
-    """A pair with the people of all other views who fit, twice (the second time against the points of all of them), and
-    the mean of their errors."""
+    """The members of a pair and of the other views who fit, and the mean of their errors: found twice, the second time
+    against the points of all who fitted."""
     members, errors = pair, [0.0]
     for _ in range(2):
         points = _place(seen, members, extrinsics)
@@ -146,7 +145,7 @@ def _grown(
 
 
 class Following:
-    """Gives people numbers, from 1, that they keep from frame to frame: whose joints are nearest to where they were."""
+    """Gives people numbers, from 1, that they keep from frame to frame, by the nearest joints in earlier frames."""
 
     def __init__(self) -> None:
         self.last: dict[int, tuple[int, np.ndarray, float]] = {}

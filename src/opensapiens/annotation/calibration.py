@@ -22,6 +22,7 @@ import numpy as np
 from opensapiens.geometry.cameras import DISTORTION_COUNTS, CalibratedCamera
 from opensapiens.storage.files import write_json
 from opensapiens.storage.json_files import read_json, read_toml
+from opensapiens.storage.listing import counted
 from opensapiens.storage.text_files import FileError, read_text
 
 LARGEST_FILE = 16_000_000  # bytes; a calibration of a thousand cameras is a tenth of it
@@ -63,12 +64,12 @@ def read_cameras(path: str | Path) -> list[CalibratedCamera]:
     if repeated:
         raise CalibrationError(f"{path}: {', '.join(repeated)}: more than one camera of this name")
     if len(cameras) < 2:
-        raise CalibrationError(f"{path}: {len(cameras)} camera; agreement needs at least two")
+        raise CalibrationError(f"{path}: {counted(len(cameras), 'camera')}; agreement needs at least two")
     return sorted(cameras, key=lambda camera: camera.name)
 
 
 def write_cameras(path: str | Path, cameras: Sequence[CalibratedCamera]) -> None:
-    """Our JSON."""
+    """Write our JSON format."""
     rows = [
         {
             "name": camera.name,
@@ -86,7 +87,7 @@ def write_cameras(path: str | Path, cameras: Sequence[CalibratedCamera]) -> None
 def camera_of(
     where: str, name: Any, matrix: Any, distortion: Any, rotation: Any, translation: Any, size: Any = None
 ) -> CalibratedCamera:
-    """A camera from whatever numbers a file has, checked. rotation: 3×3, or a vector of 3. size: (width, height).
+    """A camera from the unchecked numbers of a file. rotation: 3×3, or a vector of 3. size: (width, height).
 
     Raises CalibrationError, with `where`, for numbers that are not finite, and for a matrix, rotation, distortion or
     size that no camera has.
@@ -197,8 +198,8 @@ def _storage(file: Path) -> cv2.FileStorage:
 
 
 def _check_nesting(file: Path, text: str) -> None:
-    """OpenCV's parsers recurse, and end the process where a file nests some 100,000 levels. No file nests deeper than
-    it has marks that can open a level. Raises CalibrationError."""
+    """Raises CalibrationError for a file that may nest too deeply: OpenCV's parsers recurse, and some 100,000 levels
+    kill the process. A file cannot nest deeper than the number of its marks that open a level."""
     if sum(text.count(mark) for mark in ("[", "{", "<", ":", "- ")) > MOST_LEVELS:
         raise CalibrationError(f"{file}: more than {MOST_LEVELS} brackets, tags and keys, as no calibration has")
 

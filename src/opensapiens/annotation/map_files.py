@@ -140,7 +140,7 @@ def _agree_frame(frame: _Frame) -> np.ndarray:
 
 
 def _renumbered(people: np.ndarray, k: int, frame: _Frame) -> np.ndarray:
-    """A view's map of people under the numbers that they keep; those whom no other view confirms come after all."""
+    """A view's map of people under the numbers that they keep; people whom no other view confirms get the next ones."""
     table = np.zeros(256, np.uint8)
     for person, numbers, _, _ in frame.persons:
         if numbers[k]:

@@ -1,4 +1,4 @@
-"""Body parts by agreement between calibrated views: each place on the body gets the part that the views see there.
+"""Body parts by a vote of calibrated views: each place on the body gets the part that most views see there.
 
 The person's shape is the visual hull (Laurentini, PAMI 1994): the voxels that fall into the person's mask in all views
 but a few. What each view sees first of the hull's surface votes with its part for that voxel; next to a border between
@@ -26,12 +26,12 @@ VOXELS = 128  # along the longest side of the person
 VOXEL_PIXELS = 2.0  # of the rasters that votes are taken from
 SPLAT = 1  # raster pixels around a voxel's center that it covers
 STEEPEST = 2.0  # slope of a surface that still counts as in sight, where a nearer voxel covers the same pixel
-FORGIVEN = 12  # one view in so many may have cut off what is there
-SURE_OF_BORDER = 3.0  # raster pixels from a border between parts from which on a view counts in full
+FORGIVEN = 12  # one view in so many may lack part of the person
+SURE_OF_BORDER = 3.0  # raster pixels from a border between parts at which a view's vote counts in full
 LEAST_WEIGHT = 0.1
 NEIGHBORS = 0.5  # weight of the six voxels around
-KEPT = 0.25  # share of the others' votes, at a pixel's voxel or close by, from which its own part stays
-REACH = 2  # raster pixels that are close: by so much the hull may put a border beside its place
+KEPT = 0.25  # share of the others' votes, at a pixel's voxel or close by, from which it keeps its own part
+REACH = 2  # raster pixels that count as close by: the hull may misplace a border by as much
 DECIDED = 0.6  # share of the votes below which views disagree, and a person should look
 LEAST_VOTERS = 3  # views that must see a voxel, or one beside it, for it to change a pixel
 
@@ -209,10 +209,9 @@ def _seen_first(raster: _Raster, surface: np.ndarray, voxel: float) -> tuple[np.
 def _decided(
     view: PartView, raster: _Raster, cast: _Cast, votes: np.ndarray, voters: np.ndarray, doubt: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A view's parts as the others see them, its doubtful pixels, and counts for PartAgreement.
+    """A view's parts after the vote, its doubtful pixels, and the counts for PartAgreement.
 
-    A pixel is judged by the other views: it changes where hardly any of them sees its own part at its voxel, or close
-    by, and then gets what most of them see."""
+    A pixel changes if hardly any other view sees its part at its voxel or close by; it gets what most of them see."""
     others = _shares(votes - cast.votes)
     parts, doubtful = view.parts.copy(), np.zeros(view.parts.shape, bool)
     rows, columns = np.nonzero(view.person & (view.parts > 0) & (view.parts < votes.shape[1]))

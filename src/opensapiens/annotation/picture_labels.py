@@ -1,4 +1,4 @@
-"""What is known of one image on its way through annotation, kept on disk so that a stopped run can go on.
+"""The labels of one image between the steps of annotation, kept on disk so that a stopped run can resume.
 
 NAME.json         size, the people's points, boxes and scores; written last
 NAME.parts.png    indexed PNG: pixel = part
@@ -72,7 +72,7 @@ def labels_of(name: str, result: Result) -> PictureLabels:
 
 
 def people_map(result: Result) -> np.ndarray:
-    """The number of the person at each pixel (H, W) uint8, the larger box on top, as in the part map."""
+    """The number of the person at each pixel (H, W) uint8; the larger box is on top, as in the part map."""
     numbers = np.zeros(result.image.shape[:2], np.uint8)
     areas = [float(np.prod(person.box[2:] - person.box[:2])) for person in result.persons[:255]]
     for index in np.argsort(areas, kind="stable"):

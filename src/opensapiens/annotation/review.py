@@ -25,7 +25,7 @@ COLUMNS = (
     "frame", "person_id", "point", "reason", "views_seen", "views_agreeing", "error_px", "error_relative", "deviation",
     "worst_view", "score",
 )  # fmt: skip
-MOST_ITEMS = 200  # of the page: more than a person looks at in a sitting; the table has all
+MOST_ITEMS = 200  # on the page: more than a person looks at in one sitting; the table has all
 MOST_CROPS = 8  # views per item
 CROP = 220  # pixels high
 LEAST_SHARE = 0.15  # of the person's size that a crop shows at least

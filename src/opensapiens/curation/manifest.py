@@ -1,6 +1,6 @@
-"""The manifest: a Parquet file with one row per image, all its scores and what became of it.
+"""The manifest: a Parquet file with one row per image, with its scores and its status.
 
-A run writes it in parts of PART images; each gets its name only when complete, so a part that exists is done.
+A run writes it in parts of PART images; a part gets its name only when complete, so a part that exists is done.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ManifestError(ValueError):
 
 
 def check_modules(*names: str) -> None:
-    """Raises ModuleNotFoundError that says what to install, before anything is begun."""
+    """Raises ModuleNotFoundError with what to install, before any work begins."""
     for name in names:
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"curation needs {name}: pip install opensapiens[curate]", name=name)
@@ -119,14 +119,14 @@ def manifest_path(source: Path) -> Path:
             return path
     if (source / "inputs").is_dir():
         raise ManifestError(f"{source} is not completely scored: run the same opensapiens curate score again")
-    raise ManifestError(f"{source} holds no manifest: make one with opensapiens curate score")
+    raise ManifestError(f"{source} holds no manifest: create one with opensapiens curate score")
 
 
 def read_run(manifest: Path) -> dict[str, Any]:
     """The record of the run behind a manifest or a selection: its stages with versions, its detector, its counts."""
     path = manifest.parent / ("selection.json" if manifest.name == "selection.parquet" else "run.json")
     if not path.exists():
-        raise ManifestError(f"{path} is missing: it lies beside {manifest.name}")
+        raise ManifestError(f"{path} is missing: {manifest.name} cannot be used without it")
     return read_json(path)
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from opensapiens.curation.sources import Item
+from opensapiens.curation.sources import MAX_LIST_BYTES, Item
 from opensapiens.inference.forward import LoadedModel, predict
 from opensapiens.storage.listing import counted
 from opensapiens.storage.text_files import read_text
@@ -20,7 +20,6 @@ from opensapiens.tasks.segmentation import SegmentationTask
 
 NEAR = 4  # bits of 64: closer perceptual hashes are taken for the same image
 FACE = "Face_Neck"
-MAX_LIST_BYTES = 1_000_000_000
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,8 @@ def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()
     if not is_ours(shards, SHARDS):
         raise ShardError(f"{shards} holds no shards of opensapiens curate pack: others are not changed")
     blocked, opted_out = BlockList.read(block), OptOutList.read(opt_out)
-    removed_before = _removed_before(shards)
+    record = shards / "removed.json"
+    removed_before = frozenset(read_json(record)["keys"]) if record.exists() else frozenset()
     listed: dict[Path, list[str]] = {}  # the keys to remove
     counts: dict[Path, int] = {}
     present: set[str] = set()  # of the keys removed before: a stopped run writes them down before it removes them
@@ -58,18 +59,13 @@ def remove(shards: Path, block: tuple[Path, ...], opt_out: tuple[Path, ...] = ()
     removed = [key for keys in listed.values() for key in keys]
     gone |= set(removed)
     if removed or gone != removed_before:
-        write_json(shards / "removed.json", {"keys": sorted(gone)})
+        write_json(record, {"keys": sorted(gone)})
         for path in progress([path for path in listed if listed[path]], "removing", unit="shards"):
             write_shard(path, _kept(path, frozenset(listed[path]), counts[path] - len(listed[path])))
     if content is not None and gone:
         content["fates"] |= {"removed": len(gone), "packed": packed - len(gone)}
         write_json(manifest, content)
     return removed
-
-
-def _removed_before(shards: Path) -> frozenset[str]:
-    path = shards / "removed.json"
-    return frozenset(read_json(path)["keys"]) if path.exists() else frozenset()
 
 
 def _item(facts: dict) -> Item:

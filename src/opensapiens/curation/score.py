@@ -87,10 +87,10 @@ def score(
 ) -> ScoreSummary:
     """Score all images of the sources into out/manifest.parquet.
 
-    A run that was stopped resumes, and produces the manifest it would have produced. stages: `default_stages()` if not
-    given. workers: processes. address: of a Ray cluster, all of whose machines see the sources and `out` under the same
-    paths. block, opt_out: lists as `BlockList` and `OptOutList` read them; the images they name are not scored.
-    evaluation: sources whose images must not be trained on; every row gets its distance to them.
+    A run that was stopped resumes and gives the same manifest. stages: by default `default_stages()`. workers:
+    processes. address: of a Ray cluster whose machines all see the sources and `out` under the same paths. block,
+    opt_out: lists as `BlockList` and `OptOutList` read them; images that they name are not scored. evaluation: sources
+    whose images must not be trained on; every row gets its distance to them.
 
     Raises SourceError for a source without images, FolderError for an `out` that belongs to another run, holds anything
     else, or is, holds or lies in a source.

@@ -37,11 +37,11 @@ PARTS_PER_GROUP = 256  # parts that become one row group of the manifest
 def finish_manifest(out: Path, stages: Sequence[Stage], inputs: int, evaluation: Sequence[Path]) -> dict[str, int]:
     """Join the parts into out/manifest.parquet, with the columns that need the whole collection.
 
-    exact_copy: an earlier row has the same bytes. duplicate_group: the first row (its index) of those connected by
+    exact_copy: an earlier row has the same bytes. duplicate_group: index of the first of the rows that are connected by
     perceptual hashes up to GROUP bits apart. duplicate_distance: bits to the nearest better image, FAR if none is near;
-    better is the one with more pixels, then the earlier. duplicate_cosine: the same with embeddings, in the cluster.
-    evaluation_distance: bits to the nearest image of the evaluation sets. cluster, cluster_cosine: by embedding.
-    Returns the number of rows by status.
+    the image with more pixels is better, of equals the earlier one. duplicate_cosine: the largest cosine to a better
+    image of the cluster. evaluation_distance: bits to the nearest image of the evaluation sets. cluster,
+    cluster_cosine: by embedding. Returns the number of rows by status.
     """
     import pyarrow.parquet as pq
 
@@ -122,7 +122,7 @@ def _whole_columns(facts: dict[str, np.ndarray], evaluation: np.ndarray | None) 
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ma.MaskedArray:
-    """Values of some rows as a column of all, the others masked."""
+    """A column of all rows with the values of some, the others masked."""
     column = np.ma.masked_all(count, values.dtype)
     column[rows] = values
     return column
