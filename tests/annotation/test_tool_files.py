@@ -12,7 +12,9 @@ from opensapiens.annotation.tables import write_trc
 from opensapiens.annotation.tool_files import (
     part_annotations,
     person_annotation,
+    prelabeled,
     read_corrected,
+    read_corrected_parts,
     write_cvat_labels,
     write_keypoints,
     write_parts,
@@ -32,12 +34,7 @@ def detection(keypoint_set: KeypointSet, seed: int = 0) -> Detection:
 def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSet, tmp_path: Path) -> None:
     one, picture = detection(keypoint_set), PictureLabels("cam_01/a.jpg", (100, 120), [])
     path = tmp_path / "keypoints.json"
-    assert (
-        write_keypoints(
-            path, [(picture, [person_annotation(one, keypoint_set, keypoint_set)]), (picture, [])], keypoint_set
-        )
-        == 1
-    )
+    write_keypoints(path, [(picture, [prelabeled(one)]), (picture, [])], keypoint_set)
     (person,) = read_coco_persons(path, tmp_path, keypoint_set)
     visibility = np.select([one.scores >= 0.3, one.scores >= 0.05], [2, 1], 0)
     assert person.keypoints is not None
@@ -49,11 +46,7 @@ def test_keypoints_are_read_back_as_training_reads_them(keypoint_set: KeypointSe
 
 def test_the_fields_that_tools_ask_for(tmp_path: Path) -> None:
     path = tmp_path / "keypoints.json"
-    write_keypoints(
-        path,
-        [(PictureLabels("a.jpg", (100, 120), []), [person_annotation(detection(COCO_17), COCO_17, COCO_17)])],
-        COCO_17,
-    )
+    write_keypoints(path, [(PictureLabels("a.jpg", (100, 120), []), [prelabeled(detection(COCO_17))])], COCO_17)
     content = json.loads(path.read_text())
     (annotation,), (category,) = content["annotations"], content["categories"]
     assert {"id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd"} <= set(annotation)
@@ -93,7 +86,7 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.names)}],
     }  # fmt: skip
     (tmp_path / "from_tool.json").write_text(json.dumps(content))
-    found = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17, SAPIENS_28)
+    found = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17)
     ((one, visibility),) = found.people["cam_01/a.jpg"]
     np.testing.assert_array_equal(visibility, points[:, 2])
     np.testing.assert_array_equal(one.scores, points[:, 2] == 2)
@@ -106,7 +99,7 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
 def test_a_file_of_no_tool(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(AnnotationError, match=r"a\.json"):
-        read_corrected(tmp_path / "a.json", tmp_path, {}, COCO_17, SAPIENS_28)
+        read_corrected(tmp_path / "a.json", tmp_path, {}, COCO_17)
 
 
 def part_maps() -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +121,7 @@ def test_parts_round_trip(tmp_path: Path, kind: str) -> None:
         (2, 2),
     }
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected(tmp_path / "parts.json", tmp_path, {"a": "a.jpg"}, COCO_17, SAPIENS_28)
+    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
     assert not found.failures
     np.testing.assert_array_equal(found.maps["a.jpg"], parts)
 
@@ -138,7 +131,7 @@ def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
     annotations = part_annotations(parts, people, "rle")
     annotations[0]["segmentation"]["counts"][0] += 1
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected(tmp_path / "parts.json", tmp_path, {"a": "a.jpg"}, COCO_17, SAPIENS_28)
+    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
     assert len(found.failures) == 1 and "annotation 1 of a.jpg" in found.failures[0]
     assert set(np.unique(found.maps["a.jpg"])) == set(np.unique(parts)) - {annotations[0]["category_id"]}
 
@@ -165,7 +158,7 @@ def test_two_pictures_of_one_name(tmp_path: Path) -> None:
 
 def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:
     points = np.array([[[1.0, 2, 3], [4, 5, 6]], [[np.nan] * 3, [7, 8, 9]]])
-    write_trc(tmp_path / "p.trc", [1, 2], points, ("nose", "left_eye"), 50, "m", "z")
+    write_trc(tmp_path / "p.trc", points, ("nose", "left_eye"), 50, "m", "z")
     lines = (tmp_path / "p.trc").read_text().split("\n")
     assert lines[0] == "PathFileType\t4\t(X/Y/Z)\tp.trc"
     header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=True))
@@ -181,13 +174,12 @@ def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:
 def test_turned_axes_stay_right_handed(tmp_path: Path, up: str) -> None:
     axis = {"y": [0.0, 1, 0], "z": [0.0, 0, 1], "-y": [0.0, -1, 0]}[up]
     points = np.array([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1], axis]])
-    write_trc(tmp_path / "p.trc", [1], points, tuple("xyzu"), 30, "m", up)  # type: ignore[arg-type]
+    write_trc(tmp_path / "p.trc", points, tuple("xyzu"), 30, "m", up)  # type: ignore[arg-type]
     numbers = [float(cell) for cell in (tmp_path / "p.trc").read_text().split("\n")[6].split("\t")[2:]]
     turned = np.array(numbers).reshape(4, 3)
     assert np.linalg.det(turned[:3]) == pytest.approx(1) and turned[3].tolist() == [0, 1, 0]
 
 
 def test_points_that_are_not_there_are_zero() -> None:
-    one = Detection(np.full((17, 2), 5.5), np.ones(17), np.array([0, 0, 9, 9]))
-    row = person_annotation(one, COCO_17, COCO_17, np.resize([2, 0, 1], 17))
-    assert row["keypoints"][:9] == [5.5, 5.5, 2, 0, 0, 0, 5.5, 5.5, 1] and row["num_keypoints"] == 11
+    row = person_annotation(np.full((3, 2), 5.5), np.array([2, 0, 1]), np.ones(3), np.array([0, 0, 9, 9]), 1, 1)
+    assert row["keypoints"] == [5.5, 5.5, 2, 0, 0, 0, 5.5, 5.5, 1] and row["num_keypoints"] == 2

@@ -28,4 +28,4 @@ def test_values_that_are_not_finite_are_counted(values: list[float | None], wher
     (tmp_path / "run.json").write_text(json.dumps({"stages": {}}))
     page = report(tmp_path, tmp_path / "r.html", where).read_text()
     infinite = sum(value is not None and not abs(value) < INFINITE for value in values)
-    assert ("2 values are infinite or no numbers" in page) == (infinite == 2 and " or " not in where)
+    assert ("Without 2 values that are infinite or not a number" in page) == (infinite == 2 and " or " not in where)

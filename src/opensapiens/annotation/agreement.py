@@ -1,51 +1,36 @@
-"""What calibrated views of the same people agree on: points in space, who is wrong, and what a person should look at.
+"""What calibrated views of the same people agree on: points in space, which views are wrong, and what needs a look.
 
 Axes: I instances (a person in a frame), V views, K keypoints. Points are pixels, NaN where a view has none.
 
 Errors are judged in spreads: a spread is how far apart human annotators place a point (the set's sigmas times the
 person's size, Ronchi and Perona, ICCV 2017). How many spreads a network is off is measured on the data itself, per
-point (of those seen a few times only, per group: body, hands, face, …), so there is no tolerance to choose.
+point (for points seen only a few times, per group: body, hands, face, …), so there is no tolerance to choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import numpy as np
 
 from opensapiens.geometry.boxes import person_area
 from opensapiens.geometry.cameras import CalibratedCamera
-from opensapiens.geometry.triangulation import ABSENT, Triangulation, ray_errors, refine, robust_triangulation
+from opensapiens.geometry.triangulation import ABSENT, ray_errors, refine, robust_triangulation
 from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.storage.progress import progress
 
 SURE = 0.3  # a point of a lower score counts as missed, as in drawings
-WIDE, NARROW = 2.0, 3.5  # threshold in spreads at first, and in measured errors then
-LEAST_FACTOR, LARGEST_FACTOR = 0.05, 1.5  # of the errors in spreads
-PRIOR = 8  # measurements of a point for which the error of its group stands
+WIDE, NARROW = 2.0, 3.5  # the first threshold, in spreads, and the second, in measured errors
+LEAST_FACTOR, LARGEST_FACTOR = 0.05, 1.5  # bounds of a measured error in spreads
+PRIOR = 8  # the weight of a group's error in the error of each point, in measurements
 RAYLEIGH_MEDIAN = 1.1774  # of the length of a 2D error of unit deviation
-BAD_CAMERA = 2.5  # times the usual error of the cameras
-LEAST_INSTANCES = 3  # by which a camera is judged: in one a network may take somebody's back for the front
-QUARTER = 25  # per cent: of a bad camera all errors are large, of a view from behind only those of hidden points
+BAD_CAMERA = 2.5  # times the median error of the cameras
+LEAST_INSTANCES = 3  # to judge a camera: in a single one the network may have mistaken somebody's back for the front
+QUARTER = 25  # percentile: all errors of a bad camera are large, of a view from behind only those of hidden points
 LEAST_VIEWS = 3  # two views can agree by chance: an outlier along the epipolar line is not seen
-LEAST_SHARE = 0.5  # of the confidence in a point must be that of views that agree
+LEAST_SHARE = 0.5  # of the confidence in a point that must come from views that agree
 REASONS = ("", "unseen", "few views", "views disagree", "uncertain")
-
-
-Item = TypeVar("Item")
-
-
-class Progress(Protocol):
-    """Wraps a loop to show how far it is."""
-
-    def __call__(self, items: Iterable[Item], total: int | None = None) -> Iterable[Item]:
-        """The items, of which there are so many."""
-
-
-def silent(items: Iterable[Item], total: int | None = None) -> Iterable[Item]:
-    """The progress that nobody sees."""
-    return items
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +51,7 @@ class Agreement:
     errors (I, V, K): pixels between the two, NaN where nothing was measured; relative (I, V, K): the same over the
     person's size in the view; agreeing, swapped (I, V, K) bool: measurements that agree, and those that do so as
     their mirrored point; reason (I, K): index into REASONS, 0 where nobody needs to look; camera_error (V,): lower
-    quartile of each in expected errors; left_out (V,) bool: cameras whose calibration does not fit the others; size
-    (I,): the person's size in the world's unit."""
+    quartile of each in expected errors; left_out (V,) bool: cameras whose calibration does not fit the others."""
 
     points: np.ndarray
     deviation: np.ndarray
@@ -80,21 +64,16 @@ class Agreement:
     reason: np.ndarray
     camera_error: np.ndarray
     left_out: np.ndarray
-    size: np.ndarray
 
 
 def agree(
-    cameras: Sequence[CalibratedCamera],
-    measured: Measured,
-    keypoint_set: KeypointSet,
-    seed: int = 0,
-    progress: Progress = silent,
+    cameras: Sequence[CalibratedCamera], measured: Measured, keypoint_set: KeypointSet, seed: int = 0
 ) -> Agreement:
-    """Triangulates every point robustly and says what agrees.
+    """Triangulate every point robustly and judge which measurements agree.
 
-    First with the spread of human annotators as the expected error; from that the size of each person, the error of
-    each point, and cameras that do not fit (which are then left out) are measured. Then again with these;
-    where a view has left and right exchanged, it is put right and counts. progress: wraps the loop over the instances.
+    The first pass takes the spread of human annotators as the expected error and measures the size of each person, the
+    error of each point, and which cameras do not fit. The second uses these, without the cameras that do not fit, and
+    swaps left and right back where a view has exchanged them.
     """
     instances, _, count = measured.scores.shape
     rays = np.stack([camera.rays(measured.points[:, v]) for v, camera in enumerate(cameras)], 1)
@@ -103,28 +82,50 @@ def agree(
     focal = np.array([camera.focal for camera in cameras])
     side = np.sqrt(person_area(measured.boxes))  # (I, V) pixels
     spread = np.einsum("iv,k->ivk", side / focal, keypoint_set.sigmas)
-    first = [
-        robust_triangulation(rays[i], extrinsics, spread[i], confidence[i], WIDE, seed)
-        for i in progress(range(instances))
-    ]
-    points = np.stack([found.points for found in first]) if first else np.empty((0, count, 3))
+    points = np.empty((instances, count, 3))
+    covariance = np.empty((instances, count, 3, 3))
+    agreeing = np.empty(confidence.shape, bool)
+    for i in progress(range(instances), "first triangulation"):
+        first = robust_triangulation(rays[i], extrinsics, spread[i], confidence[i], WIDE, seed)
+        points[i], agreeing[i] = first.points, first.agreeing
     size, depth = _sizes(points, side / focal, extrinsics, measured.person)
     spread = np.einsum("iv,k->ivk", size[:, None] / depth, keypoint_set.sigmas)
-    factors, left_out = _factors(points, first, rays, extrinsics, spread, confidence, keypoint_set)
+    supported = agreeing.sum(1) >= LEAST_VIEWS
+    factors, left_out = _factors(points, supported, rays, extrinsics, spread, confidence, keypoint_set)
     expected = spread * factors
     confidence = np.where(left_out[:, None], 0.0, confidence)
     swapped = np.zeros(confidence.shape, bool)
-    found = []
-    for i in progress(range(instances)):
-        made = robust_triangulation(rays[i], extrinsics, expected[i], confidence[i], NARROW, seed)
-        swapped[i] = _swapped(made.points, rays[i], extrinsics, expected[i], confidence[i], keypoint_set.flip_indices)
+    mirror = keypoint_set.flip_indices
+    for i in progress(range(instances), "second triangulation"):
+        second = robust_triangulation(rays[i], extrinsics, expected[i], confidence[i], NARROW, seed)
+        swapped[i] = _swapped(second.points, rays[i], extrinsics, expected[i], confidence[i], mirror)
         if swapped[i].any():
-            rays[i], confidence[i] = (
-                _swap(values, swapped[i], keypoint_set.flip_indices) for values in (rays[i], confidence[i])
-            )
-            made = refine(made.points, rays[i], extrinsics, expected[i], confidence[i], NARROW)
-        found.append(made)
-    return _judged(cameras, measured, found, confidence, swapped, expected, size, depth, left_out, keypoint_set)
+            rays[i] = np.where(swapped[i, ..., None], rays[i][:, mirror], rays[i])
+            confidence[i] = np.where(swapped[i], confidence[i][:, mirror], confidence[i])
+            second = refine(second.points, rays[i], extrinsics, expected[i], confidence[i], NARROW)
+        points[i], agreeing[i], covariance[i] = second.points, second.agreeing, second.covariance
+
+    known = np.asarray(np.isfinite(covariance).all((-1, -2)))
+    largest = np.linalg.eigvalsh(np.where(known[..., None, None], covariance, 0))[..., 2]
+    deviation = np.where(known, np.sqrt(largest.clip(0)), np.nan)
+    projected = np.stack([camera.project(points) for camera in cameras], 1)
+    unswapped = np.where(swapped[..., None], measured.points[:, :, mirror], measured.points)
+    errors = np.where(measured.scores >= SURE, np.linalg.norm(projected - unswapped, axis=-1), np.nan)
+    pixels = focal[:, None] / depth[..., None] * size[:, None, None]  # of the person in each view
+    views_seen, views_agreeing = (confidence > 0).sum(1), agreeing.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        agreeing_confidence = (confidence * agreeing).sum(1)
+        share = np.where(views_seen > 0, agreeing_confidence / confidence.sum(1), 0)
+        mean = np.where(views_agreeing > 0, agreeing_confidence / views_agreeing, 0)
+        in_expected = errors / (expected * focal[:, None])
+        camera_error = np.array([_median(in_expected[:, v], QUARTER) for v in range(len(cameras))])
+        uncertain = ~(deviation <= keypoint_set.sigmas * size[:, None])
+    conditions = [views_seen == 0, views_agreeing < LEAST_VIEWS, share < LEAST_SHARE, uncertain]
+    reason = np.select(conditions, [1, 2, 3, 4], default=0).astype(np.uint8)
+    return Agreement(
+        points, deviation, mean * share, projected, errors, errors / pixels, agreeing, swapped, reason, camera_error,
+        left_out,
+    )  # fmt: skip
 
 
 def _sizes(
@@ -134,18 +135,18 @@ def _sizes(
 
     side: the size of the boxes in rays. Boxes of people whom the frame cuts are too small, hence the median.
     """
-    center = np.array([[_median(one[:, axis]) for axis in range(3)] for one in points]).reshape(-1, 3)
+    center = np.array([[_median(axis) for axis in instance.T] for instance in points]).reshape(-1, 3)
     depth = np.einsum("vj,ij->iv", extrinsics[:, 2, :3], center) + extrinsics[:, 2, 3]
     depth = np.where(depth > 0, depth, np.nan)
     size = np.full(len(points), np.nan)
-    for one in np.unique(person):
-        size[person == one] = _median((side * depth)[person == one])
+    for number in np.unique(person):
+        size[person == number] = _median((side * depth)[person == number])
     return size, depth
 
 
 def _factors(
     points: np.ndarray,
-    first: Sequence[Triangulation],
+    supported: np.ndarray,
     rays: np.ndarray,
     extrinsics: np.ndarray,
     spread: np.ndarray,
@@ -154,11 +155,11 @@ def _factors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """How many spreads measurements are off, per point (K,), and which cameras (V,) are off by far more than the rest.
 
-    Only points on which three views or more agree tell; a camera is bad if it is so in nearly all instances."""
-    supported = np.array([one.agreeing.sum(0) >= LEAST_VIEWS for one in first], bool).reshape(points.shape[:2])
+    Only `supported` points (I, K), on which three views or more agree, tell; a camera is bad if it is so in nearly all
+    instances."""
     errors = np.empty(spread.shape)
-    for i, place in enumerate(points):
-        errors[i] = ray_errors(place, rays[i], extrinsics, spread[i])
+    for i in range(len(points)):
+        errors[i] = ray_errors(points[i], rays[i], extrinsics, spread[i])
     errors = np.where((confidence > 0) & supported[:, None] & (errors < ABSENT), errors, np.nan)
     within = np.where(errors <= WIDE, errors, np.nan)
     groups = np.array(keypoint_set.groups)
@@ -167,13 +168,13 @@ def _factors(
         usual = _median(within[..., groups == group])
         for k in np.flatnonzero(groups == group) if np.isfinite(usual) else ():
             count = int(np.isfinite(within[..., k]).sum())
-            own = _median(within[..., k]) if count else usual
-            factors[k] = np.exp((count * np.log(own) + PRIOR * np.log(usual)) / (count + PRIOR)) / RAYLEIGH_MEDIAN
+            point = _median(within[..., k]) if count else usual
+            factors[k] = np.exp((count * np.log(point) + PRIOR * np.log(usual)) / (count + PRIOR)) / RAYLEIGH_MEDIAN
     factors = factors.clip(LEAST_FACTOR, LARGEST_FACTOR)
-    each = np.array([[_median(view / factors, QUARTER) for view in instance] for instance in errors])
-    each = each.reshape(-1, rays.shape[1])
-    per_camera = np.array([_median(here, QUARTER) for here in each.T])
-    bad = (per_camera > BAD_CAMERA * _median(per_camera)) & (np.isfinite(each).sum(0) >= LEAST_INSTANCES)
+    per_view = np.array([[_median(view / factors, QUARTER) for view in instance] for instance in errors])
+    per_view = per_view.reshape(-1, rays.shape[1])
+    per_camera = np.array([_median(values, QUARTER) for values in per_view.T])
+    bad = (per_camera > BAD_CAMERA * _median(per_camera)) & (np.isfinite(per_view).sum(0) >= LEAST_INSTANCES)
     if (~bad).sum() < LEAST_VIEWS:
         bad[:] = False
     return factors, bad
@@ -188,59 +189,13 @@ def _swapped(
     mirror: np.ndarray,
 ) -> np.ndarray:
     """Which measurements (V, K) of one instance are their mirrored points: exchanged both agree, as they are not."""
-    there = np.where((confidence > 0)[..., None], rays, np.nan)
+    seen = np.where((confidence > 0)[..., None], rays, np.nan)
     as_is, exchanged = (
-        np.nan_to_num(ray_errors(points, one, extrinsics, expected), nan=ABSENT) for one in (there, there[:, mirror])
+        np.nan_to_num(ray_errors(points, order, extrinsics, expected), nan=ABSENT) for order in (seen, seen[:, mirror])
     )
     better = np.maximum(exchanged, exchanged[:, mirror]) <= NARROW
     worse = np.maximum(as_is, as_is[:, mirror]) > NARROW
     return better & worse & (mirror != np.arange(len(mirror)))
-
-
-def _swap(values: np.ndarray, swapped: np.ndarray, mirror: np.ndarray) -> np.ndarray:
-    """(V, K) or (V, K, 2) with those of the mirrored points where swapped (V, K)."""
-    return np.where(swapped[..., None] if values.ndim == 3 else swapped, values[:, mirror], values)
-
-
-def _judged(
-    cameras: Sequence[CalibratedCamera],
-    measured: Measured,
-    found: Sequence[Triangulation],
-    confidence: np.ndarray,
-    swapped: np.ndarray,
-    expected: np.ndarray,
-    size: np.ndarray,
-    depth: np.ndarray,
-    left_out: np.ndarray,
-    keypoint_set: KeypointSet,
-) -> Agreement:
-    """Everything that is said about the points, once they are found."""
-    _, views, count = confidence.shape
-    points = np.stack([one.points for one in found]) if found else np.empty((0, count, 3))
-    agreeing = np.stack([one.agreeing for one in found]) if found else np.empty((0, views, count), bool)
-    covariance = np.stack([one.covariance for one in found]) if found else np.empty((0, count, 3, 3))
-    known = np.asarray(np.isfinite(covariance).all((-1, -2)))
-    largest = np.linalg.eigvalsh(np.where(known[..., None, None], covariance, 0))[..., 2]
-    deviation = np.where(known, np.sqrt(largest.clip(0)), np.nan)
-    projected = np.stack([camera.project(points) for camera in cameras], 1)
-    shown = np.where(swapped[..., None], measured.points[:, :, keypoint_set.flip_indices], measured.points)
-    errors = np.where(measured.scores >= SURE, np.linalg.norm(projected - shown, axis=-1), np.nan)
-    focal = np.array([camera.focal for camera in cameras])
-    pixels = focal[:, None] / depth[..., None] * size[:, None, None]  # of the person in each view
-    seen, agree_count = (confidence > 0).sum(1), agreeing.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(seen > 0, (confidence * agreeing).sum(1) / confidence.sum(1), 0)
-        mean = np.where(agree_count > 0, (confidence * agreeing).sum(1) / agree_count, 0)
-        relative = errors / (expected * focal[:, None])
-        camera_error = np.array([_median(relative[:, v], QUARTER) for v in range(views)])
-        uncertain = ~(deviation <= keypoint_set.sigmas * size[:, None])
-    reason = np.select(
-        [seen == 0, agree_count < LEAST_VIEWS, share < LEAST_SHARE, uncertain], [1, 2, 3, 4], default=0
-    ).astype(np.uint8)
-    return Agreement(
-        points, deviation, mean * share, projected, errors, errors / pixels, agreeing, swapped, reason, camera_error,
-        left_out, size,
-    )  # fmt: skip
 
 
 def _median(values: np.ndarray, percent: int = 50) -> np.float64:

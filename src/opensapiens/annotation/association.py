@@ -1,7 +1,7 @@
 """Who is who: the same person in several calibrated views, and from frame to frame.
 
-A pair of people in two views is a hypothesis: triangulated and projected into the other views, it is worth as many
-views as have somebody there. The best hypothesis becomes a person, and so on with those who are left. Errors are in
+A pair of people in two views is a hypothesis: triangulated and projected into the other views, it scores one for each
+view that has somebody there. The best hypothesis becomes a person, and so on with the people who remain. Errors are in
 spreads (see agreement): medians over the points that both views are sure of.
 """
 
@@ -50,71 +50,69 @@ def associate(
     mirror = np.array([int(np.flatnonzero(chosen == keypoint_set.flip_indices[k])[0]) for k in chosen])
     sigmas = keypoint_set.sigmas[chosen]
     seen = [
-        [_Seen.of(camera, one, chosen, sigmas) for one in here]
-        for camera, here in zip(cameras, detections, strict=True)
+        [_seen(camera, detection, chosen, sigmas) for detection in in_view]
+        for camera, in_view in zip(cameras, detections, strict=True)
     ]
-    free = {(v, d) for v, here in enumerate(seen) for d in range(len(here))}
-    pairs = []
-    for a, b in combinations(sorted(free), 2):
-        if a[0] != b[0]:
-            error = _pair_error(seen, a, b, extrinsics)
-            if error <= SAME:
-                pairs.append((error, a, b))
-    pairs.sort()
+    free = {(v, d) for v, in_view in enumerate(seen) for d in range(len(in_view))}
+    pairs = [(_pair_error(seen, a, b, extrinsics), a, b) for a, b in combinations(sorted(free), 2) if a[0] != b[0]]
+    pairs = sorted(pair for pair in pairs if pair[0] <= SAME)
     people = []
     while free:
         usable = [(a, b) for _, a, b in pairs if a in free and b in free][:HYPOTHESES]
-        found = [_grown(seen, free, {a[0]: a[1], b[0]: b[1]}, extrinsics, mirror) for a, b in usable]
-        if not found:
+        hypotheses = [_grown(seen, free, dict((a, b)), extrinsics, mirror) for a, b in usable]
+        if not hypotheses:
             people += [{v: d} for v, d in sorted(free)]
             break
-        best = max(range(len(found)), key=lambda i: (len(found[i][0]), -found[i][1], -i))
-        people.append(found[best][0])
-        free -= set(found[best][0].items())
+        members, _ = max(hypotheses, key=lambda hypothesis: (len(hypothesis[0]), -hypothesis[1]))  # the first of equals
+        people.append(members)
+        free -= set(members.items())
     return people
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The telling points of a detection: rays (k, 2), their expected errors (k,) and weights (k,)."""
+    """The chosen points of a detection: rays (k, 2), their expected errors (k,) and weights (k,)."""
 
     rays: np.ndarray
     expected: np.ndarray
     weights: np.ndarray
 
-    @staticmethod
-    def of(camera: CalibratedCamera, one: Detection, chosen: np.ndarray, sigmas: np.ndarray) -> _Seen:
-        side = float(np.sqrt(person_area(one.box)))
-        scores = one.scores[chosen]
-        return _Seen(camera.rays(one.points[chosen]), sigmas * side / camera.focal, np.where(scores >= SURE, scores, 0))
+
+def _seen(camera: CalibratedCamera, detection: Detection, chosen: np.ndarray, sigmas: np.ndarray) -> _Seen:
+    side = float(np.sqrt(person_area(detection.box)))
+    scores = detection.scores[chosen]
+    rays = camera.rays(detection.points[chosen])
+    return _Seen(rays, sigmas * side / camera.focal, np.where(scores >= SURE, scores, 0))
 
 
 def _points_that_tell(keypoint_set: KeypointSet) -> np.ndarray:
-    """The body's joints where the set has some: faces and hands are small, and are many points."""
+    """The body's joints where the set has some: faces and hands have many points in a small place."""
     body = np.flatnonzero(np.array(keypoint_set.groups) == "body")
     return body if len(body) >= LEAST_POINTS else np.arange(len(keypoint_set))
 
 
 def _place(seen: list[list[_Seen]], members: dict[int, int], extrinsics: np.ndarray) -> np.ndarray:
-    """The points of a person in some views, (k, 3); from three views on without those of a view that are wrong."""
+    """The points of a person in some views, (k, 3); with three or more views, wrong points of one view do not count."""
     views = sorted(members)
-    own = [seen[v][members[v]] for v in views]
-    rays, expected = np.stack([one.rays for one in own]), np.stack([one.expected for one in own])
-    weights = np.stack([one.weights for one in own])
+    in_views = [seen[v][members[v]] for v in views]
+    rays = np.stack([person.rays for person in in_views])
+    expected = np.stack([person.expected for person in in_views])
+    weights = np.stack([person.weights for person in in_views])
     if len(views) == 2:
         return triangulate(rays, extrinsics[views], weights / expected**2)
     return robust_triangulation(rays, extrinsics[views], expected, weights, WIDE).points
 
 
-def _fit(one: _Seen, points: np.ndarray, camera: np.ndarray, mirror: np.ndarray | None = None) -> float:
-    """The median error of somebody in a view against points in space; with `mirror` also left for right, the better."""
-    results = []
+def _fit(person: _Seen, points: np.ndarray, camera: np.ndarray, mirror: np.ndarray | None = None) -> float:
+    """The median error of somebody in a view against points in space; with `mirror`, also with left and right swapped,
+    whichever is smaller."""
+    fits = []
     for order in [np.arange(len(points))] + ([] if mirror is None else [mirror]):
-        rays, weights = one.rays[order], one.weights[order]
-        errors = ray_errors(points, rays[None], camera[None], one.expected[None])[0]
+        rays, weights = person.rays[order], person.weights[order]
+        errors = ray_errors(points, rays[None], camera[None], person.expected[None])[0]
         known = np.isfinite(errors) & (weights > 0)
-        results.append(float(np.median(errors[known])) if known.sum() >= LEAST_POINTS else ABSENT)
-    return min(results)
+        fits.append(float(np.median(errors[known])) if known.sum() >= LEAST_POINTS else ABSENT)
+    return min(fits)
 
 
 def _pair_error(seen: list[list[_Seen]], a: tuple[int, int], b: tuple[int, int], extrinsics: np.ndarray) -> float:
@@ -129,17 +127,17 @@ def _grown(
     extrinsics: np.ndarray,
     mirror: np.ndarray,
 ) -> tuple[dict[int, int], float]:
-    """A pair with the people of all other views who fit, twice (the second time against the points of all of them), and
-    the mean of their errors."""
+    """The members of a pair and of the other views who fit, and the mean of their errors: found twice, the second time
+    against the points of all who fitted."""
     members, errors = pair, [0.0]
     for _ in range(2):
         points = _place(seen, members, extrinsics)
         grown, errors = {}, []
         for v in range(len(seen)):
-            here = [(_fit(seen[v][d], points, extrinsics[v], mirror), d) for d in range(len(seen[v])) if (v, d) in free]
-            if here and min(here)[0] <= SAME:
-                grown[v] = min(here)[1]
-                errors.append(min(here)[0])
+            fits = [(_fit(seen[v][d], points, extrinsics[v], mirror), d) for d in range(len(seen[v])) if (v, d) in free]
+            if fits and min(fits)[0] <= SAME:
+                error, grown[v] = min(fits)
+                errors.append(error)
         if len(grown) < 2:
             return pair, SAME
         members = grown
@@ -147,7 +145,7 @@ def _grown(
 
 
 class Following:
-    """Gives people numbers, from 1, that they keep from frame to frame: whose joints are nearest to where they were."""
+    """Gives people numbers, from 1, that they keep from frame to frame, by the nearest joints in earlier frames."""
 
     def __init__(self) -> None:
         self.last: dict[int, tuple[int, np.ndarray, float]] = {}
@@ -155,14 +153,14 @@ class Following:
 
     def numbers(self, frame: int, people: Sequence[tuple[np.ndarray, float]]) -> list[int]:
         """people: joints (k, 3) and size in the world's unit of those in this frame; NaN of those without a place."""
-        self.last = {key: kept for key, kept in self.last.items() if frame - kept[0] <= MEMORY}
+        self.last = {number: seen for number, seen in self.last.items() if frame - seen[0] <= MEMORY}
         distances = []
         for number, (_, before, size) in self.last.items():
             for index, (now, _) in enumerate(people):
                 both = np.isfinite(before).all(-1) & np.isfinite(now).all(-1)
-                far = float(np.median(np.linalg.norm(before - now, axis=-1)[both])) if both.any() else np.inf
-                if far <= SAME_PLACE * size:
-                    distances.append((far, number, index))
+                distance = float(np.median(np.linalg.norm(before - now, axis=-1)[both])) if both.any() else np.inf
+                if distance <= SAME_PLACE * size:
+                    distances.append((distance, number, index))
         given: dict[int, int] = {}
         for _, number, index in sorted(distances):
             if number not in given.values() and index not in given:

@@ -22,6 +22,7 @@ import numpy as np
 from opensapiens.geometry.cameras import DISTORTION_COUNTS, CalibratedCamera
 from opensapiens.storage.files import write_json
 from opensapiens.storage.json_files import read_json, read_toml
+from opensapiens.storage.listing import counted
 from opensapiens.storage.text_files import FileError, read_text
 
 LARGEST_FILE = 16_000_000  # bytes; a calibration of a thousand cameras is a tenth of it
@@ -63,12 +64,12 @@ def read_cameras(path: str | Path) -> list[CalibratedCamera]:
     if repeated:
         raise CalibrationError(f"{path}: {', '.join(repeated)}: more than one camera of this name")
     if len(cameras) < 2:
-        raise CalibrationError(f"{path}: {len(cameras)} camera; agreement needs at least two")
+        raise CalibrationError(f"{path}: {counted(len(cameras), 'camera')}; agreement needs at least two")
     return sorted(cameras, key=lambda camera: camera.name)
 
 
 def write_cameras(path: str | Path, cameras: Sequence[CalibratedCamera]) -> None:
-    """Our JSON."""
+    """Write our JSON format."""
     rows = [
         {
             "name": camera.name,
@@ -83,59 +84,61 @@ def write_cameras(path: str | Path, cameras: Sequence[CalibratedCamera]) -> None
     write_json(path, {"cameras": rows})
 
 
-def camera_of(where: str, name: object, row: Mapping[str, Any]) -> CalibratedCamera:
-    """A camera from whatever numbers a file has, checked. row: "matrix", "distortion", "rotation" (3×3, or a vector of
-    3), "translation", "size" (width, height); distortion and size may be missing.
+def camera_of(
+    where: str, name: Any, matrix: Any, distortion: Any, rotation: Any, translation: Any, size: Any = None
+) -> CalibratedCamera:
+    """A camera from the unchecked numbers of a file. rotation: 3×3, or a vector of 3. size: (width, height).
 
-    Raises CalibrationError, with `where`, for numbers that are not finite, a matrix that is none of a camera, and a
-    rotation that is none.
+    Raises CalibrationError, with `where`, for numbers that are not finite, and for a matrix, rotation, distortion or
+    size that no camera has.
     """
     where = f"{where}: camera {name}"
     if not isinstance(name, str) or not name or Path(name).name != name or name in (".", ".."):
         raise CalibrationError(f"{where}: a camera's name must be that of a folder")
-    made = {label: _numbers(where, label, row.get(label)) for label in ("matrix", "rotation", "translation")}
-    made["distortion"] = _numbers(where, "distortion", [] if row.get("distortion") is None else row["distortion"])
-    if made["matrix"].size != 9 or made["rotation"].size not in (3, 9) or made["translation"].size != 3:
+    intrinsics = _numbers(where, "matrix", matrix)
+    coefficients = _numbers(where, "distortion", [] if distortion is None else distortion)
+    turn = _numbers(where, "rotation", rotation)
+    position = _numbers(where, "translation", translation)
+    if intrinsics.size != 9 or turn.size not in (3, 9) or position.size != 3:
         raise CalibrationError(f"{where}: needs a 3×3 matrix, a rotation (3×3 or 3) and a translation of 3 numbers")
-    intrinsics, turn = made["matrix"].reshape(3, 3), made["rotation"]
-    if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
+    fx, _, cx, _, fy, cy = intrinsics[:6]
+    if not (fx > 0 and fy > 0):
         raise CalibrationError(f"{where}: focal lengths must be above 0")
-    turn = cv2.Rodrigues(turn.ravel())[0] if turn.size == 3 else turn.reshape(3, 3)
+    turn = cv2.Rodrigues(turn)[0] if turn.size == 3 else turn.reshape(3, 3)
     if np.abs(turn @ turn.T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn) < 0:
-        raise CalibrationError(f"{where}: its rotation is none (rows of length 1 at right angles, no mirror)")
-    if made["distortion"].size not in DISTORTION_COUNTS:
-        raise CalibrationError(
-            f"{where}: {made['distortion'].size} distortion coefficients; OpenCV has {DISTORTION_COUNTS}"
-        )
-    shape = None if row.get("size") is None else _numbers(where, "size", row["size"]).ravel()
-    if shape is not None and (shape.size != 2 or (shape < 1).any()):
+        raise CalibrationError(f"{where}: not a rotation (its rows must have length 1, be orthogonal and not mirrored)")
+    if coefficients.size not in DISTORTION_COUNTS:
+        raise CalibrationError(f"{where}: {coefficients.size} distortion coefficients; OpenCV has {DISTORTION_COUNTS}")
+    width_height = None if size is None else _numbers(where, "size", size)
+    if width_height is not None and (width_height.size != 2 or (width_height < 1).any()):
         raise CalibrationError(f"{where}: its size must be [width, height]")
     return CalibratedCamera(
         name,
-        np.array([[intrinsics[0, 0], 0, intrinsics[0, 2]], [0, intrinsics[1, 1], intrinsics[1, 2]], [0, 0, 1]]),
+        np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]),
         turn,
-        made["translation"].ravel(),
-        made["distortion"].ravel(),
-        None if shape is None else (int(shape[1]), int(shape[0])),
+        position,
+        coefficients,
+        None if width_height is None else (int(width_height[1]), int(width_height[0])),
     )
 
 
-def _numbers(where: str, label: str, values: object) -> np.ndarray:
+def _numbers(where: str, label: str, values: Any) -> np.ndarray:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise CalibrationError(f"{where}: its {label} is not made of numbers") from error
     if not np.isfinite(array).all():
-        raise CalibrationError(f"{where}: its {label} is missing, or holds what is not finite")
-    return array
+        raise CalibrationError(f"{where}: its {label} is missing, or holds numbers that are not finite")
+    return array.ravel()
 
 
 def _of_json(content: Any, path: Path) -> list[CalibratedCamera]:
     rows = content.get("cameras") if isinstance(content, Mapping) else content
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        fields = '{"name", "matrix", "distortion", "rotation", "translation"}'
-        raise CalibrationError(f'{path}: expected {{"cameras": [{fields}, …]}}')
-    return [camera_of(str(path), row.get("name"), row) for row in rows]
+        expected = '{"cameras": [{"name", "matrix", "distortion", "rotation", "translation"}, …]}'
+        raise CalibrationError(f"{path}: expected {expected}")
+    fields = ("name", "matrix", "distortion", "rotation", "translation", "size")
+    return [camera_of(str(path), *map(row.get, fields)) for row in rows]
 
 
 def _of_toml(content: Mapping[str, Any], path: Path) -> list[CalibratedCamera]:
@@ -145,8 +148,9 @@ def _of_toml(content: Mapping[str, Any], path: Path) -> list[CalibratedCamera]:
         if not isinstance(row, Mapping) or "matrix" not in row:
             continue
         if row.get("fisheye"):
-            raise CalibrationError(f"{path}: camera {key} is a fisheye, whose lens model is not known here")
-        cameras.append(camera_of(str(path), row.get("name", key), {**row, "distortion": row.get("distortions")}))
+            raise CalibrationError(f"{path}: camera {key} is a fisheye camera, whose lens model is not supported")
+        fields = ("matrix", "distortions", "rotation", "translation", "size")
+        cameras.append(camera_of(str(path), row.get("name", key), *map(row.get, fields)))
     if not cameras:
         raise CalibrationError(f"{path}: no table with a camera's matrix")
     return cameras
@@ -154,17 +158,16 @@ def _of_toml(content: Mapping[str, Any], path: Path) -> list[CalibratedCamera]:
 
 def _of_folder(folder: Path) -> list[CalibratedCamera]:
     """EasyMocap's two files, or OpenCV's of one camera each, named after it."""
-    both = [folder / "intri.yml", folder / "extri.yml"]
-    if all(file.is_file() for file in both):
-        inside, outside = (_storage(file) for file in both)
-        names = outside.getNode("names")
-        listed = [names.at(i).string() for i in range(names.size())]
+    easymocap = [folder / "intri.yml", folder / "extri.yml"]
+    if all(file.is_file() for file in easymocap):
+        intrinsics, extrinsics = (_storage(file) for file in easymocap)
+        names = extrinsics.getNode("names")
         return [
-            camera_of(str(folder), name, {
-                "matrix": _matrix(inside, f"K_{name}"), "distortion": _matrix(inside, f"dist_{name}"),
-                "rotation": _matrix(outside, f"Rot_{name}", f"R_{name}"), "translation": _matrix(outside, f"T_{name}"),
-            })
-            for name in listed
+            camera_of(
+                str(folder), name, _matrix(intrinsics, f"K_{name}"), _matrix(intrinsics, f"dist_{name}"),
+                _matrix(extrinsics, f"Rot_{name}", f"R_{name}"), _matrix(extrinsics, f"T_{name}"),
+            )
+            for name in (names.at(i).string() for i in range(names.size()))
         ]  # fmt: skip
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".yml", ".yaml", ".xml", ".json"))
     if not files:
@@ -175,14 +178,15 @@ def _of_folder(folder: Path) -> list[CalibratedCamera]:
 def _of_storage(file: Path) -> CalibratedCamera:
     storage = _storage(file)
     width, height = (_number(storage, name) for name in ("image_width", "image_height"))
-    row = {
-        "matrix": _matrix(storage, "camera_matrix", "cameraMatrix", "K", "M"),
-        "distortion": _matrix(storage, "distortion_coefficients", "distCoeffs", "dist_coeffs", "D"),
-        "rotation": _matrix(storage, "rotation", "R", "rotation_vector", "rvec"),
-        "translation": _matrix(storage, "translation", "T", "translation_vector", "tvec", "t"),
-        "size": (width, height) if width and height else None,
-    }
-    return camera_of(str(file), file.stem, row)
+    return camera_of(
+        str(file),
+        file.stem,
+        _matrix(storage, "camera_matrix", "cameraMatrix", "K", "M"),
+        _matrix(storage, "distortion_coefficients", "distCoeffs", "dist_coeffs", "D"),
+        _matrix(storage, "rotation", "R", "rotation_vector", "rvec"),
+        _matrix(storage, "translation", "T", "translation_vector", "tvec", "t"),
+        None if not width or not height else (width, height),
+    )
 
 
 def _storage(file: Path) -> cv2.FileStorage:
@@ -194,14 +198,14 @@ def _storage(file: Path) -> cv2.FileStorage:
 
 
 def _check_nesting(file: Path, text: str) -> None:
-    """OpenCV's parsers recurse, and end the process where a file nests some 100,000 levels. No file nests deeper than
-    it has marks that can open a level. Raises CalibrationError."""
+    """Raises CalibrationError for a file that may nest too deeply: OpenCV's parsers recurse, and some 100,000 levels
+    kill the process. A file cannot nest deeper than the number of its marks that open a level."""
     if sum(text.count(mark) for mark in ("[", "{", "<", ":", "- ")) > MOST_LEVELS:
         raise CalibrationError(f"{file}: more than {MOST_LEVELS} brackets, tags and keys, as no calibration has")
 
 
 def _matrix(storage: cv2.FileStorage, *names: str) -> np.ndarray | None:
-    """The first of some matrices that is there. A number that is missing is refused by camera_of."""
+    """The first matrix that the file has, by its possible names; camera_of refuses a missing one."""
     for name in names:
         node = storage.getNode(name)
         if not node.empty():

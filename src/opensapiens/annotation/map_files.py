@@ -10,24 +10,25 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from opensapiens.annotation.agreement import Progress, silent
 from opensapiens.annotation.multiview import Views
+from opensapiens.annotation.options import MaskKind
 from opensapiens.annotation.parts import PartView, agree_on_parts
 from opensapiens.annotation.picture_labels import PictureLabels, load_maps, save_people, stem_of
-from opensapiens.annotation.tool_files import MaskKind, part_annotations, write_parts
+from opensapiens.annotation.tool_files import part_annotations, write_parts
 from opensapiens.data.label_maps import read_array, read_parts
 from opensapiens.data.workers import WorkerDied, run_in_processes
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.labels.parts import PartSet
 from opensapiens.storage.files import written
+from opensapiens.storage.progress import progress
 from opensapiens.tasks.segmentation import save_parts
 
 MARGIN = 0.12  # of a person's extent, around the points, for what lies beyond them
 
 
-def write_maps(folder: Path, output: Path, names: Sequence[str], part_set: PartSet, progress: Progress) -> None:
+def write_maps(folder: Path, output: Path, names: Sequence[str], part_set: PartSet) -> None:
     """output/parts/NAME.png and output/people/NAME.png as `folder` has them of each picture."""
-    for name in progress(names):
+    for name in progress(names, "part maps", unit="pictures"):
         maps = load_maps(folder, name, part_set)
         if maps is not None:
             _save(output, name, *maps, part_set)
@@ -39,13 +40,11 @@ def _save(output: Path, name: str, parts: np.ndarray, people: np.ndarray, part_s
     save_people(output / "people" / f"{stem}.png", people)
 
 
-def write_parts_of(
-    output: Path, labels: Mapping[str, PictureLabels], part_set: PartSet, masks: MaskKind, progress: Progress
-) -> None:
+def write_parts_of(output: Path, labels: Mapping[str, PictureLabels], part_set: PartSet, masks: MaskKind) -> None:
     """parts.json of the maps in output/parts and output/people."""
 
     def rows() -> Iterator[tuple[PictureLabels, list[dict[str, Any]]]]:
-        for name in progress(list(labels)):
+        for name in progress(list(labels), "parts.json", unit="pictures"):
             stem = stem_of(name)
             parts, people = output / "parts" / f"{stem}.png", output / "people" / f"{stem}.png"
             if parts.is_file():
@@ -56,8 +55,8 @@ def write_parts_of(
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """One frame for a worker. persons: number, numbers of that person in the views' own maps (0: not seen there), and
-    the box in the world. names and cameras: of the views with a picture."""
+    """One frame for a worker. names, cameras, fits (the camera fits the others): of the views with a picture. persons:
+    number, the person's numbers in the views' own maps (0: not seen there), and the corners of a box in the world."""
 
     folder: Path
     output: Path
@@ -69,94 +68,86 @@ class _Frame:
 
 
 def write_agreed_maps(
-    views: Views,
-    folder: Path,
-    output: Path,
-    labels: Mapping[str, PictureLabels],
-    part_set: PartSet,
-    workers: int,
-    progress: Progress,
-    failures: list[str],
-) -> list[str]:
+    views: Views, folder: Path, output: Path, names: Sequence[str], part_set: PartSet, workers: int, failures: list[str]
+) -> str:
     """Part maps that the views agree on, people under the numbers that they keep; output/parts_review/NAME.png is white
-    where the views do not agree and a person should look. Pictures outside the rig keep their own. Returns sentences;
-    failures gets one for each frame that could not be done.
+    where the views do not agree and a person should look. Pictures outside the rig keep their own. Returns a sentence
+    for the user; failures gets one for each frame that could not be done.
     """
     frames = [_frame(views, f, folder, output, part_set) for f in range(len(views.rig.frames))]
-    inside = {name for frame in frames for name in frame.names}
-    write_maps(folder, output, [name for name in labels if name not in inside], part_set, silent)
+    in_rig = {name for frame in frames for name in frame.names}
+    write_maps(folder, output, [name for name in names if name not in in_rig], part_set)
     total = np.zeros(5, int)
-    counts = run_in_processes(_agree_frame, frames, workers) if workers > 1 else map(_agree_frame, frames)
-    for frame, counted in zip(frames, progress(counts, len(frames)), strict=True):
-        if isinstance(counted, WorkerDied):
-            failures.append(f"{', '.join(frame.names)}: no part maps, {counted}")
+    results = run_in_processes(_agree_frame, frames, workers) if workers > 1 else map(_agree_frame, frames)
+    for frame, counts in zip(frames, progress(results, "votes on parts", len(frames), "frames"), strict=True):
+        if isinstance(counts, WorkerDied):
+            failures.append(f"{', '.join(frame.names)}: no part maps, {counts}")
         else:
-            total += counted
+            total += counts
     seen, changed, doubtful, before, after = total.tolist()
     if not seen:
-        return ["no part was seen by three views: part maps are the model's own"]
-    return [
+        return "no part was seen by three views: part maps are the model's own"
+    return (
         f"body parts: of the pixels that three views or more see, {before / seen:.1%} agreed with the vote before and "
         f"{after / seen:.1%} after; {changed / seen:.1%} were changed; on {doubtful / seen:.1%} the views do not agree "
         f"({output / 'parts_review'})"
-    ]
+    )
 
 
 def _frame(views: Views, f: int, folder: Path, output: Path, part_set: PartSet) -> _Frame:
-    there = [v for v, name in enumerate(views.rig.names[f]) if name is not None]
+    names, agreement = views.rig.names[f], views.agreement
+    pictured = [v for v, name in enumerate(names) if name is not None]
     persons = []
     for i, instance in enumerate(views.instances):
-        points = views.found.points[i][views.found.reason[i] == 0]
+        points = agreement.points[i][agreement.reason[i] == 0]
         if instance.frame == f and len(points) >= 2:
             margin = MARGIN * float(np.ptp(points, axis=0).max())
-            own = [views.detection[i][v] for v in there]
-            numbers = [0 if one is None else one.number for one in own]
+            detections = [views.detection[i][v] for v in pictured]
+            numbers = [0 if detection is None else detection.number for detection in detections]
             persons.append((instance.person, numbers, points.min(0) - margin, points.max(0) + margin))
     return _Frame(
-        folder, output, [str(views.rig.names[f][v]) for v in there], [views.rig.cameras[v] for v in there],
-        [not views.found.left_out[v] for v in there], persons, part_set,
+        folder, output, [str(names[v]) for v in pictured], [views.rig.cameras[v] for v in pictured],
+        [not agreement.left_out[v] for v in pictured], persons, part_set,
     )  # fmt: skip
 
 
 def _agree_frame(frame: _Frame) -> np.ndarray:
     """Writes the maps of one frame; counts of pixels: seen, changed, doubtful, agreed before and after."""
-    read = {k: load_maps(frame.folder, name, frame.part_set) for k, name in enumerate(frame.names)}
-    loaded = {k: maps for k, maps in read.items() if maps is not None}
-    made = {k: maps[0].copy() for k, maps in loaded.items()}
-    doubtful = {k: np.zeros(maps[0].shape, bool) for k, maps in loaded.items()}
+    maps = {k: load_maps(frame.folder, name, frame.part_set) for k, name in enumerate(frame.names)}
+    loaded = {k: pair for k, pair in maps.items() if pair is not None}
+    voted = {k: parts.copy() for k, (parts, _) in loaded.items()}
+    doubtful = {k: np.zeros(parts.shape, bool) for k, (parts, _) in loaded.items()}
     counts = np.zeros(5, int)
     for _, numbers, low, high in frame.persons:
-        used, views = [], []
+        views = {}
         for k, (parts, people) in loaded.items():
             if frame.fits[k] and numbers[k]:
                 person = people == numbers[k]
-                views.append(PartView(frame.cameras[k], parts, person, (people > 0) & ~person))
-                used.append(k)
+                views[k] = PartView(frame.cameras[k], parts, person, (people > 0) & ~person)
         if len(views) < 3:
             continue
-        agreed = agree_on_parts(views, low, high, len(frame.part_set))
-        for k, view, parts, doubt in zip(used, views, agreed.parts, agreed.doubtful, strict=True):
-            np.copyto(made[k], parts, where=view.person)
+        agreed = agree_on_parts(list(views.values()), low, high, len(frame.part_set))
+        for (k, view), parts, doubt in zip(views.items(), agreed.parts, agreed.doubtful, strict=True):
+            np.copyto(voted[k], parts, where=view.person)
             doubtful[k] |= doubt
         counts += [agreed.seen, agreed.changed, agreed.disagreed, agreed.agreed_before, agreed.agreed_after]
-    for k, parts in made.items():
+    for k, parts in voted.items():
         name = frame.names[k]
         _save(frame.output, name, parts, _renumbered(loaded[k][1], k, frame), frame.part_set)
-        path = frame.output / "parts_review" / f"{stem_of(name)}.png"
-        with written(path) as temporary:
+        with written(frame.output / "parts_review" / f"{stem_of(name)}.png") as temporary:
             Image.fromarray(doubtful[k]).save(temporary, "PNG")
     return counts
 
 
 def _renumbered(people: np.ndarray, k: int, frame: _Frame) -> np.ndarray:
-    """A view's map of people under the numbers that they keep; those whom no other view confirms come after all."""
+    """A view's map of people under the numbers that they keep; people whom no other view confirms get the next ones."""
     table = np.zeros(256, np.uint8)
-    kept: Sequence[tuple[int, int]] = [(numbers[k], person) for person, numbers, _, _ in frame.persons if numbers[k]]
+    for person, numbers, _, _ in frame.persons:
+        if numbers[k]:
+            table[numbers[k]] = min(person, 255)
     last = max((person for person, *_ in frame.persons), default=0)
-    for own, person in kept:
-        table[own] = min(person, 255)
-    for own in np.unique(people).tolist():
-        if own and not table[own]:
+    for number in np.unique(people).tolist():
+        if number and not table[number]:
             last += 1
-            table[own] = min(last, 255)
+            table[number] = min(last, 255)
     return table[people]

@@ -1,4 +1,4 @@
-"""Body parts by agreement between calibrated views: each place on the body gets the part that the views see there.
+"""Body parts by a vote of calibrated views: each place on the body gets the part that most views see there.
 
 The person's shape is the visual hull (Laurentini, PAMI 1994): the voxels that fall into the person's mask in all views
 but a few. What each view sees first of the hull's surface votes with its part for that voxel; next to a border between
@@ -26,12 +26,12 @@ VOXELS = 128  # along the longest side of the person
 VOXEL_PIXELS = 2.0  # of the rasters that votes are taken from
 SPLAT = 1  # raster pixels around a voxel's center that it covers
 STEEPEST = 2.0  # slope of a surface that still counts as in sight, where a nearer voxel covers the same pixel
-FORGIVEN = 12  # one view in so many may have cut off what is there
-SURE_OF_BORDER = 3.0  # raster pixels from a border between parts from which on a view counts in full
+FORGIVEN = 12  # one view in so many may lack part of the person
+SURE_OF_BORDER = 3.0  # raster pixels from a border between parts at which a view's vote counts in full
 LEAST_WEIGHT = 0.1
 NEIGHBORS = 0.5  # weight of the six voxels around
-KEPT = 0.25  # share of the others' votes, at a pixel's voxel or close by, from which its own part stays
-REACH = 2  # raster pixels that are close: by so much the hull may put a border beside its place
+KEPT = 0.25  # share of the others' votes, at a pixel's voxel or close by, from which it keeps its own part
+REACH = 2  # raster pixels that count as close by: the hull may misplace a border by as much
 DECIDED = 0.6  # share of the votes below which views disagree, and a person should look
 LEAST_VOTERS = 3  # views that must see a voxel, or one beside it, for it to change a pixel
 
@@ -90,16 +90,15 @@ def agree_on_parts(views: Sequence[PartView], low: np.ndarray, high: np.ndarray,
     rasters = [_rastered(view, corners, voxel) for view in views]
     surface, around = _surface(rasters, low, high, voxel)
     cast = [_cast(raster, surface, around, voxel, classes) for raster in rasters]
-    votes = np.sum([one.votes for one in cast], 0)
-    voters = np.sum([one.votes.any(1) for one in cast], 0)
+    votes = np.sum([view_cast.votes for view_cast in cast], 0)
+    voters = np.sum([view_cast.votes.any(1) for view_cast in cast], 0)
     doubt = (voters >= LEAST_VOTERS) & (_shares(votes).max(1) < DECIDED)
-    parts, doubtful, counts = [], [], np.zeros(5, int)
-    for view, raster, own in zip(views, rasters, cast, strict=True):
-        made, doubted, counted = _decided(view, raster, own, votes, voters, doubt)
-        parts.append(made)
-        doubtful.append(doubted)
-        counts += counted
-    return PartAgreement(parts, doubtful, *counts.tolist())
+    decided = [
+        _decided(view, raster, view_cast, votes, voters, doubt)
+        for view, raster, view_cast in zip(views, rasters, cast, strict=True)
+    ]
+    parts, doubtful, counts = zip(*decided, strict=True)
+    return PartAgreement(list(parts), list(doubtful), *np.sum(counts, 0).tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +114,9 @@ def _cast(raster: _Raster, surface: np.ndarray, around: np.ndarray, voxel: float
     ids, visible = _seen_first(raster, surface, voxel)
     row, column, _, _ = raster.place(surface[visible])
     label, weight = raster.parts[row, column], raster.weights[row, column]
-    counted = (label > 0) & (label < classes)
+    is_part = (label > 0) & (label < classes)
     votes = np.zeros((len(surface) + 1, classes), np.float32)
-    votes[visible[counted], label[counted]] = weight[counted]
+    votes[visible[is_part], label[is_part]] = weight[is_part]
     smooth = votes.copy()
     for k in range(around.shape[1]):
         smooth[:-1] += NEIGHBORS * votes[around[:, k]]
@@ -141,21 +140,21 @@ def _rastered(view: PartView, corners: np.ndarray, voxel: float) -> _Raster:
     width, height = np.maximum(np.ceil(end - start).astype(int) + 5, 1)
     offset = 2 - np.floor(start)
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
-    there = np.concatenate([(grid - offset) / focal, np.ones((height, width, 1))], -1)
-    pixels = view.camera.project((there - view.camera.translation) @ view.camera.rotation)
+    local = np.concatenate([(grid - offset) / focal, np.ones((height, width, 1))], -1)
+    pixels = view.camera.project((local - view.camera.translation) @ view.camera.rotation)
     known = np.isfinite(pixels).all(-1)
     column, row = np.moveaxis(np.rint(np.where(known[..., None], pixels, -1)).astype(int), -1, 0)
     known &= (row >= 0) & (column >= 0) & (row < view.parts.shape[0]) & (column < view.parts.shape[1])
     row, column = np.where(known, row, 0), np.where(known, column, 0)
-    own = np.where(view.person, view.parts, 0)
-    own[view.unknown] = IGNORED
-    parts = np.where(known, own[row, column], IGNORED).astype(np.uint8)
+    labels = np.where(view.person, view.parts, 0)
+    labels[view.unknown] = IGNORED
+    parts = np.where(known, labels[row, column], IGNORED).astype(np.uint8)
     return _Raster(parts, _border_weights(parts), focal, offset, view.camera.extrinsics)
 
 
 def _border_weights(parts: np.ndarray) -> np.ndarray:
-    """From 0.1 on a border between parts to 1 three pixels away from it; the person's outline is no such border, but
-    the hull is wrong there by as much, so it counts as one."""
+    """From 0.1 on a border between parts to 1 three pixels away from it. The person's outline counts as a border too,
+    since the hull is as wrong there."""
     border = np.zeros(parts.shape, bool)
     border[:, 1:] |= parts[:, 1:] != parts[:, :-1]
     border[1:] |= parts[1:] != parts[:-1]
@@ -194,28 +193,27 @@ def _seen_first(raster: _Raster, surface: np.ndarray, voxel: float) -> tuple[np.
     height, width = raster.parts.shape
     ids = np.full((height, width), len(surface))
     row, column, depth, inside = raster.place(surface)
-    there = np.flatnonzero(inside)
-    far_first = there[np.argsort(-depth[there], kind="stable")]
+    on_raster = np.flatnonzero(inside)
+    far_first = on_raster[np.argsort(-depth[on_raster], kind="stable")]
     offsets = [(dy, dx) for dy in range(-SPLAT, SPLAT + 1) for dx in range(-SPLAT, SPLAT + 1)]
     rows = np.concatenate([row[far_first, None] + dy for dy, _ in offsets], 1).ravel()
     columns = np.concatenate([column[far_first, None] + dx for _, dx in offsets], 1).ravel()
     painted = np.repeat(far_first, len(offsets))
-    on = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    ids[rows[on], columns[on]] = painted[on]  # the last, which is the nearest, stays
+    kept = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    ids[rows[kept], columns[kept]] = painted[kept]  # the last, which is the nearest, stays
     front = np.append(depth, np.inf)[ids[row, column]]
-    pixel = np.median(depth[there]) / raster.focal.mean() if len(there) else 0.0
-    return ids, there[depth[there] <= front[there] + 1.5 * voxel + STEEPEST * (SPLAT + 0.5) * pixel]
+    pixel = np.median(depth[on_raster]) / raster.focal.mean() if len(on_raster) else 0.0
+    return ids, on_raster[depth[on_raster] <= front[on_raster] + 1.5 * voxel + STEEPEST * (SPLAT + 0.5) * pixel]
 
 
 def _decided(
     view: PartView, raster: _Raster, cast: _Cast, votes: np.ndarray, voters: np.ndarray, doubt: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A view's parts as the others see them, its doubtful pixels, and counts for PartAgreement.
+    """A view's parts after the vote, its doubtful pixels, and the counts for PartAgreement.
 
-    A pixel is judged by the other views: it changes where hardly any of them sees its own part at its voxel, or close
-    by, and then gets what most of them see."""
+    A pixel changes if hardly any other view sees its part at its voxel or close by; it gets what most of them see."""
     others = _shares(votes - cast.votes)
-    made, doubtful = view.parts.copy(), np.zeros(view.parts.shape, bool)
+    parts, doubtful = view.parts.copy(), np.zeros(view.parts.shape, bool)
     rows, columns = np.nonzero(view.person & (view.parts > 0) & (view.parts < votes.shape[1]))
     rays = view.camera.rays(np.stack([columns, rows], -1).astype(float))
     at = np.rint(rays * raster.focal + raster.offset).astype(int)
@@ -223,18 +221,18 @@ def _decided(
     inside = (at >= 0).all(1) & (at < [width, height]).all(1)
     at[~inside] = 0
     voxel = np.where(inside, cast.ids[at[:, 1], at[:, 0]], len(votes) - 1)
-    own = view.parts[rows, columns].astype(int)
-    support = np.zeros(len(own), np.float32)
+    before = view.parts[rows, columns].astype(int)
+    support = np.zeros(len(before), np.float32)
     square = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
-    for part in np.unique(own).tolist():
-        here = own == part
-        support[here] = cv2.dilate(others[cast.ids, part], square)[at[here, 1], at[here, 0]]
+    for part in np.unique(before).tolist():
+        pixels = before == part
+        support[pixels] = cv2.dilate(others[cast.ids, part], square)[at[pixels, 1], at[pixels, 0]]
     judged = voters[voxel] >= LEAST_VOTERS
-    change = judged & (support < KEPT)
-    final = np.where(change, others.argmax(1)[voxel], own)
-    made[rows, columns] = final
-    split = doubt[voxel]
-    doubtful[rows[split], columns[split]] = True
+    changed = judged & (support < KEPT)
+    after = np.where(changed, others.argmax(1)[voxel], before)
+    parts[rows, columns] = after
+    disagreed = doubt[voxel]
+    doubtful[rows[disagreed], columns[disagreed]] = True
     winner = votes.argmax(1)[voxel]
-    counted = [judged, change, split, judged & (own == winner), judged & (final == winner)]
-    return made, doubtful, np.array([one.sum() for one in counted])
+    counts = [judged, changed, disagreed, judged & (before == winner), judged & (after == winner)]
+    return parts, doubtful, np.array([mask.sum() for mask in counts])

@@ -1,4 +1,4 @@
-"""What is known of one image on its way through annotation, kept on disk so that a stopped run can go on.
+"""The labels of one image between the steps of annotation, kept on disk so that a stopped run can resume.
 
 NAME.json         size, the people's points, boxes and scores; written last
 NAME.parts.png    indexed PNG: pixel = part
@@ -34,21 +34,21 @@ class PictureLabels:
 
 
 def find_images(folder: Path) -> tuple[list[str], list[str], str]:
-    """Pictures below a folder, by their paths in it, sorted; a sentence for each that cannot be told from another; and
-    one that counts what is passed over, empty where nothing is.
+    """The sorted paths of the pictures below a folder, relative to it; a sentence for each picture that is left out
+    because labels are named without the ending (of a.jpg and a.png only the first is kept); and one that counts the
+    files passed over, "" without any.
 
-    Labels are named after pictures without their endings, so of a.jpg and a.png only the first can have any.
     Raises FileNotFoundError for a folder that does not exist or holds no picture.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
     listing = list_files(folder, IMAGE_ENDINGS)
-    found = sorted(path.relative_to(folder).as_posix() for path in listing.files)
-    if not found:
+    names = sorted(path.relative_to(folder).as_posix() for path in listing.files)
+    if not names:
         raise FileNotFoundError(f"no picture ({', '.join(IMAGE_ENDINGS)}) in {folder}")
     kept: dict[str, str] = {}
     failures = []
-    for name in found:
+    for name in names:
         first = kept.setdefault(stem_of(name), name)
         if first != name:
             failures.append(f"{name}: has the same name as {first}, whose labels it would overwrite; rename one")
@@ -72,7 +72,7 @@ def labels_of(name: str, result: Result) -> PictureLabels:
 
 
 def people_map(result: Result) -> np.ndarray:
-    """The number of the person at each pixel (H, W) uint8, the larger box on top, as in the part map."""
+    """The number of the person at each pixel (H, W) uint8; the larger box is on top, as in the part map."""
     numbers = np.zeros(result.image.shape[:2], np.uint8)
     areas = [float(np.prod(person.box[2:] - person.box[:2])) for person in result.persons[:255]]
     for index in np.argsort(areas, kind="stable"):
@@ -81,10 +81,9 @@ def people_map(result: Result) -> np.ndarray:
 
 
 def save_labels(
-    folder: Path, picture: PictureLabels, parts: np.ndarray | None = None, people: np.ndarray | None = None,
-    part_set: PartSet | None = None,
-) -> None:  # fmt: skip
-    """Writes the files of an image; the JSON last and whole, so that it says that all is there."""
+    folder: Path, picture: PictureLabels, parts: np.ndarray | None, people: np.ndarray | None, part_set: PartSet | None
+) -> None:
+    """Write the files of an image; the JSON comes last: where it exists, the image is done."""
     stem = folder / stem_of(picture.name)
     if parts is not None and part_set is not None:
         save_parts(_sibling(stem, ".parts.png"), parts, part_set)
@@ -95,10 +94,10 @@ def save_labels(
         "size": list(picture.size),
         "people": [
             {
-                "number": one.number, "score": one.score, "box": one.box.round(2).tolist(),
-                "points": one.points.round(3).tolist(), "scores": one.scores.round(4).tolist(),
+                "number": person.number, "score": person.score, "box": person.box.round(2).tolist(),
+                "points": person.points.round(3).tolist(), "scores": person.scores.round(4).tolist(),
             }
-            for one in picture.people
+            for person in picture.people
         ],
     }  # fmt: skip
     write_json(_sibling(stem, ".json"), content, indent=None)
@@ -120,14 +119,14 @@ def is_saved(folder: Path, name: str) -> bool:
 
 
 def load_labels(folder: Path, name: str) -> PictureLabels:
-    """Back from save_labels."""
+    """What save_labels wrote."""
     content = read_json(_sibling(folder / stem_of(name), ".json"))
     people = [
         Detection(
-            np.array(one["points"], float).reshape(-1, 2), np.array(one["scores"], float), np.array(one["box"], float),
-            one["score"], one["number"],
+            np.array(row["points"], float).reshape(-1, 2), np.array(row["scores"], float), np.array(row["box"], float),
+            row["score"], row["number"],
         )
-        for one in content["people"]
+        for row in content["people"]
     ]  # fmt: skip
     return PictureLabels(content["name"], (content["size"][0], content["size"][1]), people)
 

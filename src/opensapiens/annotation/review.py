@@ -11,19 +11,21 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from opensapiens.annotation.agreement import REASONS, SURE, Progress, silent
+from opensapiens.annotation.agreement import REASONS, SURE
 from opensapiens.annotation.multiview import Views
 from opensapiens.drawing import sheet
 from opensapiens.geometry.person_crop import warp
 from opensapiens.storage.files import write_text, written
+from opensapiens.storage.listing import counted
 from opensapiens.storage.pictures import ImageError, read_image
+from opensapiens.storage.progress import progress
 from opensapiens.storage.text_files import csv_cell
 
 COLUMNS = (
     "frame", "person_id", "point", "reason", "views_seen", "views_agreeing", "error_px", "error_relative", "deviation",
     "worst_view", "score",
 )  # fmt: skip
-MOST_ITEMS = 200  # of the page: more than a person looks at in a sitting; the table has all
+MOST_ITEMS = 200  # on the page: more than a person looks at in one sitting; the table has all
 MOST_CROPS = 8  # views per item
 CROP = 220  # pixels high
 LEAST_SHARE = 0.15  # of the person's size that a crop shows at least
@@ -38,25 +40,25 @@ def write_review_table(path: Path, views: Views) -> int:
     the same over the person's size. Points that only a left-out camera sees count as unseen.
     """
     rows = []
-    found, measured, instances = views.found, views.measured, views.instances
-    for i, k in zip(*np.nonzero(found.reason), strict=True):
-        errors = found.errors[i, :, k]
-        known = np.isfinite(errors) & ~found.left_out
-        relative = float(np.mean(found.relative[i, known, k])) if known.any() else np.nan
+    agreement, measured = views.agreement, views.measured
+    for i, k in zip(*np.nonzero(agreement.reason), strict=True):
+        errors = agreement.errors[i, :, k]
+        known = np.isfinite(errors) & ~agreement.left_out
+        relative = float(np.mean(agreement.relative[i, known, k])) if known.any() else np.nan
         rows.append(
             (
                 -np.nan_to_num(relative, nan=-1.0),
-                views.rig.frames[instances[i].frame],
-                instances[i].person,
+                views.rig.frames[views.instances[i].frame],
+                views.instances[i].person,
                 views.keypoint_set.names[k],
-                REASONS[found.reason[i, k]],
-                int(((measured.scores[i, :, k] >= SURE) & ~found.left_out).sum()),
-                int(found.agreeing[i, :, k].sum()),
+                REASONS[agreement.reason[i, k]],
+                int(((measured.scores[i, :, k] >= SURE) & ~agreement.left_out).sum()),
+                int(agreement.agreeing[i, :, k].sum()),
                 f"{np.mean(errors[known]):.2f}" if known.any() else "",
                 f"{relative:.4f}" if known.any() else "",
-                f"{found.deviation[i, k]:.5f}" if np.isfinite(found.deviation[i, k]) else "",
+                f"{agreement.deviation[i, k]:.5f}" if np.isfinite(agreement.deviation[i, k]) else "",
                 views.rig.cameras[int(np.nanargmax(np.where(known, errors, -1)))].name if known.any() else "",
-                f"{found.scores[i, k]:.3f}",
+                f"{agreement.scores[i, k]:.3f}",
             )
         )
     rows.sort()
@@ -67,23 +69,20 @@ def write_review_table(path: Path, views: Views) -> int:
     return len(rows)
 
 
-def write_review_page(path: Path, images: Path, views: Views, progress: Progress = silent) -> int:
-    """review.html with a sheet of crops per person and group of points, at most 200, those with most points first.
-
-    Returns how many items it shows.
-    """
+def write_review_page(path: Path, images: Path, views: Views) -> None:
+    """review.html with a sheet of crops per person and group of points, at most 200, those with most points first."""
     groups = np.array(views.keypoint_set.groups)
     items = []
     for i in range(len(views.instances)):
-        looked_at = (views.found.reason[i] > 0) & (views.measured.scores[i] >= SURE).any(0)
+        doubtful = (views.agreement.reason[i] > 0) & (views.measured.scores[i] >= SURE).any(0)
         for group in dict.fromkeys(views.keypoint_set.groups):
-            points = np.flatnonzero(looked_at & (groups == group))
+            points = np.flatnonzero(doubtful & (groups == group))
             if len(points):
                 items.append((i, group, points))
     items.sort(key=lambda item: (-len(item[2]), item[0]))
     folder = path.with_suffix("")
     shown: list[_Shown] = []
-    for number, (i, group, points) in enumerate(progress(items[:MOST_ITEMS])):
+    for number, (i, group, points) in enumerate(progress(items[:MOST_ITEMS], "review page", unit="sheets")):
         picture = _crops(images, views, i, points)
         if picture is not None:
             file = folder / f"{number:04d}.jpg"
@@ -91,12 +90,11 @@ def write_review_page(path: Path, images: Path, views: Views, progress: Progress
                 Image.fromarray(picture).save(temporary, "JPEG", quality=85)
             shown.append((file, group, i, points))
     write_text(path, _page(folder, shown, len(items), views))
-    return len(shown)
 
 
 def _crops(images: Path, views: Views, i: int, points: np.ndarray) -> np.ndarray | None:
     """The views that see most of the points, side by side; None where no picture can be read."""
-    names, measured, found = views.rig.names[views.instances[i].frame], views.measured, views.found
+    names, measured, agreement = views.rig.names[views.instances[i].frame], views.measured, views.agreement
     sure = (measured.scores[i][:, points] >= SURE).sum(1)
     order = [int(v) for v in np.argsort(-sure, kind="stable") if sure[v] and names[v] is not None][:MOST_CROPS]
     crops, titles = [], []
@@ -105,9 +103,9 @@ def _crops(images: Path, views: Views, i: int, points: np.ndarray) -> np.ndarray
             image = read_image(images / str(names[v]))
         except ImageError:
             continue
-        own = measured.points[i, v, points], measured.scores[i, v, points]
-        crops.append(_crop(image, *own, found.projected[i, v, points], measured.boxes[i, v]))
-        titles.append(f"{views.rig.cameras[v].name}{' (left out)' if found.left_out[v] else ''}")
+        seen, scores = measured.points[i, v, points], measured.scores[i, v, points]
+        crops.append(_crop(image, seen, scores, agreement.projected[i, v, points], measured.boxes[i, v]))
+        titles.append(f"{views.rig.cameras[v].name}{' (left out)' if agreement.left_out[v] else ''}")
     return sheet(crops, titles, CROP, columns=4) if crops else None
 
 
@@ -121,14 +119,15 @@ def _crop(image: np.ndarray, points: np.ndarray, scores: np.ndarray, agreed: np.
     scale = CROP * 2 / side
     shift = np.array([[scale, 0, -start[0] * scale], [0, scale, -start[1] * scale]])
     canvas = warp(image, shift, (CROP * 2, CROP * 2))
-    for mine, theirs, score in zip(points, agreed, scores, strict=True):
-        ends = [_at(one, start, scale) for one in (mine, theirs)]
-        if all(ends) and score >= SURE:
-            cv2.line(canvas, ends[0], ends[1], (255, 255, 255), 1, cv2.LINE_AA)  # type: ignore[arg-type]
-        if ends[1]:
-            cv2.circle(canvas, ends[1], 5, AGREED, 2, cv2.LINE_AA)
-        if ends[0] and score >= SURE:
-            cv2.circle(canvas, ends[0], 4, MODEL, -1, cv2.LINE_AA)
+    for point, agreed_point, score in zip(points, agreed, scores, strict=True):
+        seen = _at(point, start, scale) if score >= SURE else None
+        placed = _at(agreed_point, start, scale)
+        if seen and placed:
+            cv2.line(canvas, seen, placed, (255, 255, 255), 1, cv2.LINE_AA)
+        if placed:
+            cv2.circle(canvas, placed, 5, AGREED, 2, cv2.LINE_AA)
+        if seen:
+            cv2.circle(canvas, seen, 4, MODEL, -1, cv2.LINE_AA)
     return canvas
 
 
@@ -152,10 +151,10 @@ def _page(folder: Path, shown: Sequence[_Shown], total: int, views: Views) -> st
         f"say it is. {len(shown)} shown, those with most points first; review.csv has every point.</p>",
     ]
     for file, group, i, points in shown:
-        words = [f"{views.keypoint_set.names[k]} ({REASONS[views.found.reason[i, k]]})" for k in points[:12]]
+        words = [f"{views.keypoint_set.names[k]} ({REASONS[views.agreement.reason[i, k]]})" for k in points[:12]]
         more = f" and {len(points) - 12} more" if len(points) > 12 else ""
         frame, person = views.rig.frames[views.instances[i].frame], views.instances[i].person
-        title = f"frame {frame}, person {person}, {group}: {len(points)} points"
+        title = f"frame {frame}, person {person}, {group}: {counted(len(points), 'point')}"
         lines.append(
             f"<h2>{html.escape(title)}</h2><p>{html.escape(', '.join(words) + more)}</p>"
             f"<img loading='lazy' src='{html.escape(folder.name)}/{file.name}'>"

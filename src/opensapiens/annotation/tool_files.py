@@ -1,7 +1,7 @@
 """Files for labeling tools, and what comes back from them.
 
-keypoints.json is COCO person keypoints without segmentations: CVAT takes a polygon of a category that is a skeleton for
-an error, and Label Studio's converter an empty segmentation. parts.json is COCO instances. Both are read by CVAT, by
+keypoints.json is COCO person keypoints without segmentations: CVAT rejects a polygon of a category that is a skeleton,
+and Label Studio's converter an empty segmentation. parts.json is COCO instances. Both are read by CVAT, by
 Label Studio's converter and by COCO Annotator. Visibility: 2 seen, 1 a place that was not seen there (unsure, hidden or
 projected from other views), 0 none.
 """
@@ -10,52 +10,50 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 
 from opensapiens.annotation.agreement import SURE
 from opensapiens.annotation.association import Detection
+from opensapiens.annotation.options import MaskKind
 from opensapiens.annotation.picture_labels import PictureLabels
 from opensapiens.data.coco import coco_category, coco_images, coco_person, coco_persons, read_annotations
 from opensapiens.data.segmentations import mask_of, polygons_of, run_lengths_of
 from opensapiens.geometry.boxes import person_area
 from opensapiens.inference.results import MINIMUM_SCORE
-from opensapiens.labels.keypoint_maps import convert_keypoints
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
 from opensapiens.storage.files import write_json, written
 from opensapiens.storage.pictures import MAX_PIXELS
 
-MaskKind = Literal["polygons", "rle"]
 INFO = {"description": "opensapiens annotate"}
 MARGIN = 0.1  # of the extent of a person's points, around them, where a tool gives no box
 
 
 def person_annotation(
-    one: Detection, source: KeypointSet, target: KeypointSet, visibility: np.ndarray | None = None
+    points: np.ndarray, visibility: np.ndarray, scores: np.ndarray, box: np.ndarray, person: int, score: float
 ) -> dict[str, Any]:
-    """A person with the points of `source` as a COCO annotation with those of `target`, ids still missing.
+    """One person as a COCO annotation, ids still missing. points (K, 2) pixels; visibility (K,) 0, 1 or 2; box xyxy."""
+    placed = np.column_stack([np.where((visibility > 0)[:, None], points, 0.0), visibility])
+    row = coco_person(box, round(float(person_area(box)), 1), placed, scores, score=score, digits=2)
+    return {**row, "attributes": {"person_id": person}}  # where CVAT and Datumaro look for what is not COCO's
 
-    visibility (K,) 0, 1 or 2; if not given, points that the model is sure of are seen, others have a place.
-    """
-    if visibility is None:
-        visibility = np.where(one.scores >= SURE, 2, np.where(one.scores >= MINIMUM_SCORE, 1, 0))
-    points, seen = convert_keypoints(one.points, visibility, source, target)
-    scores = convert_keypoints(one.points, one.scores, source, target)[1]
-    placed = np.column_stack([np.where((seen > 0)[:, None], points, 0.0), seen])
-    row = coco_person(one.box, round(float(person_area(one.box)), 1), placed, scores, score=one.score, digits=2)
-    return {**row, "attributes": {"person_id": one.number}}  # where CVAT and Datumaro look for what is not COCO's
+
+def prelabeled(person: Detection) -> dict[str, Any]:
+    """A model's person: points that it is sure of are visible, others are placed but marked as not seen."""
+    visibility = np.where(person.scores >= SURE, 2, np.where(person.scores >= MINIMUM_SCORE, 1, 0))
+    return person_annotation(person.points, visibility, person.scores, person.box, person.number, person.score)
 
 
 def write_keypoints(
     path: Path, images: Iterable[tuple[PictureLabels, list[dict[str, Any]]]], keypoint_set: KeypointSet
-) -> int:
-    """COCO keypoints of images with their annotations; returns how many there are."""
+) -> None:
+    """COCO keypoints of images with their annotations."""
     content: dict[str, Any] = {"info": INFO, "licenses": [], "images": [], "annotations": []}
     content["categories"] = [coco_category(keypoint_set)]
     for number, (picture, people) in enumerate(images, start=1):
@@ -63,38 +61,35 @@ def write_keypoints(
         for annotation in people:
             content["annotations"].append({"id": len(content["annotations"]) + 1, "image_id": number, **annotation})
     write_json(path, content, indent=None)
-    return len(content["annotations"])
 
 
 def part_annotations(parts: np.ndarray, people: np.ndarray, kind: MaskKind) -> list[dict[str, Any]]:
     """The parts (H, W) of the people (H, W) of an image as COCO annotations: one per piece as polygons, one per person
     and part as run lengths."""
-    made = []
+    annotations = []
     for person in np.unique(people[(people > 0) & (parts > 0)]).tolist():
-        rows, columns = np.nonzero(people == person)
-        top, left = rows.min(), columns.min()
-        here = np.where(people == person, parts, 0)[top : rows.max() + 1, left : columns.max() + 1]
-        for part in np.unique(here[(here > 0) & (here != IGNORED)]).tolist():
+        x, y, width, height = cv2.boundingRect((people == person).view(np.uint8))
+        window = np.s_[y : y + height, x : x + width]
+        persons_parts = np.where(people[window] == person, parts[window], 0)
+        for part in np.unique(persons_parts[(persons_parts > 0) & (persons_parts != IGNORED)]).tolist():
             mask = np.zeros(parts.shape, bool)
-            mask[top : rows.max() + 1, left : columns.max() + 1] = here == part
-            shapes: list[Any] = [run_lengths_of(mask)] if kind == "rle" else [[one] for one in polygons_of(mask)]
-            for shape in shapes:
-                own = mask if kind == "rle" else None
-                made.append(_part(part, person, shape, own))
-    return made
+            mask[window] = persons_parts == part
+            if kind == "rle":
+                box, area = cv2.boundingRect(mask.view(np.uint8)), float(mask.sum())
+                annotations.append(_part_annotation(part, person, run_lengths_of(mask), box, area))
+                continue
+            for polygon in polygons_of(mask):
+                points = np.array(polygon).reshape(-1, 2)
+                area = cv2.contourArea(points.astype(np.float32))
+                box = [*points.min(0), *np.ptp(points, 0)]
+                annotations.append(_part_annotation(part, person, [polygon], box, area))
+    return annotations
 
 
-def _part(part: int, person: int, shape: Any, mask: np.ndarray | None) -> dict[str, Any]:
-    if mask is not None:
-        rows, columns = np.nonzero(mask)
-        box, area = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1], mask.sum()
-    else:
-        points = np.array(shape[0]).reshape(-1, 2)
-        box = [*points.min(0), *np.ptp(points, 0)]
-        area = cv2.contourArea(points.astype(np.float32))
+def _part_annotation(part: int, person: int, segmentation: Any, box: Sequence[float], area: float) -> dict[str, Any]:
     return {
-        "category_id": int(part), "bbox": [float(value) for value in box], "area": float(area), "iscrowd": 0,
-        "segmentation": shape, "attributes": {"person_id": int(person)},
+        "category_id": part, "bbox": [float(value) for value in box], "area": area, "iscrowd": 0,
+        "segmentation": segmentation, "attributes": {"person_id": person},
     }  # fmt: skip
 
 
@@ -175,8 +170,8 @@ def _hex(color: np.ndarray) -> str:
 
 @dataclass
 class Corrected:
-    """What a tool's file says about pictures: people with visibilities, or part maps (H, W) uint8, by picture; the
-    (height, width) that each picture has there; and a sentence for what could not be used."""
+    """The content of a tool's file, by picture: people with their points' visibilities, or part maps (H, W) uint8; the
+    (height, width) that the file states; and a sentence for each thing that could not be used."""
 
     people: dict[str, list[tuple[Detection, np.ndarray]]] = field(default_factory=dict)
     maps: dict[str, np.ndarray] = field(default_factory=dict)
@@ -184,50 +179,42 @@ class Corrected:
     failures: list[str] = field(default_factory=list)
 
 
-def read_corrected(
-    path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet, part_set: PartSet
-) -> Corrected:
-    """People, or body parts, as somebody has corrected them in a tool.
+def read_corrected(path: Path, images: Path, stems: Mapping[str, str], keypoint_set: KeypointSet) -> Corrected:
+    """People as somebody has corrected them in a tool.
 
-    A point marked as seen has score 1, any other 0: it is written as it is, but no evidence for other views. known:
-    stems of the pictures -> their paths below `images`. Where a tool leaves the box out, it is drawn around the points.
-    Categories of parts are told by their names. Raises AnnotationError.
+    A point marked as seen has score 1, any other 0: it is kept, but is no evidence for other views. stems: of the
+    pictures -> their paths below `images`. Where a tool left out the box, it is drawn around the points. Raises
+    AnnotationError.
     """
     content = read_annotations(path)
-    if any(row.get("keypoints") for key in ("categories", "annotations") for row in content[key]):
-        return _corrected_points(content, path, images, known, keypoint_set)
-    return _corrected_parts(content, path, known, part_set)
-
-
-def _corrected_points(
-    content: dict[str, Any], path: Path, images: Path, known: Mapping[str, str], keypoint_set: KeypointSet
-) -> Corrected:
     for annotation in content["annotations"]:
         if "keypoints" in annotation and not (isinstance(annotation.get("bbox"), list) and any(annotation["bbox"])):
             annotation["bbox"] = _box_around(annotation["keypoints"])
-    corrected, names = _pictures(content, path, known)
+    corrected, names = _pictures(content, path, stems)
     for person in coco_persons(content, path, images, keypoint_set):
         name = names.get(person.image.id)
         if name is None or person.keypoints is None or person.is_crowd:
             continue
-        found = corrected.people.setdefault(name, [])
+        people = corrected.people.setdefault(name, [])
         visibility = person.keypoints[:, 2].astype(int)
         points, seen = person.keypoints[:, :2].astype(float), (visibility == 2).astype(float)
-        found.append((Detection(points, seen, person.box.astype(float), 1.0, len(found) + 1), visibility))
+        people.append((Detection(points, seen, person.box.astype(float), 1.0, len(people) + 1), visibility))
     for name in names.values():
         corrected.people.setdefault(name, [])
     return corrected
 
 
-def _corrected_parts(content: dict[str, Any], path: Path, known: Mapping[str, str], part_set: PartSet) -> Corrected:
-    """Large parts are drawn first, so that what lies in the hole of another stays."""
+def read_corrected_parts(path: Path, stems: Mapping[str, str], part_set: PartSet) -> Corrected:
+    """Part maps from a COCO file of instances; large parts are drawn first, so that a part inside another stays.
+    Categories are matched by name. Raises AnnotationError."""
+    content = read_annotations(path)
     lowered = [name.lower() for name in part_set.names]
     numbers = {
         str(category.get("id")): lowered.index(str(category.get("name")).lower())
         for category in content["categories"]
         if str(category.get("name")).lower() in lowered
     }
-    corrected, names = _pictures(content, path, known)
+    corrected, names = _pictures(content, path, stems)
     masks: dict[str, list[tuple[int, int, np.ndarray]]] = {}
     for annotation in content["annotations"]:
         name, part = names.get(_hashable(annotation.get("image_id"))), numbers.get(str(annotation.get("category_id")))
@@ -241,16 +228,16 @@ def _corrected_parts(content: dict[str, Any], path: Path, known: Mapping[str, st
     for name, drawn in masks.items():
         height, width = corrected.sizes[name]
         corrected.maps[name] = np.zeros((height, width), np.uint8)
-        for _, part, packed in sorted(drawn, key=lambda one: -one[0]):
+        for _, part, packed in sorted(drawn, key=lambda piece: -piece[0]):
             corrected.maps[name][np.unpackbits(packed, count=height * width).reshape(height, width).astype(bool)] = part
     return corrected
 
 
-def _pictures(content: dict[str, Any], path: Path, known: Mapping[str, str]) -> tuple[Corrected, dict[Any, str]]:
-    """The sizes of those pictures of a file that are known, a sentence for each other, and their names by id."""
+def _pictures(content: dict[str, Any], path: Path, stems: Mapping[str, str]) -> tuple[Corrected, dict[Any, str]]:
+    """The sizes of a file's pictures that are among ours, a sentence for each other one, and the names by id."""
     corrected, names = Corrected(), {}
     for number, image in coco_images(content, str(path), Path()).items():
-        name = _known(image.path.as_posix(), known)
+        name = _find_picture(image.path.as_posix(), stems)
         if name is None or image.size[0] * image.size[1] > MAX_PIXELS:
             corrected.failures.append(f"{path}: {image.path} is not among the pictures, or too large")
         else:
@@ -263,12 +250,12 @@ def _hashable(value: Any) -> int | str | None:
     return value if isinstance(value, int | str) else None
 
 
-def _known(file_name: str, known: Mapping[str, str]) -> str | None:
-    """The picture that a tool means: some lose folders before the path, or put their own before it."""
+def _find_picture(file_name: str, stems: Mapping[str, str]) -> str | None:
+    """The picture that a tool means: some drop the folders before a path, or add their own."""
     stem = file_name.replace("\\", "/").rpartition(".")[0] or file_name
-    if stem in known:
-        return known[stem]
-    ends = [name for own, name in known.items() if own.endswith("/" + stem) or stem.endswith("/" + own)]
+    if stem in stems:
+        return stems[stem]
+    ends = [name for known, name in stems.items() if known.endswith("/" + stem) or stem.endswith("/" + known)]
     return ends[0] if len(ends) == 1 else None
 
 

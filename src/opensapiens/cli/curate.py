@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from opensapiens.cli.arguments import CONFIG, call
+from opensapiens.inference.options import OptionsError
 
 Preset = Literal["humans-300m", "readable"]
 
@@ -36,7 +37,7 @@ def score(
     opt_out: tuple[Path, ...] = (),
     evaluation: tuple[Path, ...] = (),
 ) -> int:
-    """Give every image its scores: a manifest with one row per image. Nothing is dropped here.
+    """Score every image: writes a manifest with one row per image. Nothing is dropped here.
 
     A run that was stopped resumes. An image that cannot be read gets a row that says so; the exit code is 1 only if a
     stage failed on an image that could be read, or an image killed the process that scored it.
@@ -64,12 +65,12 @@ def score(
     from opensapiens.storage.listing import passed_over_sentence
 
     if not sources:
-        return _misuse("score: name at least one folder, shard, Parquet file or list (see --help)")
+        raise OptionsError("name at least one folder, shard, Parquet file or list (see --help)")
     stages = default_stages(detector)
-    unknown = sorted(set(skip) - {stage.name for stage in stages[1:]})
+    optional = [stage.name for stage in stages[1:]]
+    unknown = sorted(set(skip) - set(optional))
     if unknown:
-        names = ", ".join(stage.name for stage in stages[1:])
-        return _misuse(f"score: no stage named {', '.join(unknown)} can be skipped; there are {names}")
+        raise OptionsError(f"--skip: there is no stage {', '.join(unknown)}; there are {', '.join(optional)}")
     kept = [stage for stage in stages if stage.name not in skip]
     summary = run(sources, out, kept, workers, cluster, block, opt_out, evaluation)
     for name, seconds in summary.seconds.items():
@@ -101,15 +102,13 @@ def select(
         preset: humans-300m (the paper's person filter) or readable (anything usable).
     """
     from opensapiens.curation.select import select as run
+    from opensapiens.storage.listing import counted
 
-    condition = _condition(source, where, preset)
-    if condition is None:
-        return _misuse("select: give --where or --preset")
-    summary = run(source, out, condition)
+    summary = run(source, out, _condition(source, where, preset))
     print(f"{'rows':>12}  {'alone drops':>12}")
     for step in summary.steps:
         print(f"{step['left']:>12}  {step['dropped_by_it_alone']:>12}  after {step['condition']}")
-    print(f"{summary.kept} of {summary.rows} rows are in {out}")
+    print(f"{summary.kept} of {counted(summary.rows, 'row')}; see {out}")
     return 0
 
 
@@ -178,11 +177,11 @@ def remove(
         opt_out: text files with one file, address or domain a line.
     """
     from opensapiens.curation.remove import remove as run
+    from opensapiens.storage.listing import counted
 
     if not block and not opt_out:
-        return _misuse("remove: give --block or --opt-out, or both")
-    removed = run(shards, block, opt_out)
-    print(f"{len(removed)} images were removed from {shards}")
+        raise OptionsError("give --block or --opt-out, or both")
+    print(f"{counted(len(run(shards, block, opt_out)), 'image')} removed from {shards}")
     return 0
 
 
@@ -211,10 +210,7 @@ def report(
     """
     from opensapiens.curation.report import report as run
 
-    condition = _condition(source, where, preset)
-    if condition is None:
-        return _misuse("report: give --where or --preset")
-    print(f"see {run(source, out, condition, examples, seed)}")
+    print(f"see {run(source, out, _condition(source, where, preset), examples, seed)}")
     return 0
 
 
@@ -230,7 +226,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
 def curate(arguments: Sequence[str]) -> int:
     """From a pile of images to pretraining shards.
 
-    Takes the arguments after `opensapiens curate`; returns the exit code.
+    Takes the arguments after `opensapiens curate`; returns the exit code. Raises OptionsError.
     """
     if arguments and arguments[0] in COMMANDS:
         return call(COMMANDS[arguments[0]], arguments[1:], prog=f"opensapiens curate {arguments[0]}")
@@ -240,16 +236,13 @@ def curate(arguments: Sequence[str]) -> int:
     return int(code or 0)
 
 
-def _condition(source: Path, where: str | None, preset: str | None) -> str | None:
+def _condition(source: Path, where: str | None, preset: Preset | None) -> str:
     from opensapiens.curation.manifest import manifest_path, read_run
     from opensapiens.curation.select import preset_condition
 
-    if preset is None:
-        return where
-    condition = preset_condition(preset, read_run(manifest_path(source)))
-    return condition if where is None else f"{condition} and ({where})"
-
-
-def _misuse(message: str) -> int:
-    print(f"opensapiens curate {message}", file=sys.stderr)
-    return 2
+    if preset is None and where is None:
+        raise OptionsError("give --where or --preset")
+    conditions = [] if preset is None else [preset_condition(preset, read_run(manifest_path(source)))]
+    if where is not None:
+        conditions.append(f"({where})" if conditions else where)
+    return " and ".join(conditions)

@@ -51,27 +51,23 @@ def _card(run: Mapping[str, Any], packing: Mapping[str, Any], facts: Mapping[str
     lines = ["# Data card", "", "## From inputs to shards", "", *_table(("step", "images"), steps)]
     lines += ["", "## People per image", "", f"People with a detection score above {PEOPLE_ABOVE}.", ""]
     lines += _table(("people", "images", "share", "the paper's Humans-300M"), shares)
-    lines += [
-        "",
-        "## Sizes",
-        "",
-        f"Shorter side in pixels: least, quartiles, largest: {', '.join(map(str, quantiles))}",
-    ]
+    listed = ", ".join(map(str, quantiles))
+    lines += ["", "## Sizes", "", f"Shorter side in pixels: least, quartiles, largest: {listed}"]
     licenses = [(_plain(name), number) for name, number in sorted(facts["licenses"].items())]
     lines += ["", "## Licenses", "", *_table(("license", "images"), licenses)]
     lines += ["", "## How it was made", "", f"Detector: {_plain(detector_of_run(run) or 'none')}.", ""]
     lines += [f"- stage `{name}`, version {_plain(version)}" for name, version in run["stages"].items()]
     faces = f"faces blurred by {packing['blur']}" if packing["blur"] else "faces not blurred"
-    made = f"Longest side {packing['side']}, shards of {packing['shard_size']}, seed {packing['seed']}, {faces}."
-    return "\n".join([*lines, "", made, ""])
+    settings = f"Longest side {packing['side']}, shards of {packing['shard_size']}, seed {packing['seed']}, {faces}."
+    return "\n".join([*lines, "", settings, ""])
 
 
 def _table(names: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> list[str]:
-    """A table in Markdown, numbers to the right."""
+    """The lines of a Markdown table whose first column is text and the others numbers."""
     head = [f"| {' | '.join(names)} |", f"|---|{'--:|' * (len(names) - 1)}"]
     return head + [f"| {' | '.join(map(str, row))} |" for row in rows]
 
 
 def _plain(text: str) -> str:
-    """Text from outside as it may stand in Markdown: in one line, no markup, links or HTML."""
+    """Untrusted text on one line, escaped for Markdown: no markup, links or HTML."""
     return re.sub(r"([\\`*_{}\[\]<>()#!|&~])", r"\\\1", " ".join(text.split())[:200])

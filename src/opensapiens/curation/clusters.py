@@ -1,4 +1,4 @@
-"""Groups of images that look alike, and how to take as many of each as there are."""
+"""Clusters of images that look alike, and a choice that is balanced over them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHUNK = 4096
 def cluster_centers(vectors: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """(count, D) float32 unit vectors: the centers of k-means on the sphere of (N, D) unit vectors.
 
-    Begins with distinct images drawn at random; a center that loses all its images takes the worst fitting one.
+    Starts from distinct random images; a center that loses all its images moves to the image that fits worst.
     """
     generator = np.random.default_rng(seed)
     if len(vectors) > SAMPLE:
@@ -30,8 +30,7 @@ def cluster_centers(vectors: np.ndarray, count: int, seed: int = 0) -> np.ndarra
 
 
 def nearest(vectors: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For (N, D) unit vectors of any precision the index of the center with the largest cosine, (N,) int64, and the
-    cosine."""
+    """The index of the center with the largest cosine to each of (N, D) unit vectors, (N,) int64, and that cosine."""
     labels, fits = [], []
     for start in range(0, len(vectors), CHUNK):
         chunk = torch.from_numpy(vectors[start : start + CHUNK].astype(np.float32))
@@ -46,16 +45,15 @@ def cosine_to_better(vectors: np.ndarray, rank: np.ndarray, labels: np.ndarray) 
 
     rank: (N,) distinct numbers, smaller is better.
     """
-    found = np.full(len(vectors), -1, np.float32)
+    largest = np.full(len(vectors), -1, np.float32)
     order = np.lexsort((rank, labels))
     for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
         data = vectors[members].astype(np.float32)
         for start in range(0, len(members), CHUNK):
             cosines = data[start : start + CHUNK] @ data[: start + CHUNK].T
             allowed = np.tril(np.ones_like(cosines, bool), start - 1)
-            best = np.where(allowed, cosines, -1).max(1, initial=-1)
-            found[members[start : start + CHUNK]] = best
-    return found
+            largest[members[start : start + CHUNK]] = np.where(allowed, cosines, -1).max(1, initial=-1)
+    return largest
 
 
 def balanced_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Drawings, told from photos by the small structure of the pixels alone."""
+"""Drawings, told apart from photos by the fine structure of the pixels alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from opensapiens.curation.picture import Picture, shrink
 from opensapiens.curation.stages import Stage, one_by_one
 
-SIDE = 512  # pixels: the structure is looked at in one size
+SIDE = 512  # pixels: the scale of the structure must be the same for all images
 
 
 def image_features(image: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ WEIGHTS = np.array(
 
 
 def drawing_probability(picture: Picture) -> float:
-    """How likely the image is a drawing, painting or chart rather than a photo, by a small linear classifier."""
+    """The probability that the image is a drawing, painting or chart, by a small linear classifier."""
     logits = WEIGHTS @ np.append(image_features(picture.image), 1.0)
     powers = np.exp(logits - logits.max())
     return float(powers[1] / powers.sum())

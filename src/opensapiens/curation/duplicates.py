@@ -1,4 +1,4 @@
-"""Images that are the same picture again: compressed anew, scaled, cropped."""
+"""Images that are the same picture: recompressed, scaled or cropped."""
 
 from __future__ import annotations
 
@@ -18,33 +18,32 @@ def near_pairs(hashes: np.ndarray, radius: int = RADIUS) -> tuple[np.ndarray, np
     Exact: hashes are cut into radius + 1 bands, and two that differ in at most `radius` bits agree in one of them
     (the pigeonhole principle). Only hashes that agree in a band are compared.
     """
-    found: list[np.ndarray] = []
+    pairs: list[np.ndarray] = []
     edges = np.linspace(0, 64, radius + 2).round().astype(int)
     for low, high in itertools.pairwise(edges):
         band = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
         order = np.argsort(band, kind="stable")
-        borders = np.flatnonzero(np.diff(band[order])) + 1
-        for members in np.split(order, borders):
-            found += _pairs_within(hashes, members, radius)
-    pairs = np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 3), np.int64)
-    return pairs[:, 0], pairs[:, 1], pairs[:, 2]
+        for members in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
+            pairs += _pairs_within(hashes, members, radius)
+    i, j, bits = np.unique(np.concatenate(pairs), axis=0).T if pairs else np.empty((3, 0), np.int64)
+    return i, j, bits
 
 
 def _pairs_within(hashes: np.ndarray, members: np.ndarray, radius: int) -> list[np.ndarray]:
-    found = []
+    pairs = []
     for start in range(0, len(members) - 1, CHUNK):
         rows = members[start : start + CHUNK]
         others = members[start:]
-        bits = np.bitwise_count(hashes[rows][:, None] ^ hashes[others][None])
+        bits = np.bitwise_count(hashes[rows, None] ^ hashes[others])
         i, j = np.nonzero(np.triu(bits <= radius, 1))
         if len(i):
             ends = np.stack([rows[i], others[j]], 1)
-            found.append(np.column_stack([ends.min(1), ends.max(1), bits[i, j]]).astype(np.int64))
-    return found
+            pairs.append(np.column_stack([ends.min(1), ends.max(1), bits[i, j]]).astype(np.int64))
+    return pairs
 
 
 def groups(count: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """(count,) int64: for each element the smallest one that the pairs (i, j) connect it with, itself if none."""
+    """(count,) int64: for each element the smallest element that it is connected to by the pairs (i, j), or itself."""
     root = np.arange(count)
 
     def find(node: int) -> int:
@@ -73,10 +72,9 @@ def distance_to_better(rank: np.ndarray, i: np.ndarray, j: np.ndarray, bits: np.
 def distance_to_set(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(N,) uint8: bits between each hash and the nearest of `others`, FAR if there are none."""
     nearest = np.full(len(hashes), FAR, np.uint8)
-    if len(others):
-        for start in range(0, len(hashes), CHUNK):
-            rows = hashes[start : start + CHUNK]
-            for other in range(0, len(others), CHUNK):
-                bits = np.bitwise_count(rows[:, None] ^ others[None, other : other + CHUNK]).min(1)
-                nearest[start : start + CHUNK] = np.minimum(nearest[start : start + CHUNK], bits)
+    for start in range(0, len(hashes), CHUNK):
+        rows = slice(start, start + CHUNK)
+        for other in range(0, len(others), CHUNK):
+            bits = np.bitwise_count(hashes[rows, None] ^ others[other : other + CHUNK]).min(1)
+            nearest[rows] = np.minimum(nearest[rows], bits)
     return nearest

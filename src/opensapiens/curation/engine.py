@@ -1,4 +1,4 @@
-"""Ray, as curation uses it: numbered pieces of work stream through pools of workers."""
+"""Curation's use of Ray: numbered pieces of work stream through pools of workers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ OBJECT_STORE_BYTES = 500_000_000  # what is on its way between pools; pieces of 
 
 @dataclass(frozen=True)
 class Pool:
-    """Processes that run one step: `make()` is called once in each, and what it returns is called with each batch.
+    """Processes that run one step: each calls `make()` once, and the function that it returns with each batch.
 
-    A batch is a dictionary of columns with one row, first {"id": number of the piece}; so is what is returned.
+    A batch, and the function's result, is a dictionary of columns with one row; the first is {"id": piece number}.
     """
 
     make: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]
@@ -34,16 +34,16 @@ def ray_running(workers: int | None = None, address: str | None = None) -> Itera
     Yields the number of workers: as given, else one per CPU. A Ray that is running already is used and left running.
     """
     ray = import_ray(address is not None)
-    own = not ray.is_initialized()
-    if own and address is not None:
+    start = not ray.is_initialized()
+    if start and address is not None:
         ray.init(address=address, logging_level=logging.ERROR)
-    elif own:
-        _start_here(workers or os.cpu_count() or 1)
+    elif start:
+        _start_local_ray(workers or os.cpu_count() or 1)
     try:
         cpus = int(ray.cluster_resources().get("CPU", 2))
         yield min(workers or cpus - 1, max(1, cpus - 1))
     finally:
-        if own:
+        if start:
             ray.shutdown()
 
 
@@ -62,8 +62,8 @@ def import_ray(cluster: bool = False) -> ModuleType:
     return ray
 
 
-def _start_here(workers: int) -> None:
-    """Ray on this machine alone. Ray gives itself 30 seconds, which a busy machine may exceed: three tries."""
+def _start_local_ray(workers: int) -> None:
+    """Start Ray on this machine alone, in three tries: a busy machine may exceed the 30 seconds that Ray waits."""
     import ray
 
     for attempt in range(3):
@@ -84,11 +84,11 @@ def _start_here(workers: int) -> None:
 
 
 def run_pieces(count: int, pools: Sequence[Pool], workers: int) -> Iterator[dict[str, Any]]:
-    """Sends the pieces 0 … count - 1 through the pools, and yields what the last pool returns for each, in any order.
+    """Send the pieces 0 … count - 1 through the pools, and yield what the last pool returns for each, in any order.
 
-    Ray repeats a piece whose worker died without end, so what a pool makes has to give up on it (see `Tries`). Only
-    pieces in flight are in memory. Raises a worker's own OSError, for instance because the disk is full, once the
-    others have finished. A worker that failed in this way does nothing more.
+    Ray repeats a piece whose worker died, again and again, so the pools themselves have to give up on it (see `Tries`).
+    Only pieces in flight are in memory. Raises a worker's OSError, for instance because the disk is full, once the
+    other workers have finished; a worker that failed in this way does nothing more.
     """
     import ray
     import ray.data

@@ -1,6 +1,6 @@
-"""The manifest: a Parquet file with one row per image, all its scores and what became of it.
+"""The manifest: a Parquet file with one row per image, with its scores and its status.
 
-A run writes it in parts of PART images; each gets its name only when complete, so a part that exists is done.
+A run writes it in parts of PART images; a part gets its name only when complete, so a part that exists is done.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,7 +41,7 @@ class ManifestError(ValueError):
 
 
 def check_modules(*names: str) -> None:
-    """Raises ModuleNotFoundError that says what to install, before anything is begun."""
+    """Raises ModuleNotFoundError with what to install, before any work begins."""
     for name in names:
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"curation needs {name}: pip install opensapiens[curate]", name=name)
@@ -50,19 +51,19 @@ def schema(columns: Mapping[str, str]) -> pa.Schema:
     """Arrow's schema of columns given as name -> type, [] behind the type for a list of it."""
     import pyarrow as pa
 
-    def one(kind: str) -> pa.DataType:
-        return pa.list_(one(kind[:-2])) if kind.endswith("[]") else pa.type_for_alias(kind)
+    def arrow_type(kind: str) -> pa.DataType:
+        return pa.list_(arrow_type(kind[:-2])) if kind.endswith("[]") else pa.type_for_alias(kind)
 
-    return pa.schema([(name, one(kind)) for name, kind in columns.items()])
+    return pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
 
 
 def columns_of(stages: Sequence[Stage]) -> dict[str, str]:
-    """The columns that each row has by itself. Raises ValueError for a name that two stages share."""
+    """The columns that do not depend on other rows. Raises ValueError for a name that two stages share."""
     columns = dict(COLUMNS)
     for stage in stages:
-        twice = set(columns) & set(stage.columns)
-        if twice:
-            raise ValueError(f"the stage {stage.name!r} has columns that another has too: {', '.join(sorted(twice))}")
+        repeated = sorted(set(columns) & set(stage.columns))
+        if repeated:
+            raise ValueError(f"the stage {stage.name!r} repeats columns of another: {', '.join(repeated)}")
         columns |= dict(stage.columns)
     return columns
 
@@ -101,13 +102,8 @@ def read_inputs(folder: Path, part: int) -> list[Item]:
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of `size` items, the last one perhaps shorter."""
-    batch: list[T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
         yield batch
 
 
@@ -123,14 +119,14 @@ def manifest_path(source: Path) -> Path:
             return path
     if (source / "inputs").is_dir():
         raise ManifestError(f"{source} is not completely scored: run the same opensapiens curate score again")
-    raise ManifestError(f"{source} holds no manifest: make one with opensapiens curate score")
+    raise ManifestError(f"{source} holds no manifest: create one with opensapiens curate score")
 
 
 def read_run(manifest: Path) -> dict[str, Any]:
     """The record of the run behind a manifest or a selection: its stages with versions, its detector, its counts."""
     path = manifest.parent / ("selection.json" if manifest.name == "selection.parquet" else "run.json")
     if not path.exists():
-        raise ManifestError(f"{path} is missing: it lies beside {manifest.name}")
+        raise ManifestError(f"{path} is missing: {manifest.name} cannot be used without it")
     return read_json(path)
 
 

@@ -27,6 +27,7 @@ from opensapiens.data.shards import write_manifest, write_shard
 from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import claim
 from opensapiens.storage.json_files import read_json
+from opensapiens.storage.listing import counted
 from opensapiens.storage.pictures import ImageError, read_image
 from opensapiens.storage.progress import progress
 
@@ -67,10 +68,9 @@ def pack(
 ) -> dict[str, int]:
     """Write the images of a selection to out as shuffled shards, a manifest.json and a card; returns counts by fate.
 
-    Each image is an upright 8-bit RGB JPEG without EXIF or any other metadata, KEY.jpg, with its facts in KEY.json, by
+    Each image is an upright 8-bit RGB JPEG without EXIF or other metadata, KEY.jpg, with its facts in KEY.json, by
     which `curate remove` finds it; KEY is the beginning of its SHA-256 and its place. The same selection, packing and
-    lists give the same bytes, whatever the number of workers. A run that was stopped goes on with the shards that are
-    missing.
+    lists give the same bytes with any number of workers. A run that was stopped resumes with the missing shards.
 
     Raises PackError for an empty selection, FolderError for a folder that holds another packing or anything else.
     """
@@ -93,10 +93,10 @@ def pack(
 
 
 def _identity(manifest: Path, packing: Packing, lists: tuple[Path, ...]) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for path in (manifest, *lists):
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    with open(manifest, "rb") as file:
+        digest = hashlib.sha256(hashlib.file_digest(file, "sha256").digest())
+    for path in lists:
+        digest.update(path.read_bytes())
     return {"selection": digest.hexdigest(), **vars(packing)}
 
 
@@ -111,21 +111,20 @@ def _write_plan(manifest: Path, plan: Path, packing: Packing) -> None:
     if len(table) == 0:
         raise PackError(f"{manifest} has no rows: nothing to pack")
     if "sha256" not in names:
-        raise PackError(f"{manifest} has no column sha256: score with the stage that makes it")
+        raise PackError(f'{manifest} has no column sha256: score again with the stage "file"')
     rows = np.arange(len(table))
     if packing.count is not None:
         if "cluster" not in names:
-            raise PackError("a balanced count needs the column cluster: score with the stage that makes embeddings")
+            raise PackError('a balanced count needs the column cluster: score again with the stage "embedding"')
         labels = table["cluster"].fill_null(-1).to_numpy()
         if packing.count > len(labels):
-            raise PackError(f"{packing.count} images wanted, but the selection has {len(labels)}")
+            raise PackError(f"asked for {counted(packing.count, 'image')}, but the selection has {len(labels)}")
         rows = balanced_choice(labels, packing.count, packing.seed)
     rows = np.random.default_rng((packing.seed, 8)).permutation(rows)
-    shards = -(-len(rows) // packing.shard_size)
-    for shard in range(shards):
-        piece = rows[shard * packing.shard_size : (shard + 1) * packing.shard_size]
-        write_table(plan / f"{shard:06d}.parquet", table.take(piece))
-    write_json(plan / "done.json", {"shards": shards})
+    starts = range(0, len(rows), packing.shard_size)
+    for shard, start in enumerate(starts):
+        write_table(plan / f"{shard:06d}.parquet", table.take(rows[start : start + packing.shard_size]))
+    write_json(plan / "done.json", {"shards": len(starts)})
 
 
 def _write_shards(
@@ -137,10 +136,7 @@ def _write_shards(
     address: str | None,
 ) -> tuple[Counter[str], set[str]]:
     """The images by fate, and the lines of the opt-out lists that named one."""
-    with (
-        ray_running(workers, address) as count,
-        progress(None, "packing", shards, "shards") as bar,
-    ):
+    with ray_running(workers, address) as count, progress(None, "packing", shards, "shards") as bar:
         for _ in run_pieces(shards, [Pool(functools.partial(ShardPacker, out, packing, *lists))], count):
             bar.update()
     fates: Counter[str] = Counter()
@@ -179,7 +175,7 @@ class ShardPacker:
             counts = dict(Counter(fate for fate, _ in fates))
             write_json(record, {"fates": counts, "failures": failures, "matched": sorted(matched)})
             tries.done()
-        return {"id": batch["id"]}
+        return {"id": np.array([shard])}
 
     def _frames(
         self, rows: list[dict[str, Any]], shard: int, tries: Tries, fates: list[tuple[str, str]]
@@ -199,19 +195,17 @@ class ShardPacker:
                     fates.append(("unreadable", str(error)))
                     continue
                 fates.append(("packed", item.source))
-                yield (
-                    f"{row['sha256'][:16]}-{shard * self.packing.shard_size + place:09d}",
-                    _members(image, row, item.source),
-                )
+                key = f"{row['sha256'][:16]}-{shard * self.packing.shard_size + place:09d}"
+                yield key, _members(image, row, item.source)
 
     def _image(self, data: bytes, row: dict[str, Any]) -> np.ndarray:
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise ImageError(f"{row['file']}: its content has changed since it was scored")
         image = read_image(data)
         if self.model is not None:
-            boxes = np.asarray(row.get("person_boxes") or [], np.float32).reshape(-1, 4)
-            sure = np.asarray(row.get("person_scores") or [], np.float32) > BLUR_ABOVE
-            image = blur_faces(image, boxes[sure], self.model)
+            scores = np.array(row.get("person_scores") or [], np.float32)
+            boxes = np.array(row.get("person_boxes") or [], np.float32).reshape(-1, 4)
+            image = blur_faces(image, boxes[scores > BLUR_ABOVE], self.model)
         return shrink(image, self.packing.side)
 
 

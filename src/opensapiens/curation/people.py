@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from opensapiens.checkpoints.convert import sha256_of
 from opensapiens.curation.picture import Picture, Scores
 from opensapiens.curation.stages import Score, Stage, one_by_one
 from opensapiens.geometry.view import whole_image_view
@@ -23,8 +23,8 @@ EMBEDDING_MODEL = "nano"
 def person_stage(detector: str | Detector = "nano", version: str = "1") -> Stage:
     """Boxes and scores of people, see `person_scores`.
 
-    detector: the name or folder of a model with a segmentation head; "detr", or "detr:" and a name on the hub or a
-    folder; or a detector of yours that can be pickled, with its version. Raises ModelNotFound.
+    detector: the name or folder of a model with a segmentation head; "detr", or "detr:" and a folder or name on the
+    hub; or your own detector, which can be pickled, with its version. Raises ModelNotFound.
     """
     if not isinstance(detector, str):
         version = f"{type(detector).__name__} {version}"
@@ -75,17 +75,18 @@ def person_scores(find: Detector, picture: Picture) -> Scores:
 
 
 def embedding_stage() -> Stage:
-    """The features of the whole image by the backbone inside the package: near-duplicates and clusters go by them.
+    """Features of the whole image from the backbone inside the package, for near-duplicates and clusters.
 
-    A vector of length 1: mean and standard deviation of the features over the image, each of the same length.
+    A vector of length 1: mean and standard deviation of the features over the image, each scaled to the same length.
     """
 
     def make() -> Score:
         loaded = load(EMBEDDING_MODEL).models[0]
 
         def score(pictures: Sequence[Picture]) -> list[Scores]:
-            shown = [(one.image, whole_image_view(one.image.shape[:2], loaded.input_size)) for one in pictures]
-            tokens = encode_views(loaded, shown).tokens
+            images = [picture.image for picture in pictures]
+            views = [(image, whole_image_view(image.shape[:2], loaded.input_size)) for image in images]
+            tokens = encode_views(loaded, views).tokens
             parts = [_unit(tokens.mean(axis=1)), _unit(tokens.std(axis=1))]
             return [{"embedding": vector.tolist()} for vector in np.concatenate(parts, axis=1) / np.sqrt(2)]
 
@@ -101,5 +102,4 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def _weights_version(name: str) -> str:
     """The first digits of the hash of a model's weights: other weights, other scores."""
-    with open(model_folder(name) / "model.safetensors", "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return sha256_of(model_folder(name) / "model.safetensors")[:12]

@@ -1,4 +1,4 @@
-"""What a curation stage gets to see of one image, and what it answers."""
+"""What a curation stage sees of an image, and what it returns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Picture:
 
 
 def decode(data: bytes) -> Picture:
-    """The picture in the bytes of a file. Raises ImageError, as `read_image`."""
+    """The picture in the bytes of a file. Raises ImageError."""
     image = read_image(data)
     with open_image(data, "the image data") as header:
         try:

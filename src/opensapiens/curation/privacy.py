@@ -12,15 +12,14 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from opensapiens.curation.duplicates import distance_to_set
-from opensapiens.curation.sources import Item
+from opensapiens.curation.sources import MAX_LIST_BYTES, Item
 from opensapiens.inference.forward import LoadedModel, predict
+from opensapiens.storage.listing import counted
 from opensapiens.storage.text_files import read_text
 from opensapiens.tasks.segmentation import SegmentationTask
 
 NEAR = 4  # bits of 64: closer perceptual hashes are taken for the same image
 FACE = "Face_Neck"
-MAX_LIST_BYTES = 1_000_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +37,8 @@ class BlockList:
 
     @classmethod
     def read(cls, paths: Iterable[Path]) -> BlockList:
-        """From text files, one hash in hexadecimal a line: 64 digits of SHA-256 or 16 of a perceptual hash. Empty lines
-        and what follows a # do not count. Raises ListError for anything else, FileError for what is no text."""
+        """From text files with one hexadecimal hash a line: a SHA-256 (64 digits) or a perceptual hash (16 digits).
+        Empty lines and what follows a # are ignored. Raises ListError for any other line, FileError."""
         exact, near = set(), []
         for where, text in _lines(paths):
             line = text.partition("#")[0].strip()
@@ -53,7 +52,7 @@ class BlockList:
 
     def near(self, phash: int) -> bool:
         """Whether a perceptual hash is within NEAR bits of one of the list."""
-        return bool(distance_to_set(np.array([phash], np.uint64), self.phash)[0] <= NEAR)
+        return bool((np.bitwise_count(np.uint64(phash) ^ self.phash) <= NEAR).any())
 
     def names(self, sha256: str | None, phash: int | None) -> bool:
         """Whether an image of these hashes is on the list."""
@@ -62,8 +61,8 @@ class BlockList:
 
 @dataclass(frozen=True, eq=False)
 class OptOutList:
-    """Sources whose images must not be used: files, addresses, or whole domains. forms: every way in which a source may
-    be written -> the line of a list that means it."""
+    """Sources whose images must not be used: files, addresses, or whole domains. forms: each way to write a source ->
+    the line of a list that names it."""
 
     forms: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,7 +70,7 @@ class OptOutList:
     def read(cls, paths: Iterable[Path]) -> OptOutList:
         """From text files, one a line: a file or file::member as the manifest names it, an address (https://…), or a
         domain (example.org, which includes www.example.org; https://example.org/ and *.example.org are the same).
-        Empty lines, and what follows a # at the start of a line or behind a space, do not count. Raises FileError."""
+        Empty lines, and what follows a # at the start of a line or after a space, are ignored. Raises FileError."""
         forms: dict[str, str] = {}
         for _, line in _lines(paths):
             for text in {line, line.split(" #")[0].strip()}:
@@ -95,19 +94,19 @@ class OptOutList:
         return bool(self.lines_for(item))
 
     def log_unmatched(self, matched: Collection[str]) -> None:
-        """Logs how many lines named no image, so that a list in the wrong form is noticed. matched: those that did."""
+        """Warn of lines that named no image, so that a list in the wrong form is noticed. matched: those that did."""
         lines = set(self.forms.values())
-        rest = sorted(lines - set(matched))
-        if rest:
-            examples = ", ".join(line[:80] for line in rest[:3])
+        unmatched = sorted(lines - set(matched))
+        if unmatched:
             logger.warning(
-                "%d of %d lines of the opt-out lists name no image, such as %s", len(rest), len(lines), examples
-            )
+                "%d of %s of the opt-out lists name no image, such as %s",
+                len(unmatched), counted(len(lines), "line"), ", ".join(line[:80] for line in unmatched[:3]),
+            )  # fmt: skip
 
 
 def _host_and_rest(address: str) -> tuple[str, str]:
-    """The host of an address in small letters and ASCII, and what follows it but for a slash at the end; both empty for
-    what cannot be read as one."""
+    """The host of an address in lower-case ASCII, and what follows it without a final slash; both empty for text that
+    is not an address."""
     try:
         parts = urlsplit(address if "//" in address else f"//{address}")
         host = parts.hostname or ""
@@ -126,7 +125,7 @@ def _ascii(label: str) -> str:
 
 
 def _lines(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Where it stands, and text of each line that is not empty and no comment."""
+    """The place ("FILE, line 3") and the text of each line that is neither empty nor a comment."""
     for path in paths:
         for number, line in enumerate(read_text(path, limit=MAX_LIST_BYTES).splitlines(), 1):
             if line.strip() and not line.strip().startswith("#"):
@@ -154,11 +153,9 @@ def blur_faces(image: np.ndarray, boxes: np.ndarray, loaded: LoadedModel) -> np.
         window = image[y1:y2, x1:x2]
         # Mosaic, then blur: a blur alone can be undone in part.
         cells = max(1, round(min(mask.shape) / max(4, margin)))
-        coarse = cv2.resize(
-            window, (cells, max(1, round(cells * mask.shape[0] / mask.shape[1]))), interpolation=cv2.INTER_AREA
-        )
-        smooth = cv2.GaussianBlur(
-            cv2.resize(coarse, window.shape[1::-1], interpolation=cv2.INTER_LINEAR), (0, 0), margin
-        )
+        grid = (cells, max(1, round(cells * mask.shape[0] / mask.shape[1])))
+        coarse = cv2.resize(window, grid, interpolation=cv2.INTER_AREA)
+        mosaic = cv2.resize(coarse, window.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        smooth = cv2.GaussianBlur(mosaic, (0, 0), margin)
         np.copyto(blurred[y1:y2, x1:x2], smooth, where=mask[..., None] > 0)
     return blurred

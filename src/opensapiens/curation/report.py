@@ -1,4 +1,4 @@
-"""`curate report`: a page on which a person sees what each threshold keeps and drops."""
+"""`curate report`: a page that shows what each threshold keeps and drops."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from opensapiens.curation.sources import read_item
 from opensapiens.curation.where import bounds, parse_where, passing, terms
 from opensapiens.storage.files import write_text
 from opensapiens.storage.folders import check_output
+from opensapiens.storage.listing import counted
 from opensapiens.storage.pictures import ImageError, read_image
 from opensapiens.storage.progress import progress
 
@@ -40,9 +41,9 @@ svg{background:#f5f5f5}"""
 def report(source: Path, out: Path, where: str, examples: int = 8, seed: int = 0) -> Path:
     """Write an HTML page about what a condition keeps and drops of a manifest; returns its path.
 
-    For each part of the condition joined by `and`: how many rows it keeps, a histogram with the threshold, examples
-    drawn by seed on both sides, nearest to the threshold and far from it, and what other thresholds would keep. The
-    pictures are in the page itself. Raises ManifestError, WhereError.
+    For each part of the condition joined by `and`: how many rows it keeps, a histogram with the threshold, examples on
+    both sides, nearest to the threshold and drawn by `seed`, and what other thresholds would keep. The images are
+    inside the page. Raises ManifestError, WhereError.
     """
     check_modules("pyarrow")
     import pyarrow.dataset as ds
@@ -81,19 +82,19 @@ def _section(rows: ds.Dataset, term: str, examples: int, seed: int) -> str:
     values = table[column].to_numpy().astype(np.float64)
     if len(values) == 0:
         return title + "<p>No row has a value in this column.</p>"
-    good = passing(table, term, rows.schema)
+    passes = passing(table, term, rows.schema)
     order = np.argsort(np.abs(values - threshold), kind="stable")
     missing = rows.count_rows() - len(table)
     if missing:
-        title += f"<p>{missing} of the dropped have no value here: they could not be read, or the stage failed.</p>"
+        title += f"<p>{missing} of the dropped have no value: they could not be read, or the stage failed.</p>"
     finite = values[np.isfinite(values)]
     if len(finite) < len(values):
-        title += f"<p>{len(values) - len(finite)} values are infinite or no numbers; the figures are without them.</p>"
+        title += f"<p>Without {counted(len(values) - len(finite), 'value')} that are infinite or not a number.</p>"
     parts = [title]
     if len(finite):
         parts += [_histogram(finite, threshold, column), _ladder(rows, term, column, finite)]
     generator = np.random.default_rng(seed)
-    for name, mask in (("kept", good), ("dropped", ~good)):
+    for name, mask in (("kept", passes), ("dropped", ~passes)):
         side = order[mask[order]]
         near, far = side[:examples], side[examples:]
         drawn = far[_drawn(len(far), examples, generator)]
@@ -159,11 +160,10 @@ def _figures(table: pa.Table, label: str, name: str, column: str | None) -> str:
 
 def _thumbnail(image: np.ndarray) -> str:
     small = shrink(image, THUMBNAIL)
-    return base64.b64encode(
-        cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
-    ).decode()
+    jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    return base64.b64encode(jpeg.tobytes()).decode()
 
 
 def _text(value: object) -> str:
-    """Text from outside, such as names of files, as it may stand in HTML."""
+    """Untrusted text, such as file names, escaped for HTML."""
     return html.escape(str(value))

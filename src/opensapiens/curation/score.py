@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker needs to know. out: the folder of the run, as on every machine."""
+    """What every worker needs to know. out: the folder of the run, the same path on every machine."""
 
     out: Path
     stages: Sequence[Stage]
@@ -67,7 +67,7 @@ class Work:
 @dataclass
 class ScoreSummary:
     """What a run did. statuses: rows of the whole manifest by status. images, seconds (by stage): of this call alone.
-    passed_over: files in the sources' folders that are no images, by kind."""
+    passed_over: files in the source folders that are not images, by kind."""
 
     statuses: dict[str, int]
     images: int = 0
@@ -87,10 +87,10 @@ def score(
 ) -> ScoreSummary:
     """Score all images of the sources into out/manifest.parquet.
 
-    A run that was stopped resumes, and produces the manifest it would have produced. stages: `default_stages()` if not
-    given. workers: processes. address: of a Ray cluster, all of whose machines see the sources and `out` under the same
-    paths. block, opt_out: lists as `BlockList` and `OptOutList` read them; the images they name are not scored.
-    evaluation: sources whose images must not be trained on; every row gets its distance to them.
+    A run that was stopped resumes and gives the same manifest. stages: by default `default_stages()`. workers:
+    processes. address: of a Ray cluster whose machines all see the sources and `out` under the same paths. block,
+    opt_out: lists as `BlockList` and `OptOutList` read them; images that they name are not scored. evaluation: sources
+    whose images must not be trained on; every row gets its distance to them.
 
     Raises SourceError for a source without images, FolderError for an `out` that belongs to another run, holds anything
     else, or is, holds or lies in a source.
@@ -101,36 +101,22 @@ def score(
     sources, evaluation = [Path(path).absolute() for path in sources], [Path(path).absolute() for path in evaluation]
     stages = list(default_stages() if stages is None else stages)
     check_output(out, [*sources, *evaluation, *block, *opt_out], inside=False)
-    run = _prepared(out, sources, _identity(sources, stages, block, opt_out, evaluation))
-    passed_over = Counter(run.get("passed_over", {}))
-    if not (out / "manifest.parquet").exists():
-        work = Work(out, stages, BlockList.read(block), OptOutList.read(opt_out))
-        summary = _score_parts(work, run["inputs"], workers, address)
-        statuses = finish_manifest(out, stages, run["inputs"], evaluation)
-        work.opted_out.log_unmatched(_matched_lines(out / "manifest.parquet", work.opted_out))
-        write_json(out / "run.json", {**run, "statuses": statuses})
-        clear(out / "parts", PARTS)
-        return ScoreSummary(statuses, summary.images, summary.seconds, passed_over)
-    clear(out / "parts", PARTS)
-    return ScoreSummary(run.get("statuses", {}), passed_over=passed_over)
-
-
-def _identity(
-    sources: Sequence[str | Path],
-    stages: Sequence[Stage],
-    block: Sequence[Path],
-    opt_out: Sequence[Path],
-    evaluation: Sequence[Path],
-) -> dict[str, Any]:
-    lists = {
-        str(Path(path).absolute()): hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (*block, *opt_out)
-    }
-    return {
+    identity = {
         "sources": [str(source) for source in sources],
         "stages": {stage.name: stage.version for stage in stages},
-        "lists": lists,
+        "lists": {str(path.absolute()): hashlib.sha256(path.read_bytes()).hexdigest() for path in (*block, *opt_out)},
         "evaluation": [str(path) for path in evaluation],
     }
+    run = _prepared(out, sources, identity)
+    summary = ScoreSummary(run.get("statuses", {}), passed_over=Counter(run.get("passed_over", {})))
+    if not (out / "manifest.parquet").exists():
+        work = Work(out, stages, BlockList.read(block), OptOutList.read(opt_out))
+        _score_parts(work, run["inputs"], workers, address, summary)
+        summary.statuses = finish_manifest(out, stages, run["inputs"], evaluation)
+        work.opted_out.log_unmatched(_matched_lines(out / "manifest.parquet", work.opted_out))
+        write_json(out / "run.json", {**run, "statuses": summary.statuses})
+    clear(out / "parts", PARTS)
+    return summary
 
 
 def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]) -> dict[str, Any]:
@@ -162,12 +148,12 @@ def _matched_lines(manifest: Path, opted_out: OptOutList) -> set[str]:
     return matched
 
 
-def _score_parts(work: Work, inputs: int, workers: int | None, address: str | None) -> ScoreSummary:
+def _score_parts(work: Work, inputs: int, workers: int | None, address: str | None, summary: ScoreSummary) -> None:
+    """Score the parts that are missing; adds their images and seconds to the summary."""
     parts = -(-inputs // PART)
     done = sum(1 for _ in (work.out / "parts").glob("*/*.parquet"))
-    summary = ScoreSummary({})
     if done == parts:
-        return summary
+        return
     counts: Counter[str] = Counter()
     with (
         ray_running(workers, address) as count,
@@ -184,7 +170,6 @@ def _score_parts(work: Work, inputs: int, workers: int | None, address: str | No
                 bar.update(int(row["images"]))
                 bar.set_postfix({name: number for name, number in counts.items() if name != OK})
                 summary.images += int(row["images"])
-    return summary
 
 
 def score_pools(work: Work, gpu: bool) -> list[Pool]:
@@ -199,7 +184,7 @@ def score_pools(work: Work, gpu: bool) -> list[Pool]:
 
 
 class PartScorer:
-    """Takes the number of a part, or what the pool before made of it, and runs some of the stages on its images."""
+    """Runs some of the stages on the images of a part, given its number or the result of the previous pool."""
 
     def __init__(self, work: Work, stages: Sequence[Stage], first: bool, last: bool) -> None:
         self.work, self.first, self.last = work, first, last
@@ -222,25 +207,26 @@ class PartScorer:
             rows, packed, seconds = pickle.loads(batch["facts"][0])
             pictures = [_unpacked(picture) for picture in packed]
         tries = Tries(path.with_suffix(".first" if self.first else ".second"))
+        given_up = []
         for places in tries.groups(len(rows)):
             for place in places:
                 if tries.given_up(place):
                     rows[place] |= {"status": INCOMPLETE, "error": GIVEN_UP}
                     pictures[place] = None
+                    given_up.append(f"{item_of_row(rows[place]).source}: {GIVEN_UP}")
                 elif self.first:
                     pictures[place] = self._opened(items[place], rows[place], seconds)
-            here = slice(places.start, places.stop)
+            group = slice(places.start, places.stop)
             for stage, score in self.stages:
                 if not stage.full_size:
-                    _run(stage, score, rows[here], pictures[here], seconds)
+                    _run(stage, score, rows[group], pictures[group], seconds)
         if self.last:
             statuses = self._write(path, rows)
-            given_up = [f"{item_of_row(row).source}: {GIVEN_UP}" for row in rows if row["error"] == GIVEN_UP]
-            done = _row(part, len(rows), {"seconds": seconds, "statuses": statuses, "given_up": given_up})
+            result = _row(part, len(rows), {"seconds": seconds, "statuses": statuses, "given_up": given_up})
         else:
-            done = _row(part, len(rows), (rows, [_packed(picture) for picture in pictures], seconds))
+            result = _row(part, len(rows), (rows, [_packed(picture) for picture in pictures], seconds))
         tries.done()
-        return done
+        return result
 
     def _opened(self, item: Item, row: dict[str, Any], seconds: Seconds) -> Picture | None:
         """Reads and decodes an image, and runs the stages that must see every pixel."""
@@ -283,30 +269,26 @@ class PartScorer:
 
 
 def _run(
-    stage: Stage,
-    score: Score,
-    rows: list[dict[str, Any]],
-    pictures: Sequence[Picture | None],
-    seconds: Seconds,
+    stage: Stage, score: Score, rows: list[dict[str, Any]], pictures: Sequence[Picture | None], seconds: Seconds
 ) -> None:
-    """Adds a stage's scores to the rows; an image that it fails on is noted, and the others get theirs."""
-    there = [(row, picture) for row, picture in zip(rows, pictures, strict=True) if picture is not None]
-    if not there:
+    """Add a stage's scores to the rows; if it fails, image by image, so that only those it fails on lack them."""
+    pairs = [(row, picture) for row, picture in zip(rows, pictures, strict=True) if picture is not None]
+    if not pairs:
         return
     start = time.perf_counter()
     try:
-        found = score([picture for _, picture in there])
+        stage_scores = score([picture for _, picture in pairs])
     except Exception as error:
-        if len(there) > 1:
-            for row, picture in there:
+        if len(pairs) > 1:
+            for row, picture in pairs:
                 _run(stage, score, [row], [picture], seconds)
             return
-        row = there[0][0]
+        row = pairs[0][0]
         row["status"] = INCOMPLETE
         row["error"] = "; ".join(filter(None, [row["error"], f"{stage.name}: {type(error).__name__}: {error}"]))
         return
     seconds[stage.name] += time.perf_counter() - start
-    for (row, _), scores in zip(there, found, strict=True):
+    for (row, _), scores in zip(pairs, stage_scores, strict=True):
         row.update({name: scores[name] for name in stage.columns})
 
 

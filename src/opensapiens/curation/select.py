@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,8 @@ PRESETS = {
 
 @dataclass
 class SelectSummary:
-    """Rows before, rows kept, and for each condition how many rows are left after it and how many it alone drops."""
+    """The numbers of rows and of rows kept; for each condition joined by `and`: the rows left after it and those before
+    it, and the rows that it alone drops."""
 
     rows: int
     kept: int
@@ -39,7 +40,7 @@ class SelectSummary:
 
 
 def preset_condition(name: str, run: Mapping[str, Any]) -> str:
-    """The condition of a preset. Warns where it looks at a detector's score. Raises KeyError for an unknown name."""
+    """The condition of a preset. Warns if it compares a detector's score. Raises KeyError for an unknown name."""
     if "person_score" in PRESETS[name]:
         logger.warning(
             "the preset's threshold is the paper's, for its own detector; yours is %s: look at opensapiens curate "
@@ -71,15 +72,13 @@ def select(source: Path, out: Path, where: str) -> SelectSummary:
         for batch in rows.scanner(filter=condition, batch_size=8192).to_batches():
             writer.write_batch(batch)
             kept += len(batch)
-    before = run.get("selections", [])
     summary = SelectSummary(rows.count_rows(), kept, steps)
-    this = {"where": where, "rows": summary.rows, "kept": kept, "steps": steps}
-    write_json(out / "selection.json", {**run, "selections": [*before, this]})
+    selections = [*run.get("selections", []), {"where": where, **asdict(summary)}]
+    write_json(out / "selection.json", {**run, "selections": selections})
     return summary
 
 
 def _steps(rows: ds.Dataset, where: str) -> list[dict[str, Any]]:
-    """For each condition joined by `and`: the rows left after it and those before it, and those that it alone drops."""
     conditions = terms(where)
     table: pa.Table = rows.to_table(columns=columns_in(where))
     masks = np.array([passing(table, condition, rows.schema) for condition in conditions])

@@ -52,30 +52,26 @@ class Item:
 
 
 def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None = None) -> Iterator[Item]:
-    """The images of folders (with those below), tar shards, Parquet files, lists (.txt, one file a line) and single
+    """The images of folders (searched recursively), tar shards, Parquet files, lists (.txt, one file a line) and single
     images, in a fixed order.
 
-    A folder's tars and Parquet files are opened as if they were named; one in a folder that turns out to be damaged
-    gives an item without a member, which `read_item` cannot read, so that it is counted. passed_over: counts what
-    folders hold besides, by what it is. Raises SourceError for what does not exist or holds no image, and for a Parquet
-    file that is named itself and is damaged or has no images; TarError for such a tar.
+    Tars and Parquet files in a folder are opened, too; a damaged one gives an item without a member, which `read_item`
+    cannot read, so that it is counted. passed_over: counts the other files in folders, by kind. Raises SourceError for
+    a source that does not exist or holds no image, and for a Parquet file named as a source that is damaged or has no
+    images; TarError for such a tar.
     """
     for given in map(Path, sources):
         if not given.exists():
             raise SourceError(f"no such file or folder: {given}")
-        found = False
+        empty = True
         for item in _items_of(given, True, Counter() if passed_over is None else passed_over):
-            found = True
-            if item.file.isprintable() or _is_unicode(item.file):
-                yield item
-            else:
+            empty = False
+            if any("\ud800" <= letter <= "\udfff" for letter in item.file):  # surrogates: bytes that are not UTF-8
                 logger.warning("%s is left out: its name is not UTF-8; rename it", ascii(item.file))
-        if not found:
+            else:
+                yield item
+        if empty:
             raise SourceError(f"no image in {given}")
-
-
-def _is_unicode(name: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[Item]:
@@ -107,7 +103,7 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
 def _tar_items(path: Path) -> Iterator[Item]:
     """Members that are images, with url and license from the .json of the same key, as img2dataset writes them."""
     with open(path, "rb") as file:
-        # The last images before damage are not given: their .json, which may name an opt-out, may be what is lost.
+        # The last images before damage are left out: their .json, which may name an opt-out, may be what is lost.
         for _, group in groupby(members(path), key=lambda member: _key(member.name)):
             yield from _group_items(path, list(group), file)
 
@@ -135,12 +131,9 @@ def _facts(data: bytes) -> dict[str, str]:
         record = read_json(data)
     except FileError:
         record = None
-    if not isinstance(record, dict):
-        record = {}
-    return {
-        "url": str(record.get("url") or ""),
-        "license": str(record.get("license") or record.get("licence") or ""),  # img2dataset takes over either spelling
-    }
+    record = record if isinstance(record, dict) else {}
+    license = record.get("license") or record.get("licence")  # img2dataset keeps either spelling
+    return {"url": str(record.get("url") or ""), "license": str(license or "")}
 
 
 def _image_columns(path: Path) -> tuple[str, str]:
@@ -149,8 +142,11 @@ def _image_columns(path: Path) -> tuple[str, str]:
         import pyarrow.parquet as pq
 
         names = pq.ParquetFile(path, page_checksum_verification=True).schema_arrow.names
-        found = [next((name for name in known if name in names), "") for known in (BYTES_COLUMNS, PATH_COLUMNS)]
-        return found[0], found[1]
+    return _first_of(BYTES_COLUMNS, names), _first_of(PATH_COLUMNS, names)
+
+
+def _first_of(wanted: Sequence[str], names: Sequence[str]) -> str:
+    return next((name for name in wanted if name in names), "")
 
 
 @contextmanager
@@ -174,7 +170,7 @@ def _parquet_items(path: Path) -> Iterator[Item]:
         if not content and not location:
             wanted = ", ".join(BYTES_COLUMNS + PATH_COLUMNS)
             raise SourceError(f"{path}: no column with images ({wanted}); it has {', '.join(names)}")
-        license = next((name for name in ("license", "licence") if name in names), "")
+        license = _first_of(("license", "licence"), names)
         columns = [name for name in ("" if content else location, license, "url" if "url" in names else "") if name]
         groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     number = 0
@@ -196,7 +192,7 @@ def read_item(item: Item) -> bytes:
         if item.file.endswith(".parquet"):
             return _parquet_bytes(item)
         if item.file.endswith(".tar") and not item.member:
-            deque(members(item.file), maxlen=0)  # says what is wrong with it
+            deque(members(item.file), maxlen=0)  # raises what is wrong with it
             raise ImageError(f"{item.source}: the archive was damaged when it was listed")
         if item.size < 0:
             return read_regular_file(item.file, MAX_FILE_BYTES)
@@ -220,7 +216,7 @@ def _parquet_bytes(item: Item) -> bytes:
     global _row_group
     place = (item.file, item.offset)
     if not item.member:
-        deque(_parquet_items(Path(item.file)), maxlen=0)  # says what is wrong with it
+        deque(_parquet_items(Path(item.file)), maxlen=0)  # raises what is wrong with it
         raise ImageError(f"{item.source}: the file was damaged when it was listed")
     if _row_group is None or _row_group[0] != place:
         column, _ = _image_columns(Path(item.file))

@@ -1,4 +1,4 @@
-"""The stages of scoring: each turns pictures into scores, never into verdicts."""
+"""The stages of scoring. Each turns pictures into scores; what to keep is decided later."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Score = Callable[[Sequence[Picture]], list[Scores]]
 class Stage:
     """One step of scoring. Write your own and pass it on: `score(..., stages=[*default_stages(), your_stage])`.
 
-    name, version: stored with the manifest; change the version when the scores change. columns: name -> type, Arrow's
-    name of it, with [] behind it for a list. make: called once in each worker, to load a model for instance; what it
+    name, version: stored with the manifest; change the version when the scores change. columns: name -> Arrow type,
+    followed by [] for a list. make: called once in each worker, for instance to load a model; the function that it
     returns gives one dictionary for each picture, with exactly these columns. full_size: it must see every pixel;
-    others get a working copy. gpu: it is faster on one.
+    others get a working copy. gpu: it is faster on a GPU.
     """
 
     name: str
@@ -39,7 +39,7 @@ def one_by_one(score: Callable[[Picture], Scores]) -> Score:
 
 
 def file_facts(picture: Picture) -> Scores:
-    """What decoding tells. sha256 in hexadecimal; aspect: longer by shorter side, from 1; frames: more than 1 in an
+    """Facts from decoding. sha256 in hexadecimal; aspect: longer over shorter side, from 1; frames: more than 1 in an
     animation."""
     return {
         "sha256": hashlib.sha256(picture.data).hexdigest(),
@@ -80,10 +80,7 @@ def perceptual_hash(picture: Picture) -> int:
 
 
 PERCEPTUAL_HASH = Stage(
-    "perceptual_hash",
-    "1",
-    {"phash": "uint64"},
-    lambda: one_by_one(lambda picture: {"phash": perceptual_hash(picture)}),
+    "perceptual_hash", "1", {"phash": "uint64"}, lambda: one_by_one(lambda picture: {"phash": perceptual_hash(picture)})
 )
 
 
@@ -114,9 +111,9 @@ def blur(gray: np.ndarray, window: int = 11) -> float:
     for axis, size in ((0, (1, window)), (1, (window, 1))):  # cv2 gives sizes as (width, height)
         if gray.shape[axis] < 2:
             continue
-        again = cv2.blur(values, size)
+        blurred = cv2.blur(values, size)
         variation = np.abs(np.diff(values, axis=axis))
-        lost = np.maximum(variation - np.abs(np.diff(again, axis=axis)), 0)
+        lost = np.maximum(variation - np.abs(np.diff(blurred, axis=axis)), 0)
         total = float(variation.sum())
         worst = max(worst, 1 - float(lost.sum()) / total if total > 0 else 1.0)
     return worst

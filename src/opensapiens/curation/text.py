@@ -1,4 +1,4 @@
-"""Writing in images: how much of the area it covers."""
+"""Text in images: how much of the area it covers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from opensapiens.curation.picture import Picture, Scores, shrink
 from opensapiens.curation.stages import Score, Stage
 
-SIDE = 640  # pixels of the longer side: writing too small to be seen there covers no area worth a filter
+SIDE = 640  # pixels of the longer side: text too small to be seen there covers no area worth a filter
 SURE = 0.7  # of the detector's scores: below, it also takes faces and plain surfaces for words
-TALLEST = 1 / 3  # of the image's shorter side: taller finds are no lines of writing; plain pictures are found whole
+TALLEST = 1 / 3  # of the image's shorter side: taller boxes are not lines of text; plain images are boxed whole
 
 
 def text_detector() -> Score:
@@ -36,15 +36,16 @@ def text_detector() -> Score:
         scores = []
         for picture in pictures:
             image = shrink(picture.image, SIDE)
-            found: Any = engine(image[..., ::-1], use_det=True, use_cls=False, use_rec=False)
-            scores.append(_text_scores(found.boxes, found.scores, image.shape[:2], picture.size[0] / image.shape[0]))
+            detected: Any = engine(image[..., ::-1], use_det=True, use_cls=False, use_rec=False)
+            scale = picture.size[0] / image.shape[0]
+            scores.append(_text_scores(detected.boxes, detected.scores, image.shape[:2], scale))
         return scores
 
     return score
 
 
 def _text_scores(boxes: np.ndarray | None, scores: np.ndarray, size: tuple[int, int], scale: float) -> Scores:
-    """boxes: N×4×2 corners in an image of `size`, None without any; scale: pixels of the original per pixel of it."""
+    """boxes: N×4×2 corners in an image of `size`, or None; scale: pixels of the original per pixel of that image."""
     boxes = np.asarray([] if boxes is None else boxes, np.float32).reshape(-1, 4, 2)
     lines = np.array([is_line(box, size) for box in boxes], bool)
     if not lines.any():
@@ -60,7 +61,7 @@ def _text_scores(boxes: np.ndarray | None, scores: np.ndarray, size: tuple[int, 
 
 
 def is_line(box: np.ndarray, size: tuple[int, int]) -> bool:
-    """Whether a box is low enough for a line of writing. box: 4×2 corners; size: (height, width) of the image."""
+    """Whether a box is low enough for a line of text. box: 4×2 corners; size: (height, width) of the image."""
     (_, sides, _) = cv2.minAreaRect(box)
     return min(sides) <= TALLEST * min(size)
 

@@ -1,4 +1,4 @@
-"""Images that end the process that looks at them: what was being done is noted on disk, so that the next gives up."""
+"""Images that kill the process that works on them: a journal on disk tells the next process which to give up."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ GIVEN_UP = f"given up: it ended the process that looked at it {ALONE} times (a c
 
 
 class Tries:
-    """The tries of one batch of images. The journal gets a line for each try and, where the images are taken one at a
-    time, the place of each before it is looked at: the last of a try is where that try ended."""
+    """The tries of one batch of images. The journal gets a line for each try and, if the images are taken one at a
+    time, the place of each before the work on it begins: the last place of a try is the one that ended it."""
 
     def __init__(self, journal: Path) -> None:
         journal.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The language of `--where`: conditions on the manifest's columns, read into Arrow operations, never run as Python."""
+"""The language of `--where`: conditions on the manifest's columns, parsed to Arrow operations, never run as Python."""
 
 from __future__ import annotations
 
@@ -121,19 +121,18 @@ def _comparison(node: ast.Compare, schema: pa.Schema) -> pc.Expression:
     left = node.left
     for op, right in zip(node.ops, node.comparators, strict=True):
         if isinstance(op, ast.In | ast.NotIn):
-            found = _column(left, schema).isin(pa.array(*_listed(left, right, schema)))
+            listed = _column(left, schema).isin(pa.array(*_listed(left, right, schema)))
             # isin takes a missing value for a plain no, which `not` would turn into a yes.
-            known = pc.if_else(_column(left, schema).is_valid(), found, pc.scalar(pa.scalar(None, pa.bool_())))
-            one = known if isinstance(op, ast.In) else ~known
+            known = pc.if_else(_column(left, schema).is_valid(), listed, pc.scalar(pa.scalar(None, pa.bool_())))
+            result = known if isinstance(op, ast.In) else ~known
         elif type(op) in COMPARISONS:
             _check_kinds(left, right, schema)
-            sides = [_side(left, right, schema), _side(right, left, schema)]
             if not any(isinstance(side, ast.Name) for side in (left, right)):
                 raise WhereError(f"{ast.unparse(node)!r} compares no column")
-            one = COMPARISONS[type(op)](*sides)
+            result = COMPARISONS[type(op)](_side(left, right, schema), _side(right, left, schema))
         else:
             raise WhereError(f"{ast.unparse(node)!r} is not allowed: a condition takes {LANGUAGE}")
-        joined = one if joined is None else joined & one
+        joined = result if joined is None else joined & result
         left = right
     assert joined is not None
     return joined

@@ -1,4 +1,4 @@
-"""What only the whole collection tells: duplicates, overlap with evaluation sets, clusters."""
+"""Columns that need the whole collection: duplicates, overlap with evaluation sets, clusters."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ PARTS_PER_GROUP = 256  # parts that become one row group of the manifest
 def finish_manifest(out: Path, stages: Sequence[Stage], inputs: int, evaluation: Sequence[Path]) -> dict[str, int]:
     """Join the parts into out/manifest.parquet, with the columns that need the whole collection.
 
-    exact_copy: an earlier row has the same bytes. duplicate_group: the first row (its index) of those connected by
+    exact_copy: an earlier row has the same bytes. duplicate_group: index of the first of the rows that are connected by
     perceptual hashes up to GROUP bits apart. duplicate_distance: bits to the nearest better image, FAR if none is near;
-    better is the one with more pixels, then the earlier. duplicate_cosine: the same with embeddings, in the cluster.
-    evaluation_distance: bits to the nearest image of the evaluation sets. cluster, cluster_cosine: by embedding.
-    Returns the number of rows by status.
+    the image with more pixels is better, of equals the earlier one. duplicate_cosine: the largest cosine to a better
+    image of the cluster. evaluation_distance: bits to the nearest image of the evaluation sets. cluster,
+    cluster_cosine: by embedding. Returns the number of rows by status.
     """
     import pyarrow.parquet as pq
 
@@ -63,16 +63,14 @@ def _with_columns(out: Path, numbers: Sequence[int], extra: dict[str, Any], full
     table = pa.concat_tables([pq.ParquetFile(part_path(out, number)).read() for number in numbers])
     start = numbers[0] * PART
     for name, values in extra.items():
-        here = values[start : start + len(table)]
-        missing = np.ma.getmaskarray(here)
-        table = table.append_column(
-            full.field(name), pa.array(np.ma.getdata(here), full.field(name).type, mask=missing)
-        )
+        field, piece = full.field(name), values[start : start + len(table)]
+        column = pa.array(np.ma.getdata(piece), field.type, mask=np.ma.getmaskarray(piece))
+        table = table.append_column(field, column)
     return table
 
 
 def _collect(out: Path, parts: int, inputs: int, columns: dict[str, str]) -> dict[str, np.ndarray]:
-    """The few columns that the comparison of all with all needs; 1 kB a row at most, most of it the embedding."""
+    """The columns that comparing all with all needs; 1 kB a row at most, most of it the embedding."""
     import pyarrow.parquet as pq
 
     wanted = [name for name in ("status", "sha256", "phash", "height", "width", "embedding") if name in columns]
@@ -83,7 +81,6 @@ def _collect(out: Path, parts: int, inputs: int, columns: dict[str, str]) -> dic
         "pixels": np.zeros(inputs, np.int64),
         "known": np.zeros(inputs, bool),
     }
-    vectors: np.ndarray | None = None
     for part in progress(range(parts), "collecting", unit="parts"):
         for offset, row in enumerate(pq.ParquetFile(part_path(out, part)).read(wanted).to_pylist(), part * PART):
             facts["status"][offset] = row["status"]
@@ -93,11 +90,9 @@ def _collect(out: Path, parts: int, inputs: int, columns: dict[str, str]) -> dic
                 facts["phash"][offset], facts["known"][offset] = row["phash"], True
             facts["pixels"][offset] = (row.get("height") or 0) * (row.get("width") or 0)
             if row.get("embedding"):
-                if vectors is None:
-                    vectors = np.zeros((inputs, len(row["embedding"])), np.float16)
-                vectors[offset] = row["embedding"]
-    if vectors is not None:
-        facts["vectors"] = vectors
+                if "vectors" not in facts:
+                    facts["vectors"] = np.zeros((inputs, len(row["embedding"])), np.float16)
+                facts["vectors"][offset] = row["embedding"]
     return facts
 
 
@@ -127,7 +122,7 @@ def _whole_columns(facts: dict[str, np.ndarray], evaluation: np.ndarray | None) 
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ma.MaskedArray:
-    """Values of some rows as a column of all, the others masked."""
+    """A column of all rows with the values of some, the others masked."""
     column = np.ma.masked_all(count, values.dtype)
     column[rows] = values
     return column
