@@ -156,6 +156,13 @@ def test_two_pictures_of_one_name(tmp_path: Path) -> None:
     assert passed_over == "1 file skipped: 1 .heic (convert to JPEG or PNG)"
 
 
+def test_a_picture_whose_labels_would_have_too_long_names_is_a_failure(tmp_path: Path) -> None:
+    for name in ("a.jpg", "n" * 246 + ".jpg"):
+        (tmp_path / name).touch()
+    names, failures, _ = find_images(tmp_path)
+    assert names == ["a.jpg"] and len(failures) == 1 and "rename it" in failures[0]
+
+
 def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:
     points = np.array([[[1.0, 2, 3], [4, 5, 6]], [[np.nan] * 3, [7, 8, 9]]])
     write_trc(tmp_path / "p.trc", points, ("nose", "left_eye"), 50, "m", "z")

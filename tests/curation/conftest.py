@@ -16,7 +16,7 @@ from opensapiens.curation import pack as pack_module
 from opensapiens.curation import score as score_module
 from opensapiens.curation.engine import Pool
 from opensapiens.curation.picture import Picture, Scores
-from opensapiens.curation.stages import Score, Stage
+from opensapiens.curation.stage import Score, Stage
 
 
 def noise_image(seed: int, height: int = 48, width: int = 64) -> np.ndarray:

@@ -22,7 +22,8 @@ from opensapiens.curation import engine  # noqa: E402
 from opensapiens.curation import score as score_module  # noqa: E402
 from opensapiens.curation.picture import Picture, Scores  # noqa: E402
 from opensapiens.curation.score import score  # noqa: E402
-from opensapiens.curation.stages import FILE, Stage  # noqa: E402
+from opensapiens.curation.stage import Stage  # noqa: E402
+from opensapiens.curation.stages import FILE  # noqa: E402
 
 from . import conftest  # noqa: E402
 from .conftest import encoded, mean_of, mean_stage, noise_image  # noqa: E402

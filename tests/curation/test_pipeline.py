@@ -27,7 +27,8 @@ from opensapiens.curation.report import report  # noqa: E402
 from opensapiens.curation.score import score  # noqa: E402
 from opensapiens.curation.select import preset_condition, select  # noqa: E402
 from opensapiens.curation.sources import read_item  # noqa: E402
-from opensapiens.curation.stages import FILE, PERCEPTUAL_HASH, Stage  # noqa: E402
+from opensapiens.curation.stage import Stage  # noqa: E402
+from opensapiens.curation.stages import FILE, PERCEPTUAL_HASH  # noqa: E402
 from opensapiens.data.images import ImageCollection  # noqa: E402
 from opensapiens.data.shards import ShardError  # noqa: E402
 from opensapiens.storage.folders import FolderError  # noqa: E402

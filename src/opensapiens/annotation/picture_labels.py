@@ -7,6 +7,7 @@ NAME.people.png   indexed PNG: pixel = number of the person, from 1, 0 nobody
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,8 @@ from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import list_files, passed_over_sentence
 from opensapiens.storage.pictures import IMAGE_ENDINGS
 from opensapiens.tasks.segmentation import save_parts
+
+LONGEST_NAME = 220  # bytes; file systems take 255, with the endings of labels and of files being written
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,9 @@ def find_images(folder: Path) -> tuple[list[str], list[str], str]:
     kept: dict[str, str] = {}
     failures = []
     for name in names:
+        if len(os.fsencode(PurePosixPath(name).name)) > LONGEST_NAME:
+            failures.append(f"{name}: its labels would have names that are too long; rename it to {LONGEST_NAME} bytes")
+            continue
         first = kept.setdefault(stem_of(name), name)
         if first != name:
             failures.append(f"{name}: has the same name as {first}, whose labels it would overwrite; rename one")

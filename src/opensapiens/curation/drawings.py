@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from opensapiens.curation.picture import Picture, shrink
-from opensapiens.curation.stages import Stage, one_by_one
+from opensapiens.curation.stage import Stage, one_by_one
 
 SIDE = 512  # pixels: the scale of the structure must be the same for all images
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opensapiens.curation.sources import Item
-from opensapiens.curation.stages import Stage
+from opensapiens.curation.stage import Stage
 from opensapiens.storage.files import written
 from opensapiens.storage.json_files import read_json
 

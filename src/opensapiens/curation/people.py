@@ -8,7 +8,7 @@ import numpy as np
 
 from opensapiens.checkpoints.convert import sha256_of
 from opensapiens.curation.picture import Picture, Scores
-from opensapiens.curation.stages import Score, Stage, one_by_one
+from opensapiens.curation.stage import Score, Stage, one_by_one
 from opensapiens.geometry.view import whole_image_view
 from opensapiens.inference.detection import Detector, PartMapDetector
 from opensapiens.inference.features import encode_views

@@ -37,7 +37,8 @@ from opensapiens.curation.manifest import (
 from opensapiens.curation.picture import Picture, decode, working_copy
 from opensapiens.curation.privacy import BlockList, OptOutList
 from opensapiens.curation.sources import Item, find_items, read_item
-from opensapiens.curation.stages import Score, Stage, default_stages
+from opensapiens.curation.stage import Score, Stage
+from opensapiens.curation.stages import default_stages
 from opensapiens.curation.tries import GIVEN_UP, Tries
 from opensapiens.curation.whole import finish_manifest
 from opensapiens.storage.files import write_json

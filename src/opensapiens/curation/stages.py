@@ -1,41 +1,17 @@
-"""The stages of scoring. Each turns pictures into scores; what to keep is decided later."""
+"""The stages of scoring, and those that need no more than the pixels. What to keep is decided later."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from opensapiens.curation.drawings import DRAWING
+from opensapiens.curation.people import embedding_stage, person_stage
 from opensapiens.curation.picture import Picture, Scores, shrink
-
-Score = Callable[[Sequence[Picture]], list[Scores]]
-"""The scores of each picture of a batch. Pure: the same in, the same out."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of scoring. Write your own and pass it on: `score(..., stages=[*default_stages(), your_stage])`.
-
-    name, version: stored with the manifest; change the version when the scores change. columns: name -> Arrow type,
-    followed by [] for a list. make: called once in each worker, for instance to load a model; the function that it
-    returns gives one dictionary for each picture, with exactly these columns. full_size: it must see every pixel;
-    others get a working copy. gpu: it is faster on a GPU.
-    """
-
-    name: str
-    version: str
-    columns: Mapping[str, str]
-    make: Callable[[], Score]
-    full_size: bool = False
-    gpu: bool = False
-
-
-def one_by_one(score: Callable[[Picture], Scores]) -> Score:
-    """A function for one picture as one for a batch."""
-    return lambda pictures: [score(picture) for picture in pictures]
+from opensapiens.curation.stage import Stage, one_by_one
+from opensapiens.curation.text import TEXT
 
 
 def file_facts(picture: Picture) -> Scores:
@@ -130,8 +106,4 @@ QUALITY = Stage(
 
 def default_stages(detector: str = "nano") -> list[Stage]:
     """All the stages of the package in order of cost. detector: as `person_stage` takes it."""
-    from opensapiens.curation.drawings import DRAWING
-    from opensapiens.curation.people import embedding_stage, person_stage
-    from opensapiens.curation.text import TEXT
-
     return [FILE, PERCEPTUAL_HASH, QUALITY, DRAWING, embedding_stage(), person_stage(detector), TEXT]

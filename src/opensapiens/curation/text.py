@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from opensapiens.curation.picture import Picture, Scores, shrink
-from opensapiens.curation.stages import Score, Stage
+from opensapiens.curation.stage import Score, Stage
 
 SIDE = 640  # pixels of the longer side: text too small to be seen there covers no area worth a filter
 SURE = 0.7  # of the detector's scores: below, it also takes faces and plain surfaces for words

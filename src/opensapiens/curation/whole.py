@@ -14,7 +14,8 @@ from opensapiens.curation.duplicates import GROUP, distance_to_better, distance_
 from opensapiens.curation.manifest import PART, batches, columns_of, part_path, schema
 from opensapiens.curation.picture import decode, working_copy
 from opensapiens.curation.sources import find_items, read_item
-from opensapiens.curation.stages import Stage, perceptual_hash
+from opensapiens.curation.stage import Stage
+from opensapiens.curation.stages import perceptual_hash
 from opensapiens.storage.files import written
 from opensapiens.storage.pictures import ImageError
 from opensapiens.storage.progress import progress
