@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from opensapiens.synthetic.anatomy import Anatomy
-from opensapiens.synthetic.materials import Material, draw_hair_color
+from opensapiens.synthetic.materials import KNIT, STRANDS, Material, draw_hair_color
 from opensapiens.synthetic.props import ball, tube
-from opensapiens.synthetic.rasterizer import KNIT, STRANDS
 from opensapiens.synthetic.rotations import cross, length_of, lengths_of
 from opensapiens.synthetic.surfaces import Surface, thing
 

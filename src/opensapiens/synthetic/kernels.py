@@ -2,6 +2,7 @@
 
 import warp as wp
 
+from opensapiens.synthetic.materials import FABRIC, GAZE, IMAGE, PRINT
 from opensapiens.synthetic.patterns import decal, fine_pattern, plain_pattern, relief_slope, texel, value_noise
 
 wp.config.log_level = wp.LOG_ERROR
@@ -273,23 +274,23 @@ def shade(
             surface = position + distance * direction
             coordinate = wp.vec3(surface[0], 0.0, surface[1])
         lines = float(0.0)
-        if pattern[kind] < 8:
+        if pattern[kind] < FABRIC:
             lines = plain_pattern(pattern[kind], frequency[kind] * coordinate)
-        elif pattern[kind] < 30:
+        elif pattern[kind] < PRINT:
             blur = frequency[kind] * wp.length(surface - position) / focal
             lines = fine_pattern(pattern[kind], frequency[kind] * coordinate, blur)
         albedo = wp.lerp(first[kind], second[kind], lines)
-        if pattern[kind] == 6:
+        if pattern[kind] == IMAGE:
             albedo = wp.cw_mul(first[kind], texel(atlas, page[kind], coordinate[0], coordinate[1]))
         polish = float(20.0)
-        if pattern[kind] == 30:  # PRINT: an image on the breast or back
+        if pattern[kind] == PRINT:  # an image on the breast or back
             at = decal(coordinate, second[kind])
             albedo = first[kind] * (1.0 - 0.1 * value_noise(30.0 * coordinate))
             front = coordinate[1] * second[kind][1] > 0.0
             if front and at[0] > 0.0 and at[0] < 1.0 and at[1] > 0.0 and at[1] < 1.0:
                 ink = texel(atlas, page[kind], at[0], at[1])
                 albedo = wp.lerp(albedo, ink, wp.smoothstep(0.0, 0.03, wp.length(ink - wp.vec3(1.0, 0.0, 1.0)) - 0.35))
-        if pattern[kind] == 31:  # GAZE: an eye, the iris with streaks and a dark rim
+        if pattern[kind] == GAZE:  # an eye, the iris with streaks and a dark rim
             polish = 200.0
             away = -coordinate[1] / wp.length(coordinate)
             streaks = 0.55 + 0.9 * value_noise(26.0 * coordinate / wp.length(coordinate))

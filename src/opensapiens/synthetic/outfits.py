@@ -16,8 +16,7 @@ import numpy as np
 from opensapiens.synthetic.atlas import PRINTS, page_of
 from opensapiens.synthetic.body import SKIRT, TIGHTS, Measures, Span
 from opensapiens.synthetic.hair import Hair, draw_hair
-from opensapiens.synthetic.materials import Material, draw_color, draw_skin_tone
-from opensapiens.synthetic.rasterizer import (
+from opensapiens.synthetic.materials import (
     BANDS,
     BLOBS,
     DENIM,
@@ -31,6 +30,9 @@ from opensapiens.synthetic.rasterizer import (
     SKIN,
     SOLID,
     STRIPES,
+    Material,
+    draw_color,
+    draw_skin_tone,
 )
 from opensapiens.synthetic.rotations import clipped
 from opensapiens.synthetic.surfaces import FAR

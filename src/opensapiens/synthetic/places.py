@@ -6,8 +6,7 @@ import numpy as np
 
 from opensapiens.synthetic import props
 from opensapiens.synthetic.atlas import PICTURES, WINDOWS, page_of
-from opensapiens.synthetic.materials import Material, draw_color
-from opensapiens.synthetic.rasterizer import (
+from opensapiens.synthetic.materials import (
     BRICK,
     FABRIC,
     GROUND,
@@ -16,10 +15,10 @@ from opensapiens.synthetic.rasterizer import (
     SOLID,
     STRIPES,
     TILES,
-    Camera,
-    Ground,
-    Light,
+    Material,
+    draw_color,
 )
+from opensapiens.synthetic.rasterizer import Camera, Ground, Light
 from opensapiens.synthetic.rotations import UP, rotation_about
 from opensapiens.synthetic.surfaces import Surface
 

@@ -7,8 +7,7 @@ import functools
 
 import numpy as np
 
-from opensapiens.synthetic.materials import Material, draw_color
-from opensapiens.synthetic.rasterizer import BRICK, FABRIC, FACADE, IMAGE, LEAVES, PLANKS, SOLID
+from opensapiens.synthetic.materials import BRICK, FABRIC, FACADE, IMAGE, LEAVES, PLANKS, SOLID, Material, draw_color
 from opensapiens.synthetic.rotations import UP, cross, lengths_of, rotation_about, rotation_between
 from opensapiens.synthetic.surfaces import Surface, thing, unit_sphere
 

@@ -7,16 +7,15 @@ centers of the same z-buffer, so they are exact for the image.
 Camera frame: +x right, +y up, +z towards the camera. Integer image coordinates are pixel centers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import warp as wp
 
 from opensapiens.synthetic.kernels import add_normals, fill, shade
+from opensapiens.synthetic.materials import Material
 
-SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, IMAGE = range(7)
-FABRIC, DENIM, PLAID, BANDS, SKIN, STRANDS, BRICK, TILES, PLANKS, GROUND, LEAVES, FACADE, PLACKET = range(8, 21)
-PRINT, GAZE = 30, 31
 SHADOW_SIZE = 256
 MAX_PEOPLE = 32
 
@@ -44,25 +43,14 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Materials:
-    """M materials: two linear colors (M, 3), pattern (M,), frequency (M,) per meter, gloss (M,).
+    """The materials of a mesh, by index, and the atlas (H, W, 3) uint8 sRGB that holds their pages."""
 
-    The color of an IMAGE is `first` times a page (M, 4: left, top, width, height) of the atlas (H, W, 3) uint8 sRGB; a
-    PRINT puts a page on the front or back of cloth of the color `first`, at the position in `second` (patterns.decal),
-    except where the page is magenta. relief (M, 3): height of folds (meters), folds per meter, height of the fine
-    grain; scatter (M,): how far light wraps around (skin); glow (M,): emission in units of its color. None stands for
-    zeros.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    pattern: np.ndarray
-    frequency: np.ndarray
-    gloss: np.ndarray
-    page: np.ndarray | None = None
+    materials: Sequence[Material]
     atlas: np.ndarray | None = None
-    relief: np.ndarray | None = None
-    scatter: np.ndarray | None = None
-    glow: np.ndarray | None = None
+
+    def column(self, name: str) -> np.ndarray:
+        """One field of all materials (M, ...)."""
+        return np.array([getattr(material, name) for material in self.materials])
 
 
 @dataclass(frozen=True)
@@ -170,7 +158,6 @@ def _indices(array: np.ndarray) -> wp.array:
 _NO_INDEX = wp.empty((1, 1), dtype=wp.uint64)
 _NO_PERSON = wp.empty(1, dtype=wp.int32)
 _NO_PEOPLE = wp.empty((1, 1), dtype=wp.uint32)
-_NO_PAGES = wp.empty(1, dtype=wp.vec4)
 _NO_ATLAS = wp.empty((1, 1), dtype=wp.vec3ub)
 _NO_MAP = wp.empty((1, 1), dtype=wp.float32)
 _ZENITH = np.array([0.0, 0.0, 1.0])
@@ -210,7 +197,6 @@ def render(
     above_origin, above_scale, above = np.zeros(3), 1.0, _NO_MAP
     if casters is not None:
         *_, above_origin, above_scale, above = _shadow_map(mesh, _ZENITH, keep, triangles, casters)
-    looks = len(materials.pattern)
     run = _run(width)
     color = wp.zeros((height, width), dtype=wp.vec3)
     covered = wp.zeros((height, width), dtype=wp.float32)
@@ -229,15 +215,15 @@ def render(
             _floats(mesh.texture, wp.vec3),
             _floats(mesh.paint, wp.vec4),
             _indices(mesh.material),
-            _floats(materials.first, wp.vec3),
-            _floats(materials.second, wp.vec3),
-            _indices(materials.pattern),
-            _floats(materials.frequency, wp.float32),
-            _floats(materials.gloss, wp.float32),
-            _NO_PAGES if materials.page is None else _floats(materials.page, wp.vec4),
-            _floats(np.zeros((looks, 3)) if materials.relief is None else materials.relief, wp.vec3),
-            _floats(np.zeros(looks) if materials.scatter is None else materials.scatter, wp.float32),
-            _floats(np.zeros(looks) if materials.glow is None else materials.glow, wp.float32),
+            _floats(materials.column("first"), wp.vec3),
+            _floats(materials.column("second"), wp.vec3),
+            _indices(materials.column("pattern")),
+            _floats(materials.column("frequency"), wp.float32),
+            _floats(materials.column("gloss"), wp.float32),
+            _floats(materials.column("page"), wp.vec4),
+            _floats(materials.column("relief"), wp.vec3),
+            _floats(materials.column("scatter"), wp.float32),
+            _floats(materials.column("glow"), wp.float32),
             _NO_ATLAS if materials.atlas is None else wp.array(materials.atlas, dtype=wp.vec3ub, copy=False),
             wp.mat33(*camera.rotation.astype(np.float32).ravel()),
             wp.vec3(*camera.position),

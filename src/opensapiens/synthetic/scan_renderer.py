@@ -13,9 +13,9 @@ from opensapiens.synthetic.backdrop import draw_backdrop
 from opensapiens.synthetic.camera import Subject, bounds, draw_camera
 from opensapiens.synthetic.environment import Backdrop, Surroundings
 from opensapiens.synthetic.frame import Frame, describe_visible, photograph
-from opensapiens.synthetic.materials import Material
+from opensapiens.synthetic.materials import IMAGE, Material
 from opensapiens.synthetic.places import draw_place
-from opensapiens.synthetic.rasterizer import IMAGE, Camera, Materials, Rendering
+from opensapiens.synthetic.rasterizer import Camera, Materials, Rendering
 from opensapiens.synthetic.rotations import UP, rotation_about
 from opensapiens.synthetic.scan_files import Scan, ScanPiece, halved, read_scan
 from opensapiens.synthetic.scene import Scene, merge
@@ -106,8 +106,10 @@ class _Prepared:
         meters_per_pixel = float(depth[inside].min()) / camera.focal if inside.any() else 0.0
         level = int(np.log2(max(self.texels_per_meter * meters_per_pixel, 1.0)))
         level = min(level, len(self.atlases) - 1)
-        assert materials.page is not None
-        return replace(materials, page=materials.page / 2**level, atlas=self.atlases[level])
+        halved_pages = [
+            replace(material, page=tuple(side / 2**level for side in material.page)) for material in materials.materials
+        ]
+        return Materials(halved_pages, self.atlases[level])
 
 
 def _padded(texture: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ import numpy as np
 from opensapiens.synthetic.anatomy import FACE_KINDS, VERTEX_COUNT, load_anatomy
 from opensapiens.synthetic.body import SKIRT, TIGHTS, BodyModel, Span
 from opensapiens.synthetic.hair import brows, grow, head_of, inside_hairline
-from opensapiens.synthetic.materials import Material
+from opensapiens.synthetic.materials import SOLID, Material
 from opensapiens.synthetic.outfits import APPAREL, FACE, HAIR, Garment, Outfit
 from opensapiens.synthetic.props import tube
-from opensapiens.synthetic.rasterizer import SOLID, vertex_normals
+from opensapiens.synthetic.rasterizer import vertex_normals
 from opensapiens.synthetic.surfaces import FAR, Surface, any_corner, compact, thing
 
 BARE_COVER, FACE_COVER, MAX_LOOSENESS = 0.03, 0.008, 0.04
