@@ -5,23 +5,14 @@ import pytest
 import warp as wp
 
 from opensapiens.synthetic import patterns, rasterizer
-from opensapiens.synthetic.rasterizer import (
-    IMAGE,
-    Camera,
-    Casters,
-    Ground,
-    Light,
-    Materials,
-    Mesh,
-    render,
-    vertex_normals,
-)
+from opensapiens.synthetic.materials import IMAGE, Material
+from opensapiens.synthetic.rasterizer import Camera, Casters, Ground, Light, Materials, Mesh, render, vertex_normals
 from opensapiens.synthetic.surfaces import unit_sphere
 
 SIZE = (64, 96)
 CAMERA = Camera(np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), np.array([0.0, -4.0, 0.0]), 120.0, (47.5, 31.5), SIZE)
 LIGHT = Light(np.array([0.3, -1.0, 0.5]), np.full(3, 0.8), np.full(3, 0.3), np.full(3, 0.2), 1.0)
-PLAIN = Materials(np.full((1, 3), 0.5), np.full((1, 3), 0.5), np.zeros(1, int), np.ones(1), np.zeros(1))
+PLAIN = Materials([Material(np.full(3, 0.5), np.full(3, 0.5), gloss=0.0)])
 
 
 def sphere(center: tuple[float, float, float], radius: float, instance: int = 1, cut: float = -9.0) -> Mesh:
@@ -173,8 +164,7 @@ def test_an_image_is_laid_on_by_u_and_v() -> None:
     )
     atlas = np.zeros((40, 16, 3), np.uint8)
     atlas[20:24, :8] = (255, 0, 0)  # the page begins at row 20
-    white = np.ones((1, 3))
-    look = Materials(white, white, np.array([IMAGE]), np.ones(1), np.zeros(1), np.array([[0, 20, 16, 8]]), atlas)
+    look = Materials([Material(np.ones(3), np.ones(3), IMAGE, gloss=0.0, page=(0, 20, 16, 8))], atlas)
     flat = Light(np.array([0.0, -1.0, 0.0]), np.zeros(3), np.ones(3), np.ones(3), 1.0)
     color = render(mesh, look, CAMERA, flat, None).color
     assert color[20, 25].tolist() == pytest.approx([1, 0, 0], abs=1e-3)

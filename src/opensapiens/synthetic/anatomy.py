@@ -35,6 +35,9 @@ import numpy as np
 VERTEX_COUNT = 15128
 """Vertices of the base mesh used: ``vertices[:VERTEX_COUNT]``."""
 
+APPAREL, FACE, HAIR, LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER = 1, 2, 3, 8, 9, 12, 17, 18, 22
+"""Classes of SAPIENS_28."""
+
 FACE_KINDS = ("skin", "eye", "lashes", "teeth", "tongue", "mouth")
 """Materials of ``Anatomy.face_kinds``; "mouth" is the lining of the mouth, lips are "skin"."""
 

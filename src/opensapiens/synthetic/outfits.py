@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from opensapiens.synthetic.anatomy import LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER
 from opensapiens.synthetic.atlas import PRINTS, page_of
 from opensapiens.synthetic.body import SKIRT, TIGHTS, Measures, Span
 from opensapiens.synthetic.hair import Hair, draw_hair
@@ -36,9 +37,6 @@ from opensapiens.synthetic.materials import (
 )
 from opensapiens.synthetic.rotations import clipped
 from opensapiens.synthetic.surfaces import FAR
-
-APPAREL, FACE, HAIR, LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER = 1, 2, 3, 8, 9, 12, 17, 18, 22
-"""Classes of SAPIENS_28."""
 
 
 def far_unless(concerned: np.ndarray) -> np.ndarray:

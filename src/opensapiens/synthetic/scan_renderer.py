@@ -12,7 +12,7 @@ from opensapiens.data.order import sample_index
 from opensapiens.synthetic.backdrop import draw_backdrop
 from opensapiens.synthetic.camera import Subject, bounds, draw_camera
 from opensapiens.synthetic.environment import Backdrop, Surroundings
-from opensapiens.synthetic.frame import Frame, describe_visible, photograph
+from opensapiens.synthetic.frame import Frame, person_record, photograph
 from opensapiens.synthetic.materials import IMAGE, Material
 from opensapiens.synthetic.places import draw_place
 from opensapiens.synthetic.rasterizer import Camera, Materials, Rendering
@@ -157,21 +157,6 @@ def _area(points: np.ndarray, triangles: np.ndarray) -> float:
 
 
 def _describe(scene: Scene, name: str, yaw: float, instances: np.ndarray, rendering: Rendering) -> list[dict[str, Any]]:
-    mask = instances == 1
-    seen = describe_visible(scene, 1, mask, rendering.people, scene.bodies[0][::5])
-    if seen is None:
-        return []
-    box, truncated, occluded, visible = seen
-    return [
-        {
-            "id": 1,
-            "box": box,
-            "keypoints": None,
-            "height_fraction": round((box[3] - box[1]) / mask.shape[0], 4),
-            "yaw_degrees": round(yaw, 1),
-            "occluded_fraction": occluded,
-            "truncated": truncated,
-            "scan": name,
-            "visible_pixels": visible,
-        }
-    ]
+    outline = scene.bodies[0][::5]
+    record = person_record(1, instances == 1, rendering, scene.camera, outline, None, yaw, {"scan": name})
+    return [] if record is None else [record]

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from opensapiens.data.cutouts import cut_out_people
+from opensapiens.data.images import ImageCollection
 from opensapiens.data.shards import encode_frame, write_manifest, write_shard
 from opensapiens.data.workers import WorkerDied, run_in_processes
 from opensapiens.storage.files import write_bytes
 from opensapiens.storage.folders import claim
+from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
 from opensapiens.storage.progress import progress
 from opensapiens.synthetic.card import write_card
 from opensapiens.synthetic.contact_sheet import contact_sheet
+from opensapiens.synthetic.folders import unpack
+from opensapiens.synthetic.options import SetError, SynthesizeOptions
+from opensapiens.synthetic.scan_files import ScanError, find_scans, read_scan
 from opensapiens.synthetic.style import FRAMES_PER_BATCH, GENERATOR_VERSION, Style
 
 if TYPE_CHECKING:
@@ -29,6 +35,48 @@ FRAMES_PER_SHARD = 256
 
 class SynthesisError(RuntimeError):
     """Frames that could not be made; the message says which."""
+
+
+def make_set(out: Path, options: SynthesizeOptions = SynthesizeOptions()) -> list[str]:
+    """What `opensapiens synthesize` does: writes the shards, and unpacked frames and cut-outs if asked for.
+
+    Returns a message for each scan, panorama or photo that could not be read. Raises SetError if none could be read,
+    FolderError for a folder that holds something else, and ModuleNotFoundError without the extra "synthetic".
+    """
+    try:
+        failures = write_shards(out, options)
+        if options.folders is not None:
+            unpack(out, options.folders)
+        if options.cutouts is not None:
+            cut_out_people(out, options.cutouts, workers=options.workers)
+    except ModuleNotFoundError as error:
+        message = f"making people needs {error.name}: pip install opensapiens[synthetic]"
+        raise ModuleNotFoundError(message, name=error.name) from error
+    return failures
+
+
+def write_shards(out: Path, options: SynthesizeOptions) -> list[str]:
+    """The shards alone; returns and raises as `make_set`."""
+    from opensapiens.synthetic.environment import Surroundings, find_panoramas
+
+    scans, environment, backgrounds = options.scans, options.environment, options.backgrounds
+    workers = options.workers
+    paths, bad_scans = usable_files(find_scans(scans), workers) if scans else ([], [])
+    panoramas, bad_panoramas = usable_files(find_panoramas(environment), workers) if environment else ([], [])
+    photos, bad_photos = _usable_photos(backgrounds, workers) if backgrounds else ([], [])
+    for folder, usable, bad in (
+        (scans, paths, bad_scans),
+        (environment, panoramas, bad_panoramas),
+        (backgrounds, photos, bad_photos),
+    ):
+        if folder and not usable:
+            raise SetError(f"none of the files of {folder} can be read:\n" + "\n".join(bad))
+    surroundings = None
+    if environment or backgrounds:
+        surroundings = Surroundings(tuple(panoramas), ImageCollection(*photos) if backgrounds else None)
+    style = Style(size=options.size)
+    synthesize(options.count, out, options.seed, workers, style, surroundings, paths, options.parameters)
+    return bad_scans + bad_panoramas + bad_photos
 
 
 def synthesize(
@@ -110,10 +158,16 @@ def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], l
     return good, bad
 
 
+def _usable_photos(backgrounds: Path, workers: int) -> tuple[list[Path], list[str]]:
+    """The photos, and shards of photos, of a folder; what is wrong with the photos that cannot be read."""
+    files = ImageCollection(backgrounds).paths
+    shards = [path for path in files if path.suffix == ".tar"]
+    photos, bad = usable_files([path for path in files if path.suffix != ".tar"], workers)
+    return photos + shards, bad
+
+
 def _problem_of(path: Path) -> str | None:
-    from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
     from opensapiens.synthetic.environment import read_panorama
-    from opensapiens.synthetic.scan_files import ScanError, read_scan
 
     ending = path.suffix.lower()
     try:
@@ -141,12 +195,5 @@ def _prepare_worker(surroundings: "Surroundings | None", scans: Sequence[Path], 
 def _make_batch(job: tuple[int, int, int, Style]) -> list[tuple[str, dict[str, bytes]]]:
     seed, first, count, style = job
     assert _renderer is not None
-    encoded = []
-    for offset, frame in enumerate(_renderer.frames(seed, first, count, style)):
-        encoded.append(
-            (
-                f"{first + offset:08d}",
-                encode_frame(frame.image, frame.instances, frame.labels, frame.record),
-            )
-        )
-    return encoded
+    frames = enumerate(_renderer.frames(seed, first, count, style), start=first)
+    return [(f"{i:08d}", encode_frame(f.image, f.instances, f.labels, f.record)) for i, f in frames]

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from opensapiens.synthetic.anatomy import FACE_KINDS, VERTEX_COUNT, load_anatomy
+from opensapiens.synthetic.anatomy import APPAREL, FACE, FACE_KINDS, HAIR, VERTEX_COUNT, load_anatomy
 from opensapiens.synthetic.body import SKIRT, TIGHTS, BodyModel, Span
 from opensapiens.synthetic.hair import brows, grow, head_of, inside_hairline
 from opensapiens.synthetic.materials import SOLID, Material
-from opensapiens.synthetic.outfits import APPAREL, FACE, HAIR, Garment, Outfit
+from opensapiens.synthetic.outfits import Garment, Outfit
 from opensapiens.synthetic.props import tube
 from opensapiens.synthetic.rasterizer import vertex_normals
-from opensapiens.synthetic.surfaces import FAR, Surface, any_corner, compact, thing
+from opensapiens.synthetic.surfaces import FAR, Surface, any_corner, compact, grid_triangles, thing
 
 BARE_COVER, FACE_COVER, MAX_LOOSENESS = 0.03, 0.008, 0.04
 """How far in front of a point (meters) the visible surface may be if the point counts as visible: on the body, to
@@ -79,12 +79,12 @@ class Wardrobe:
         inside = inside_hairline(outfit.hair, self.anatomy, rest)
         surfaces = self._body(vertices[:VERTEX_COUNT], skin_keep, outfit, inside)
         body, scalp = vertices[:VERTEX_COUNT], (self._scalp_vertices, self._scalp_triangles)
-        surfaces += brows(points, outfit.brows, outfit.brow_size, FACE)
+        surfaces += brows(points, outfit.brows, outfit.brow_size)
         if outfit.hat:
             surfaces += self._hat(outfit, body, normals, points)
         if not outfit.hat or outfit.hair.style in ("bob", "long", "ponytail", "pigtails"):
             hair = replace(outfit.hair, thickness=0.004) if outfit.hat else outfit.hair
-            surfaces += grow(hair, body, normals, rest, scalp, inside, points, HAIR)
+            surfaces += grow(hair, body, normals, rest, scalp, inside, points)
         surfaces += self._accessories(outfit, points)
         most = max([garment.smooth for garment in outfit.garments], default=0)
         self._smoothed = self._smooth(vertices[slice(*TIGHTS)], most)
@@ -141,8 +141,7 @@ class Wardrobe:
         look = outfit.hat_look
         if outfit.hat == "helmet":
             look = Material(look.first, look.first, SOLID, 1.0, 0.5)
-        parts = np.full(len(triangles), APPAREL, np.uint8)
-        surfaces = [Surface(crown, rest, np.zeros((len(used), 4)), inside, triangles, parts, look)]
+        surfaces = [thing(crown, rest, triangles, look, APPAREL, inside)]
         if outfit.hat in ("cap", "brim"):
             head = head_of(points)
             full = outfit.hat == "brim"
@@ -152,10 +151,8 @@ class Wardrobe:
             reach = 0.07 if full else 0.085 * np.cos(around / 1.15 * np.pi / 2)[:, None] ** 0.6
             far = near + reach * np.stack([np.sin(around), -np.cos(around), -0.15 + 0 * around], 1)
             sheet = head.world(np.concatenate([near, far]))
-            count = len(around)
-            i = np.arange(count - 1)
-            faces = np.concatenate([np.stack([i, i + count, i + 1], 1), np.stack([i + 1, i + count, i + count + 1], 1)])
-            surfaces.append(thing(sheet, np.concatenate([near, far]), faces, look, APPAREL))
+            triangles = grid_triangles(1, len(around) - 1)
+            surfaces.append(thing(sheet, np.concatenate([near, far]), triangles, look, APPAREL))
         return surfaces
 
     def _accessories(self, outfit: Outfit, points: dict[str, np.ndarray]) -> list[Surface]:
