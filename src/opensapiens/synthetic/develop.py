@@ -80,10 +80,8 @@ def sky(rng: np.random.Generator, place: Place, camera: Camera) -> np.ndarray:
     """Linear light (H, W, 3) of the distant background: sky with clouds, hills on the horizon, haze below it."""
     if place.kind in ("room", "studio"):
         return np.broadcast_to(place.horizon.astype(np.float32), (*camera.size, 3))
-    coarse = 4
-    y, x = np.mgrid[0 : camera.size[0] : coarse, 0 : camera.size[1] : coarse].astype(np.float32)
-    ray = np.stack([(x - camera.center[0]) / camera.focal, (camera.center[1] - y) / camera.focal, -np.ones_like(x)], -1)
-    ray = ray @ camera.rotation.astype(np.float32)
+    y, x = np.mgrid[: camera.size[0] : 4, : camera.size[1] : 4].astype(np.float32)
+    ray = camera.rays(x, y) @ camera.rotation.astype(np.float32)
     rise = ray[..., 2] / np.sqrt((ray**2).sum(-1))
     around = np.arctan2(ray[..., 0], ray[..., 1])
     zenith, horizon = place.zenith.astype(np.float32), place.horizon.astype(np.float32)
@@ -101,12 +99,10 @@ def sky(rng: np.random.Generator, place: Place, camera: Camera) -> np.ndarray:
         waves = rng.uniform(2, 30, 5) * (1 + ridge)
         line = sum(np.sin(around * w + rng.uniform(0, 6)) / (1 + 0.2 * w) for w in waves)
         edge = (rng.uniform(0.0, 0.09) / (1 + ridge)) * (1 + 0.5 * line)
-        color = (np.array([0.1, 0.13, 0.07]) * rng.uniform(0.5, 2, 3)) * (0.4 + 0.2 * ridge) + horizon * (
-            0.5 - 0.15 * ridge
-        )
+        color = np.array([0.1, 0.13, 0.07]) * rng.uniform(0.5, 2, 3) * (0.4 + 0.2 * ridge)
+        color = color + horizon * (0.5 - 0.15 * ridge)
         picture = np.where((rise < edge)[..., None], color.astype(np.float32), picture)
-    below = (rise < 0)[..., None]
-    picture = np.where(below, horizon * np.float32(0.6), picture)
+    picture = np.where((rise < 0)[..., None], horizon * np.float32(0.6), picture)
     return cv2.resize(picture.astype(np.float32), camera.size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
@@ -173,10 +169,8 @@ def _lens(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) 
         kernel = np.zeros((length, length), np.float32)
         angle = rng.uniform(0, np.pi)
         reach = length / 2 * np.array([np.cos(angle), np.sin(angle)])
-        middle = np.array([length // 2] * 2)
-        cv2.line(
-            kernel, np.rint(middle - reach).astype(int).tolist(), np.rint(middle + reach).astype(int).tolist(), 1.0
-        )
+        start, end = np.rint([length // 2 - reach, length // 2 + reach]).astype(int).tolist()
+        cv2.line(kernel, start, end, 1.0)
         picture = cv2.filter2D(picture, -1, kernel / kernel.sum())
     if rng.random() < 0.4:
         y, x = np.linspace(-1, 1, size[0], dtype=np.float32), np.linspace(-1, 1, size[1], dtype=np.float32)

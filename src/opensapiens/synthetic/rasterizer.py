@@ -78,6 +78,10 @@ class Camera:
         scale = np.float32(self.focal) / depth
         return np.stack([self.center[0] + scale * x, self.center[1] - scale * y, depth], 1)
 
+    def rays(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Directions (..., 3) through pixels, in the camera frame and with depth 1."""
+        return np.stack([(x - self.center[0]) / self.focal, (self.center[1] - y) / self.focal, -np.ones_like(x)], -1)
+
 
 @dataclass(frozen=True)
 class Light:
@@ -139,14 +143,6 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return result / np.maximum(np.sqrt(np.einsum("vd,vd->v", result, result))[:, None], 1e-12)
 
 
-def _screen_points(mesh: Mesh, camera: Camera) -> wp.array:
-    """Pixel x, y and 1/depth, which is linear on the screen; 0 marks points too near or behind the camera."""
-    screen = camera.project(mesh.vertices)
-    depth = screen[:, 2]
-    screen[:, 2] = np.where(depth > 0.05, 1.0 / np.maximum(depth, 0.05), 0.0)
-    return _floats(screen, wp.vec3)
-
-
 def _floats(array: np.ndarray, dtype: type) -> wp.array:
     return wp.array(np.ascontiguousarray(array, np.float32), dtype=dtype, copy=False)
 
@@ -178,18 +174,18 @@ def render(
     ground: Ground | None,
     casters: Casters | None = None,
 ) -> Rendering:
-    """Renders a scene.
+    """Renders a mesh: colors before exposure and backdrop, and what is seen at the center of every pixel.
 
-    Returns colors before exposure and backdrop, and for every pixel the triangle at its center.
-
-    Raises:
-        ValueError: more people than MAX_PEOPLE.
+    Raises ValueError for more people than MAX_PEOPLE.
     """
     if mesh.instance.max(initial=0) > MAX_PEOPLE:
         raise ValueError(f"{mesh.instance.max()} people; at most {MAX_PEOPLE} can be told apart in a frame")
     height, width = camera.size
     triangles = _indices(mesh.triangles)
-    screen = _screen_points(mesh, camera)
+    pixels = camera.project(mesh.vertices)
+    depth = pixels[:, 2]  # becomes 1 / depth, which is linear on the screen, or 0 too near to or behind the camera
+    pixels[:, 2] = np.where(depth > 0.05, 1.0 / np.maximum(depth, 0.05), 0.0)
+    screen = _floats(pixels, wp.vec3)
     keep = _floats(mesh.keep, wp.float32)
     index, people = _z_buffer(screen, keep, triangles, _indices(mesh.instance), (height, width))
 
@@ -200,7 +196,7 @@ def render(
     run = _run(width)
     color = wp.zeros((height, width), dtype=wp.vec3)
     covered = wp.zeros((height, width), dtype=wp.float32)
-    depth = wp.zeros((height, width), dtype=wp.float32)
+    depths = wp.zeros((height, width), dtype=wp.float32)
     normals = wp.zeros((height, width), dtype=wp.vec3)
     wp.launch(
         shade,
@@ -247,9 +243,9 @@ def render(
             ground.material if ground else -1,
             ground.reach if ground else 0.0,
         ],
-        outputs=[color, covered, depth, normals],
+        outputs=[color, covered, depths, normals],
     )
-    return Rendering(color.numpy(), covered.numpy(), index.numpy(), depth.numpy(), normals.numpy(), people)
+    return Rendering(color.numpy(), covered.numpy(), index.numpy(), depths.numpy(), normals.numpy(), people)
 
 
 def _z_buffer(

@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -193,15 +193,13 @@ def _look(visual: Any, count: int) -> tuple[np.ndarray, np.ndarray | None, np.nd
         factor = getattr(material, "baseColorFactor", None)
         tint = np.ones(3) if factor is None else _linear(np.asarray(factor)[:3])
         return np.asarray(uv, np.float32)[:, :2], None, tint, _texture(image)
-    colors = None
     if getattr(visual, "kind", None) in ("vertex", "face"):
         colors = visual.vertex_colors
-    elif material is None or "color" in getattr(visual, "vertex_attributes", {}):
+    else:
         colors = getattr(visual, "vertex_attributes", {}).get("color")
     tint = PLAIN_GRAY if material is None else _linear(np.asarray(material.main_color)[:3])
-    if colors is not None and len(colors) == count:
-        return np.zeros((count, 2), np.float32), _linear(np.asarray(colors)[:, :3]), tint, None
-    return np.zeros((count, 2), np.float32), None, tint, None
+    fits = colors is not None and len(colors) == count
+    return np.zeros((count, 2), np.float32), _linear(np.asarray(colors)[:, :3]) if fits else None, tint, None
 
 
 def _linear(color: np.ndarray) -> np.ndarray:
@@ -225,15 +223,15 @@ def halved(texture: np.ndarray) -> np.ndarray:
 
 def _smooth_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit normals (V, 3) float32; vertices at the same position share theirs, so that texture seams do not show."""
-    place, first = np.unique(vertices, axis=0, return_inverse=True)
-    corners = place[first.reshape(-1)[triangles]]
+    positions, index = np.unique(vertices, axis=0, return_inverse=True)
+    index = index.reshape(-1)
+    merged = index[triangles]
+    corners = positions[merged]
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    same = first.reshape(-1)[triangles]
-    normals = np.stack(
-        [sum(np.bincount(same[:, c], faces[:, axis], len(place)) for c in range(3)) for axis in range(3)], 1
-    )
+    sums = [sum(np.bincount(merged[:, c], faces[:, axis], len(positions)) for c in range(3)) for axis in range(3)]
+    normals = np.stack(sums, 1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    return normals[first.reshape(-1)].astype(np.float32)
+    return normals[index].astype(np.float32)
 
 
 def _upright(pieces: list[ScanPiece], gltf: bool) -> list[ScanPiece]:
@@ -249,14 +247,10 @@ def _upright(pieces: list[ScanPiece], gltf: bool) -> list[ScanPiece]:
     low, high = points.min(0) * scale, points.max(0) * scale
     shift = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     return [
-        ScanPiece(
-            (piece.vertices @ turn.T * scale - shift).astype(np.float32),
-            (piece.normals @ turn.T).astype(np.float32),
-            piece.triangles,
-            piece.uv,
-            piece.colors,
-            piece.tint,
-            piece.texture,
+        replace(
+            piece,
+            vertices=(piece.vertices @ turn.T * scale - shift).astype(np.float32),
+            normals=(piece.normals @ turn.T).astype(np.float32),
         )
         for piece in pieces
     ]

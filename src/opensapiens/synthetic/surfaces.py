@@ -76,13 +76,10 @@ def compact(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @functools.cache
 def unit_sphere(rings: int = 10, sectors: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) and triangles (T, 3) of a sphere of radius 1."""
-    polar, around = np.meshgrid(
-        np.linspace(0, np.pi, rings + 1), np.arange(sectors) * 2 * np.pi / sectors, indexing="ij"
-    )
-    points = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1).reshape(
-        -1, 3
-    )
+    around = np.arange(sectors) * 2 * np.pi / sectors
+    polar, around = np.meshgrid(np.linspace(0, np.pi, rings + 1), around, indexing="ij")
+    points = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1)
     ring, sector = np.meshgrid(np.arange(rings), np.arange(sectors), indexing="ij")
     a, b = ring * sectors + sector, ring * sectors + (sector + 1) % sectors
     triangles = np.concatenate([np.stack([a, a + sectors, b], -1), np.stack([b, a + sectors, b + sectors], -1)])
-    return points, triangles.reshape(-1, 3)
+    return points.reshape(-1, 3), triangles.reshape(-1, 3)

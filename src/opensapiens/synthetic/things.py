@@ -13,10 +13,7 @@ from opensapiens.synthetic.surfaces import Surface, thing, unit_sphere
 
 
 def things_of(
-    rng: np.random.Generator,
-    points: dict[str, np.ndarray],
-    seat: np.ndarray | None,
-    yaw: float,
+    rng: np.random.Generator, points: dict[str, np.ndarray], seat: np.ndarray | None, yaw: float
 ) -> list[Surface]:
     """A chair, at times with a table, for a person who sits on one (seat: the points (N, 3) that touch it), and things
     in the hands.
@@ -43,9 +40,8 @@ def things_of(
             along = (knuckle - wrist) / np.linalg.norm(knuckle - wrist)
             facing = cross(across, along) * sign
             facing /= np.linalg.norm(facing)
-            things += props.held(
-                rng, 0.35 * knuckle + 0.4 * points[f"{side}_middle_finger3"] + 0.25 * wrist, along, facing
-            )
+            palm = 0.35 * knuckle + 0.4 * points[f"{side}_middle_finger3"] + 0.25 * wrist
+            things += props.held(rng, palm, along, facing)
     return things
 
 
@@ -74,8 +70,7 @@ def _floating_in_front(rng: np.random.Generator, camera: Camera, body: np.ndarra
     for _ in range(rng.integers(1, 4)):
         spot = seen[rng.integers(len(seen))]
         depth = spot[2] * rng.uniform(0.45, 0.85)
-        ray = np.array([(spot[0] - camera.center[0]) / camera.focal, (camera.center[1] - spot[1]) / camera.focal, -1.0])
-        center = camera.position + depth * (ray @ camera.rotation)
+        center = camera.position + depth * (camera.rays(spot[0], spot[1]) @ camera.rotation)
         half = tall * depth / camera.focal * rng.uniform(0.05, 0.2, 3) * np.where(rng.random(3) < 0.12, 3.0, 1.0)
         turn = camera.rotation.T @ rotation_about(rng.normal(size=3), rng.uniform(0, 180 if rng.random() < 0.5 else 15))
         corners, triangles = (props.BOX_CORNERS, props.BOX_TRIANGLES) if rng.random() < 0.6 else unit_sphere()
