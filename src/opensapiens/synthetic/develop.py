@@ -47,7 +47,6 @@ def develop(
     backdrop: Backdrop | None,
 ) -> np.ndarray:
     """Develops a rendering into an 8-bit picture (H, W, 3); people: where they are (H, W)."""
-    size = people.shape
     light, cover = rendering.color, rendering.covered
     if backdrop is None or backdrop.linear:
         far = sky(rng, place, camera) if backdrop is None else backdrop.picture
@@ -57,8 +56,8 @@ def develop(
     if backdrop is not None and not backdrop.linear:
         picture = _over(picture, _tint(rng, backdrop.picture), cover)
     picture = _focus(rng, picture, rendering, people)
-    picture = _lens(rng, picture, size)
-    return _sensor(rng, picture, size)
+    picture = _lens(rng, picture)
+    return _sensor(rng, picture)
 
 
 def _over(near: np.ndarray, far: np.ndarray, cover: np.ndarray) -> np.ndarray:
@@ -160,12 +159,13 @@ def _focus(rng: np.random.Generator, picture: np.ndarray, rendering: Rendering, 
     return picture * edge + far * (1 - edge)
 
 
-def _lens(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _lens(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """Lens blur, occasional motion blur, and vignetting."""
-    blur = rng.uniform(0.35, 0.75) * (1 + (rng.random() < 0.15) * rng.uniform(0.3, 2.0)) * max(1.0, size[0] / 500)
+    height, width = picture.shape[:2]
+    blur = rng.uniform(0.35, 0.75) * (1 + (rng.random() < 0.15) * rng.uniform(0.3, 2.0)) * max(1.0, height / 500)
     picture = cv2.GaussianBlur(picture, (0, 0), blur)
     if rng.random() < 0.08:
-        length = int(rng.uniform(3, 9) * size[0] / 384) | 1
+        length = int(rng.uniform(3, 9) * height / 384) | 1
         kernel = np.zeros((length, length), np.float32)
         angle = rng.uniform(0, np.pi)
         reach = length / 2 * np.array([np.cos(angle), np.sin(angle)])
@@ -173,17 +173,18 @@ def _lens(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) 
         cv2.line(kernel, start, end, 1.0)
         picture = cv2.filter2D(picture, -1, kernel / kernel.sum())
     if rng.random() < 0.4:
-        y, x = np.linspace(-1, 1, size[0], dtype=np.float32), np.linspace(-1, 1, size[1], dtype=np.float32)
+        y, x = np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32)
         shade = 1 - np.float32(rng.uniform(0, 0.22)) * (x**2 + y[:, None] ** 2)
         picture = picture * cv2.merge([shade] * 3)
     return picture
 
 
-def _sensor(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _sensor(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """Sensor noise, stronger in the dark, and at times strong JPEG compression."""
     if rng.random() < 0.75:
         top, left = rng.integers(0, TILE, 2)
-        noise = _grain(size)[top : top + size[0], left : left + size[1]]
+        height, width = picture.shape[:2]
+        noise = _grain((height, width))[top : top + height, left : left + width]
         if rng.random() < 0.4:
             noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * np.float32(2.2)
         strength = np.float32(rng.exponential(0.011))

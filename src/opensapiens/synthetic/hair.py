@@ -198,17 +198,16 @@ def _shell(hair: Hair, head: HeadFrame, hollow: list[Capsule]) -> Surface:
         after = _push_out(after, hollow, 0.004 + 0.35 * (thick[:, None] * (1 + 0.5 * clumps[:, None])))
         after[:, 2] = np.maximum(after[:, 2], 0.01)
         rows.append(after)
-    points = np.concatenate(rows)
-    angle = np.tile(np.abs(around), ARC + HANG)
-    share = np.concatenate([np.repeat(polar / np.pi, len(around)), np.full(HANG * len(around), 0.7)])
-    below = np.repeat(np.concatenate([np.zeros(ARC), np.arange(1, HANG + 1) / HANG]), len(around))
-    beside = (angle - hair.opening - 0.12 * below) * 0.09
-    above = (hair.fringe - 0.03 * np.tile(clumps, ARC + HANG) - share) * np.pi * 0.1
-    keep = np.maximum(beside + 0.01 * np.tile(clumps, ARC + HANG), above)
-    keep = np.minimum(keep, 0.3 * (1.0 - below) + 0.02 * np.tile(clumps, ARC + HANG) + 0.03)
-    along = np.concatenate([np.repeat(polar * 0.1, len(around)), 0.19 + hair.length * below[ARC * len(around) :]])
-    texture = np.stack([np.tile(around * 0.09, ARC + HANG), 0 * along, along], 1)
-    return thing(points, texture, grid_triangles(ARC + HANG - 1, SECTORS), hair.material, HAIR, keep)
+    share = np.concatenate([polar / np.pi, np.full(HANG, 0.7)])[:, None]
+    below = np.concatenate([np.zeros(ARC), np.arange(1, HANG + 1) / HANG])[:, None]
+    beside = (np.abs(around) - hair.opening - 0.12 * below) * 0.09
+    above = (hair.fringe - 0.03 * clumps - share) * np.pi * 0.1
+    keep = np.maximum(beside + 0.01 * clumps, above)
+    keep = np.minimum(keep, 0.3 * (1.0 - below) + 0.02 * clumps + 0.03).ravel()
+    along = np.concatenate([polar[:, None] * 0.1, 0.19 + hair.length * below[ARC:]])
+    texture = np.stack(np.broadcast_arrays(around * 0.09, 0 * along, along), -1).reshape(-1, 3)
+    triangles = grid_triangles(ARC + HANG - 1, SECTORS)
+    return thing(np.concatenate(rows), texture, triangles, hair.material, HAIR, keep)
 
 
 def _tail(

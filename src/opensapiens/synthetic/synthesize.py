@@ -1,7 +1,7 @@
 """Writes sets of synthetic frames as tar shards; the bytes do not depend on the number of processes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import groupby
@@ -59,24 +59,26 @@ def write_shards(out: Path, options: SynthesizeOptions) -> list[str]:
     """The shards alone; returns and raises as `make_set`."""
     from opensapiens.synthetic.environment import Surroundings, find_panoramas
 
-    scans, environment, backgrounds = options.scans, options.environment, options.backgrounds
-    workers = options.workers
-    paths, bad_scans = usable_files(find_scans(scans), workers) if scans else ([], [])
-    panoramas, bad_panoramas = usable_files(find_panoramas(environment), workers) if environment else ([], [])
-    photos, bad_photos = _usable_photos(backgrounds, workers) if backgrounds else ([], [])
-    for folder, usable, bad in (
-        (scans, paths, bad_scans),
-        (environment, panoramas, bad_panoramas),
-        (backgrounds, photos, bad_photos),
-    ):
-        if folder and not usable:
-            raise SetError(f"none of the files of {folder} can be read:\n" + "\n".join(bad))
+    failures: list[str] = []
+
+    def usable(folder: Path | None, find: Callable[[Path], Sequence[Path]]) -> list[Path]:
+        if folder is None:
+            return []
+        good, bad = usable_files(find(folder), options.workers)
+        if not good:
+            raise SetError(f"none of the files in {folder} can be read:\n" + "\n".join(bad))
+        failures.extend(bad)
+        return good
+
+    scans = usable(options.scans, find_scans)
+    panoramas = usable(options.environment, find_panoramas)
+    photos = usable(options.backgrounds, _find_photos)
     surroundings = None
-    if environment or backgrounds:
-        surroundings = Surroundings(tuple(panoramas), ImageCollection(*photos) if backgrounds else None)
+    if panoramas or photos:
+        surroundings = Surroundings(tuple(panoramas), ImageCollection(*photos) if photos else None)
     style = Style(size=options.size)
-    synthesize(options.count, out, options.seed, workers, style, surroundings, paths, options.parameters)
-    return bad_scans + bad_panoramas + bad_photos
+    synthesize(options.count, out, options.seed, options.workers, style, surroundings, scans, options.parameters)
+    return failures
 
 
 def synthesize(
@@ -101,7 +103,7 @@ def synthesize(
         SynthesisError: for frames that ended the process that made them, once all other shards are written.
         ModuleNotFoundError: without the extra "synthetic".
     """
-    import opensapiens.synthetic.people_renderer  # noqa: F401 (a missing renderer is an error here, not in every worker)
+    import opensapiens.synthetic.people_renderer  # noqa: F401 (a missing extra is an error here, not in every worker)
 
     out, style = Path(out), style or Style()
     identity = {
@@ -125,7 +127,7 @@ def synthesize(
     batches = zip(jobs, run_in_processes(_make_batch, jobs, workers, prepare), strict=True)
     died = []
     with progress(what=str(out), total=count, initial=count - sum(job[2] for job in jobs), unit="images") as bar:
-        for i, shard in groupby(batches, key=lambda one: one[0][1] // FRAMES_PER_SHARD):
+        for i, shard in groupby(batches, key=lambda batch: batch[0][1] // FRAMES_PER_SHARD):
             frames: list[tuple[str, dict[str, bytes]]] | None = []
             for (_, first, number, _), batch in shard:
                 bar.update(number)
@@ -147,7 +149,8 @@ def synthesize(
 
 
 def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], list[str]]:
-    """The scans, panoramas or photos that can be read, and a message for each that cannot. Reads all of them once."""
+    """The scans, panoramas and photos that can be read, and a message for each that cannot. Reads each of them once,
+    except shards of photos."""
     good, bad = [], []
     problems = progress(run_in_processes(_problem_of, paths, workers), "checking", len(paths), unit="files")
     for path, problem in zip(paths, problems, strict=True):
@@ -158,20 +161,20 @@ def usable_files(paths: Sequence[Path], workers: int = 1) -> tuple[list[Path], l
     return good, bad
 
 
-def _usable_photos(backgrounds: Path, workers: int) -> tuple[list[Path], list[str]]:
-    """The photos, and shards of photos, of a folder; what is wrong with the photos that cannot be read."""
-    files = ImageCollection(backgrounds).paths
-    shards = [path for path in files if path.suffix == ".tar"]
-    photos, bad = usable_files([path for path in files if path.suffix != ".tar"], workers)
-    return photos + shards, bad
+def _find_photos(folder: Path) -> list[Path]:
+    """The photos of a folder, then its shards of photos."""
+    return sorted(ImageCollection(folder).paths, key=lambda path: path.suffix == ".tar")
 
 
 def _problem_of(path: Path) -> str | None:
     from opensapiens.synthetic.environment import read_panorama
 
     ending = path.suffix.lower()
+    if ending == ".tar":
+        return None
+    read = read_panorama if ending == ".hdr" else read_image if ending in IMAGE_ENDINGS else read_scan
     try:
-        (read_panorama if ending == ".hdr" else read_image if ending in IMAGE_ENDINGS else read_scan)(path)
+        read(path)
     except (ImageError, ScanError) as error:
         return str(error)
     return None
