@@ -1,6 +1,5 @@
 """Renders a scene to a picture with exact labels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,18 +39,11 @@ class Frame:
         return {**parts, DEPTH: self.depth, NORMALS: self.normals}
 
 
-Describe = Callable[[np.ndarray, Rendering], list[dict[str, Any]]]
-"""The persons of a record, given instances (H, W) and the rendering."""
-
-
 def photograph(
-    rng: np.random.Generator,
-    scene: Scene,
-    describe: Describe,
-    backdrop: Backdrop | None = None,
-    parts_known: bool = True,
-) -> Frame:
-    """Renders a scene in front of a backdrop, by default the place's own, develops the picture and reads the labels."""
+    rng: np.random.Generator, scene: Scene, backdrop: Backdrop | None, parts_known: bool = True
+) -> tuple[Frame, Rendering]:
+    """Renders a scene in front of a backdrop, by default the place's own, develops the picture and reads the labels;
+    the record has no persons yet."""
     camera = scene.camera
     rendering = render(scene.mesh, scene.materials, camera, scene.light, scene.place.ground, scene.casters)
     mesh, triangle = scene.mesh, rendering.triangle
@@ -67,9 +59,8 @@ def photograph(
         "height": camera.size[0],
         "depth_scale": 0.001,
         "camera": {"fx": camera.focal, "fy": camera.focal, "cx": camera.center[0], "cy": camera.center[1]},
-        "persons": describe(instances, rendering),
     }
-    return Frame(image, instances, parts, depth, normals, record)
+    return Frame(image, instances, parts, depth, normals, record), rendering
 
 
 def describe_people(

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from opensapiens.storage.files import check_regular_file
+from opensapiens.storage.files import check_regular_file, read_regular_file
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.pictures import limited_formats
 
@@ -72,8 +72,8 @@ def read_scan(path: Path | str) -> Scan:
     import trimesh
 
     path = Path(path)
-    _check_claims(path)
     try:
+        _check_claims(path)
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(path, "rb"))
             kind = path.suffix.lower().lstrip(".")
@@ -127,43 +127,31 @@ def _bounded_resolver(path: Path) -> Any:
 
 
 def _check_claims(path: Path) -> None:
-    """Refuses files whose headers claim more than can be there, before a reader allocates memory for it."""
-    try:
-        check_regular_file(path, MAX_BYTES)
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            start = file.read(1 << 16)
-            if path.suffix.lower() in (".glb", ".gltf"):
-                file.seek(0)
-                header = read_json(_gltf_header(file.read(size), path), str(path), MAX_BYTES)
-            else:
-                header = {}
-    except OSError as error:
-        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, struct.error) as error:
-        raise ScanError(f"{path}: not a glTF file ({error})") from error
+    """Refuses files whose headers claim more than can be there, before a reader allocates memory for it.
+
+    Raises ScanError for those, and anything for a damaged header.
+    """
+    check_regular_file(path, MAX_BYTES)
     if path.suffix.lower() == ".ply":
-        counts = [int(line.split()[2]) for line in start.split(b"end_header")[0].splitlines() if _is_element(line)]
-        if sum(counts) > size:  # each takes at least one byte
-            raise ScanError(f"{path}: its header claims {sum(counts)} elements in {size} bytes")
-    try:
+        with open(path, "rb") as file:
+            lines = file.read(1 << 16).split(b"end_header")[0].splitlines()
+        elements = [words for line in lines if len(words := line.split()) == 3 and words[0] == b"element"]
+        claimed, size = sum(int(words[2]) for words in elements if words[2].isdigit()), path.stat().st_size
+        if claimed > size:  # each takes at least one byte
+            raise ScanError(f"{path}: its header claims {claimed} elements in {size} bytes")
+    if path.suffix.lower() in (".glb", ".gltf"):
+        header = read_json(_gltf_header(path), str(path), MAX_BYTES)
         counts = [int(accessor["count"]) for accessor in header.get("accessors", ())]
-        extensions = set(header.get("extensionsRequired", ()))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ScanError(f"{path}: not a glTF file ({error!r})") from error
-    if any(not 0 <= count <= 3 * MAX_TRIANGLES for count in counts) or sum(counts) > 32 * MAX_TRIANGLES:
-        raise ScanError(f"{path}: its header claims more numbers than {MAX_TRIANGLES} triangles have")
-    if packed := extensions & {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}:
-        raise ScanError(f"{path}: compressed geometry ({', '.join(sorted(packed))}); decompress it first")
+        if any(not 0 <= count <= 3 * MAX_TRIANGLES for count in counts) or sum(counts) > 32 * MAX_TRIANGLES:
+            raise ScanError(f"{path}: its header claims more numbers than {MAX_TRIANGLES} triangles have")
+        packed = {"KHR_draco_mesh_compression", "EXT_meshopt_compression"} & set(header.get("extensionsRequired", ()))
+        if packed:
+            raise ScanError(f"{path}: compressed geometry ({', '.join(sorted(packed))}); decompress it first")
 
 
-def _is_element(line: bytes) -> bool:
-    words = line.split()
-    return len(words) == 3 and words[0] == b"element" and words[2].isdigit()
-
-
-def _gltf_header(data: bytes, path: Path) -> bytes:
+def _gltf_header(path: Path) -> bytes:
     """The JSON of a glTF file."""
+    data = read_regular_file(path, MAX_BYTES)
     if path.suffix.lower() == ".gltf":
         return data
     magic, _, _, length, kind = struct.unpack("<4sIII4s", data[:20])

