@@ -1,12 +1,14 @@
 """The renderer against what can be computed by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import warp as wp
 
 from opensapiens.synthetic import patterns, rasterizer
 from opensapiens.synthetic.materials import IMAGE, Material
-from opensapiens.synthetic.rasterizer import Camera, Casters, Ground, Light, Materials, Mesh, render, vertex_normals
+from opensapiens.synthetic.rasterizer import Camera, Casters, Light, Materials, Mesh, render, vertex_normals
 from opensapiens.synthetic.surfaces import unit_sphere
 
 SIZE = (64, 96)
@@ -81,7 +83,8 @@ def test_more_people_than_can_be_told_apart_are_refused() -> None:
 @pytest.mark.parametrize("run", [1, 7])
 def test_how_much_a_thread_takes_changes_nothing(run: int, monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = together(sphere((0, -1.0, 0), 0.3, instance=1), sphere((0.2, 0.5, 0), 0.5, instance=2))
-    scene = (mesh, PLAIN, CAMERA, LIGHT, Ground(-0.6, 0, 20.0), Casters(len(mesh.triangles), -np.ones(3), np.ones(3)))
+    camera = replace(CAMERA, position=np.array([0.0, -4.0, 0.6]))
+    scene = (mesh, PLAIN, camera, LIGHT, 20.0, Casters(len(mesh.triangles), -np.ones(3), np.ones(3)))
     expected = render(*scene)
     monkeypatch.setattr(rasterizer, "_run", lambda count: run)
     found = render(*scene)

@@ -199,8 +199,6 @@ def shade(
     sky: wp.vec3,
     earth: wp.vec3,
     harmonics: wp.array(dtype=wp.vec3),
-    ground_height: float,
-    ground_material: int,
     ground_reach: float,
     color: wp.array2d(dtype=wp.vec3),
     covered: wp.array2d(dtype=wp.float32),
@@ -217,7 +215,7 @@ def shade(
         surface = wp.vec3(0.0, 0.0, 0.0)
         coordinate = wp.vec3(0.0, 0.0, 0.0)
         over = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        kind = ground_material
+        kind = int(0)  # the floor
         cover = float(1.0)
         if t >= 0:
             i = triangles[t, 0]
@@ -265,9 +263,9 @@ def shade(
                         normal_out[y, x] = rotation * normal
         else:
             direction = wp.transpose(rotation) * ray
-            if ground_material < 0 or direction[2] > -1.0e-3:
+            if ground_reach <= 0.0 or direction[2] > -1.0e-3:
                 continue
-            distance = (ground_height - position[2]) / direction[2]
+            distance = -position[2] / direction[2]
             if distance <= 0.0 or distance > ground_reach:
                 continue
             cover = 1.0 - wp.smoothstep(0.6, 1.0, distance / ground_reach)

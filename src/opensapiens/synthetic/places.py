@@ -18,7 +18,7 @@ from opensapiens.synthetic.materials import (
     Material,
     draw_color,
 )
-from opensapiens.synthetic.rasterizer import Camera, Ground, Light
+from opensapiens.synthetic.rasterizer import Camera, Light
 from opensapiens.synthetic.rotations import UP, rotation_about
 from opensapiens.synthetic.surfaces import Surface
 
@@ -27,13 +27,14 @@ KINDS = {"room": 0.46, "street": 0.2, "nature": 0.2, "studio": 0.14}
 
 @dataclass(frozen=True)
 class Place:
-    """A place: its kind; things nearby, which cast shadows; a distant shell, which does not; the floor; the light;
+    """A place: its kind; things nearby, which cast shadows; a distant shell, which does not; the
+    radius of the floor in meters and its material; the light;
     and linear colors of sky and horizon for the background."""
 
     kind: str
     things: list[Surface]
     shell: list[Surface]
-    ground: Ground | None
+    ground: float | None
     floor: Material
     light: Light
     zenith: np.ndarray
@@ -51,19 +52,19 @@ def draw_place(
     light = _draw_light(rng)
     zenith, horizon = _sky_colors(rng)
     if surrounded:
-        ground = Ground(0.0, 0, float(rng.uniform(6, 20))) if rng.random() < 0.4 else None
+        ground = float(rng.uniform(6, 20)) if rng.random() < 0.4 else None
         return Place("surroundings", [], [], ground, _floor(rng, "street"), light, zenith, horizon)
     floor = _floor(rng, kind)
     if kind == "room":
         things, shell, wall = _room(rng, camera, deep, wide)
         soft = Light(light.direction, light.color * rng.uniform(0.2, 0.9), light.sky, light.ground, light.softness * 2)
-        return Place(kind, things, shell, Ground(0.0, 0, 80.0), floor, soft, wall, wall)
+        return Place(kind, things, shell, 80.0, floor, soft, wall, wall)
     if kind == "studio":
         plain = draw_color(rng) * 0.8 + 0.1
         seam = Material(plain, plain, SOLID, 1.0, 0.0)
-        return Place(kind, [], [], Ground(0.0, 0, float(rng.uniform(5, 12))), seam, light, plain * 0.8, plain)
+        return Place(kind, [], [], float(rng.uniform(5, 12)), seam, light, plain * 0.8, plain)
     things, shell = _street(rng, deep, wide) if kind == "street" else ([], _nature(rng, deep))
-    return Place(kind, things, shell, Ground(0.0, 0, float(rng.uniform(40, 90))), floor, light, zenith, horizon)
+    return Place(kind, things, shell, float(rng.uniform(40, 90)), floor, light, zenith, horizon)
 
 
 def _draw_light(rng: np.random.Generator) -> Light:

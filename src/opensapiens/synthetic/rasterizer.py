@@ -111,15 +111,6 @@ class Casters:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """A floor at a height (meters) with a material index; it receives shadows and fades into the backdrop."""
-
-    height: float
-    material: int
-    reach: float
-
-
-@dataclass(frozen=True)
 class Rendering:
     """What the camera sees: color (H, W, 3) linear, covered (H, W) 0 to 1 where mesh or floor hides the backdrop,
     triangle (H, W) index or -1, depth (H, W) meters along the view axis, normals (H, W, 3) in the camera frame,
@@ -171,12 +162,13 @@ def render(
     materials: Materials,
     camera: Camera,
     light: Light,
-    ground: Ground | None,
+    ground: float | None,
     casters: Casters | None = None,
 ) -> Rendering:
     """Renders a mesh: colors before exposure and backdrop, and what is seen at the center of every pixel.
 
-    Raises ValueError for more people than MAX_PEOPLE.
+    ground: radius in meters of a floor at height 0 of the first material, which receives shadows and fades into the
+    backdrop; None for no floor. Raises ValueError for more people than MAX_PEOPLE.
     """
     if mesh.instance.max(initial=0) > MAX_PEOPLE:
         raise ValueError(f"{mesh.instance.max()} people; at most {MAX_PEOPLE} can be told apart in a frame")
@@ -239,9 +231,7 @@ def render(
             wp.vec3(*light.sky),
             wp.vec3(*light.ground),
             _NO_HARMONICS if light.harmonics is None else _floats(light.harmonics, wp.vec3),
-            ground.height if ground else 0.0,
-            ground.material if ground else -1,
-            ground.reach if ground else 0.0,
+            ground or 0.0,
         ],
         outputs=[color, covered, depths, normals],
     )
