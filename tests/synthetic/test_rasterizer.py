@@ -75,8 +75,8 @@ def test_the_nearer_of_two_balls_is_seen_and_the_other_keeps_its_silhouette() ->
     np.testing.assert_array_equal(instance == 2, alone_far & ~alone_near)
 
 
-def test_more_people_than_can_be_told_apart_are_refused() -> None:
-    with pytest.raises(ValueError, match="33 people; at most 32"):
+def test_too_many_people_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"33 people; .* at most 32"):
         render(sphere((0, 0, 0), 0.3, instance=33), PLAIN, CAMERA, LIGHT, None)
 
 
@@ -87,10 +87,10 @@ def test_how_much_a_thread_takes_changes_nothing(run: int, monkeypatch: pytest.M
     scene = (mesh, PLAIN, camera, LIGHT, 20.0, Casters(len(mesh.triangles), -np.ones(3), np.ones(3)))
     expected = render(*scene)
     monkeypatch.setattr(rasterizer, "_run", lambda count: run)
-    found = render(*scene)
+    actual = render(*scene)
     assert expected.covered.min() == 0 and expected.covered.max() == 1
     for name in expected.__dataclass_fields__:
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), err_msg=name)
 
 
 @wp.kernel

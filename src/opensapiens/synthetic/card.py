@@ -27,8 +27,8 @@ def write_card(folder: Path | str) -> None:
 def data_card(folder: Path | str) -> dict[str, Any]:
     """Counts of frames and persons, and histograms (label -> count) of what the records say about them.
 
-    Age, build, height and gender are on Anny's scales, 0 to 1. Pose and age are not known for scans; build, height and
-    gender are there only where body parameters are recorded.
+    Age, build, height and gender are on Anny's scales, 0 to 1. Scans have no pose and age; build, height and gender
+    need recorded body parameters.
     """
     histograms: defaultdict[str, Counter[str]] = defaultdict(Counter)
     frames = persons = 0

@@ -1,4 +1,4 @@
-"""A contact sheet: a set of frames with their labels at a glance."""
+"""The contact sheet of a folder of shards: frames and their labels."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from opensapiens.labels.parts import SAPIENS_28
 
 COLUMNS, FRAMES = 8, 64
 ENLARGED = 2
-"""Scale of the pictures, so that the points of a face can be told apart."""
+"""Scale of the pictures; the points of a face would overlap without it."""
 
 
 def contact_sheet(folder: Path | str) -> np.ndarray:

@@ -46,7 +46,7 @@ def develop(
     people: np.ndarray,
     backdrop: Backdrop | None,
 ) -> np.ndarray:
-    """Develops a rendering into an 8-bit picture (H, W, 3); people: where they are (H, W)."""
+    """Develops a rendering into an 8-bit picture (H, W, 3); people: their mask (H, W)."""
     light, cover = rendering.color, rendering.covered
     if backdrop is None or backdrop.linear:
         far = sky(rng, place, camera) if backdrop is None else backdrop.picture

@@ -36,7 +36,7 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Folders that replace procedural light and procedural backdrops; at least one is given.
+    """Pictures that replace procedural light and backdrops; at least one kind is given.
 
     environments: panoramas, which light the scene and are its backdrop; photos: the backdrop instead, if given.
     """

@@ -1,4 +1,4 @@
-"""Places where people are: rooms, streets, fields and studios."""
+"""Places: rooms, streets, fields and studios."""
 
 from dataclasses import dataclass
 
@@ -27,9 +27,8 @@ KINDS = {"room": 0.46, "street": 0.2, "nature": 0.2, "studio": 0.14}
 
 @dataclass(frozen=True)
 class Place:
-    """A place: its kind; things nearby, which cast shadows; a distant shell, which does not; the
-    radius of the floor in meters and its material; the light;
-    and linear colors of sky and horizon for the background."""
+    """A place: its kind; things nearby, which cast shadows; a distant shell, which does not; the radius of the floor in
+    meters and its material; the light; and linear colors of sky and horizon for the background."""
 
     kind: str
     things: list[Surface]
@@ -123,9 +122,8 @@ def _room(
     color = draw_color(rng) * 0.6 + np.array([0.3, 0.29, 0.27]) * rng.uniform(0.2, 1.3)
     pattern = int(rng.choice([SOLID, FABRIC, STRIPES, BRICK, TILES, PLANKS], p=[0.5, 0.22, 0.06, 0.08, 0.07, 0.07]))
     frequency = {STRIPES: rng.uniform(2, 9), BRICK: 7.0, TILES: rng.uniform(3, 9), PLANKS: 6.0}.get(pattern, 3.0)
-    look = Material(
-        np.clip(color, 0, 0.9), np.clip(color * rng.uniform(0.7, 0.95), 0, 1), pattern, float(frequency), 0.02
-    )
+    second = np.clip(color * rng.uniform(0.7, 0.95), 0, 1)
+    look = Material(np.clip(color, 0, 0.9), second, pattern, float(frequency), 0.02)
     near = camera.position[1] - 1.0
     corner = np.array([-side, back, 0.0])
     walls = [(corner, np.array([2 * side, 0, 0]))]
@@ -134,16 +132,14 @@ def _room(
         start = np.array([x, near, 0.0])
         if eye[0] * np.sign(x) < side - 0.2:
             walls.append((start, np.array([0, back - near, 0])))
-    shell, cells = [], 10
+    shell = []
     for start, along in walls:
-        shell.append(props.pane(look, axes @ start, axes @ along, UP * high, cells))
+        shell.append(props.pane(look, axes @ start, axes @ along, UP * high, cells=10))
         shell += _on_wall(rng, axes, start, along, high, look.first)
     white = np.full(3, rng.uniform(0.6, 0.9))
     ceiling = Material(white, white, SOLID, 1.0, 0.0, glow=0.25)
-    corner = np.array([-side, near, high])
-    shell.append(
-        props.pane(ceiling, axes @ corner, axes @ np.array([2 * side, 0, 0]), axes @ [0, back - near, 0], cells)
-    )
+    corner, across = np.array([-side, near, high]), np.array([2 * side, 0, 0])
+    shell.append(props.pane(ceiling, axes @ corner, axes @ across, axes @ [0, back - near, 0], cells=10))
     things: list[Surface] = []
     for _ in range(rng.integers(0, 5)):
         at = (axes @ np.array([rng.uniform(-side, side), rng.uniform(deep + 0.2, back), 0]))[:2]

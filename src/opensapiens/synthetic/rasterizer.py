@@ -171,7 +171,7 @@ def render(
     backdrop; None for no floor. Raises ValueError for more people than MAX_PEOPLE.
     """
     if mesh.instance.max(initial=0) > MAX_PEOPLE:
-        raise ValueError(f"{mesh.instance.max()} people; at most {MAX_PEOPLE} can be told apart in a frame")
+        raise ValueError(f"{mesh.instance.max()} people; a frame can have at most {MAX_PEOPLE}")
     height, width = camera.size
     triangles = _indices(mesh.triangles)
     pixels = camera.project(mesh.vertices)

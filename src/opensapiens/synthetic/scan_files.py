@@ -1,4 +1,4 @@
-"""Reads scans of people, textured meshes, from untrusted files."""
+"""Reads scans of people (textured meshes) from untrusted files."""
 
 import contextlib
 import struct
@@ -87,11 +87,11 @@ def read_scan(path: Path | str) -> Scan:
         if not 0 < triangles <= MAX_TRIANGLES:
             raise ScanError(f"{path}: {triangles} triangles; between 1 and {MAX_TRIANGLES} can be rendered")
         pieces = [_piece(mesh, matrix) for mesh, matrix in named]
+        return Scan(path.name, tuple(_upright(pieces, gltf=path.suffix.lower() in (".glb", ".gltf"))))
     except ScanError:
         raise
     except Exception as error:  # the readers raise anything for a damaged file
         raise ScanError(f"{path}: cannot be read as a scan ({type(error).__name__}: {error})") from error
-    return Scan(path.name, tuple(_upright(pieces, gltf=path.suffix.lower() in (".glb", ".gltf"))))
 
 
 def _placed(scene: Any) -> list[tuple[np.ndarray, str]]:
@@ -164,7 +164,7 @@ def _piece(mesh: Any, matrix: np.ndarray) -> ScanPiece:
     vertices = np.asarray(mesh.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
     triangles = np.asarray(mesh.faces, np.int64)
     if not np.isfinite(vertices).all() or triangles.min() < 0 or triangles.max() >= len(vertices):
-        raise ScanError("a vertex that is not finite, or a triangle of a vertex that does not exist")
+        raise ValueError("a vertex is not finite, or a triangle refers to a vertex that does not exist")
     if np.linalg.det(matrix[:3, :3]) < 0:
         triangles = triangles[:, ::-1]
     uv, colors, tint, texture = _look(mesh.visual, len(vertices))
@@ -230,7 +230,7 @@ def _upright(pieces: list[ScanPiece], gltf: bool) -> list[ScanPiece]:
     points = points @ turn.T
     height = float(np.ptp(points[:, 2]))
     if height <= 0:
-        raise ScanError("the mesh is flat")
+        raise ValueError("the mesh is flat")
     scale = next((s for s in (1.0, 0.01, 0.001) if 0.3 <= height * s <= 3.0), 1.7 / height)
     low, high = points.min(0) * scale, points.max(0) * scale
     shift = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])

@@ -122,7 +122,7 @@ def _spread_out(rng: np.random.Generator, bodies: np.ndarray) -> np.ndarray:
 def merge(
     surfaces: list[tuple[Surface, int]], floor: Material, atlas: np.ndarray | None = None
 ) -> tuple[Mesh, Materials]:
-    """One mesh of all surfaces; material 0 is the floor's; atlas: the one whose pages the materials name."""
+    """One mesh of all surfaces, each with an instance number, and its materials, of which the first is the floor's."""
     offsets = np.cumsum([0] + [len(surface.vertices) for surface, _ in surfaces])
     counts = [len(surface.triangles) for surface, _ in surfaces]
     vertices = np.concatenate([s.vertices for s, _ in surfaces], dtype=np.float32)

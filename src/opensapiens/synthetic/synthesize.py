@@ -34,7 +34,7 @@ FRAMES_PER_SHARD = 256
 
 
 class SynthesisError(RuntimeError):
-    """Frames that could not be made; the message says which."""
+    """Some frames could not be rendered; the message says which."""
 
 
 def make_set(out: Path, options: SynthesizeOptions = SynthesizeOptions()) -> list[str]:
@@ -50,13 +50,13 @@ def make_set(out: Path, options: SynthesizeOptions = SynthesizeOptions()) -> lis
         if options.cutouts is not None:
             cut_out_people(out, options.cutouts, workers=options.workers)
     except ModuleNotFoundError as error:
-        message = f"making people needs {error.name}: pip install opensapiens[synthetic]"
+        message = f"rendering people needs {error.name}: pip install opensapiens[synthetic]"
         raise ModuleNotFoundError(message, name=error.name) from error
     return failures
 
 
 def write_shards(out: Path, options: SynthesizeOptions) -> list[str]:
-    """The shards alone; returns and raises as `make_set`."""
+    """Writes the shards alone; returns and raises like `make_set`."""
     from opensapiens.synthetic.environment import Surroundings, find_panoramas
 
     failures: list[str] = []
@@ -94,13 +94,13 @@ def synthesize(
     """Writes `count` frames to `out` as shards of 256, with a manifest, a data card and a contact sheet; returns the
     folder.
 
-    `surroundings` replace the procedural light and backdrops; `scans` are rendered in place of synthetic people; with
-    `parameters` the records say more (see PeopleRenderer). Existing shards are kept, so a run that was stopped can be
+    `surroundings` replace the procedural light and backdrops; `scans` are rendered in place of synthetic people;
+    `parameters` adds to the records, see PeopleRenderer. Existing shards are kept, so an interrupted run can be
     continued.
 
     Raises:
         FolderError: if the folder holds another set of frames, or anything else.
-        SynthesisError: for frames that ended the process that made them, once all other shards are written.
+        SynthesisError: if rendering some frames crashed its process, once all other shards are written.
         ModuleNotFoundError: without the extra "synthetic".
     """
     import opensapiens.synthetic.people_renderer  # noqa: F401 (a missing extra is an error here, not in every worker)
@@ -140,7 +140,7 @@ def synthesize(
                 write_shard(out / shards[i], frames)
     if died:
         raise SynthesisError(
-            f"{out}: {'; '.join(died)}. The shards without these frames are written; the same command makes the others"
+            f"{out}: {'; '.join(died)}. All other shards are written; run the same command again to render these"
         )
     write_bytes(out / "contact_sheet.jpg", cv2.imencode(".jpg", contact_sheet(out)[..., ::-1])[1].tobytes())
     write_card(out)

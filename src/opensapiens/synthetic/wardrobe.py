@@ -54,7 +54,7 @@ class Wardrobe:
         self._cheeks = np.exp(-distance) * (rest[:, 1] < -0.06)
 
     def _sheet(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
-        """Triangles (T, 3) of a helper surface, indexed by its own vertices, and which are on the person's left."""
+        """Triangles (T, 3) of a helper surface, indexed within its span, and which are on the person's left."""
         first, last = span
         triangles = self._helpers[span] - first
         return triangles, self.measures.rest[first:last, 0][triangles].mean(1) > 0
