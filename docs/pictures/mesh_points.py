@@ -61,7 +61,7 @@ def _view(
         anatomy.face_parts,
         np.ones(count, int),
     )
-    skin = Material(np.full(3, 0.35), np.full(3, 0.35), gloss=0.0)
+    skin = Material(np.full(3, 0.35), np.full(3, 0.35), frequency=1.0, gloss=0.0)
     light = Light(rotation[2] + [0, 0, 0.5], np.full(3, 0.5), np.full(3, 0.25), np.full(3, 0.2), 1.0)
     rendering = render(mesh, Materials([skin]), camera, light, None)
     picture = np.full((size, size, 3), 24, np.uint8)
