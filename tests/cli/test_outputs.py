@@ -86,7 +86,7 @@ def test_a_folder_that_is_not_ours_is_refused(
     if "synthesize" in command:
         pytest.importorskip("anny")
         if "new" in command:
-            monkeypatch.setattr("opensapiens.synthetic.sets.write_shards", lambda out, *_: made_up(out))
+            monkeypatch.setattr("opensapiens.synthetic.synthesize.write_shards", lambda out, *_: made_up(out))
     before = files(project)
     assert main(command.split()) == 2
     assert message in capsys.readouterr().err

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from opensapiens.data.images import ImageCollection
+from opensapiens.synthetic.anatomy import FACE, HAIR
 from opensapiens.synthetic.body import TIGHTS
 from opensapiens.synthetic.develop import develop, sky
 from opensapiens.synthetic.environment import Surroundings
-from opensapiens.synthetic.outfits import FACE, HAIR, draw_outfit
+from opensapiens.synthetic.materials import Material
+from opensapiens.synthetic.outfits import draw_outfit
 from opensapiens.synthetic.people_renderer import PeopleRenderer
 from opensapiens.synthetic.places import Place, draw_place
 from opensapiens.synthetic.rasterizer import Camera, Casters, Light, Materials, Mesh, render, vertex_normals
@@ -109,11 +111,13 @@ def _square(corners: list[list[float]]) -> Mesh:
     return Mesh(vertices, vertex_normals(vertices, triangles), texture, paint, keep, triangles, 0 * one, one, one)
 
 
+def _plain(gray: float, relief: tuple[float, float, float] = (0, 0, 0)) -> Materials:
+    return Materials([Material(np.full(3, gray), np.full(3, gray), gloss=0.0, relief=relief)])
+
+
 def test_relief_shows_in_normals_and_depth_alike() -> None:
     wall = _square([[-2, 0, -1], [2, 0, -1], [2, 0, 2], [-2, 0, 2]])
-    one = np.ones((1, 3)) * 0.5
-    bumpy = Materials(one, one, np.zeros(1, int), np.ones(1), np.zeros(1), relief=np.array([[0.2, 1.2, 0.0]]))
-    rendering = render(wall, bumpy, CAMERA, LIGHT, None)
+    rendering = render(wall, _plain(0.5, relief=(0.2, 1.2, 0.0)), CAMERA, LIGHT, None)
     y, x = np.mgrid[:64, :96]
     d = rendering.depth
     points = np.stack([(x - 47.5) / 120 * d, (31.5 - y) / 120 * d, -d], -1)
@@ -131,8 +135,7 @@ def test_what_is_overhead_takes_sky_light_away() -> None:
     names = list(floor.__dataclass_fields__)
     both = {name: np.concatenate([getattr(floor, name), getattr(roof, name)]) for name in names}
     both["triangles"] = np.concatenate([floor.triangles, roof.triangles + 4])
-    one = np.ones((1, 3)) * 0.5
-    plain = Materials(one, one, np.zeros(1, int), np.ones(1), np.zeros(1))
+    plain = _plain(0.5)
     dim = Light(np.array([0.0, -1.0, 0.0]), np.zeros(3), np.ones(3), np.ones(3), 1.0)
     casters = Casters(4, np.array([-2.0, -2, 0]), np.array([2.0, 2, 1]))
     color = render(Mesh(**both), plain, CAMERA, dim, None, casters).color[..., 0]
@@ -152,8 +155,7 @@ def test_the_horizon_is_where_the_camera_sees_it() -> None:
 
 def test_developing_is_a_function_of_the_seed() -> None:
     wall = _square([[-0.5, 0, 0], [0.5, 0, 0], [0.5, 0, 1], [-0.5, 0, 1]])
-    one = np.ones((1, 3)) * 0.4
-    plain = Materials(one, one, np.zeros(1, int), np.ones(1), np.zeros(1))
+    plain = _plain(0.4)
     rendering = render(wall, plain, CAMERA, LIGHT, None)
     rng = np.random.default_rng(5)
     place = draw_place(rng, CAMERA, 0.5, 0.5, 4.0, False)
@@ -166,8 +168,7 @@ def test_developing_is_a_function_of_the_seed() -> None:
 @pytest.mark.parametrize("level", [0.02, 0.5, 5.0])
 def test_dark_and_bright_scenes_are_exposed(level: float) -> None:
     wall = _square([[-3, 0, -2], [3, 0, -2], [3, 0, 3], [-3, 0, 3]])
-    one = np.ones((1, 3)) * 0.4
-    plain = Materials(one, one, np.zeros(1, int), np.ones(1), np.zeros(1))
+    plain = _plain(0.4)
     lit = Light(np.array([0.0, -1.0, 0.2]), np.full(3, level), np.full(3, level), np.full(3, level), 1.0)
     rendering = render(wall, plain, CAMERA, lit, None)
     place = Place("studio", [], [], None, None, lit, np.ones(3), np.ones(3))  # type: ignore[arg-type]

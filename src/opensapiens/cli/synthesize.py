@@ -22,7 +22,7 @@ def synthesize(out: Path, options: Flat[SynthesizeOptions] = SynthesizeOptions()
     Args:
         out: the folder for the shards.
     """
-    from opensapiens.synthetic.sets import make_set
+    from opensapiens.synthetic.synthesize import make_set
 
     failures = make_set(out, options)
     also = [f"unpacked in {options.folders}"] if options.folders else []

@@ -35,6 +35,9 @@ import numpy as np
 VERTEX_COUNT = 15128
 """Vertices of the base mesh used: ``vertices[:VERTEX_COUNT]``."""
 
+APPAREL, FACE, HAIR, LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER = 1, 2, 3, 8, 9, 12, 17, 18, 22
+"""Classes of SAPIENS_28."""
+
 FACE_KINDS = ("skin", "eye", "lashes", "teeth", "tongue", "mouth")
 """Materials of ``Anatomy.face_kinds``; "mouth" is the lining of the mouth, lips are "skin"."""
 
@@ -76,13 +79,20 @@ class Anatomy:
         return np.einsum("km,...kmd->...kd", self.keypoint_weights, vertices.take(self.keypoint_vertices, -2))
 
 
+TABLES = importlib.resources.files(__package__).joinpath("tables")
+
+
+def read_rows(name: str) -> list[dict[str, str]]:
+    """The rows of a CSV table of the package, by column name."""
+    return list(csv.DictReader(io.StringIO(TABLES.joinpath(name).read_text("utf-8"))))
+
+
 @functools.cache
 def load_anatomy() -> Anatomy:
     """The tables, read once from the package. Treat the arrays as read-only."""
-    tables = importlib.resources.files(__package__).joinpath("tables")
-    with tables.joinpath("anatomy.npz").open("rb") as file:
+    with TABLES.joinpath("anatomy.npz").open("rb") as file:
         arrays = dict(np.load(file))
-    rows = list(csv.DictReader(io.StringIO(tables.joinpath("keypoint_anchors.csv").read_text("utf-8"))))
+    rows = read_rows("keypoint_anchors.csv")
     vertices = [np.array(row["vertices"].split(), dtype=np.int64) for row in rows]
     keypoint_vertices = np.zeros((len(rows), max(map(len, vertices))), dtype=np.int64)
     keypoint_weights = np.zeros(keypoint_vertices.shape, dtype=np.float32)

@@ -11,21 +11,8 @@ PAGE = 128
 PICTURES, PRINTS, WINDOWS = range(0, 16), range(16, 40), range(40, 48)
 """Page numbers: pictures for walls, prints for clothes (magenta shows the cloth), views out of windows."""
 _WORDS = (
-    "NEW YORK",
-    "SURF",
-    "1984",
-    "ROCK",
-    "LOVE",
-    "TEAM",
-    "23",
-    "7",
-    "10",
-    "VINTAGE",
-    "HELLO",
-    "SPORT",
-    "OK",
-    "PARIS",
-)
+    "NEW YORK", "SURF", "1984", "ROCK", "LOVE", "TEAM", "23", "7", "10", "VINTAGE", "HELLO", "SPORT", "OK", "PARIS",
+)  # fmt: skip
 
 
 def page_of(number: int) -> tuple[float, float, float, float]:
@@ -53,17 +40,16 @@ def _view(rng: np.random.Generator) -> np.ndarray:
     line = rng.uniform(0.3, 0.8) + 0.1 * np.sin(np.linspace(0, rng.uniform(3, 20), PAGE))[None, :, None]
     picture = np.where(y > line, land, sky).astype(np.float32)
     for _ in range(12):
-        at = rng.integers(0, PAGE, 2)
-        cv2.rectangle(
-            picture, at.tolist(), (at + rng.integers(5, 40, 2)).tolist(), (land * rng.uniform(0.5, 1.6)).tolist(), -1
-        )
+        start = rng.integers(0, PAGE, 2)
+        end = start + rng.integers(5, 40, 2)
+        cv2.rectangle(picture, start.tolist(), end.tolist(), (land * rng.uniform(0.5, 1.6)).tolist(), -1)
     return np.rint(np.clip(cv2.GaussianBlur(picture, (0, 0), 3.0), 0, 1) * 255).astype(np.uint8)
 
 
 def _print(rng: np.random.Generator) -> np.ndarray:
     """Letters, a shape, or a small picture on magenta."""
     page = np.full((PAGE, PAGE, 3), (255, 0, 255), np.uint8)
-    color = tuple(int(c) for c in rng.choice([0, 30, 200, 250], 3))
+    color = tuple(rng.choice([0, 30, 200, 250], 3).tolist())
     color = (0, 0, 0) if color[0] > 150 and color[2] > 150 and color[1] < 100 else color
     kind = rng.integers(4)
     if kind in (0, 1):

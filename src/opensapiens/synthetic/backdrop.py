@@ -11,9 +11,8 @@ def draw_backdrop(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray
     if kind == "gradient":
         picture = _gradient(rng, size)
     elif kind == "noise":
-        picture = _noise(rng, size, rng.uniform(0.8, 2.2), 3) * rng.uniform(0.3, 1.0) + _color(rng) * rng.uniform(
-            0, 0.7
-        )
+        picture = _noise(rng, size, rng.uniform(0.8, 2.2), 3) * rng.uniform(0.3, 1.0)
+        picture = picture + _color(rng) * rng.uniform(0, 0.7)
     elif kind == "room":
         picture = _room(rng, size)
     elif kind == "outdoors":
@@ -31,11 +30,8 @@ def draw_backdrop(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray
 
 def _color(rng: np.random.Generator) -> np.ndarray:
     color = rng.uniform(0, 1, 3)
-    return (
-        (color.mean() + (color - color.mean()) * rng.choice([0.12, 0.4, 1.0], p=[0.45, 0.35, 0.2]))
-        .clip(0, 1)
-        .astype(np.float32)
-    )
+    gray, saturation = color.mean(), rng.choice([0.12, 0.4, 1.0], p=[0.45, 0.35, 0.2])
+    return (gray + (color - gray) * saturation).clip(0, 1).astype(np.float32)
 
 
 def _gradient(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
@@ -87,13 +83,8 @@ def _outdoors(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Sky, a ragged skyline, foliage and a field."""
     height, width = size
     sky = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    picture: np.ndarray = (
-        np.broadcast_to((1 - sky) * np.array([0.35, 0.55, 0.9]) + sky * _color(rng), (height, width, 3))
-        .astype(np.float32)
-        .copy()
-    )
-    clouds = _noise(rng, size, 1.5, 1)
-    picture = picture + np.clip(clouds - 0.5, 0, 1) * rng.uniform(0, 1.5)
+    colors = ((1 - sky) * np.array([0.35, 0.55, 0.9]) + sky * _color(rng)).astype(np.float32)
+    picture = colors + np.clip(_noise(rng, size, 1.5, 1) - 0.5, 0, 1) * rng.uniform(0, 1.5)
     for _ in range(rng.integers(1, 4)):
         line = _noise(rng, (2, width), rng.uniform(0.7, 1.6), 1)[0, :, 0]
         edge = height * (rng.uniform(0.1, 0.6) + rng.uniform(0.05, 0.4) * line)

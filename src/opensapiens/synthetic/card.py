@@ -1,6 +1,6 @@
 """The data card of a folder of shards: counts and histograms, as JSON and as a picture."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +27,31 @@ def write_card(folder: Path | str) -> None:
 def data_card(folder: Path | str) -> dict[str, Any]:
     """Counts of frames and persons, and histograms (label -> count) of what the records say about them.
 
-    Age, build, height and gender are on Anny's scales, 0 to 1. Pose and age are not known for scans; build, height and
-    gender are there only where body parameters are recorded.
+    Age, build, height and gender are on Anny's scales, 0 to 1. Scans have no pose and age; build, height and gender
+    need recorded body parameters.
     """
-    histograms: dict[str, Counter[str]] = {}
-
-    def count(name: str, label: str) -> None:
-        histograms.setdefault(name, Counter())[label] += 1
-
+    histograms: defaultdict[str, Counter[str]] = defaultdict(Counter)
     frames = persons = 0
     for record in shard_records(folder):
         frames += 1
         persons += len(record["persons"])
-        count("people per frame", str(len(record["persons"])))
+        histograms["people per frame"][str(len(record["persons"]))] += 1
         for person in record["persons"]:
-            count("height in the frame", _tenth(person["height_fraction"]))
-            count("facing", FACINGS[round(person["yaw_degrees"] / 90) % 4])
-            count("occluded share", _tenth(person["occluded_fraction"]))
-            count("truncated", "yes" if person["truncated"] else "no")
-            for name, key in (("pose", "pose"), ("scan", "scan")):
-                if key in person:
-                    count(name, str(person[key]))
+            histograms["height in the frame"][_tenth(person["height_fraction"])] += 1
+            histograms["facing"][FACINGS[round(person["yaw_degrees"] / 90) % 4]] += 1
+            histograms["occluded share"][_tenth(person["occluded_fraction"])] += 1
+            histograms["truncated"]["yes" if person["truncated"] else "no"] += 1
+            for name in ("pose", "scan"):
+                if name in person:
+                    histograms[name][str(person[name])] += 1
             if "age" in person:
-                count("age", _tenth(person["age"]))
-            for name, key in (("build", "weight"), ("body height", "height"), ("gender", "gender")):
-                if "body" in person:
-                    count(name, _tenth(person["body"]["phenotype"][key]))
+                histograms["age"][_tenth(person["age"])] += 1
+            if "body" in person:
+                for name, key in (("build", "weight"), ("body height", "height"), ("gender", "gender")):
+                    histograms[name][_tenth(person["body"]["phenotype"][key])] += 1
             if person["keypoints"] is not None:
                 share = np.mean([point[2] == 2 for point in person["keypoints"]])
-                count("visible share of points", _tenth(float(share)))
+                histograms["visible share of points"][_tenth(float(share))] += 1
     ordered = {name: dict(sorted(counts.items())) for name, counts in histograms.items()}
     return {"frames": frames, "persons": persons, "histograms": ordered}
 

@@ -1,4 +1,4 @@
-"""A contact sheet: a set of frames with their labels at a glance."""
+"""The contact sheet of a folder of shards: frames and their labels."""
 
 from pathlib import Path
 
@@ -14,36 +14,33 @@ from opensapiens.labels.parts import SAPIENS_28
 
 COLUMNS, FRAMES = 8, 64
 ENLARGED = 2
-"""Scale of the pictures, so that the points of a face can be told apart."""
+"""Scale of the pictures; the points of a face would overlap without it."""
 
 
 def contact_sheet(folder: Path | str) -> np.ndarray:
     """The first frames of a folder of shards (H, W, 3) uint8: the first eight as image, visible points, parts, depth
     and normals, the others as image only."""
     dataset = ShardDataset(folder)
-    rows: list[list[np.ndarray]] = [[], [], [], [], []]
+    rows: dict[str, list[np.ndarray]] = {"image": [], "points": [], "parts": [], "depth": [], "normals": []}
     for number in range(min(COLUMNS, len(dataset.keys))):
         frame = dataset.read_frame(number)
         image = cv2.resize(frame["jpg"], None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-        points = image
-        for person in frame["json"]["persons"]:
-            if person["keypoints"] is None:
-                continue
-            keypoints = np.array(person["keypoints"])
-            points = draw_keypoints(points, keypoints[:, :2] * ENLARGED, keypoints[:, 2] / 2, SAPIENS_308, 0.75)
         somebody = frame["instances.png"] > 0
         depth = np.where(somebody, frame["depth.png"] * frame["json"]["depth_scale"], np.nan)
         normals = np.where(somebody[..., None], frame["normals.png"] / 127.5 - 1, np.nan)
-        labels = frame.get("parts.png", np.zeros(somebody.shape, np.uint8))
-        parts = draw_parts(np.full_like(frame["jpg"], 30), labels, SAPIENS_28, opacity=1.0)
-        for row, picture in zip(rows, (image, points, parts, depth_colors(depth), normal_colors(normals)), strict=True):
-            row.append(picture)
-    titled = list(zip(("image", "points", "parts", "depth", "normals"), rows, strict=True))
-    if "parts.png" not in dataset.read_bytes(0):  # points and parts are not known for scans
-        titled = [(title, row) for title, row in titled if title not in ("points", "parts")]
-    titles = [title for title, row in titled for _ in row]
-    pictures = [picture for _, row in titled for picture in row]
+        rows["image"].append(image)
+        rows["depth"].append(depth_colors(depth))
+        rows["normals"].append(normal_colors(normals))
+        if "parts.png" in frame:  # points and parts are not known for scans
+            for person in frame["json"]["persons"]:
+                keypoints = np.array(person["keypoints"])
+                image = draw_keypoints(image, keypoints[:, :2] * ENLARGED, keypoints[:, 2] / 2, SAPIENS_308, 0.75)
+            rows["points"].append(image)
+            dark = np.full_like(frame["jpg"], 30)
+            rows["parts"].append(draw_parts(dark, frame["parts.png"], SAPIENS_28, opacity=1.0))
+    titles = [title for title, row in rows.items() for _ in row]
+    pictures = [picture for row in rows.values() for picture in row]
     for number in range(COLUMNS, min(FRAMES, len(dataset.keys))):
         pictures.append(dataset.read_frame(number)["jpg"])
         titles.append("image")
-    return sheet(pictures, titles, height=320, columns=len(rows[0]))
+    return sheet(pictures, titles, height=320, columns=len(rows["image"]))

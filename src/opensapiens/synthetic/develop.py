@@ -46,8 +46,7 @@ def develop(
     people: np.ndarray,
     backdrop: Backdrop | None,
 ) -> np.ndarray:
-    """Develops a rendering into an 8-bit picture (H, W, 3); people: where they are (H, W)."""
-    size = people.shape
+    """Develops a rendering into an 8-bit picture (H, W, 3); people: their mask (H, W)."""
     light, cover = rendering.color, rendering.covered
     if backdrop is None or backdrop.linear:
         far = sky(rng, place, camera) if backdrop is None else backdrop.picture
@@ -57,8 +56,8 @@ def develop(
     if backdrop is not None and not backdrop.linear:
         picture = _over(picture, _tint(rng, backdrop.picture), cover)
     picture = _focus(rng, picture, rendering, people)
-    picture = _lens(rng, picture, size)
-    return _sensor(rng, picture, size)
+    picture = _lens(rng, picture)
+    return _sensor(rng, picture)
 
 
 def _over(near: np.ndarray, far: np.ndarray, cover: np.ndarray) -> np.ndarray:
@@ -80,10 +79,8 @@ def sky(rng: np.random.Generator, place: Place, camera: Camera) -> np.ndarray:
     """Linear light (H, W, 3) of the distant background: sky with clouds, hills on the horizon, haze below it."""
     if place.kind in ("room", "studio"):
         return np.broadcast_to(place.horizon.astype(np.float32), (*camera.size, 3))
-    coarse = 4
-    y, x = np.mgrid[0 : camera.size[0] : coarse, 0 : camera.size[1] : coarse].astype(np.float32)
-    ray = np.stack([(x - camera.center[0]) / camera.focal, (camera.center[1] - y) / camera.focal, -np.ones_like(x)], -1)
-    ray = ray @ camera.rotation.astype(np.float32)
+    y, x = np.mgrid[: camera.size[0] : 4, : camera.size[1] : 4].astype(np.float32)
+    ray = camera.rays(x, y) @ camera.rotation.astype(np.float32)
     rise = ray[..., 2] / np.sqrt((ray**2).sum(-1))
     around = np.arctan2(ray[..., 0], ray[..., 1])
     zenith, horizon = place.zenith.astype(np.float32), place.horizon.astype(np.float32)
@@ -101,12 +98,10 @@ def sky(rng: np.random.Generator, place: Place, camera: Camera) -> np.ndarray:
         waves = rng.uniform(2, 30, 5) * (1 + ridge)
         line = sum(np.sin(around * w + rng.uniform(0, 6)) / (1 + 0.2 * w) for w in waves)
         edge = (rng.uniform(0.0, 0.09) / (1 + ridge)) * (1 + 0.5 * line)
-        color = (np.array([0.1, 0.13, 0.07]) * rng.uniform(0.5, 2, 3)) * (0.4 + 0.2 * ridge) + horizon * (
-            0.5 - 0.15 * ridge
-        )
+        color = np.array([0.1, 0.13, 0.07]) * rng.uniform(0.5, 2, 3) * (0.4 + 0.2 * ridge)
+        color = color + horizon * (0.5 - 0.15 * ridge)
         picture = np.where((rise < edge)[..., None], color.astype(np.float32), picture)
-    below = (rise < 0)[..., None]
-    picture = np.where(below, horizon * np.float32(0.6), picture)
+    picture = np.where((rise < 0)[..., None], horizon * np.float32(0.6), picture)
     return cv2.resize(picture.astype(np.float32), camera.size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
@@ -164,32 +159,32 @@ def _focus(rng: np.random.Generator, picture: np.ndarray, rendering: Rendering, 
     return picture * edge + far * (1 - edge)
 
 
-def _lens(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _lens(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """Lens blur, occasional motion blur, and vignetting."""
-    blur = rng.uniform(0.35, 0.75) * (1 + (rng.random() < 0.15) * rng.uniform(0.3, 2.0)) * max(1.0, size[0] / 500)
+    height, width = picture.shape[:2]
+    blur = rng.uniform(0.35, 0.75) * (1 + (rng.random() < 0.15) * rng.uniform(0.3, 2.0)) * max(1.0, height / 500)
     picture = cv2.GaussianBlur(picture, (0, 0), blur)
     if rng.random() < 0.08:
-        length = int(rng.uniform(3, 9) * size[0] / 384) | 1
+        length = int(rng.uniform(3, 9) * height / 384) | 1
         kernel = np.zeros((length, length), np.float32)
         angle = rng.uniform(0, np.pi)
         reach = length / 2 * np.array([np.cos(angle), np.sin(angle)])
-        middle = np.array([length // 2] * 2)
-        cv2.line(
-            kernel, np.rint(middle - reach).astype(int).tolist(), np.rint(middle + reach).astype(int).tolist(), 1.0
-        )
+        start, end = np.rint([length // 2 - reach, length // 2 + reach]).astype(int).tolist()
+        cv2.line(kernel, start, end, 1.0)
         picture = cv2.filter2D(picture, -1, kernel / kernel.sum())
     if rng.random() < 0.4:
-        y, x = np.linspace(-1, 1, size[0], dtype=np.float32), np.linspace(-1, 1, size[1], dtype=np.float32)
+        y, x = np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32)
         shade = 1 - np.float32(rng.uniform(0, 0.22)) * (x**2 + y[:, None] ** 2)
         picture = picture * cv2.merge([shade] * 3)
     return picture
 
 
-def _sensor(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _sensor(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """Sensor noise, stronger in the dark, and at times strong JPEG compression."""
     if rng.random() < 0.75:
         top, left = rng.integers(0, TILE, 2)
-        noise = _grain(size)[top : top + size[0], left : left + size[1]]
+        height, width = picture.shape[:2]
+        noise = _grain((height, width))[top : top + height, left : left + width]
         if rng.random() < 0.4:
             noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * np.float32(2.2)
         strength = np.float32(rng.exponential(0.011))

@@ -36,7 +36,7 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Folders that replace procedural light and procedural backdrops; at least one is given.
+    """Pictures that replace procedural light and backdrops; at least one kind is given.
 
     environments: panoramas, which light the scene and are its backdrop; photos: the backdrop instead, if given.
     """
@@ -132,8 +132,7 @@ def harmonics(radiance: np.ndarray, direction: np.ndarray, solid: np.ndarray) ->
 def view_of(panorama: np.ndarray, turn: float, camera: Camera) -> np.ndarray:
     """What a camera sees of a turned panorama (H, W, 3)."""
     y, x = np.mgrid[: camera.size[0], : camera.size[1]].astype(np.float32)
-    ray = np.stack([(x - camera.center[0]) / camera.focal, (camera.center[1] - y) / camera.focal, -np.ones_like(x)], -1)
-    ray = ray @ (camera.rotation @ _about_vertical(turn))
+    ray = camera.rays(x, y) @ (camera.rotation @ _about_vertical(turn))
     height, width = panorama.shape[:2]
     around = np.arctan2(ray[..., 0], ray[..., 1]) / (2 * np.pi) + 0.5
     down = np.arccos(ray[..., 2] / np.linalg.norm(ray, axis=-1)) / np.pi

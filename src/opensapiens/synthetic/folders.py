@@ -17,16 +17,16 @@ from opensapiens.storage.progress import progress
 
 KEYPOINT_SETS = (COCO_17, WHOLEBODY_133, SAPIENS_308)
 FOLDERS = {"jpg": "images", "json": "records"}
-"""Other members go to a folder of their own name: instances, parts, depth, normals."""
+"""Folders of members; the others go to folders of their own names: instances, parts, depth, normals."""
 
 
 def unpack(shards: Path | str, out: Path | str) -> Path:
-    """Writes the frames of a folder of shards as images/KEY.jpg, instances/KEY.png, parts/KEY.png, depth/KEY.png,
+    """Writes the frames in a folder of shards as images/KEY.jpg, instances/KEY.png, parts/KEY.png, depth/KEY.png,
     normals/KEY.png and records/KEY.json, byte for byte, and the persons as KEYPOINTS.json for each keypoint set.
 
-    The files are COCO's: visibility 2 in sight, 1 hidden, 0 outside the frame, boxes and run lengths of the pixels in
-    sight. Of the 133 points, those that the 308 do not have (the contour of the face and the hand roots) stay 0. Frames
-    of scans have no points, and only their boxes are listed. Raises FolderError for an `out` that holds anything else.
+    The annotations are in COCO's format: visibility 2 is visible, 1 hidden, 0 outside the frame; boxes and run lengths
+    cover the visible pixels. Those of the 133 points that the 308 lack (the contour of the face and the hand roots) are
+    0. Scans have boxes but no points. Raises FolderError if `out` holds anything else.
     """
     dataset, out = ShardDataset(shards), Path(out)
     claim(out, "unpacked frames", {"shards": {path.name: path.stat().st_size for path in dataset.paths}})

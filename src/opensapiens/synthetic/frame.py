@@ -1,6 +1,5 @@
 """Renders a scene to a picture with exact labels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,18 +39,11 @@ class Frame:
         return {**parts, DEPTH: self.depth, NORMALS: self.normals}
 
 
-Describe = Callable[[np.ndarray, Rendering], list[dict[str, Any]]]
-"""The persons of a record, given instances (H, W) and the rendering."""
-
-
 def photograph(
-    rng: np.random.Generator,
-    scene: Scene,
-    describe: Describe,
-    backdrop: Backdrop | None = None,
-    parts_known: bool = True,
-) -> Frame:
-    """Renders a scene in front of a backdrop, by default the place's own, develops the picture and reads the labels."""
+    rng: np.random.Generator, scene: Scene, backdrop: Backdrop | None, parts_known: bool = True
+) -> tuple[Frame, Rendering]:
+    """Renders a scene in front of a backdrop, by default the place's own, develops the picture and reads the labels;
+    the record has no persons yet."""
     camera = scene.camera
     rendering = render(scene.mesh, scene.materials, camera, scene.light, scene.place.ground, scene.casters)
     mesh, triangle = scene.mesh, rendering.triangle
@@ -59,17 +51,16 @@ def photograph(
     people = instances > 0
     parts = np.append(mesh.part * (mesh.instance > 0), 0).astype(np.uint8)[triangle] if parts_known else None
     depth, normals = np.full_like(rendering.depth, np.nan), np.full_like(rendering.normals, np.nan)
-    for known, wanted in ((rendering.depth, depth), (rendering.normals, normals)):
-        cv2.copyTo(known, people.view(np.uint8), wanted)  # numpy is slow along an axis of three
+    for source, target in ((rendering.depth, depth), (rendering.normals, normals)):
+        cv2.copyTo(source, people.view(np.uint8), target)  # numpy is slow along an axis of three
     image = develop(rng, scene.place, camera, rendering, people, backdrop)
     record = {
         "width": camera.size[1],
         "height": camera.size[0],
         "depth_scale": 0.001,
         "camera": {"fx": camera.focal, "fy": camera.focal, "cx": camera.center[0], "cy": camera.center[1]},
-        "persons": describe(instances, rendering),
     }
-    return Frame(image, instances, parts, depth, normals, record)
+    return Frame(image, instances, parts, depth, normals, record), rendering
 
 
 def describe_people(
@@ -77,27 +68,16 @@ def describe_people(
 ) -> list[dict[str, Any]]:
     """The records of visible people; with `parameters` also their body parameters and 3D keypoints."""
     persons = []
-    for i, person in enumerate(plan.people):
+    for i, (person, body) in enumerate(zip(plan.people, scene.bodies, strict=True)):
         mask = instances == i + 1
-        seen = describe_visible(scene, i + 1, mask, rendering.people, scene.bodies[i, :VERTEX_COUNT:5])
-        if seen is None:
+        points = wardrobe.anatomy.keypoints(body)
+        cover = wardrobe.cover(plan.outfits[i])
+        keypoints = _keypoints(scene.camera, points, wardrobe.anatomy.keypoint_radius + cover, mask, rendering.depth)
+        details = {"pose": person.activity, "age": round(person.phenotype["age"], 3)}
+        outline = body[:VERTEX_COUNT:5]
+        record = person_record(i + 1, mask, rendering, scene.camera, outline, keypoints, person.yaw, details)
+        if record is None:
             continue
-        box, truncated, occluded, visible = seen
-        points = wardrobe.anatomy.keypoints(scene.bodies[i])
-        record = {
-            "id": i + 1,
-            "box": box,
-            "keypoints": _keypoints(
-                scene.camera, points, wardrobe, wardrobe.cover(plan.outfits[i]), mask, rendering.depth
-            ),
-            "height_fraction": round((box[3] - box[1]) / mask.shape[0], 4),
-            "yaw_degrees": round(person.yaw, 1),
-            "occluded_fraction": occluded,
-            "truncated": truncated,
-            "pose": person.activity,
-            "age": round(person.phenotype["age"], 3),
-            "visible_pixels": visible,
-        }
         if parameters:
             record["body"] = {
                 "phenotype": {name: round(value, 4) for name, value in person.phenotype.items()},
@@ -109,41 +89,50 @@ def describe_people(
     return persons
 
 
-def describe_visible(
-    scene: Scene, instance: int, mask: np.ndarray, people: np.ndarray, outline: np.ndarray
-) -> tuple[list[int], bool, float, int] | None:
-    """Box, whether the frame truncates the person, occluded share and number of visible pixels; None for a person who
-    is hardly visible.
+def person_record(
+    instance: int,
+    mask: np.ndarray,
+    rendering: Rendering,
+    camera: Camera,
+    outline: np.ndarray,
+    keypoints: list[list[float]] | None,
+    yaw: float,
+    details: dict[str, Any],
+) -> dict[str, Any] | None:
+    """The record of the person who covers a mask (H, W), or None for one who is hardly visible.
 
-    people: Rendering.people; outline: points of the person in the world (N, 3).
+    outline: points of the person in the world (N, 3); details: further fields.
     """
     visible = int(mask.sum())
-    alone = int((people & (1 << (instance - 1)) > 0).sum())
+    alone = int((rendering.people & (1 << (instance - 1)) > 0).sum())
     if visible < MIN_PIXELS or visible < MIN_VISIBLE * alone:
         return None
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    seen = scene.camera.project(outline)
-    outside = (seen[:, 0] < 0) | (seen[:, 0] >= width) | (seen[:, 1] < 0) | (seen[:, 1] >= height)
-    box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-    return box, bool(outside.mean() > 0.05), round(1 - visible / alone, 4), visible
+    x, y, _ = camera.project(outline).T
+    outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
+    return {
+        "id": instance,
+        "box": [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
+        "keypoints": keypoints,
+        "height_fraction": round((int(rows[-1]) + 1 - int(rows[0])) / height, 4),
+        "yaw_degrees": round(yaw, 1),
+        "occluded_fraction": round(1 - visible / alone, 4),
+        "truncated": bool(outside.mean() > 0.05),
+        **details,
+        "visible_pixels": visible,
+    }
 
 
 def _keypoints(
-    camera: Camera,
-    points: np.ndarray,
-    wardrobe: Wardrobe,
-    cover: np.ndarray,
-    mask: np.ndarray,
-    depth: np.ndarray,
+    camera: Camera, points: np.ndarray, tolerance: np.ndarray, mask: np.ndarray, depth: np.ndarray
 ) -> list[list[float]]:
-    """The 308 points as [x, y, visibility]: 2 visible, 1 hidden, 0 outside the frame."""
+    """Points (K, 3) as [x, y, visibility]: 2 visible, 1 hidden, 0 outside the frame. A point is visible if the surface
+    at its pixel is the person's and less than the tolerance (K,) in front of it."""
     height, width = mask.shape
-    anatomy = wardrobe.anatomy
-    seen = camera.project(points)
-    column, row = np.rint(seen[:, 0]).astype(int), np.rint(seen[:, 1]).astype(int)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (seen[:, 2] > 0.05)
+    pixels = camera.project(points)
+    column, row = np.rint(pixels[:, :2]).astype(int).T
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (pixels[:, 2] > 0.05)
     column, row = column.clip(0, width - 1), row.clip(0, height - 1)
-    in_sight = inside & mask[row, column] & (seen[:, 2] - depth[row, column] < anatomy.keypoint_radius + cover)
-    visibility = np.where(in_sight, 2, np.where(inside, 1, 0))
-    return np.column_stack([np.round(seen[:, :2].astype(float), 2), visibility]).tolist()
+    visible = inside & mask[row, column] & (pixels[:, 2] - depth[row, column] < tolerance)
+    return np.column_stack([np.round(pixels[:, :2].astype(float), 2), np.where(visible, 2, inside)]).tolist()

@@ -1,21 +1,21 @@
 """Hair as geometry: caps on the scalp, sheets that hang, ponytails, buns; also eyebrows."""
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 
-from opensapiens.synthetic.anatomy import Anatomy
-from opensapiens.synthetic.materials import Material, draw_hair_color
+from opensapiens.synthetic.anatomy import FACE, HAIR, Anatomy
+from opensapiens.synthetic.materials import KNIT, STRANDS, Material, draw_hair_color
 from opensapiens.synthetic.props import ball, tube
-from opensapiens.synthetic.rasterizer import KNIT, STRANDS
 from opensapiens.synthetic.rotations import cross, length_of, lengths_of
-from opensapiens.synthetic.surfaces import Surface, thing
+from opensapiens.synthetic.surfaces import Surface, grid_triangles, thing
 
 STYLES = {  # chances for women, men
     "bald": (0.01, 0.09), "buzz": (0.02, 0.14), "short": (0.12, 0.55), "curly": (0.07, 0.07), "afro": (0.06, 0.05),
     "bob": (0.14, 0.03), "long": (0.3, 0.035), "ponytail": (0.16, 0.015), "bun": (0.1, 0.01), "pigtails": (0.02, 0.0),
 }  # fmt: skip
+Capsule = tuple[np.ndarray, np.ndarray, float]
+"""Start (3,), end (3,) and radius in meters."""
 SECTORS, ARC, HANG = 36, 8, 9
 """Rows and columns of a sheet of hair: around the head, down to the ears, and below."""
 
@@ -121,33 +121,28 @@ def grow(
     scalp: tuple[np.ndarray, np.ndarray],
     inside: np.ndarray,
     points: dict[str, np.ndarray],
-    part: int,
 ) -> list[Surface]:
     """Surfaces of hair on a posed body (V, 3), its scalp given as vertices and triangles; inside: see
     inside_hairline."""
     if hair.style in ("bald", "buzz"):
         return []
     head = head_of(points)
-    surfaces = [_cap(hair, body, normals, rest, scalp, inside[scalp[0]], part)]
+    surfaces = [_cap(hair, body, normals, rest, scalp, inside[scalp[0]])]
     hollow = _capsules(points)
     if hair.style in ("bob", "long"):
-        surfaces.append(_shell(hair, head, hollow, part))
+        surfaces.append(_shell(hair, head, hollow))
     elif hair.style == "bun":
         place = head.world(np.array([0, 0.1 + 0.02 * np.sin(hair.waves[0, 0]), 0.03 + 0.06 * np.sin(hair.waves[1, 0])]))
         size = head.size * (0.03 + 0.05 * hair.length)
-        surfaces.append(_with_part(ball(hair.material, place, np.full(3, size)), part))
+        surfaces.append(ball(hair.material, place, np.full(3, size), part=HAIR))
     elif hair.style == "ponytail":
         start = head.world(np.array([0, 0.105, 0.02 + 0.05 * np.sin(hair.waves[0, 0])]))
-        surfaces.append(_tail(hair, head, start, head.axes[1], hollow, 0.034, part))
+        surfaces.append(_tail(hair, head, start, head.axes[1], hollow, 0.034))
     elif hair.style == "pigtails":
         for side in (-1, 1):
             start = head.world(np.array([side * 0.075, 0.05, 0.0]))
-            surfaces.append(_tail(hair, head, start, side * head.axes[0], hollow, 0.022, part))
+            surfaces.append(_tail(hair, head, start, side * head.axes[0], hollow, 0.022))
     return surfaces
-
-
-def _with_part(surface: Surface, part: int) -> Surface:
-    return thing(surface.vertices, surface.texture, surface.triangles, surface.material, part)
 
 
 def _cap(
@@ -157,7 +152,6 @@ def _cap(
     rest: np.ndarray,
     scalp: tuple[np.ndarray, np.ndarray],
     inside: np.ndarray,
-    part: int,
 ) -> Surface:
     used, triangles = scalp
     at = rest[used]
@@ -172,11 +166,10 @@ def _cap(
     if hair.style in ("afro", "curly"):
         texture = at
     points = body.take(used, 0) + normals.take(used, 0) * lift[:, None]
-    parts = np.full(len(triangles), part, np.uint8)
-    return Surface(points, texture, np.zeros((len(used), 4)), inside + ragged, triangles, parts, hair.material)
+    return thing(points, texture, triangles, hair.material, HAIR, inside + ragged)
 
 
-def _shell(hair: Hair, head: HeadFrame, hollow: list[tuple[np.ndarray, np.ndarray, float]], part: int) -> Surface:
+def _shell(hair: Hair, head: HeadFrame, hollow: list[Capsule]) -> Surface:
     """A sheet around the head, open in front of the face, that hangs below the ears and lies on neck and shoulders."""
     around = np.linspace(-np.pi, np.pi, SECTORS + 1)
     waves = np.sin(np.outer(around, np.arange(3, 9)) + hair.waves[:, 0]).mean(1)
@@ -202,25 +195,19 @@ def _shell(hair: Hair, head: HeadFrame, hollow: list[tuple[np.ndarray, np.ndarra
     for row in range(HANG):
         wave = 0.35 * np.sin(row * 1.1 + hair.waves[2, 0]) * hair.thickness / HANG * 4
         after = rows[-1] + step[:, None] * (down + 0.02 * outward) + wave * outward * 0.3
-        after = push_out(after, hollow, 0.004 + 0.35 * (thick[:, None] * (1 + 0.5 * clumps[:, None])))
+        after = _push_out(after, hollow, 0.004 + 0.35 * (thick[:, None] * (1 + 0.5 * clumps[:, None])))
         after[:, 2] = np.maximum(after[:, 2], 0.01)
         rows.append(after)
-    points = np.concatenate(rows)
-    angle = np.tile(np.abs(around), ARC + HANG)
-    share = np.concatenate([np.repeat(polar / np.pi, len(around)), np.full(HANG * len(around), 0.7)])
-    below = np.repeat(np.concatenate([np.zeros(ARC), np.arange(1, HANG + 1) / HANG]), len(around))
-    beside = (angle - hair.opening - 0.12 * below) * 0.09
-    above = (hair.fringe - 0.03 * np.tile(clumps, ARC + HANG) - share) * np.pi * 0.1
-    keep = np.maximum(beside + 0.01 * np.tile(clumps, ARC + HANG), above)
-    keep = np.minimum(keep, 0.3 * (1.0 - below) + 0.02 * np.tile(clumps, ARC + HANG) + 0.03)
-    along = np.concatenate([np.repeat(polar * 0.1, len(around)), 0.19 + hair.length * below[ARC * len(around) :]])
-    texture = np.stack([np.tile(around * 0.09, ARC + HANG), 0 * along, along], 1)
-    wide = len(around)
-    i, j = np.meshgrid(np.arange(ARC + HANG - 1), np.arange(SECTORS), indexing="ij")
-    a = (i * wide + j).ravel()
-    triangles = np.concatenate([np.stack([a, a + wide, a + 1], 1), np.stack([a + 1, a + wide, a + wide + 1], 1)])
-    parts = np.full(len(triangles), part, np.uint8)
-    return Surface(points, texture, np.zeros((len(points), 4)), keep, triangles, parts, hair.material)
+    share = np.concatenate([polar / np.pi, np.full(HANG, 0.7)])[:, None]
+    below = np.concatenate([np.zeros(ARC), np.arange(1, HANG + 1) / HANG])[:, None]
+    beside = (np.abs(around) - hair.opening - 0.12 * below) * 0.09
+    above = (hair.fringe - 0.03 * clumps - share) * np.pi * 0.1
+    keep = np.maximum(beside + 0.01 * clumps, above)
+    keep = np.minimum(keep, 0.3 * (1.0 - below) + 0.02 * clumps + 0.03).ravel()
+    along = np.concatenate([polar[:, None] * 0.1, 0.19 + hair.length * below[ARC:]])
+    texture = np.stack(np.broadcast_arrays(around * 0.09, 0 * along, along), -1).reshape(-1, 3)
+    triangles = grid_triangles(ARC + HANG - 1, SECTORS)
+    return thing(np.concatenate(rows), texture, triangles, hair.material, HAIR, keep)
 
 
 def _tail(
@@ -228,24 +215,23 @@ def _tail(
     head: HeadFrame,
     start: np.ndarray,
     outward: np.ndarray,
-    hollow: list[tuple[np.ndarray, np.ndarray, float]],
+    hollow: list[Capsule],
     radius: float,
-    part: int,
 ) -> Surface:
     """A ponytail that starts outward from the head and falls."""
     path, heading = [start - 0.02 * outward, start], outward * 0.9 + head.axes[2] * 0.35
     for _ in range(9):
         heading = 0.62 * heading + 0.38 * np.array([0, 0, -1.0])
         heading /= length_of(heading)
-        after = push_out((path[-1] + heading * hair.length / 9)[None], hollow, radius * 0.9)[0]
+        after = _push_out((path[-1] + heading * hair.length / 9)[None], hollow, radius * 0.9)[0]
         after[2] = max(after[2], 0.02)
         path.append(after)
     profile = np.array([0.4, 0.55, 0.85, 1.0, 1.05, 1.0, 0.95, 0.85, 0.7, 0.5, 0.1]) * radius * head.size
-    return tube(hair.material, np.stack(path), profile, 12, 0.8, part)
+    return tube(hair.material, np.stack(path), profile, 12, 0.8, HAIR)
 
 
-def _capsules(points: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Neck, shoulders and trunk as capsules (start, end, radius) that hair lies on."""
+def _capsules(points: dict[str, np.ndarray]) -> list[Capsule]:
+    """Neck, shoulders and trunk, which hair lies on."""
     left, right = points["left_shoulder"], points["right_shoulder"]
     hips = 0.5 * (points["left_hip"] + points["right_hip"])
     size = float(np.linalg.norm(left - right)) / 0.36
@@ -260,9 +246,7 @@ def _capsules(points: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarra
     ]
 
 
-def push_out(
-    points: np.ndarray, hollow: list[tuple[np.ndarray, np.ndarray, float]], margin: np.ndarray | float
-) -> np.ndarray:
+def _push_out(points: np.ndarray, hollow: list[Capsule], margin: np.ndarray | float) -> np.ndarray:
     """Points (N, 3), those inside a capsule moved to its surface."""
     margin = np.broadcast_to(np.asarray(margin, float).reshape(-1, 1), (len(points), 1))
     for start, end, radius in hollow:
@@ -276,33 +260,23 @@ def push_out(
     return points
 
 
-def brows(points: dict[str, np.ndarray], color: np.ndarray, thick: float, part: int) -> list[Surface]:
+def brows(points: dict[str, np.ndarray], color: np.ndarray, thick: float) -> list[Surface]:
     """Eyebrows as strips through their keypoints."""
     head = head_of(points)
     look = Material(color * 0.6, color * 1.3, STRANDS, 900.0, 0.0)
     forward = -head.axes[1] * 0.005 * head.size
-    fine, texture, triangles = _brow_strip()
+    fine = np.linspace(0, 4, 13)  # positions along the five points of an edge
+    along, across = np.tile(fine * 0.015, 2), np.repeat([0.008, 0.0], 13)
+    texture = np.stack([along + across, 0 * along, across], 1)
     strips = []
     for side in "lr":
-        upper = [points[f"upper_{name}_of_{side}_eyebrow"] for name in _BROW] + [points[f"end_of_{side}_eyebrow"]]
-        lower = [points[f"lower_{name}_of_{side}_eyebrow"] for name in _BROW] + [points[f"end_of_{side}_eyebrow"]]
-        up, low = np.array(upper), np.array(lower)
-        up = np.stack([np.interp(fine, np.arange(5), up[:, i]) for i in range(3)], 1)
-        low = np.stack([np.interp(fine, np.arange(5), low[:, i]) for i in range(3)], 1)
+        edges = []
+        for edge in ("upper", "lower"):
+            names = [f"{edge}_{name}" for name in ("startpoint", "midpoint_1", "midpoint_2", "midpoint_3")] + ["end"]
+            corners = np.array([points[f"{name}_of_{side}_eyebrow"] for name in names])
+            edges.append(np.stack([np.interp(fine, np.arange(5), column) for column in corners.T], 1))
+        up, low = edges
         middle = 0.5 * (up + low)
         up, low = middle + thick * (up - middle), middle + thick * (low - middle)
-        strips.append(thing(np.concatenate([up, low]) + forward, texture, triangles, look, part))
+        strips.append(thing(np.concatenate([up, low]) + forward, texture, grid_triangles(1, 12), look, FACE))
     return strips
-
-
-@functools.cache
-def _brow_strip() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions (13,) along the five points of an eyebrow's edge, and texture and triangles of the strip between
-    both edges."""
-    fine, a = np.linspace(0, 4, 13), np.arange(12)
-    triangles = np.concatenate([np.stack([a, a + 13, a + 1], 1), np.stack([a + 1, a + 13, a + 14], 1)])
-    along, across = np.tile(fine * 0.015, 2), np.repeat([0.008, 0.0], 13)
-    return fine, np.stack([along + across, 0 * along, across], 1), triangles
-
-
-_BROW = ("startpoint", "midpoint_1", "midpoint_2", "midpoint_3")

@@ -2,6 +2,7 @@
 
 import warp as wp
 
+from opensapiens.synthetic.materials import FABRIC, GAZE, IMAGE, PRINT
 from opensapiens.synthetic.patterns import decal, fine_pattern, plain_pattern, relief_slope, texel, value_noise
 
 wp.config.log_level = wp.LOG_ERROR
@@ -198,8 +199,6 @@ def shade(
     sky: wp.vec3,
     earth: wp.vec3,
     harmonics: wp.array(dtype=wp.vec3),
-    ground_height: float,
-    ground_material: int,
     ground_reach: float,
     color: wp.array2d(dtype=wp.vec3),
     covered: wp.array2d(dtype=wp.float32),
@@ -216,7 +215,7 @@ def shade(
         surface = wp.vec3(0.0, 0.0, 0.0)
         coordinate = wp.vec3(0.0, 0.0, 0.0)
         over = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        kind = ground_material
+        kind = int(0)  # the floor
         cover = float(1.0)
         if t >= 0:
             i = triangles[t, 0]
@@ -264,32 +263,32 @@ def shade(
                         normal_out[y, x] = rotation * normal
         else:
             direction = wp.transpose(rotation) * ray
-            if ground_material < 0 or direction[2] > -1.0e-3:
+            if ground_reach <= 0.0 or direction[2] > -1.0e-3:
                 continue
-            distance = (ground_height - position[2]) / direction[2]
+            distance = -position[2] / direction[2]
             if distance <= 0.0 or distance > ground_reach:
                 continue
             cover = 1.0 - wp.smoothstep(0.6, 1.0, distance / ground_reach)
             surface = position + distance * direction
             coordinate = wp.vec3(surface[0], 0.0, surface[1])
         lines = float(0.0)
-        if pattern[kind] < 8:
+        if pattern[kind] < FABRIC:
             lines = plain_pattern(pattern[kind], frequency[kind] * coordinate)
-        elif pattern[kind] < 30:
+        elif pattern[kind] < PRINT:
             blur = frequency[kind] * wp.length(surface - position) / focal
             lines = fine_pattern(pattern[kind], frequency[kind] * coordinate, blur)
         albedo = wp.lerp(first[kind], second[kind], lines)
-        if pattern[kind] == 6:
+        if pattern[kind] == IMAGE:
             albedo = wp.cw_mul(first[kind], texel(atlas, page[kind], coordinate[0], coordinate[1]))
         polish = float(20.0)
-        if pattern[kind] == 30:  # PRINT: an image on the breast or back
+        if pattern[kind] == PRINT:  # an image on the breast or back
             at = decal(coordinate, second[kind])
             albedo = first[kind] * (1.0 - 0.1 * value_noise(30.0 * coordinate))
             front = coordinate[1] * second[kind][1] > 0.0
             if front and at[0] > 0.0 and at[0] < 1.0 and at[1] > 0.0 and at[1] < 1.0:
                 ink = texel(atlas, page[kind], at[0], at[1])
                 albedo = wp.lerp(albedo, ink, wp.smoothstep(0.0, 0.03, wp.length(ink - wp.vec3(1.0, 0.0, 1.0)) - 0.35))
-        if pattern[kind] == 31:  # GAZE: an eye, the iris with streaks and a dark rim
+        if pattern[kind] == GAZE:  # an eye, the iris with streaks and a dark rim
             polish = 200.0
             away = -coordinate[1] / wp.length(coordinate)
             streaks = 0.55 + 0.9 * value_noise(26.0 * coordinate / wp.length(coordinate))

@@ -1,15 +1,24 @@
-"""Materials: cloth, skin and hair colors, drawn at random."""
+"""Materials: patterns and colors, and random cloth, skin and hair colors."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from opensapiens.synthetic.rasterizer import BLOBS, CHECKS, DOTS, KNIT, SOLID, STRIPES
+SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, IMAGE = range(7)
+FABRIC, DENIM, PLAID, BANDS, SKIN, STRANDS, BRICK, TILES, PLANKS, GROUND, LEAVES, FACADE, PLACKET = range(8, 21)
+PRINT, GAZE = 30, 31
+"""Patterns; patterns.py and kernels.py say what they look like."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """Two linear colors and a pattern of the second on the first; for the rest see rasterizer.Materials."""
+    """Two linear colors (3,) and a pattern of the second on the first, repeated `frequency` times per meter.
+
+    The color of an IMAGE is `first` times a page (left, top, width, height) of the atlas. A PRINT puts a page on the
+    front or back of cloth of the color `first`, at the position in `second` (patterns.decal), except where the page is
+    magenta. relief: height of folds (meters), folds per meter, height of the fine grain; scatter: how far light wraps
+    around (skin); glow: emission in units of the color.
+    """
 
     first: np.ndarray
     second: np.ndarray

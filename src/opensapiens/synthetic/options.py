@@ -1,4 +1,4 @@
-"""What can be asked of `opensapiens synthesize` and of `make_set`. Imports no renderer."""
+"""Options of `opensapiens synthesize` and `make_set`. Imports no renderer."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ class SynthesizeOptions:
     """A set of synthetic frames.
 
     Args:
-        count: how many frames; each has one to eight people, or one scan.
+        count: number of frames; each shows one to eight people, or one scan.
         seed: another seed gives other frames.
-        workers: processes; give as many as there are cores.
+        workers: number of processes; best as many as there are cores.
         size: height and width of the frames in pixels.
-        scans: a folder of textured scans (.glb, .gltf, .obj, .ply) to render in place of our own people: image, mask,
-            depth and normals; points and parts are not known of scans.
-        environment: a folder of panoramas (.hdr) that light the people and stand behind them.
-        backgrounds: a folder of photos without people to stand behind them.
-        parameters: also record the camera's pose, body parameters and 3D points.
-        folders: also write the frames here as folders of pictures, with COCO annotations of 17, 133 and 308 points.
-        cutouts: also write each person here as a small frame of their own, in shards: training a small model on
-            crops of people then reads its data in a third of the time.
+        scans: a folder of textured scans (.glb, .gltf, .obj, .ply) to render in place of generated people. Their
+            labels are mask, depth and normals; they have no points and no parts.
+        environment: a folder of panoramas (.hdr) to use as light and background.
+        backgrounds: a folder of photos without people to use as background.
+        parameters: also record camera pose, body parameters and 3D points.
+        folders: also write the frames to this folder as single pictures, with COCO annotations of 17, 133 and 308
+            points.
+        cutouts: also write each person to this folder as a small frame, in shards. Training a small model on crops of
+            people reads these three times as fast.
 
     Raises:
-        SetError: frames too small or too large.
+        SetError: for frames that are too small or too large.
     """
 
     count: int = 4096
@@ -45,4 +46,4 @@ class SynthesizeOptions:
 
     def __post_init__(self) -> None:
         if min(self.size) < 16 or max(self.size) > 8192:
-            raise SetError(f"frames of {self.size[0]}x{self.size[1]} pixels: 16 to 8192 can be rendered")
+            raise SetError(f"frames of {self.size[0]}x{self.size[1]} pixels: choose sides from 16 to 8192 pixels")

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from opensapiens.synthetic.anatomy import LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER
 from opensapiens.synthetic.atlas import PRINTS, page_of
 from opensapiens.synthetic.body import SKIRT, TIGHTS, Measures, Span
 from opensapiens.synthetic.hair import Hair, draw_hair
-from opensapiens.synthetic.materials import Material, draw_color, draw_skin_tone
-from opensapiens.synthetic.rasterizer import (
+from opensapiens.synthetic.materials import (
     BANDS,
     BLOBS,
     DENIM,
@@ -31,12 +31,12 @@ from opensapiens.synthetic.rasterizer import (
     SKIN,
     SOLID,
     STRIPES,
+    Material,
+    draw_color,
+    draw_skin_tone,
 )
 from opensapiens.synthetic.rotations import clipped
 from opensapiens.synthetic.surfaces import FAR
-
-APPAREL, FACE, HAIR, LEFT_SHOE, LEFT_SOCK, LOWER, RIGHT_SHOE, RIGHT_SOCK, UPPER = 1, 2, 3, 8, 9, 12, 17, 18, 22
-"""Classes of SAPIENS_28."""
 
 
 def far_unless(concerned: np.ndarray) -> np.ndarray:
@@ -197,6 +197,12 @@ def draw_outfit(rng: np.random.Generator, m: Measures, age: float, gender: float
     )
 
 
+def _in_ranges(rng: np.random.Generator, ranges: dict[tuple[float, float], float]) -> float:
+    """A number from one of some ranges, given the chance of each."""
+    numbers = [rng.uniform(low, high) for low, high in ranges]
+    return float(rng.choice(numbers, p=list(ranges.values())))
+
+
 def _draw_garments(rng: np.random.Generator, m: Measures, gender: float) -> list[Garment]:
     female = gender > 0.5
     if female and rng.random() < 0.13:
@@ -210,15 +216,12 @@ def _draw_garments(rng: np.random.Generator, m: Measures, gender: float) -> list
 def _top(rng: np.random.Generator, m: Measures, female: bool) -> list[Garment]:
     if not female and rng.random() < 0.025:
         return []
-    sleeves = [rng.uniform(-0.03, 0.03), rng.uniform(0.12, 0.24), rng.uniform(0.26, 0.42), rng.uniform(0.5, 0.56)]
-    sleeve = float(rng.choice(sleeves, p=[0.13, 0.42, 0.07, 0.38]))
-    hems = [rng.uniform(0.08, 0.16), rng.uniform(-0.1, 0.04), rng.uniform(-0.2, -0.1)]
-    hem = float(rng.choice(hems, p=[0.06 if female else 0.0, 0.74 if female else 0.8, 0.2]))
-    collar = float(rng.choice([rng.uniform(0.062, 0.08), rng.uniform(0.08, 0.12)], p=[0.75, 0.25]))
+    sleeve = _in_ranges(rng, {(-0.03, 0.03): 0.13, (0.12, 0.24): 0.42, (0.26, 0.42): 0.07, (0.5, 0.56): 0.38})
+    short, usual = (0.06, 0.74) if female else (0.0, 0.8)
+    hem = _in_ranges(rng, {(0.08, 0.16): short, (-0.1, 0.04): usual, (-0.2, -0.1): 0.2})
+    collar = _in_ranges(rng, {(0.062, 0.08): 0.75, (0.08, 0.12): 0.25})
     scoop = float(rng.choice([0.0, rng.uniform(0.0, 0.11)]))
-    slack = float(
-        rng.choice([rng.uniform(0.0, 0.006), rng.uniform(0.006, 0.022), rng.uniform(0.02, 0.045)], p=[0.3, 0.45, 0.25])
-    )
+    slack = _in_ranges(rng, {(0.0, 0.006): 0.3, (0.006, 0.022): 0.45, (0.02, 0.045): 0.25})
     cloth = draw_fabric(rng, top=True)
     if sleeve > 0.3 and rng.random() < 0.35 and cloth.pattern == FABRIC:
         cloth = replace(cloth, pattern=PLACKET, frequency=6.0, second=draw_color(rng))
@@ -277,14 +280,11 @@ def _jacket(rng: np.random.Generator, m: Measures, hem: float, slack: float) -> 
 
 def _trousers(rng: np.random.Generator, m: Measures) -> list[Garment]:
     waist = float(rng.uniform(0.02, 0.12))
-    lengths = [rng.uniform(0.14, 0.25), rng.uniform(0.28, 0.48), rng.uniform(0.6, 0.75), rng.uniform(0.84, 0.93)]
-    length = float(rng.choice(lengths, p=[0.07, 0.18, 0.06, 0.69]))
+    length = _in_ranges(rng, {(0.14, 0.25): 0.07, (0.28, 0.48): 0.18, (0.6, 0.75): 0.06, (0.84, 0.93): 0.69})
     lines, z = _lines(m), m.columns[2]
     along = np.maximum(length - m.leg, lines.unless_leg)
     keep = np.minimum(np.minimum(waist - z, along), lines.not_arm)
-    slack = float(
-        rng.choice([rng.uniform(0.0, 0.005), rng.uniform(0.006, 0.02), rng.uniform(0.018, 0.045)], p=[0.35, 0.42, 0.23])
-    )
+    slack = _in_ranges(rng, {(0.0, 0.005): 0.35, (0.006, 0.02): 0.42, (0.018, 0.045): 0.23})
     cloth = draw_denim(rng) if rng.random() < 0.42 else draw_fabric(rng, plain=rng.random() < 0.75)
     share = np.clip(m.leg / max(length, 0.2), 0.12, 1.0) * lines.legs
     tight = cloth.relief[0] * clipped(slack / 0.02, 0.2, 1.0)
@@ -310,9 +310,7 @@ def _skirt(rng: np.random.Generator, m: Measures, cloth: Material | None = None,
 
 def _dress(rng: np.random.Generator, m: Measures) -> list[Garment]:
     cloth = draw_fabric(rng)
-    sleeve = float(
-        rng.choice([rng.uniform(-0.04, 0.03), rng.uniform(0.12, 0.26), rng.uniform(0.48, 0.55)], p=[0.5, 0.35, 0.15])
-    )
+    sleeve = _in_ranges(rng, {(-0.04, 0.03): 0.5, (0.12, 0.26): 0.35, (0.48, 0.55): 0.15})
     cut = _top_cut(m, sleeve, 0.02, float(rng.uniform(0.065, 0.12)), float(rng.uniform(0, 0.11)))
     top = _worn_top(m, cut, cloth, float(rng.uniform(0.0, 0.015)), 0.02)
     return [*_skirt(rng, m, cloth, UPPER), top]
@@ -329,14 +327,9 @@ def _shoes(rng: np.random.Generator, m: Measures) -> list[Garment]:
     if rng.random() < 0.86:
         top = ankle + (rng.uniform(-0.03, 0.03) if rng.random() < 0.75 else -rng.uniform(0.06, 0.35))
         color, ease = draw_color(rng), float(rng.uniform(0.006, 0.012))
-        look = Material(
-            color,
-            draw_color(rng),
-            int(rng.choice([SOLID, BLOBS, STRIPES, FABRIC])),
-            rng.uniform(8, 30),
-            float(rng.uniform(0, 0.4)),
-            relief=(0.003, 25.0, 0.0),
-        )
+        second, pattern = draw_color(rng), int(rng.choice([SOLID, BLOBS, STRIPES, FABRIC]))
+        frequency, gloss = rng.uniform(8, 30), float(rng.uniform(0, 0.4))
+        look = Material(color, second, pattern, frequency, gloss, relief=(0.003, 25.0, 0.0))
         keep = np.minimum(m.leg - top, only_leg)
         parts = (LEFT_SHOE, RIGHT_SHOE)
         garments.append(Garment(TIGHTS, keep, parts, look, (ease, ease), 0.0, True, 3, None))

@@ -2,6 +2,27 @@
 
 import warp as wp
 
+from opensapiens.synthetic.materials import (
+    BANDS,
+    BLOBS,
+    BRICK,
+    CHECKS,
+    DENIM,
+    DOTS,
+    FABRIC,
+    FACADE,
+    GROUND,
+    KNIT,
+    LEAVES,
+    PLACKET,
+    PLAID,
+    PLANKS,
+    SKIN,
+    STRANDS,
+    STRIPES,
+    TILES,
+)
+
 _vec8 = wp.types.vector(length=8, dtype=wp.float32)
 
 
@@ -78,15 +99,15 @@ def _noise_around(p: wp.vec3, step: float) -> wp.vec4:
 @wp.func
 def plain_pattern(kind: int, p: wp.vec3) -> float:
     """Share of the second color at a surface point."""
-    if kind == 1:
+    if kind == STRIPES:
         return wp.smoothstep(-0.15, 0.15, wp.sin(6.2832 * (p[2] + 0.15 * value_noise(p))))
-    if kind == 2:
+    if kind == CHECKS:
         return 0.5 + 0.5 * wp.sign(wp.sin(6.2832 * p[0]) * wp.sin(6.2832 * p[2]))
-    if kind == 3:
+    if kind == BLOBS:
         return wp.smoothstep(0.45, 0.6, 0.65 * value_noise(p) + 0.35 * value_noise(2.3 * p))
-    if kind == 4:
+    if kind == KNIT:
         return 0.35 * value_noise(p) + 0.3 * value_noise(3.1 * p)
-    if kind == 5:
+    if kind == DOTS:
         x = p[0] - wp.floor(p[0]) - 0.5
         z = p[2] - wp.floor(p[2]) - 0.5
         return wp.smoothstep(0.1, 0.06, x * x + z * z)
@@ -105,53 +126,53 @@ def fine_pattern(kind: int, p: wp.vec3, blur: float) -> float:
     """Like plain_pattern, for the kinds from FABRIC on; blur: size of a pixel in the units of p, below which details
     vanish."""
     near = 1.0 - wp.smoothstep(0.08, 0.35, blur)
-    if kind == 8:  # FABRIC: threads, and a tint that varies slowly
+    if kind == FABRIC:  # threads, and a tint that varies slowly
         broad = 0.3 * value_noise(0.11 * p)
         if near > 0.0:
             broad += near * (0.15 + 0.15 * wp.sin(6.2832 * p[0]) * wp.sin(6.2832 * p[2]))
         return broad
-    if kind == 9:  # DENIM: diagonal twill, faded in broad patches
+    if kind == DENIM:  # diagonal twill, faded in broad patches
         return 0.55 * value_noise(0.11 * p) + 0.2 * value_noise(0.4 * p) + near * 0.2 * wp.sin(6.2832 * (p[0] + p[2]))
-    if kind == 10:  # PLAID: broad and narrow bands across each other
+    if kind == PLAID:  # broad and narrow bands across each other
         a = _line(p[0], 0.22, 0.02 + blur) + _line(p[2], 0.22, 0.02 + blur)
         b = _line(p[0] + 0.5, 0.03, 0.02 + blur) + _line(p[2] + 0.5, 0.03, 0.02 + blur)
         return wp.min(0.4 * a + 0.5 * b, 1.0)
-    if kind == 11:  # BANDS across the body
+    if kind == BANDS:  # across the body
         return wp.lerp(0.4, _line(p[2], 0.2, 0.03 + blur), near)
-    if kind == 12:  # SKIN: freckles and mottling
+    if kind == SKIN:  # freckles and mottling
         return 0.35 * value_noise(0.2 * p) + 0.3 * value_noise(p) + near * 0.35 * value_noise(4.0 * p)
-    if kind == 13:  # STRANDS of hair along the third axis
+    if kind == STRANDS:  # of hair along the third axis
         q = wp.vec3(p[0], p[1], 0.03 * p[2])
         clumps = wp.vec3(0.17 * p[0], 0.17 * p[1], 0.01 * p[2])
         return 0.5 * value_noise(clumps) + wp.lerp(0.25, 0.5 * value_noise(q), near)
-    if kind == 14:  # BRICK: the second color is the joint
+    if kind == BRICK:  # the second color is the joint
         row = wp.floor(p[2])
         shifted = 0.5 * p[0] + 0.5 * (row - 2.0 * wp.floor(0.5 * row))
         shade = 0.25 * _hash(int(wp.floor(shifted)), 0, int(row))
         joint = wp.max(_line(p[2], 0.06, blur), _line(shifted, 0.03, blur))
         return wp.max(wp.lerp(0.15, joint, near), shade)
-    if kind == 15:  # TILES
+    if kind == TILES:
         shade = 0.2 * _hash(int(wp.floor(p[0])), 1, int(wp.floor(p[2])))
         return wp.max(wp.lerp(0.05, wp.max(_line(p[0], 0.025, blur), _line(p[2], 0.025, blur)), near), shade)
-    if kind == 16:  # PLANKS along the first axis
+    if kind == PLANKS:  # along the first axis
         row = wp.floor(p[2])
         grain = value_noise(wp.vec3(0.5 * p[0], 13.0 * row, 9.0 * p[2]))
         tint = 0.3 * _hash(int(row), 2, int(wp.floor(0.12 * p[0] + 0.37 * row)))
         return wp.max(tint + 0.35 * grain, wp.lerp(0.0, _line(p[2], 0.03, blur), near))
-    if kind == 17:  # GROUND: gravel, grass, sand, snow, by colors
+    if kind == GROUND:  # gravel, grass, sand, snow, by colors
         rough = 0.4 * value_noise(0.05 * p) + 0.3 * value_noise(0.3 * p)
         return rough + 0.3 * wp.lerp(0.5, value_noise(2.7 * p), near)
-    if kind == 18:  # LEAVES
+    if kind == LEAVES:
         a = 0.45 * value_noise(0.4 * p) + 0.55 * wp.lerp(0.5, value_noise(2.1 * p), near)
         return wp.smoothstep(0.25, 0.75, a)
-    if kind == 19:  # FACADE: windows in a grid
+    if kind == FACADE:  # windows in a grid
         x = p[0] - wp.floor(p[0])
         z = p[2] - wp.floor(p[2])
         lit = 0.6 + 0.4 * _hash(int(wp.floor(p[0])), 3, int(wp.floor(p[2])))
         inside = wp.smoothstep(0.2, 0.2 + blur, x) * (1.0 - wp.smoothstep(0.8 - blur, 0.8, x))
         inside *= wp.smoothstep(0.2, 0.2 + blur, z) * (1.0 - wp.smoothstep(0.75 - blur, 0.75, z))
         return inside * lit
-    if kind == 20:  # PLACKET: a zip or a row of buttons down the front; p in meters times the frequency
+    if kind == PLACKET:  # a zip or a row of buttons down the front; p in meters times the frequency
         line = _line(0.5 * p[0] / 6.0, 0.008, 0.002) * wp.step(p[1])
         return wp.max(0.25 * value_noise(0.11 * p), line)
     return 0.3 * value_noise(0.11 * p)

@@ -1,4 +1,4 @@
-"""People rendered during training, without files in between."""
+"""People rendered during training instead of read from files."""
 
 import functools
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from opensapiens.synthetic.people_renderer import PeopleRenderer
 
 ATTEMPTS = 20
-"""Frames tried for one sample; in some of them everybody is hidden."""
+"""Frames tried for one sample, since everybody may be hidden in a frame."""
 
 
 class SyntheticPeople:
     """A sequence of samples, each rendered when it is asked for; sample i is a pure function of (seed, i).
 
-    It can be handed to loader processes: each loads the body model once, when it is first asked for a sample. A sample
-    has the same bits in every process on a machine. Frame i is the one in the shards of the same seed, except for the
-    last bits of its geometry and for their JPEG compression; if it shows several people, one is drawn as the sample.
+    It can be passed to loader processes: each loads the body model once, for its first sample. A sample has the same
+    bits in every process on a machine. Frame i equals that of the shards of the same seed, except for the last bits of
+    its geometry and JPEG compression; if it shows several people, one of them is chosen at random.
     """
 
     def __init__(
@@ -65,7 +65,9 @@ class SyntheticPeople:
             if persons := frame.record["persons"]:
                 chosen = int(np.random.default_rng([*numbers, 3]).integers(len(persons)))
                 return sample_of(frame, chosen, f"synthetic:{self.seed}/{index}#{chosen + 1}")
-        raise RuntimeError(f"sample {index}: nobody was visible in {ATTEMPTS} frames; check the style")
+        raise RuntimeError(
+            f"sample {index}: nobody was visible in {ATTEMPTS} frames; choose a style that shows more of people"
+        )
 
 
 @functools.lru_cache(maxsize=1)
@@ -85,14 +87,14 @@ def sample_of(frame: "Frame", person: int, key: str) -> Sample:
         key=key,
         box=np.array(record["box"], np.float32),
         keypoints=None if points is None else np.array(points, np.float32),
-        labels={MASK: mask, **{kind: _inside(values, mask, kind.outside) for kind, values in frame.labels.items()}},
+        labels={MASK: mask, **{kind: _masked(values, mask, kind.outside) for kind, values in frame.labels.items()}},
     )
 
 
-def _inside(values: np.ndarray, mask_HW: np.ndarray, outside: float) -> np.ndarray:
-    kept = values.copy()
-    kept[~mask_HW] = outside
-    return kept
+def _masked(values: np.ndarray, mask_HW: np.ndarray, outside: float) -> np.ndarray:
+    masked = values.copy()
+    masked[~mask_HW] = outside
+    return masked
 
 
 def open_people(source: Path | str) -> "ShardDataset | SyntheticPeople":

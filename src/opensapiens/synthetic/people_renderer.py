@@ -1,6 +1,5 @@
 """Renders frames of synthetic people in this process."""
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -48,8 +47,9 @@ class PeopleRenderer:
             if self.surroundings is not None:  # its own generator, so that it does not change who is drawn
                 light, backdrop = self.surroundings.draw(np.random.default_rng([*numbers, 1]), scene.camera)
                 scene = replace(scene, light=light or scene.light)
-            describe = functools.partial(describe_people, scene, plan, self.wardrobe, self.parameters)
-            frame = photograph(rng, scene, describe, backdrop)
+            frame, rendering = photograph(rng, scene, backdrop)
+            persons = describe_people(scene, plan, self.wardrobe, self.parameters, frame.instances, rendering)
+            frame.record["persons"] = persons
             if self.parameters:
                 frame.record["camera"] |= scene.camera.pose()
             yield frame

@@ -1,4 +1,4 @@
-"""Places where people are: rooms, streets, fields and studios."""
+"""Places: rooms, streets, fields and studios."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,7 @@ import numpy as np
 
 from opensapiens.synthetic import props
 from opensapiens.synthetic.atlas import PICTURES, WINDOWS, page_of
-from opensapiens.synthetic.materials import Material, draw_color
-from opensapiens.synthetic.rasterizer import (
+from opensapiens.synthetic.materials import (
     BRICK,
     FABRIC,
     GROUND,
@@ -16,10 +15,10 @@ from opensapiens.synthetic.rasterizer import (
     SOLID,
     STRIPES,
     TILES,
-    Camera,
-    Ground,
-    Light,
+    Material,
+    draw_color,
 )
+from opensapiens.synthetic.rasterizer import Camera, Light
 from opensapiens.synthetic.rotations import UP, rotation_about
 from opensapiens.synthetic.surfaces import Surface
 
@@ -28,13 +27,13 @@ KINDS = {"room": 0.46, "street": 0.2, "nature": 0.2, "studio": 0.14}
 
 @dataclass(frozen=True)
 class Place:
-    """A place: its kind; things nearby, which cast shadows; a distant shell, which does not; the floor; the light;
-    and linear colors of sky and horizon for the background."""
+    """A place: its kind; things nearby, which cast shadows; a distant shell, which does not; the radius of the floor in
+    meters and its material; the light; and linear colors of sky and horizon for the background."""
 
     kind: str
     things: list[Surface]
     shell: list[Surface]
-    ground: Ground | None
+    ground: float | None
     floor: Material
     light: Light
     zenith: np.ndarray
@@ -52,19 +51,19 @@ def draw_place(
     light = _draw_light(rng)
     zenith, horizon = _sky_colors(rng)
     if surrounded:
-        ground = Ground(0.0, 0, float(rng.uniform(6, 20))) if rng.random() < 0.4 else None
+        ground = float(rng.uniform(6, 20)) if rng.random() < 0.4 else None
         return Place("surroundings", [], [], ground, _floor(rng, "street"), light, zenith, horizon)
     floor = _floor(rng, kind)
     if kind == "room":
         things, shell, wall = _room(rng, camera, deep, wide)
         soft = Light(light.direction, light.color * rng.uniform(0.2, 0.9), light.sky, light.ground, light.softness * 2)
-        return Place(kind, things, shell, Ground(0.0, 0, 80.0), floor, soft, wall, wall)
+        return Place(kind, things, shell, 80.0, floor, soft, wall, wall)
     if kind == "studio":
         plain = draw_color(rng) * 0.8 + 0.1
         seam = Material(plain, plain, SOLID, 1.0, 0.0)
-        return Place(kind, [], [], Ground(0.0, 0, float(rng.uniform(5, 12))), seam, light, plain * 0.8, plain)
+        return Place(kind, [], [], float(rng.uniform(5, 12)), seam, light, plain * 0.8, plain)
     things, shell = _street(rng, deep, wide) if kind == "street" else ([], _nature(rng, deep))
-    return Place(kind, things, shell, Ground(0.0, 0, float(rng.uniform(40, 90))), floor, light, zenith, horizon)
+    return Place(kind, things, shell, float(rng.uniform(40, 90)), floor, light, zenith, horizon)
 
 
 def _draw_light(rng: np.random.Generator) -> Light:
@@ -123,9 +122,8 @@ def _room(
     color = draw_color(rng) * 0.6 + np.array([0.3, 0.29, 0.27]) * rng.uniform(0.2, 1.3)
     pattern = int(rng.choice([SOLID, FABRIC, STRIPES, BRICK, TILES, PLANKS], p=[0.5, 0.22, 0.06, 0.08, 0.07, 0.07]))
     frequency = {STRIPES: rng.uniform(2, 9), BRICK: 7.0, TILES: rng.uniform(3, 9), PLANKS: 6.0}.get(pattern, 3.0)
-    look = Material(
-        np.clip(color, 0, 0.9), np.clip(color * rng.uniform(0.7, 0.95), 0, 1), pattern, float(frequency), 0.02
-    )
+    second = np.clip(color * rng.uniform(0.7, 0.95), 0, 1)
+    look = Material(np.clip(color, 0, 0.9), second, pattern, float(frequency), 0.02)
     near = camera.position[1] - 1.0
     corner = np.array([-side, back, 0.0])
     walls = [(corner, np.array([2 * side, 0, 0]))]
@@ -134,16 +132,14 @@ def _room(
         start = np.array([x, near, 0.0])
         if eye[0] * np.sign(x) < side - 0.2:
             walls.append((start, np.array([0, back - near, 0])))
-    shell, cells = [], 10
+    shell = []
     for start, along in walls:
-        shell.append(props.pane(look, axes @ start, axes @ along, UP * high, cells))
+        shell.append(props.pane(look, axes @ start, axes @ along, UP * high, cells=10))
         shell += _on_wall(rng, axes, start, along, high, look.first)
     white = np.full(3, rng.uniform(0.6, 0.9))
     ceiling = Material(white, white, SOLID, 1.0, 0.0, glow=0.25)
-    corner = np.array([-side, near, high])
-    shell.append(
-        props.pane(ceiling, axes @ corner, axes @ np.array([2 * side, 0, 0]), axes @ [0, back - near, 0], cells)
-    )
+    corner, across = np.array([-side, near, high]), np.array([2 * side, 0, 0])
+    shell.append(props.pane(ceiling, axes @ corner, axes @ across, axes @ [0, back - near, 0], cells=10))
     things: list[Surface] = []
     for _ in range(rng.integers(0, 5)):
         at = (axes @ np.array([rng.uniform(-side, side), rng.uniform(deep + 0.2, back), 0]))[:2]

@@ -3,22 +3,20 @@
 A pose is one rotation per bone of the body model, relative to the parent and in the axes of the world at rest
 (+x the person's left, -y the front, +z up). At rest the arms hang at 45 degrees, the elbows are bent.
 
-The tables are ours: `postures.csv` has ranges of joint angles (degrees, see PoseSampler._leg and _trunk);
+The tables are ours: `postures.csv` has ranges of joint angles (degrees, see PoseSampler._leg and _bend);
 `gestures.csv` says where a wrist goes (meters beside a bone of the average adult at rest, x outward from the person's
 middle), where the elbow points and where the palm faces (axes of the breast bone; of the leg for gestures on it);
 `hands.csv` says how far the fingers bend.
 """
 
-import csv
 import functools
-import importlib.resources
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from opensapiens.synthetic.anatomy import read_rows
 from opensapiens.synthetic.capsules import ALLOWED_DEPTH, capsules_of
 from opensapiens.synthetic.rotations import (
     AXIS_X,
@@ -36,22 +34,18 @@ ATTEMPTS = 12
 LEVEL = {"up", "seat"}
 """Attitudes with the soles on the ground, as far as the ankles bend."""
 AHEAD = np.array([0.0, -1.0, 0.0])
+SPINE, NECK = ("spine05", "spine04", "spine03", "spine02", "spine01"), ("neck01", "neck02", "head")
 FINGERS = range(1, 6)
 Hand = tuple[str, list[float], float]
 """Side, bend of the five fingers and spread of the four; see PoseSampler._close_hand."""
 
 
-def _rows(name: str) -> list[dict[str, str]]:
-    text = importlib.resources.files(__package__).joinpath("tables", name).read_text("utf-8")
-    return list(csv.DictReader(io.StringIO(text)))
-
-
 @functools.cache
 def _tables() -> tuple[list[dict[str, str]], np.ndarray, dict[str, dict[str, str]], dict[str, list[float]]]:
     """Postures, their chances, gestures by name, hands by name."""
-    postures, gestures = _rows("postures.csv"), _rows("gestures.csv")
+    postures, gestures = read_rows("postures.csv"), read_rows("gestures.csv")
     weights = np.array([float(row["weight"]) for row in postures])
-    hands = {row.pop("hand"): [float(angle) for angle in row.values()] for row in _rows("hands.csv")}
+    hands = {row.pop("hand"): [float(angle) for angle in row.values()] for row in read_rows("hands.csv")}
     return postures, weights / weights.sum(), {row["gesture"]: row for row in gestures}, hands
 
 
@@ -62,7 +56,6 @@ class PoseSampler:
         self.index = {name: i for i, name in enumerate(bones)}
         self.joints = joints = np.asarray(joints, float)
         self._directions: dict[tuple[str, str], np.ndarray] = {}
-        self._hands: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self.parents = list(parents)
         self._offsets = np.array([joints[b] - joints[max(p, 0)] for b, p in enumerate(self.parents)])
         needed = {self.index[b] for b in self.index if not b.startswith(("toe", "metacarpal", "eye", "finger"))}
@@ -75,6 +68,7 @@ class PoseSampler:
         self._spine_order = self._above("spine01")
         self._leg_orders = [self._above(f"lowerleg02.{side}") for side in "LR"]
         self._arms_at_rest = {side: self._arm_at_rest(side) for side in "LR"}
+        self._hand_axes = {side: self._hand_axes_of(side) for side in "LR"}
         self.capsules = capsules_of(self.index)
 
     def _below(self, bone: str) -> list[int]:
@@ -96,7 +90,7 @@ class PoseSampler:
         """The activity, the attitude (up, seat, floor, back, front, side) and rotations (J, 3, 3); the root's is the
         attitude of the whole body."""
         postures, weights, _, _ = _tables()
-        best: tuple[float, str, str, np.ndarray, list[Hand]] | None = None
+        least = np.inf
         row = postures[rng.choice(len(postures), p=weights)]
         for attempt in range(ATTEMPTS):
             pose = np.repeat(np.eye(3)[None], len(self.index), 0)
@@ -104,17 +98,15 @@ class PoseSampler:
             self._look(pose, rng)
             places, hands = self._gesture_arms(pose, row["gestures"].split(), rng)
             depth = self.capsules.overlap(places)
-            if best is None or depth < best[0]:
-                best = depth, row["activity"], row["attitude"], pose, hands
+            if depth < least:
+                least, best_pose, best_hands = depth, pose, hands
             if depth < ALLOWED_DEPTH:
                 break
             if attempt == ATTEMPTS // 2:
                 row = {**row, "gestures": "hang side"}
-        assert best is not None
-        _, activity, attitude, pose, hands = best
-        for side, curls, spread in hands:
-            self._close_hand(pose, side, curls, spread)
-        return activity, attitude, pose
+        for side, curls, spread in best_hands:
+            self._close_hand(best_pose, side, curls, spread)
+        return row["activity"], row["attitude"], best_pose
 
     # --- legs, trunk, head
 
@@ -133,7 +125,7 @@ class PoseSampler:
         seated = row["attitude"] in ("seat", "floor")
         for side, (flexion, abduction, twist, knee) in ((first, angles), (second, others)):
             self._leg(pose, side, flexion + (0.0 if seated else hinge), abduction, twist, clipped(knee, 0, 150))
-        self._trunk(pose, draw("forward"), draw("sideways"), draw("turn"))
+        self._bend(pose, SPINE, draw("forward"), draw("sideways"), draw("turn"))
         lean = rotation_about(AXIS_X, hinge)
         if row["attitude"] in ("back", "front", "side"):
             around = {"back": 0.0, "front": 180.0, "side": float(rng.choice([-90.0, 90.0]))}[row["attitude"]]
@@ -159,7 +151,7 @@ class PoseSampler:
         back_up = 0.6 * np.rad2deg(np.arcsin(clipped(ahead[2], -0.8, 0.8)))
         nod = clipped(rng.normal(4, 11) - back_up, -40, 38)
         tilt, turn = clipped(rng.normal(0, 7), -22, 22), clipped(rng.normal(0, 22), -62, 62)
-        self._turn_head(pose, nod, tilt, turn)
+        self._bend(pose, NECK, nod, tilt, turn)
 
     # --- arms
 
@@ -300,22 +292,17 @@ class PoseSampler:
         self._turn(pose, f"upperleg01.{side}", forward @ outward @ rotation_about(-thigh, -sign * twist))
         self._turn(pose, f"lowerleg01.{side}", rotation_about(AXIS_X, knee))
 
-    def _trunk(self, pose: np.ndarray, forward: float, sideways: float, twist: float) -> None:
-        """Bends the spine; total degrees, shared by its bones."""
-        share = rotation_about(AXIS_X, forward / 5) @ rotation_about(AXIS_Y, sideways / 5)
-        share = share @ rotation_about(AXIS_Z, twist / 5)
-        for bone in ("spine05", "spine04", "spine03", "spine02", "spine01"):
-            self._turn(pose, bone, share)
-
-    def _turn_head(self, pose: np.ndarray, nod: float, tilt: float, turn: float) -> None:
-        """Turns neck and head; total degrees, shared by their bones."""
-        share = rotation_about(AXIS_X, nod / 3) @ rotation_about(AXIS_Y, tilt / 3) @ rotation_about(AXIS_Z, turn / 3)
-        for bone in ("neck01", "neck02", "head"):
+    def _bend(self, pose: np.ndarray, bones: Sequence[str], forward: float, sideways: float, twist: float) -> None:
+        """Bends a chain of bones; total degrees, shared equally."""
+        count = len(bones)
+        share = rotation_about(AXIS_X, forward / count) @ rotation_about(AXIS_Y, sideways / count)
+        share = share @ rotation_about(AXIS_Z, twist / count)
+        for bone in bones:
             self._turn(pose, bone, share)
 
     def _close_hand(self, pose: np.ndarray, side: str, curls: Sequence[float], spread: float) -> None:
         """Bends the joints of the five fingers, thumb first, and spreads the four; degrees."""
-        palm, towards_palm, thumb_towards_palm = self._hand_axes(side)
+        palm, towards_palm, thumb_towards_palm = self._hand_axes[side]
         for finger, curl in zip(FINGERS, curls, strict=True):
             if finger > 1:
                 self._turn(pose, f"finger{finger}-1.{side}", rotation_about(palm, spread * (finger - 3)))
@@ -324,13 +311,11 @@ class PoseSampler:
             for joint, turn in ((1, first), (2, other), (3, other)):
                 self._turn(pose, f"finger{finger}-{joint}.{side}", turn)
 
-    def _hand_axes(self, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _hand_axes_of(self, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The direction the palm faces at rest, and the axes that fingers and thumb bend about."""
-        if side not in self._hands:
-            across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
-            palm = np.cross(self._direction(f"wrist.{side}", f"finger3-1.{side}"), across)
-            self._hands[side] = palm, -across, np.cross(self._direction(f"finger1-1.{side}", f"finger1-3.{side}"), palm)
-        return self._hands[side]
+        across = self._direction(f"finger2-1.{side}", f"finger5-1.{side}")
+        palm = np.cross(self._direction(f"wrist.{side}", f"finger3-1.{side}"), across)
+        return palm, -across, np.cross(self._direction(f"finger1-1.{side}", f"finger1-3.{side}"), palm)
 
     # --- where bones are
 

@@ -7,10 +7,9 @@ import functools
 
 import numpy as np
 
-from opensapiens.synthetic.materials import Material, draw_color
-from opensapiens.synthetic.rasterizer import BRICK, FABRIC, FACADE, IMAGE, LEAVES, PLANKS, SOLID
+from opensapiens.synthetic.materials import BRICK, FABRIC, FACADE, IMAGE, LEAVES, PLANKS, SOLID, Material, draw_color
 from opensapiens.synthetic.rotations import UP, cross, lengths_of, rotation_about, rotation_between
-from opensapiens.synthetic.surfaces import Surface, thing, unit_sphere
+from opensapiens.synthetic.surfaces import Surface, grid_triangles, thing, unit_sphere
 
 _QUADS = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
 BOX_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)[_QUADS.ravel()]
@@ -49,32 +48,21 @@ def _grid(cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.tile(line, cells + 1), np.repeat(line, cells + 1), triangles
 
 
-@functools.cache
-def _tube(rings: int, sectors: int) -> tuple[np.ndarray, np.ndarray]:
-    """(ring, angle) of each vertex, and triangles of an open tube."""
-    ring, sector = np.meshgrid(np.arange(rings + 1), np.arange(sectors + 1), indexing="ij")
-    coordinates = np.stack([ring.ravel() / rings, sector.ravel() / sectors * 2 * np.pi], 1)
-    r, s = np.meshgrid(np.arange(rings), np.arange(sectors), indexing="ij")
-    a = (r * (sectors + 1) + s).ravel()
-    b = a + sectors + 1
-    return coordinates, np.concatenate([np.stack([a, b, a + 1], 1), np.stack([a + 1, b, b + 1], 1)])
-
-
 def tube(
     look: Material, path: np.ndarray, radius: np.ndarray, sectors: int = 8, flat: float = 1.0, part: int = 0
 ) -> Surface:
     """A tube along points (N, 3) with a radius at each (N,); flat: ratio of its two thicknesses."""
-    coordinates, triangles = _tube(len(path) - 1, sectors)
-    index = np.rint(coordinates[:, 0] * (len(path) - 1)).astype(int)
+    index = np.repeat(np.arange(len(path)), sectors + 1)
+    angle = np.tile(np.arange(sectors + 1) / sectors * 2 * np.pi, len(path))
     along = np.gradient(path, axis=0)
     along /= lengths_of(along)[:, None] + 1e-9
     side = cross(along, UP + [0.03, 0.02, 0])
     side /= lengths_of(side)[:, None] + 1e-9
     third = cross(side, along)
-    angle = coordinates[:, 1]
     ring = np.cos(angle)[:, None] * side[index] + flat * np.sin(angle)[:, None] * third[index]
     length = np.concatenate([[0], np.cumsum(lengths_of(np.diff(path, axis=0)))])
     texture = np.stack([radius.mean() * np.cos(angle), radius.mean() * np.sin(angle), length[index]], 1)
+    triangles = grid_triangles(len(path) - 1, sectors)
     return thing(path[index] + radius[index, None] * ring, texture, triangles, look, part)
 
 
@@ -105,7 +93,12 @@ def _cylinder(sectors: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ball(
-    look: Material, center: np.ndarray, half: np.ndarray, rng: np.random.Generator | None = None, rough: float = 0.0
+    look: Material,
+    center: np.ndarray,
+    half: np.ndarray,
+    rng: np.random.Generator | None = None,
+    rough: float = 0.0,
+    part: int = 0,
 ) -> Surface:
     """An ellipsoid, with lumps if rough."""
     points, triangles = unit_sphere()
@@ -113,7 +106,7 @@ def ball(
         waves = rng.normal(0, 4, (4, 3))
         lumps = np.sin(waves @ points.T + rng.uniform(0, 6, 4)[:, None]).mean(0)
         points = points * (1 + rough * lumps)[:, None]
-    return thing(np.asarray(center) + points * half, points * half, triangles, look)
+    return thing(np.asarray(center) + points * half, points * half, triangles, look, part)
 
 
 # --- looks
@@ -156,11 +149,13 @@ def table(rng: np.random.Generator, at: np.ndarray, turn: float, top: float, hal
     parts = [box(look, _place(at, turn, [0, 0, top - 0.02]), np.array([half[0], half[1], 0.02]), turn)]
     if rng.random() < 0.15:
         return [*parts, box(look, _place(at, turn, [0, 0, top / 2]), np.array([*(half * 0.95), top / 2 - 0.03]), turn)]
-    for x in (-1, 1):
-        for y in (-1, 1):
-            foot = _place(at, turn, [x * (half[0] - 0.05), y * (half[1] - 0.05), 0])
-            parts.append(pole(look, foot, foot + UP * (top - 0.03), 0.025, 6))
-    return parts
+    return parts + _legs(look, at, turn, half - 0.05, top - 0.03, 0.025)
+
+
+def _legs(look: Material, at: np.ndarray, turn: float, half: np.ndarray, high: float, radius: float) -> list[Surface]:
+    """Four legs of a table or chair at the corners of a rectangle of half extents (2,)."""
+    feet = [_place(at, turn, [x * half[0], y * half[1], 0]) for x in (-1, 1) for y in (-1, 1)]
+    return [pole(look, foot, foot + UP * high, radius, 6) for foot in feet]
 
 
 def clutter_on(rng: np.random.Generator, at: np.ndarray, turn: float, top: float, half: np.ndarray) -> list[Surface]:
@@ -199,11 +194,7 @@ def chair(rng: np.random.Generator, at: np.ndarray, turn: float, top: float) -> 
             place = _place(at, turn, [x * (width + 0.06), 0, (top + 0.18) / 2])
             parts.append(box(look, place, np.array([0.06, depth, (top + 0.18) / 2]), turn))
     else:
-        leg = paint(rng)
-        for x in (-1, 1):
-            for y in (-1, 1):
-                foot = _place(at, turn, [x * (width - 0.03), y * (depth - 0.03), 0])
-                parts.append(pole(leg, foot, foot + UP * (top - thick), 0.017, 6))
+        parts += _legs(paint(rng), at, turn, np.array([width, depth]) - 0.03, top - thick, 0.017)
     if kind in (0, 2) or rng.random() < 0.4:
         high = rng.uniform(0.18, 0.32)
         place = _place(at, turn, [0, depth + 0.04, top + high + rng.uniform(0.0, 0.12)])

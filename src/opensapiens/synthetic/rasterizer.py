@@ -7,16 +7,15 @@ centers of the same z-buffer, so they are exact for the image.
 Camera frame: +x right, +y up, +z towards the camera. Integer image coordinates are pixel centers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import warp as wp
 
 from opensapiens.synthetic.kernels import add_normals, fill, shade
+from opensapiens.synthetic.materials import Material
 
-SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, IMAGE = range(7)
-FABRIC, DENIM, PLAID, BANDS, SKIN, STRANDS, BRICK, TILES, PLANKS, GROUND, LEAVES, FACADE, PLACKET = range(8, 21)
-PRINT, GAZE = 30, 31
 SHADOW_SIZE = 256
 MAX_PEOPLE = 32
 
@@ -44,25 +43,14 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Materials:
-    """M materials: two linear colors (M, 3), pattern (M,), frequency (M,) per meter, gloss (M,).
+    """The materials of a mesh, by index, and the atlas (H, W, 3) uint8 sRGB that holds their pages."""
 
-    The color of an IMAGE is `first` times a page (M, 4: left, top, width, height) of the atlas (H, W, 3) uint8 sRGB; a
-    PRINT puts a page on the front or back of cloth of the color `first`, at the position in `second` (patterns.decal),
-    except where the page is magenta. relief (M, 3): height of folds (meters), folds per meter, height of the fine
-    grain; scatter (M,): how far light wraps around (skin); glow (M,): emission in units of its color. None stands for
-    zeros.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    pattern: np.ndarray
-    frequency: np.ndarray
-    gloss: np.ndarray
-    page: np.ndarray | None = None
+    materials: Sequence[Material]
     atlas: np.ndarray | None = None
-    relief: np.ndarray | None = None
-    scatter: np.ndarray | None = None
-    glow: np.ndarray | None = None
+
+    def column(self, name: str) -> np.ndarray:
+        """One field of all materials (M, ...)."""
+        return np.array([getattr(material, name) for material in self.materials])
 
 
 @dataclass(frozen=True)
@@ -89,6 +77,10 @@ class Camera:
         depth = np.where(np.abs(z) < 1e-6, np.float32(1e-6), -z)
         scale = np.float32(self.focal) / depth
         return np.stack([self.center[0] + scale * x, self.center[1] - scale * y, depth], 1)
+
+    def rays(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Directions (..., 3) through pixels, in the camera frame and with depth 1."""
+        return np.stack([(x - self.center[0]) / self.focal, (self.center[1] - y) / self.focal, -np.ones_like(x)], -1)
 
 
 @dataclass(frozen=True)
@@ -119,15 +111,6 @@ class Casters:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """A floor at a height (meters) with a material index; it receives shadows and fades into the backdrop."""
-
-    height: float
-    material: int
-    reach: float
-
-
-@dataclass(frozen=True)
 class Rendering:
     """What the camera sees: color (H, W, 3) linear, covered (H, W) 0 to 1 where mesh or floor hides the backdrop,
     triangle (H, W) index or -1, depth (H, W) meters along the view axis, normals (H, W, 3) in the camera frame,
@@ -151,14 +134,6 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return result / np.maximum(np.sqrt(np.einsum("vd,vd->v", result, result))[:, None], 1e-12)
 
 
-def _screen_points(mesh: Mesh, camera: Camera) -> wp.array:
-    """Pixel x, y and 1/depth, which is linear on the screen; 0 marks points too near or behind the camera."""
-    screen = camera.project(mesh.vertices)
-    depth = screen[:, 2]
-    screen[:, 2] = np.where(depth > 0.05, 1.0 / np.maximum(depth, 0.05), 0.0)
-    return _floats(screen, wp.vec3)
-
-
 def _floats(array: np.ndarray, dtype: type) -> wp.array:
     return wp.array(np.ascontiguousarray(array, np.float32), dtype=dtype, copy=False)
 
@@ -170,7 +145,6 @@ def _indices(array: np.ndarray) -> wp.array:
 _NO_INDEX = wp.empty((1, 1), dtype=wp.uint64)
 _NO_PERSON = wp.empty(1, dtype=wp.int32)
 _NO_PEOPLE = wp.empty((1, 1), dtype=wp.uint32)
-_NO_PAGES = wp.empty(1, dtype=wp.vec4)
 _NO_ATLAS = wp.empty((1, 1), dtype=wp.vec3ub)
 _NO_MAP = wp.empty((1, 1), dtype=wp.float32)
 _ZENITH = np.array([0.0, 0.0, 1.0])
@@ -188,21 +162,22 @@ def render(
     materials: Materials,
     camera: Camera,
     light: Light,
-    ground: Ground | None,
+    ground: float | None,
     casters: Casters | None = None,
 ) -> Rendering:
-    """Renders a scene.
+    """Renders a mesh: colors before exposure and backdrop, and what is seen at the center of every pixel.
 
-    Returns colors before exposure and backdrop, and for every pixel the triangle at its center.
-
-    Raises:
-        ValueError: more people than MAX_PEOPLE.
+    ground: radius in meters of a floor at height 0 of the first material, which receives shadows and fades into the
+    backdrop; None for no floor. Raises ValueError for more people than MAX_PEOPLE.
     """
     if mesh.instance.max(initial=0) > MAX_PEOPLE:
-        raise ValueError(f"{mesh.instance.max()} people; at most {MAX_PEOPLE} can be told apart in a frame")
+        raise ValueError(f"{mesh.instance.max()} people; a frame can have at most {MAX_PEOPLE}")
     height, width = camera.size
     triangles = _indices(mesh.triangles)
-    screen = _screen_points(mesh, camera)
+    pixels = camera.project(mesh.vertices)
+    depth = pixels[:, 2]  # becomes 1 / depth, which is linear on the screen, or 0 too near to or behind the camera
+    pixels[:, 2] = np.where(depth > 0.05, 1.0 / np.maximum(depth, 0.05), 0.0)
+    screen = _floats(pixels, wp.vec3)
     keep = _floats(mesh.keep, wp.float32)
     index, people = _z_buffer(screen, keep, triangles, _indices(mesh.instance), (height, width))
 
@@ -210,11 +185,10 @@ def render(
     above_origin, above_scale, above = np.zeros(3), 1.0, _NO_MAP
     if casters is not None:
         *_, above_origin, above_scale, above = _shadow_map(mesh, _ZENITH, keep, triangles, casters)
-    looks = len(materials.pattern)
     run = _run(width)
     color = wp.zeros((height, width), dtype=wp.vec3)
     covered = wp.zeros((height, width), dtype=wp.float32)
-    depth = wp.zeros((height, width), dtype=wp.float32)
+    depths = wp.zeros((height, width), dtype=wp.float32)
     normals = wp.zeros((height, width), dtype=wp.vec3)
     wp.launch(
         shade,
@@ -229,15 +203,15 @@ def render(
             _floats(mesh.texture, wp.vec3),
             _floats(mesh.paint, wp.vec4),
             _indices(mesh.material),
-            _floats(materials.first, wp.vec3),
-            _floats(materials.second, wp.vec3),
-            _indices(materials.pattern),
-            _floats(materials.frequency, wp.float32),
-            _floats(materials.gloss, wp.float32),
-            _NO_PAGES if materials.page is None else _floats(materials.page, wp.vec4),
-            _floats(np.zeros((looks, 3)) if materials.relief is None else materials.relief, wp.vec3),
-            _floats(np.zeros(looks) if materials.scatter is None else materials.scatter, wp.float32),
-            _floats(np.zeros(looks) if materials.glow is None else materials.glow, wp.float32),
+            _floats(materials.column("first"), wp.vec3),
+            _floats(materials.column("second"), wp.vec3),
+            _indices(materials.column("pattern")),
+            _floats(materials.column("frequency"), wp.float32),
+            _floats(materials.column("gloss"), wp.float32),
+            _floats(materials.column("page"), wp.vec4),
+            _floats(materials.column("relief"), wp.vec3),
+            _floats(materials.column("scatter"), wp.float32),
+            _floats(materials.column("glow"), wp.float32),
             _NO_ATLAS if materials.atlas is None else wp.array(materials.atlas, dtype=wp.vec3ub, copy=False),
             wp.mat33(*camera.rotation.astype(np.float32).ravel()),
             wp.vec3(*camera.position),
@@ -257,13 +231,11 @@ def render(
             wp.vec3(*light.sky),
             wp.vec3(*light.ground),
             _NO_HARMONICS if light.harmonics is None else _floats(light.harmonics, wp.vec3),
-            ground.height if ground else 0.0,
-            ground.material if ground else -1,
-            ground.reach if ground else 0.0,
+            ground or 0.0,
         ],
-        outputs=[color, covered, depth, normals],
+        outputs=[color, covered, depths, normals],
     )
-    return Rendering(color.numpy(), covered.numpy(), index.numpy(), depth.numpy(), normals.numpy(), people)
+    return Rendering(color.numpy(), covered.numpy(), index.numpy(), depths.numpy(), normals.numpy(), people)
 
 
 def _z_buffer(

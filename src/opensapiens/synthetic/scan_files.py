@@ -1,15 +1,15 @@
-"""Reads scans of people, textured meshes, from untrusted files."""
+"""Reads scans of people (textured meshes) from untrusted files."""
 
 import contextlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from opensapiens.storage.files import check_regular_file
+from opensapiens.storage.files import check_regular_file, read_regular_file
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.pictures import limited_formats
 
@@ -72,8 +72,8 @@ def read_scan(path: Path | str) -> Scan:
     import trimesh
 
     path = Path(path)
-    _check_claims(path)
     try:
+        _check_claims(path)
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(path, "rb"))
             kind = path.suffix.lower().lstrip(".")
@@ -87,11 +87,11 @@ def read_scan(path: Path | str) -> Scan:
         if not 0 < triangles <= MAX_TRIANGLES:
             raise ScanError(f"{path}: {triangles} triangles; between 1 and {MAX_TRIANGLES} can be rendered")
         pieces = [_piece(mesh, matrix) for mesh, matrix in named]
+        return Scan(path.name, tuple(_upright(pieces, gltf=path.suffix.lower() in (".glb", ".gltf"))))
     except ScanError:
         raise
     except Exception as error:  # the readers raise anything for a damaged file
         raise ScanError(f"{path}: cannot be read as a scan ({type(error).__name__}: {error})") from error
-    return Scan(path.name, tuple(_upright(pieces, gltf=path.suffix.lower() in (".glb", ".gltf"))))
 
 
 def _placed(scene: Any) -> list[tuple[np.ndarray, str]]:
@@ -127,43 +127,31 @@ def _bounded_resolver(path: Path) -> Any:
 
 
 def _check_claims(path: Path) -> None:
-    """Refuses files whose headers claim more than can be there, before a reader allocates memory for it."""
-    try:
-        check_regular_file(path, MAX_BYTES)
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            start = file.read(1 << 16)
-            if path.suffix.lower() in (".glb", ".gltf"):
-                file.seek(0)
-                header = read_json(_gltf_header(file.read(size), path), str(path), MAX_BYTES)
-            else:
-                header = {}
-    except OSError as error:
-        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, struct.error) as error:
-        raise ScanError(f"{path}: not a glTF file ({error})") from error
+    """Refuses files whose headers claim more than can be there, before a reader allocates memory for it.
+
+    Raises ScanError for those, and anything for a damaged header.
+    """
+    check_regular_file(path, MAX_BYTES)
     if path.suffix.lower() == ".ply":
-        counts = [int(line.split()[2]) for line in start.split(b"end_header")[0].splitlines() if _is_element(line)]
-        if sum(counts) > size:  # each takes at least one byte
-            raise ScanError(f"{path}: its header claims {sum(counts)} elements in {size} bytes")
-    try:
+        with open(path, "rb") as file:
+            lines = file.read(1 << 16).split(b"end_header")[0].splitlines()
+        elements = [words for line in lines if len(words := line.split()) == 3 and words[0] == b"element"]
+        claimed, size = sum(int(words[2]) for words in elements if words[2].isdigit()), path.stat().st_size
+        if claimed > size:  # each takes at least one byte
+            raise ScanError(f"{path}: its header claims {claimed} elements in {size} bytes")
+    if path.suffix.lower() in (".glb", ".gltf"):
+        header = read_json(_gltf_header(path), str(path), MAX_BYTES)
         counts = [int(accessor["count"]) for accessor in header.get("accessors", ())]
-        extensions = set(header.get("extensionsRequired", ()))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ScanError(f"{path}: not a glTF file ({error!r})") from error
-    if any(not 0 <= count <= 3 * MAX_TRIANGLES for count in counts) or sum(counts) > 32 * MAX_TRIANGLES:
-        raise ScanError(f"{path}: its header claims more numbers than {MAX_TRIANGLES} triangles have")
-    if packed := extensions & {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}:
-        raise ScanError(f"{path}: compressed geometry ({', '.join(sorted(packed))}); decompress it first")
+        if any(not 0 <= count <= 3 * MAX_TRIANGLES for count in counts) or sum(counts) > 32 * MAX_TRIANGLES:
+            raise ScanError(f"{path}: its header claims more numbers than {MAX_TRIANGLES} triangles have")
+        packed = {"KHR_draco_mesh_compression", "EXT_meshopt_compression"} & set(header.get("extensionsRequired", ()))
+        if packed:
+            raise ScanError(f"{path}: compressed geometry ({', '.join(sorted(packed))}); decompress it first")
 
 
-def _is_element(line: bytes) -> bool:
-    words = line.split()
-    return len(words) == 3 and words[0] == b"element" and words[2].isdigit()
-
-
-def _gltf_header(data: bytes, path: Path) -> bytes:
+def _gltf_header(path: Path) -> bytes:
     """The JSON of a glTF file."""
+    data = read_regular_file(path, MAX_BYTES)
     if path.suffix.lower() == ".gltf":
         return data
     magic, _, _, length, kind = struct.unpack("<4sIII4s", data[:20])
@@ -176,7 +164,7 @@ def _piece(mesh: Any, matrix: np.ndarray) -> ScanPiece:
     vertices = np.asarray(mesh.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
     triangles = np.asarray(mesh.faces, np.int64)
     if not np.isfinite(vertices).all() or triangles.min() < 0 or triangles.max() >= len(vertices):
-        raise ScanError("a vertex that is not finite, or a triangle of a vertex that does not exist")
+        raise ValueError("a vertex is not finite, or a triangle refers to a vertex that does not exist")
     if np.linalg.det(matrix[:3, :3]) < 0:
         triangles = triangles[:, ::-1]
     uv, colors, tint, texture = _look(mesh.visual, len(vertices))
@@ -193,15 +181,13 @@ def _look(visual: Any, count: int) -> tuple[np.ndarray, np.ndarray | None, np.nd
         factor = getattr(material, "baseColorFactor", None)
         tint = np.ones(3) if factor is None else _linear(np.asarray(factor)[:3])
         return np.asarray(uv, np.float32)[:, :2], None, tint, _texture(image)
-    colors = None
     if getattr(visual, "kind", None) in ("vertex", "face"):
         colors = visual.vertex_colors
-    elif material is None or "color" in getattr(visual, "vertex_attributes", {}):
+    else:
         colors = getattr(visual, "vertex_attributes", {}).get("color")
     tint = PLAIN_GRAY if material is None else _linear(np.asarray(material.main_color)[:3])
-    if colors is not None and len(colors) == count:
-        return np.zeros((count, 2), np.float32), _linear(np.asarray(colors)[:, :3]), tint, None
-    return np.zeros((count, 2), np.float32), None, tint, None
+    fits = colors is not None and len(colors) == count
+    return np.zeros((count, 2), np.float32), _linear(np.asarray(colors)[:, :3]) if fits else None, tint, None
 
 
 def _linear(color: np.ndarray) -> np.ndarray:
@@ -225,15 +211,15 @@ def halved(texture: np.ndarray) -> np.ndarray:
 
 def _smooth_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit normals (V, 3) float32; vertices at the same position share theirs, so that texture seams do not show."""
-    place, first = np.unique(vertices, axis=0, return_inverse=True)
-    corners = place[first.reshape(-1)[triangles]]
+    positions, index = np.unique(vertices, axis=0, return_inverse=True)
+    index = index.reshape(-1)
+    merged = index[triangles]
+    corners = positions[merged]
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    same = first.reshape(-1)[triangles]
-    normals = np.stack(
-        [sum(np.bincount(same[:, c], faces[:, axis], len(place)) for c in range(3)) for axis in range(3)], 1
-    )
+    sums = [sum(np.bincount(merged[:, c], faces[:, axis], len(positions)) for c in range(3)) for axis in range(3)]
+    normals = np.stack(sums, 1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    return normals[first.reshape(-1)].astype(np.float32)
+    return normals[index].astype(np.float32)
 
 
 def _upright(pieces: list[ScanPiece], gltf: bool) -> list[ScanPiece]:
@@ -244,19 +230,15 @@ def _upright(pieces: list[ScanPiece], gltf: bool) -> list[ScanPiece]:
     points = points @ turn.T
     height = float(np.ptp(points[:, 2]))
     if height <= 0:
-        raise ScanError("the mesh is flat")
+        raise ValueError("the mesh is flat")
     scale = next((s for s in (1.0, 0.01, 0.001) if 0.3 <= height * s <= 3.0), 1.7 / height)
     low, high = points.min(0) * scale, points.max(0) * scale
     shift = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     return [
-        ScanPiece(
-            (piece.vertices @ turn.T * scale - shift).astype(np.float32),
-            (piece.normals @ turn.T).astype(np.float32),
-            piece.triangles,
-            piece.uv,
-            piece.colors,
-            piece.tint,
-            piece.texture,
+        replace(
+            piece,
+            vertices=(piece.vertices @ turn.T * scale - shift).astype(np.float32),
+            normals=(piece.normals @ turn.T).astype(np.float32),
         )
         for piece in pieces
     ]

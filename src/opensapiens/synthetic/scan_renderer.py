@@ -4,7 +4,6 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,10 +11,10 @@ from opensapiens.data.order import sample_index
 from opensapiens.synthetic.backdrop import draw_backdrop
 from opensapiens.synthetic.camera import Subject, bounds, draw_camera
 from opensapiens.synthetic.environment import Backdrop, Surroundings
-from opensapiens.synthetic.frame import Frame, describe_visible, photograph
-from opensapiens.synthetic.materials import Material
+from opensapiens.synthetic.frame import Frame, person_record, photograph
+from opensapiens.synthetic.materials import IMAGE, Material
 from opensapiens.synthetic.places import draw_place
-from opensapiens.synthetic.rasterizer import IMAGE, Camera, Materials, Rendering
+from opensapiens.synthetic.rasterizer import Camera, Materials
 from opensapiens.synthetic.rotations import UP, rotation_about
 from opensapiens.synthetic.scan_files import Scan, ScanPiece, halved, read_scan
 from opensapiens.synthetic.scene import Scene, merge
@@ -63,8 +62,10 @@ class ScanRenderer:
         else:
             light, backdrop = self.surroundings.draw(np.random.default_rng([*numbers, 1]), camera)
             scene = replace(scene, light=light or scene.light)
-        describe = functools.partial(_describe, scene, prepared.name, yaw)
-        frame = photograph(rng, scene, describe, backdrop, parts_known=False)
+        frame, rendering = photograph(rng, scene, backdrop, parts_known=False)
+        mask, details = frame.instances == 1, {"scan": prepared.name}
+        record = person_record(1, mask, rendering, camera, body[::5], None, yaw, details)
+        frame.record["persons"] = [] if record is None else [record]
         frame.record["camera"] |= camera.pose()
         return frame
 
@@ -106,8 +107,10 @@ class _Prepared:
         meters_per_pixel = float(depth[inside].min()) / camera.focal if inside.any() else 0.0
         level = int(np.log2(max(self.texels_per_meter * meters_per_pixel, 1.0)))
         level = min(level, len(self.atlases) - 1)
-        assert materials.page is not None
-        return replace(materials, page=materials.page / 2**level, atlas=self.atlases[level])
+        halved_pages = [
+            replace(material, page=tuple(side / 2**level for side in material.page)) for material in materials.materials
+        ]
+        return Materials(halved_pages, self.atlases[level])
 
 
 def _padded(texture: np.ndarray) -> np.ndarray:
@@ -152,24 +155,3 @@ def _area(points: np.ndarray, triangles: np.ndarray) -> float:
     first, second = points[triangles[:, 1]] - points[triangles[:, 0]], points[triangles[:, 2]] - points[triangles[:, 0]]
     squared = (first**2).sum(1) * (second**2).sum(1) - (first * second).sum(1) ** 2
     return float(0.5 * np.sqrt(np.maximum(squared, 0)).sum())
-
-
-def _describe(scene: Scene, name: str, yaw: float, instances: np.ndarray, rendering: Rendering) -> list[dict[str, Any]]:
-    mask = instances == 1
-    seen = describe_visible(scene, 1, mask, rendering.people, scene.bodies[0][::5])
-    if seen is None:
-        return []
-    box, truncated, occluded, visible = seen
-    return [
-        {
-            "id": 1,
-            "box": box,
-            "keypoints": None,
-            "height_fraction": round((box[3] - box[1]) / mask.shape[0], 4),
-            "yaw_degrees": round(yaw, 1),
-            "occluded_fraction": occluded,
-            "truncated": truncated,
-            "scan": name,
-            "visible_pixels": visible,
-        }
-    ]

@@ -122,8 +122,7 @@ def _spread_out(rng: np.random.Generator, bodies: np.ndarray) -> np.ndarray:
 def merge(
     surfaces: list[tuple[Surface, int]], floor: Material, atlas: np.ndarray | None = None
 ) -> tuple[Mesh, Materials]:
-    """One mesh of all surfaces; material 0 is the floor's; atlas: the one whose pages the materials name."""
-    looks = [floor] + [surface.material for surface, _ in surfaces]
+    """One mesh of all surfaces, each with an instance number, and its materials, of which the first is the floor's."""
     offsets = np.cumsum([0] + [len(surface.vertices) for surface, _ in surfaces])
     counts = [len(surface.triangles) for surface, _ in surfaces]
     vertices = np.concatenate([s.vertices for s, _ in surfaces], dtype=np.float32)
@@ -144,16 +143,4 @@ def merge(
         np.concatenate([s.parts for s, _ in surfaces]),
         np.repeat(np.array([instance for _, instance in surfaces], np.int32), counts),
     )
-    materials = Materials(
-        np.array([look.first for look in looks]),
-        np.array([look.second for look in looks]),
-        np.array([look.pattern for look in looks]),
-        np.array([look.frequency for look in looks]),
-        np.array([look.gloss for look in looks]),
-        np.array([look.page for look in looks]),
-        atlas,
-        np.array([look.relief for look in looks]),
-        np.array([look.scatter for look in looks]),
-        np.array([look.glow for look in looks]),
-    )
-    return mesh, materials
+    return mesh, Materials([floor, *(surface.material for surface, _ in surfaces)], atlas)

@@ -1,4 +1,4 @@
-"""The style of a set of synthetic frames. A module of its own, so that it can be imported without a renderer."""
+"""The style of a set of synthetic frames; can be imported without a renderer."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,8 @@ class Style:
     size (h, w) pixels; people: chances of 1, 2, ... people in a frame; framing: chances of whole body, upper body,
     face, and a close-up of any part; height: range of the body's height as a share of the frame's, if the whole body is
     framed; off_center: chance that the person is moved off the center, where the frame may truncate it; occluders: rate
-    of things in front of people: the chance of furniture is 0.6 of it, of floating boxes and balls 0.2 of it.
+    of things in front of people; the chance of furniture is 0.6 times this rate, that of floating boxes and balls 0.2
+    times.
     """
 
     size: tuple[int, int] = (320, 256)

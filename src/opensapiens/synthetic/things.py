@@ -1,9 +1,11 @@
 """Things that belong to people (seats, tables, what they hold), and things in front of people."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from opensapiens.synthetic import props
-from opensapiens.synthetic.materials import Material, draw_cloth
+from opensapiens.synthetic.materials import draw_cloth
 from opensapiens.synthetic.rasterizer import Camera
 from opensapiens.synthetic.rotations import UP, cross, rotation_about
 from opensapiens.synthetic.style import Style
@@ -11,10 +13,7 @@ from opensapiens.synthetic.surfaces import Surface, thing, unit_sphere
 
 
 def things_of(
-    rng: np.random.Generator,
-    points: dict[str, np.ndarray],
-    seat: np.ndarray | None,
-    yaw: float,
+    rng: np.random.Generator, points: dict[str, np.ndarray], seat: np.ndarray | None, yaw: float
 ) -> list[Surface]:
     """A chair, at times with a table, for a person who sits on one (seat: the points (N, 3) that touch it), and things
     in the hands.
@@ -41,9 +40,8 @@ def things_of(
             along = (knuckle - wrist) / np.linalg.norm(knuckle - wrist)
             facing = cross(across, along) * sign
             facing /= np.linalg.norm(facing)
-            things += props.held(
-                rng, 0.35 * knuckle + 0.4 * points[f"{side}_middle_finger3"] + 0.25 * wrist, along, facing
-            )
+            palm = 0.35 * knuckle + 0.4 * points[f"{side}_middle_finger3"] + 0.25 * wrist
+            things += props.held(rng, palm, along, facing)
     return things
 
 
@@ -60,7 +58,7 @@ def things_in_front(
 
 
 def _floating_in_front(rng: np.random.Generator, camera: Camera, body: np.ndarray) -> list[Surface]:
-    """One to three things between the camera and the person, each over some part of the body."""
+    """One to three boxes or ellipsoids between the camera and the person, each over some part of the body."""
     height, width = camera.size
     seen = camera.project(body[::37])
     inside = (seen[:, 0] > 0) & (seen[:, 0] < width) & (seen[:, 1] > 0) & (seen[:, 1] < height) & (seen[:, 2] > 0.1)
@@ -72,11 +70,14 @@ def _floating_in_front(rng: np.random.Generator, camera: Camera, body: np.ndarra
     for _ in range(rng.integers(1, 4)):
         spot = seen[rng.integers(len(seen))]
         depth = spot[2] * rng.uniform(0.45, 0.85)
-        ray = np.array([(spot[0] - camera.center[0]) / camera.focal, (camera.center[1] - spot[1]) / camera.focal, -1.0])
-        center = camera.position + depth * (ray @ camera.rotation)
+        center = camera.position + depth * (camera.rays(spot[0], spot[1]) @ camera.rotation)
         half = tall * depth / camera.focal * rng.uniform(0.05, 0.2, 3) * np.where(rng.random(3) < 0.12, 3.0, 1.0)
         turn = camera.rotation.T @ rotation_about(rng.normal(size=3), rng.uniform(0, 180 if rng.random() < 0.5 else 15))
-        things.append((_box if rng.random() < 0.6 else _blob)(rng, center, half, turn))
+        corners, triangles = (props.BOX_CORNERS, props.BOX_TRIANGLES) if rng.random() < 0.6 else unit_sphere()
+        cloth = draw_cloth(rng)
+        look = replace(cloth, frequency=cloth.frequency * 0.5, gloss=float(rng.uniform(0, 0.6)))
+        points = corners * half
+        things.append(thing(center + points @ turn.T, points, triangles, look))
     return things
 
 
@@ -98,20 +99,3 @@ def _furniture_in_front(rng: np.random.Generator, camera: Camera, middle: np.nda
         return props.plant(rng, at, rng.uniform(0.5, 1.3))
     foot = np.array([*at, 0.0])
     return [props.pole(props.paint(rng), foot, foot + UP * rng.uniform(0.8, 3.0), rng.uniform(0.02, 0.07))]
-
-
-def _thing_look(rng: np.random.Generator) -> Material:
-    look = draw_cloth(rng)
-    return Material(look.first, look.second, look.pattern, look.frequency * 0.5, float(rng.uniform(0, 0.6)))
-
-
-def _box(rng: np.random.Generator, center: np.ndarray, half: np.ndarray, rotation: np.ndarray) -> Surface:
-    """A box with flat faces."""
-    points = props.BOX_CORNERS * half
-    return thing(center + points @ rotation.T, points, props.BOX_TRIANGLES, _thing_look(rng))
-
-
-def _blob(rng: np.random.Generator, center: np.ndarray, half: np.ndarray, rotation: np.ndarray) -> Surface:
-    """An ellipsoid."""
-    points, triangles = unit_sphere()
-    return thing(center + (points * half) @ rotation.T, points * half, triangles, _thing_look(rng))

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from opensapiens.synthetic.anatomy import FACE_KINDS, VERTEX_COUNT, load_anatomy
+from opensapiens.synthetic.anatomy import APPAREL, FACE, FACE_KINDS, HAIR, VERTEX_COUNT, load_anatomy
 from opensapiens.synthetic.body import SKIRT, TIGHTS, BodyModel, Span
 from opensapiens.synthetic.hair import brows, grow, head_of, inside_hairline
-from opensapiens.synthetic.materials import Material
-from opensapiens.synthetic.outfits import APPAREL, FACE, HAIR, Garment, Outfit
+from opensapiens.synthetic.materials import SOLID, Material
+from opensapiens.synthetic.outfits import Garment, Outfit
 from opensapiens.synthetic.props import tube
-from opensapiens.synthetic.rasterizer import SOLID, vertex_normals
-from opensapiens.synthetic.surfaces import FAR, Surface, any_corner, compact, thing
+from opensapiens.synthetic.rasterizer import vertex_normals
+from opensapiens.synthetic.surfaces import FAR, Surface, any_corner, compact, grid_triangles, thing
 
 BARE_COVER, FACE_COVER, MAX_LOOSENESS = 0.03, 0.008, 0.04
 """How far in front of a point (meters) the visible surface may be if the point counts as visible: on the body, to
@@ -31,32 +31,30 @@ class Wardrobe:
         self.torso_vertices = np.flatnonzero((rest[:, 2] > 0.3) & (rest[:, 2] < 0.45) & (arm < 0.1))
         seat = (rest[:, 2] > -0.14) & (rest[:, 2] < 0.05) & (rest[:, 1] > 0.04) & (np.abs(rest[:, 0]) < 0.16)
         self.seat_vertices = np.flatnonzero(seat)
-        self._scalp_vertices, self._scalp_triangles = compact(
-            anatomy.faces[(anatomy.scalp[anatomy.faces] > -0.04).any(1)]
-        )
+        scalp = anatomy.faces[any_corner(anatomy.scalp > -0.04, anatomy.faces)]
+        self._scalp_vertices, self._scalp_triangles = compact(scalp)
         self._regions = {name: (np.flatnonzero(r > 0), r[r > 0]) for name, r in anatomy.regions.items()}
         self._eye_faces = anatomy.face_kinds == FACE_KINDS.index("eye")
         shown = ~self._eye_faces & (anatomy.face_kinds != FACE_KINDS.index("lashes"))  # Anny's are opaque sheets
         self._faces, self._parts = anatomy.faces[shown], anatomy.face_parts[shown]
-        scalp = (anatomy.scalp[self._faces] > -0.03).all(1) & (self._parts == FACE)
-        self._scalp_faces = np.flatnonzero(scalp)
+        self._scalp_faces = np.flatnonzero((anatomy.scalp[self._faces] > -0.03).all(1) & (self._parts == FACE))
         self._sheets = {span: self._sheet(span) for span in helpers}
         self._texture = rest.copy()
         for first, last in EYEBALLS:
             self._texture[first:last] -= rest[first:last].mean(0)
-        self._bare_points = np.array([_on_bare_skin(name) for name in anatomy.keypoint_names])
+        clothed = [any(word in name for word in _CLOTHED) for name in anatomy.keypoint_names]
+        self._bare_points = ~np.array(clothed)
         self._neighbors = _neighbors(TIGHTS[1] - TIGHTS[0], helpers[TIGHTS] - TIGHTS[0])
         self._smoothed: list[np.ndarray] = []
         hairy = np.zeros(VERTEX_COUNT, bool)
         hairy[self._scalp_vertices] = True
         faces = anatomy.faces[any_corner(hairy, anatomy.faces)]
         self._dressed = compact(np.concatenate([faces, helpers[TIGHTS], helpers[SKIRT]]))
-        self._cheeks = np.exp(-(((np.abs(rest[:, 0]) - 0.045) / 0.022) ** 2 + ((rest[:, 2] - 0.69) / 0.022) ** 2)) * (
-            rest[:, 1] < -0.06
-        )
+        distance = ((np.abs(rest[:, 0]) - 0.045) / 0.022) ** 2 + ((rest[:, 2] - 0.69) / 0.022) ** 2
+        self._cheeks = np.exp(-distance) * (rest[:, 1] < -0.06)
 
     def _sheet(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
-        """Triangles (T, 3) of a helper surface, indexed by its own vertices, and which are on the person's left."""
+        """Triangles (T, 3) of a helper surface, indexed within its span, and which are on the person's left."""
         first, last = span
         triangles = self._helpers[span] - first
         return triangles, self.measures.rest[first:last, 0][triangles].mean(1) > 0
@@ -79,12 +77,12 @@ class Wardrobe:
         inside = inside_hairline(outfit.hair, self.anatomy, rest)
         surfaces = self._body(vertices[:VERTEX_COUNT], skin_keep, outfit, inside)
         body, scalp = vertices[:VERTEX_COUNT], (self._scalp_vertices, self._scalp_triangles)
-        surfaces += brows(points, outfit.brows, outfit.brow_size, FACE)
+        surfaces += brows(points, outfit.brows, outfit.brow_size)
         if outfit.hat:
             surfaces += self._hat(outfit, body, normals, points)
         if not outfit.hat or outfit.hair.style in ("bob", "long", "ponytail", "pigtails"):
             hair = replace(outfit.hair, thickness=0.004) if outfit.hat else outfit.hair
-            surfaces += grow(hair, body, normals, rest, scalp, inside, points, HAIR)
+            surfaces += grow(hair, body, normals, rest, scalp, inside, points)
         surfaces += self._accessories(outfit, points)
         most = max([garment.smooth for garment in outfit.garments], default=0)
         self._smoothed = self._smooth(vertices[slice(*TIGHTS)], most)
@@ -141,8 +139,7 @@ class Wardrobe:
         look = outfit.hat_look
         if outfit.hat == "helmet":
             look = Material(look.first, look.first, SOLID, 1.0, 0.5)
-        parts = np.full(len(triangles), APPAREL, np.uint8)
-        surfaces = [Surface(crown, rest, np.zeros((len(used), 4)), inside, triangles, parts, look)]
+        surfaces = [thing(crown, rest, triangles, look, APPAREL, inside)]
         if outfit.hat in ("cap", "brim"):
             head = head_of(points)
             full = outfit.hat == "brim"
@@ -152,10 +149,8 @@ class Wardrobe:
             reach = 0.07 if full else 0.085 * np.cos(around / 1.15 * np.pi / 2)[:, None] ** 0.6
             far = near + reach * np.stack([np.sin(around), -np.cos(around), -0.15 + 0 * around], 1)
             sheet = head.world(np.concatenate([near, far]))
-            count = len(around)
-            i = np.arange(count - 1)
-            faces = np.concatenate([np.stack([i, i + count, i + 1], 1), np.stack([i + 1, i + count, i + count + 1], 1)])
-            surfaces.append(thing(sheet, np.concatenate([near, far]), faces, look, APPAREL))
+            triangles = grid_triangles(1, len(around) - 1)
+            surfaces.append(thing(sheet, np.concatenate([near, far]), triangles, look, APPAREL))
         return surfaces
 
     def _accessories(self, outfit: Outfit, points: dict[str, np.ndarray]) -> list[Surface]:
@@ -264,11 +259,7 @@ def _neighbors(count: int, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarra
 _CLOTHED = (
     "shoulder", "elbow", "hip", "knee", "ankle", "wrist", "toe", "heel", "olecranon", "fossa", "acromion", "neck",
 )  # fmt: skip
-
-
-def _on_bare_skin(name: str) -> bool:
-    """Whether a keypoint is one of the face or a finger."""
-    return not any(word in name for word in _CLOTHED)
+"""Words in the names of keypoints that are not on the face or a finger."""
 
 
 def _folds(rest: np.ndarray, phase: np.ndarray) -> np.ndarray:

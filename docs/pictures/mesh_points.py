@@ -1,9 +1,8 @@
-"""Draws the 308 points on the body: docs/pictures/mesh_points.jpg.
+"""Draws mesh_points.jpg: the 308 points on the synthetic body. Needs the extra "synthetic".
 
-python -m opensapiens.synthetic.mesh_points docs/pictures/mesh_points.jpg
+$ python docs/pictures/mesh_points.py
 """
 
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,10 @@ import numpy as np
 
 from opensapiens.drawing.sheet import sheet
 from opensapiens.synthetic.anatomy import VERTEX_COUNT, Anatomy, load_anatomy
+from opensapiens.synthetic.body import BodyModel
+from opensapiens.synthetic.materials import Material
+from opensapiens.synthetic.rasterizer import Camera, Light, Materials, Mesh, render, vertex_normals
+from opensapiens.synthetic.rotations import UP, rotation_about
 
 LEFT, RIGHT, MIDDLE = (255, 140, 0), (60, 130, 255), (255, 255, 255)
 """Colors of points of the person's left, right and middle."""
@@ -42,9 +45,6 @@ def mesh_points_picture(vertices: np.ndarray, size: int = 560) -> np.ndarray:
 def _view(
     anatomy: Anatomy, vertices: np.ndarray, target: np.ndarray, turn: float, across: float, size: int
 ) -> np.ndarray:
-    from opensapiens.synthetic.rasterizer import Camera, Light, Materials, Mesh, render, vertex_normals
-    from opensapiens.synthetic.rotations import UP, rotation_about
-
     flat = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
     rotation = flat @ rotation_about(UP, -turn)
     distance, middle = 6.0, (size - 1) / 2
@@ -61,10 +61,9 @@ def _view(
         anatomy.face_parts,
         np.ones(count, int),
     )
-    skin = np.full((1, 3), 0.35)
+    skin = Material(np.full(3, 0.35), np.full(3, 0.35), frequency=1.0, gloss=0.0)
     light = Light(rotation[2] + [0, 0, 0.5], np.full(3, 0.5), np.full(3, 0.25), np.full(3, 0.2), 1.0)
-    look = Materials(skin, skin, np.zeros(1, int), np.ones(1), np.zeros(1))
-    rendering = render(mesh, look, camera, light, None)
+    rendering = render(mesh, Materials([skin]), camera, light, None)
     picture = np.full((size, size, 3), 24, np.uint8)
     seen = rendering.triangle >= 0
     picture[seen] = np.rint(255 * np.clip(rendering.color[seen], 0, 1) ** (1 / 2.2))
@@ -83,13 +82,6 @@ def _side_color(name: str) -> tuple[int, int, int]:
     return LEFT if words & {"l", "left"} else RIGHT if words & {"r", "right"} else MIDDLE
 
 
-def main(path: str) -> None:
-    """Writes the picture."""
-    from opensapiens.synthetic.body import BodyModel
-
-    vertices = BodyModel().rest[:VERTEX_COUNT].astype(np.float32)
-    cv2.imwrite(str(Path(path)), mesh_points_picture(vertices)[..., ::-1])
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    vertices = BodyModel().rest[:VERTEX_COUNT].astype(np.float32)
+    cv2.imwrite(str(Path(__file__).parent / "mesh_points.jpg"), mesh_points_picture(vertices)[..., ::-1])
