@@ -120,7 +120,7 @@ def read_coco_persons(
 
 
 def read_annotations(path: Path | str) -> dict[str, Any]:
-    """A COCO file as JSON, with "images", "annotations" and "categories" as lists of objects. Raises AnnotationError."""
+    """A COCO file as JSON: "images", "annotations" and "categories" are lists of objects. Raises AnnotationError."""
     try:
         content = read_json(path, limit=MAX_ANNOTATION_BYTES)
     except FileError as error:

@@ -145,7 +145,7 @@ def _batch(made: Plan, gpu: GPU) -> int:
 
 def _forward_flops(setup: Setup, model: HumanModel | MaskedAutoencoder) -> int:
     if isinstance(model, MaskedAutoencoder):
-        return masked_autoencoder_flops(setup.config, DECODER, setup.mask_ratio)
+        return masked_autoencoder_flops(setup.config, DECODER.embed_dim, DECODER.layers, setup.mask_ratio)
     return full_flops(setup.config, model.heads.values())  # type: ignore[arg-type]
 
 

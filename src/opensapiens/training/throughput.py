@@ -19,8 +19,9 @@ def training_flops(run: Run, model: nn.Module, size: Size) -> float:
     """
     config = run.model.backbone
     if run.masked:
-        assert run.model.decoder is not None
-        return 3.0 * masked_autoencoder_flops(config, run.model.decoder, run.mask_ratio, size)
+        decoder = run.model.decoder
+        assert decoder is not None
+        return 3.0 * masked_autoencoder_flops(config, decoder.embed_dim, decoder.layers, run.mask_ratio, size)
     assert isinstance(model, HumanModel)
     backbone = full_flops(config, image_size=size)
     heads = full_flops(config, model.heads.values(), size) - backbone  # type: ignore[arg-type]
