@@ -193,7 +193,7 @@ def add_patches(image: np.ndarray, generator: np.random.Generator, augmentation:
 
 
 def add_noise(image: np.ndarray, sigma: float, generator: np.random.Generator) -> np.ndarray:
-    """Adds noise of standard deviation `sigma` (of 255), the sum of two random bytes: ten times faster than Gaussian."""
+    """Adds noise of standard deviation `sigma` (of 255), the sum of two random bytes, which is fast."""
     dice = np.frombuffer(generator.bytes(2 * image.size), np.uint8).reshape(2, *image.shape)
     noise = cv2.add(dice[0], dice[1], dtype=cv2.CV_16S)  # triangular, mean 255, standard deviation 104.5
     factor = sigma / 104.5
