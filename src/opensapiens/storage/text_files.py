@@ -39,5 +39,5 @@ def _read_bytes(path: Path, limit: int) -> bytes:
 
 
 def csv_cell(value: object) -> object:
-    """A value for a CSV file; text that a spreadsheet would take for a formula gets a leading ' (OWASP, CSV injection)."""
+    """A CSV value; text that a spreadsheet would take for a formula gets a leading ' (OWASP: CSV injection)."""
     return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA_SIGNS else value
