@@ -169,6 +169,7 @@ def training_case(size: str, device: torch.device, rate: float, rounds: int, com
     with torch.enable_grad():
         used = min(timed(step, images, device)[0] for _ in range(rounds + 2))
     rows, columns = config.grid()
+    flops = masked_autoencoder_flops(config, decoder.embed_dim, decoder.layers, 0.75)
     row = {
         "size": size,
         "task": "pretraining step",
@@ -176,7 +177,7 @@ def training_case(size: str, device: torch.device, rate: float, rounds: int, com
         "variant": "compiled" if compiled else "eager",
         "images/s": batch / used,
         "tokens/s": batch * rows * columns / used,
-        "share of matrix rate": 3 * batch * masked_autoencoder_flops(config, decoder, 0.75) / used / rate,
+        "share of matrix rate": 3 * batch * flops / used / rate,
         "peak GB": peak(device) / 1e9,
     }
     print("  ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))

@@ -46,7 +46,7 @@ def refused(path: Path, message: str) -> None:
         (b"<!DOCTYPE html>\n<html><title>Sign in</title>", "is a web page"),
         (b'\n  <?xml version="1.0"?><Error>AccessDenied</Error>', "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "is a Git LFS pointer"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(100), "is not a file of PyTorch"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "is not a PyTorch file"),
         (b"PK\x03\x04" + bytes(100), "is cut off or damaged"),
         (pickle.dumps({"a": 1}, protocol=2), "is damaged"),
         (b"\x80\x02" + b"\xff" * 50, "is damaged"),

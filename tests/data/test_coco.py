@@ -162,12 +162,12 @@ UNKNOWN = [{"id": 1, "name": "person", "keypoints": [*COCO_17.names[:16], "tail"
 UNUSUAL: dict[str, tuple[dict[str, Any], int, str]] = {
     "nothing": (labeled(), 17, ""),
     "ids from 0": (labeled(annotations=[row | {"id": n} for n, row in enumerate(labeled()["annotations"])]), 17,
-                   "2 annotations whose ids repeat, or are no numbers from 1 on, numbered anew"),
-    "repeated ids": (with_rows("annotations", id=5), 17, "numbered anew"),
+                   "2 annotations renumbered, since ids repeat"),
+    "repeated ids": (with_rows("annotations", id=5), 17, "renumbered"),
     "ids as text": (labeled(annotations=[row | {"id": f"p{row['id']}"} for row in labeled()["annotations"]]), 17,
-                    "numbered anew"),
+                    "renumbered"),
     "ids beyond 32 bits": (labeled(annotations=[row | {"id": 2**40 + row["id"]} for row in labeled()["annotations"]]),
-                           17, "numbered anew"),
+                           17, "renumbered"),
     "no area": (with_rows("annotations", area=None), 17, "2 annotations without an area"),
     "area 0": (with_rows("annotations", area=0), 17, "2 annotations without an area"),
     "area 1": (with_rows("annotations", area=1), 17, "2 annotations without an area"),
@@ -178,7 +178,7 @@ UNUSUAL: dict[str, tuple[dict[str, Any], int, str]] = {
     "category as text": (with_rows("annotations", category_id="1"), 17, ""),
     "category by name": (with_rows("annotations", category_id="person"), 17, ""),
     "names spelled otherwise": (labeled(categories=SPELLED), 17, ""),
-    "names that are unknown": (labeled(categories=UNKNOWN), 16, "1 points that coco_17 lacks left out: tail"),
+    "names that are unknown": (labeled(categories=UNKNOWN), 16, "left out 1 points that coco_17 lacks: tail"),
 }  # fmt: skip
 
 
@@ -199,13 +199,13 @@ def test_an_unusual_file_is_read_and_what_is_done_is_said(
 def test_what_is_left_out_is_counted(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     CocoDataset(read_coco_persons(file, file.parent))
     assert "1 annotations of other categories than 1 (person) left out" in caplog.text
-    assert "1 people are trained on; left out are 1 crowds, 1 with fewer than 3 labeled points" in caplog.text
+    assert "training on 1 people; left out: 1 crowds, 1 with fewer than 3 labeled points" in caplog.text
 
 
 # A file that cannot be used, and the sentence that says why.
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "relative boxes": (with_rows("annotations", bbox=[0.1, 0.2, 0.5, 0.5]), "boxes lie between 0 and 1"),
-    "relative points": (with_rows("annotations", keypoints=[0.5, 0.5, 2] * 17), "points lie between 0 and 1"),
+    "relative boxes": (with_rows("annotations", bbox=[0.1, 0.2, 0.5, 0.5]), "boxes are between 0 and 1"),
+    "relative points": (with_rows("annotations", keypoints=[0.5, 0.5, 2] * 17), "points are between 0 and 1"),
     "a point named twice": (
         labeled(categories=[{"id": 1, "keypoints": ["left eye"] * 17}]), "the point left eye more than once"),
     "no category of people": (labeled(categories=[{"id": 3}, {"id": 4, "name": "dog"}]), "which category"),
@@ -213,14 +213,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "categories that are no list": (labeled(categories={}), "not a COCO annotation file"),
     "rows that are no objects": (labeled(annotations=[3]), "not a COCO annotation file"),
     "a list": ([], "not a COCO annotation file"),  # type: ignore[dict-item]
-    "a box of text": (with_rows("annotations", bbox=["1", 2, 3, 4]), "annotation 1 .*numbers were expected"),
+    "a box of text": (with_rows("annotations", bbox=["1", 2, 3, 4]), "annotation 1 .*expected a list of numbers"),
     "a box with null": (with_rows("annotations", bbox=[None, 2, 3, 4]), "annotation 1 .*four numbers"),
-    "no box": (with_rows("annotations", bbox=None), "annotation 1 .*numbers were expected"),
+    "no box": (with_rows("annotations", bbox=None), "annotation 1 .*expected a list of numbers"),
     "an image id that is a list": (with_rows("annotations", image_id=[7]), "annotation 1 "),
-    "points of text": (with_rows("annotations", keypoints=["1"] * 51), "annotation 1 .*numbers were expected"),
-    "points of lists": (with_rows("annotations", keypoints=[[1, 2, 2]] * 17), "annotation 1 .*numbers were expected"),
-    "points in an object": (with_rows("annotations", keypoints={"nose": [1, 2]}), "annotation 1 .*numbers were"),
-    "pictures of one id": (labeled(images=labeled()["images"] * 2), "have the id 7"),
+    "points of text": (with_rows("annotations", keypoints=["1"] * 51), "annotation 1 .*expected a list of numbers"),
+    "points of lists": (with_rows("annotations", keypoints=[[1, 2, 2]] * 17), "annotation 1 .*list of numbers"),
+    "points in an object": (with_rows("annotations", keypoints={"nose": [1, 2]}), "annotation 1 .*list of numbers"),
+    "pictures of one id": (labeled(images=labeled()["images"] * 2), "share id 7"),
     "a picture without a size": (with_rows("images", width=None), "no width and height"),
     "a picture without a name": (with_rows("images", file_name=3), "no file name"),
     "a name with a zero byte": (with_rows("images", file_name="a\0.png"), "no file name"),
@@ -236,7 +236,7 @@ def test_a_file_that_cannot_be_used_says_why(name: str, file: Path) -> None:
         read_coco_persons(file, file.parent)
 
 
-@pytest.mark.parametrize(("size", "reason"), [((14, 20), "the turn in its EXIF data"), ((40, 28), "it was resized")])
+@pytest.mark.parametrize(("size", "reason"), [((14, 20), "without its EXIF rotation"), ((40, 28), "it was resized")])
 def test_labels_of_another_size_are_refused(file: Path, size: tuple[int, int], reason: str) -> None:
     file.write_text(json.dumps(with_rows("images", width=size[0], height=size[1])))
     (sample, *_) = CocoDataset(read_coco_persons(file, file.parent)).persons

@@ -7,7 +7,7 @@ from torch import nn
 from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.upsampling_head import UpsamplingHead
-from opensapiens.training.optimizer import MuonAdamW, build_optimizer, orthogonalised, set_learning_rate
+from opensapiens.training.optimizer import MuonAdamW, build_optimizer, orthogonalized, set_learning_rate
 from opensapiens.training.run import OptimizerSettings
 
 
@@ -73,9 +73,9 @@ def test_muon_steps_the_matrices_between_patches_and_outputs(model: HumanModel) 
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6)])
-def test_orthogonalised_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
+def test_orthogonalized_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    result = orthogonalised(matrix, MuonAdamW.QUINTIC)
+    result = orthogonalized(matrix, MuonAdamW.QUINTIC)
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     diagonal = left.T @ result @ right.T
     assert torch.allclose(diagonal, torch.diag(diagonal.diagonal()), atol=1e-4)

@@ -1,8 +1,7 @@
-"""Backbones: one file per family, and what the rest of the package knows of them.
+"""Backbones: one file per family, and the two protocols that the rest of the package uses.
 
-A family is a config, a frozen dataclass that says everything about the shape, and the network that it builds. Training,
-export, cost and checkpoints ask the two protocols below and nothing else. A family of one's own goes into `load`,
-`load_model` and `read_description` as `backbones={**BACKBONES, "name": Config}`.
+A family is a config, a frozen dataclass that determines the shape, and the network that it builds. Pass your own family
+to `load`, `load_model` and `read_description` as `backbones={**BACKBONES, "name": Config}`.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,7 +15,7 @@ from .sapiens import SapiensConfig
 
 
 class BackboneConfig(Protocol):
-    """The shape of a backbone: a frozen dataclass of numbers, booleans and tuples, which config.json holds.
+    """The shape of a backbone: a frozen dataclass of numbers, booleans and tuples, stored in config.json.
 
     family: its name in config.json.
     """
@@ -25,12 +24,12 @@ class BackboneConfig(Protocol):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels that it is made for."""
+        """Height and width in pixels."""
         ...
 
     @property
     def patch_size(self) -> int:
-        """Images are whole numbers of it."""
+        """Side of a patch in pixels."""
         ...
 
     @property
@@ -45,7 +44,7 @@ class BackboneConfig(Protocol):
 
     @property
     def feature_channels(self) -> int:
-        """Of the feature map, which heads take."""
+        """Channels of the feature map, the input of heads."""
         ...
 
     @property
@@ -67,24 +66,24 @@ class BackboneConfig(Protocol):
         ...
 
     def view_inputs(self, picture_3: np.ndarray, size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
-        """What the network wants of a view beside its pixels, by name: {} for most.
+        """Inputs beside the pixels of a view, by name; {} for most.
 
         Args:
-            picture_3: of the whole picture that the view is of, in the view's pixels: see `geometry.location`.
+            picture_3: the whole picture in the view's pixels, see `geometry.location`.
             size_hw: height and width of the view.
         """
         ...
 
     def mirrored(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A batch of these inputs for the mirrored views."""
+        """These inputs, as a batch, for the mirrored views."""
         ...
 
     def multiply_adds(self, image_size: tuple[int, int] | None = None, kept: int | None = None) -> int:
-        """Multiply-adds of one image up to the feature map; kept: so many of its patches go through the blocks."""
+        """Multiply-adds of one image up to the feature map; kept: number of patches that enter the blocks."""
         ...
 
     def block_activation_bytes(self, tokens: int, half: bool) -> int:
-        """Bytes that one block keeps of so many tokens for its backward pass; half: products take 16-bit inputs."""
+        """Bytes that one block keeps for its backward pass; half: matrix products take 16-bit inputs."""
         ...
 
 
@@ -92,42 +91,41 @@ class Backbone(Protocol):
     """The network of a config: an nn.Module that maps normalized RGB images (B, 3, H, W) to a feature map
     (B, feature_channels, H / feature_stride, W / feature_stride).
 
-    Attributes:
-        blocks: what is compiled, checkpointed, sharded and adapted one by one, in order.
+    blocks: what is compiled, checkpointed, sharded and adapted one by one, in order.
     """
 
     blocks: nn.ModuleList
 
     @property
     def config(self) -> BackboneConfig:
-        """What it was built from."""
+        """Its config."""
         ...
 
     def __call__(self, images_B3HW: Tensor, /) -> Tensor: ...
 
     def tokens(self, images_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """All tokens (B, prefix_tokens + N, D) after the last norm; kept_BK: the patches that are encoded, in this
-        order, as masked pretraining has it, None = all."""
+        """All tokens (B, prefix_tokens + N, D) after the last norm; kept_BK: the patches to encode, in this order, for
+        masked pretraining; None = all."""
         ...
 
     def hold_positions(self) -> None:
-        """Freezes what masked pretraining does not train: a position embedding that starts as a fixed table."""
+        """Freezes the position embedding, for masked pretraining."""
         ...
 
     def no_decay(self) -> Collection[str]:
-        """Names of parameters without weight decay, beside biases and all of one axis."""
+        """Names of parameters without weight decay, beside biases and others with one axis."""
         ...
 
     def layer_of(self, name: str) -> int:
-        """The layer of a parameter for layer-wise decay: 0 for what takes the pixels, i + 1 for block i,
-        len(blocks) + 1 for what comes after. Layer 0 is never stepped by Muon."""
+        """The layer of a parameter for layer-wise decay: 0 for embeddings (which Muon never trains), i + 1 for block i,
+        len(blocks) + 1 for the rest."""
         ...
 
     def fitted(self, tensors: Mapping[str, Tensor], trained: BackboneConfig) -> dict[str, Tensor]:
-        """Tensors of a trained backbone as this one takes them: other image sizes, up to twice the blocks.
+        """Tensors of a trained backbone, adapted to this one's image size and (up to twice the) blocks.
 
         Raises:
-            ValueError: a trained backbone that this one cannot start from.
+            ValueError: this backbone cannot start from the trained one.
         """
         ...
 

@@ -1,12 +1,10 @@
-"""nano: a small transformer with convolutions around it, a stem down to its patches and a decoder back up.
+"""nano: a small transformer between a convolutional stem, down to its patches, and a convolutional decoder, back up.
 
-What convolutions start with, that neighboring pixels belong together, a vision transformer has to learn, from more
-images than a small budget holds (Xiao et al., arXiv 2106.14881); and a patch's token has little room for where in the
-patch an elbow is. The published models have neither part.
+Convolutions start with what a vision transformer must learn from many images: that neighboring pixels belong together
+(Xiao et al., arXiv 2106.14881). A patch's token alone also has little room to say where in the patch an elbow is.
 
-nano is also told where in its picture a crop lies. A camera sees what is beside its axis from the side, which the crop
-alone does not show: the depth and the normals of one and the same crop turn with its place (CLIFF, Li et al., ECCV
-2022, on bodies). What its heads do with that is in `models.placed_head`.
+nano also takes the position of a crop in its picture: a camera sees objects off its axis from the side, which turns the
+depth and normals of a crop with its position (CLIFF, Li et al., ECCV 2022). `models.placed_head` uses it.
 
 Axes in names: B batch, N tokens, K those of the kept patches, D width, H and W rows and columns.
 """
@@ -26,28 +24,26 @@ from opensapiens.geometry.limits import MOST_CHANNELS, check_bounds
 from . import transformer
 from .position_embedding import resize_position_embedding, sincos_2d
 from .sapiens import SapiensConfig, check_transformer
-from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, in_whole_patches, initialize_transformer
+from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, Transformer, in_whole_patches, initialize_transformer
 
-GROUPS = 8
-"""Of each group normalization; every width is a multiple."""
-FINEST = 4
-"""Stride of the decoder's map."""
+GROUPS = 8  # of each group normalization; divides every width
+FINEST = 4  # stride of the decoder's map
 PLACE = "place"
-"""The input beside pixels, (2,): the way from the picture's middle to that of the crop, right and down along the crop's
-own axes, in diagonals of the picture."""
+"""The input beside pixels, (2,): the vector from the picture's center to the crop's, right and down along the crop's
+axes, in picture diagonals."""
 
 
 @dataclass(frozen=True)
 class NanoConfig:
-    """Everything that decides the shape of a nano backbone.
+    """The shape of a nano backbone.
 
     Attributes:
-        image_size: height and width in pixels that the position embedding is made for.
+        image_size: (height, width) in pixels of the position embedding.
         embed_dim: width of a token.
         layers: number of transformer blocks.
         heads: attention heads; divides embed_dim.
-        stem_channels: of the stem's maps, from stride 2 on, one for each power of two below the patch size. The feature
-            map has stride 4, and as many channels as the stem there.
+        stem_channels: of the stem's maps, from stride 2 on, one per power of two below the patch size. The feature map
+            has stride 4 and as many channels as the stem at that stride.
         patch_size: side of a patch in pixels.
         mlp_ratio: hidden width of the MLP over embed_dim.
 
@@ -77,7 +73,7 @@ class NanoConfig:
 
     @property
     def feature_channels(self) -> int:
-        """Channels of the feature map, which heads take."""
+        """Channels of the feature map."""
         return self.stem_channels[1]
 
     @property
@@ -87,7 +83,7 @@ class NanoConfig:
 
     @property
     def prefix_tokens(self) -> int:
-        """Tokens before those of the patches: none."""
+        """None: there are only patch tokens."""
         return 0
 
     def grid(self, image_size: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -106,11 +102,11 @@ class NanoConfig:
         return {PLACE: (middle - picture_3[:2]) / picture_3[2]}
 
     def mirrored(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """PLACE of mirrored images: as far to the left as it was to the right."""
+        """PLACE with right and left swapped."""
         return {name: places * places.new_tensor([-1, 1]) for name, places in inputs.items()}
 
     def multiply_adds(self, image_size: tuple[int, int] | None = None, kept: int | None = None) -> int:
-        """Multiply-adds of one image, without norms and activations (below a hundredth); kept: patches that go on."""
+        """Multiply-adds of one image, without norms and activations (below 1 %); kept: patches encoded."""
         patches = math.prod(self.grid(image_size))
         tokens = patches if kept is None else kept
         embedding = patches * 3 * self.patch_size**2 * self.embed_dim
@@ -118,7 +114,6 @@ class NanoConfig:
         return embedding + blocks + self._convolution_multiply_adds(patches)
 
     def _convolution_multiply_adds(self, patches: int) -> int:
-        """Of the stem and the decoder."""
         with torch.device("meta"):
             stem = ConvolutionalStem(self.stem_channels, self.embed_dim)
             decoder = ConvolutionalDecoder(self.stem_channels, self.embed_dim)
@@ -134,15 +129,12 @@ class NanoConfig:
         return total
 
     def block_activation_bytes(self, tokens: int, half: bool) -> int:
-        """Bytes that one block keeps for its backward pass: see `transformer.block_activation_bytes`."""
+        """See `transformer.block_activation_bytes`."""
         return transformer.block_activation_bytes(self.embed_dim, self.heads, tokens, half)
 
 
-class NanoBackbone(nn.Module):
-    """Patches and a convolutional stem, absolute position embedding, pre-norm blocks, a final norm, and a decoder.
-
-    The position embedding is learned and starts as a sine-cosine table.
-    """
+class NanoBackbone(Transformer):
+    """Patches and a convolutional stem, absolute position embedding, pre-norm blocks, a final norm, and a decoder."""
 
     def __init__(self, config: NanoConfig) -> None:
         super().__init__()
@@ -164,15 +156,14 @@ class NanoBackbone(nn.Module):
         return self.decoder(features, pyramid)
 
     def tokens(self, images_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Normalized RGB images to all tokens (B, N, D), final norm applied; kept_BK: the patches that are encoded, in
-        this order, None = all."""
+        """All tokens (B, N, D), final norm applied; kept_BK: see `Backbone.tokens`."""
         tokens = self.embed(images_B3HW)[0]
         if kept_BK is not None:
             tokens = tokens.gather(1, kept_BK.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
         return self.encode(tokens)
 
     def embed(self, images_B3HW: Tensor) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
-        """The tokens that enter the first block, the patch grid, and the stem's maps, finest first."""
+        """The input tokens of the first block, the patch grid, and the stem's maps, finest first."""
         images_B3HW = in_whole_patches(images_B3HW, self.config.patch_size)
         pyramid, at_patches = self.stem(images_B3HW)
         patches = self.patch_embedding(images_B3HW) + at_patches
@@ -180,29 +171,12 @@ class NanoBackbone(nn.Module):
         positions = resize_position_embedding(self.position_embedding, self.config.grid(), grid)
         return patches.flatten(2).transpose(1, 2) + positions, grid, pyramid
 
-    def encode(self, tokens_BND: Tensor) -> Tensor:
-        """All blocks and the final norm."""
-        for block in self.blocks:
-            tokens_BND = block(tokens_BND)
-        return self.norm(tokens_BND)
-
-    def hold_positions(self) -> None:
-        """Masked pretraining keeps the table that the position embedding starts as: it takes no gradient."""
-        self.position_embedding.requires_grad_(False)
-
     def no_decay(self) -> Collection[str]:
-        """Parameters without weight decay, beside biases and all of one axis."""
+        """See `Backbone.no_decay`."""
         return {"position_embedding"}
 
-    def layer_of(self, name: str) -> int:
-        """The layer of a parameter for layer-wise decay, see `transformer.layer_of`; convolutions are in the last."""
-        return transformer.layer_of(name, self.config.layers)
-
     def fitted(self, tensors: Mapping[str, Tensor], trained: object) -> dict[str, Tensor]:
-        """Tensors of a trained nano or Sapiens backbone as this one takes them; see `Backbone.fitted`.
-
-        Where the trained one has no convolutions, these stay as they are.
-        """
+        """See `Backbone.fitted`. From a Sapiens backbone, which has no convolutions, those of this one stay."""
         if not isinstance(trained, NanoConfig | SapiensConfig):
             raise ValueError("a nano backbone starts from a nano or a Sapiens backbone")
         fitted = transformer.grown(tensors, trained.layers, self.config.layers)
@@ -210,17 +184,12 @@ class NanoBackbone(nn.Module):
             fitted, trained.grid(), bool(trained.prefix_tokens), self.config.grid(), class_token=False
         )
         if isinstance(trained, SapiensConfig):
-            fitted |= {name: own for name, own in self.state_dict().items() if name.startswith(("stem.", "decoder."))}
+            fitted |= {name: t for name, t in self.state_dict().items() if name.startswith(("stem.", "decoder."))}
         return fitted
 
 
 class ConvolutionalStem(nn.Module):
-    """Feature maps at strides 2, 4, 8, ... of an image, and what they add to its patches.
-
-    Args:
-        channels: of the maps, from stride 2 on; see `check_pyramid`.
-        embed_dim: width of a token.
-    """
+    """Feature maps of an image at strides 2, 4, 8, ..., and what they add to its patches."""
 
     def __init__(self, channels: Sequence[int], embed_dim: int) -> None:
         super().__init__()
@@ -233,8 +202,7 @@ class ConvolutionalStem(nn.Module):
         self.projection = nn.Conv2d(embed_dim, embed_dim, 1)
 
     def forward(self, images_B3HW: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Normalized images, in whole patches, to the maps, finest first, and the (B, D, rows, columns) to add to the
-        patches."""
+        """Normalized images in whole patches to the maps, finest first, and (B, D, rows, columns) for the patches."""
         maps, pyramid = images_B3HW, []
         for level in self.levels:
             maps = level(maps)
@@ -243,7 +211,7 @@ class ConvolutionalStem(nn.Module):
 
 
 class ConvolutionalDecoder(nn.Module):
-    """The patches' features back up to stride 4, with the stem's maps added at each step."""
+    """Upsamples the patches' features to stride 4, adding the stem's map at each step."""
 
     def __init__(self, channels: Sequence[int], embed_dim: int) -> None:
         super().__init__()
@@ -281,7 +249,7 @@ class NormalizedConvolution(nn.Module):
 
 
 class ResidualConvolution(NormalizedConvolution):
-    """The same, added to its input."""
+    """A NormalizedConvolution added to its input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)

@@ -15,7 +15,7 @@ def sincos_2d(embed_dim: int, grid: tuple[int, int], prefix: int = 0) -> Tensor:
     Args:
         embed_dim: width of the embedding, a multiple of 4.
         grid: rows and columns of the patch grid.
-        prefix: rows of zeros before the table, one for each token that is no patch.
+        prefix: rows of zeros before the table, one per token that is not a patch.
 
     Returns:
         (1, prefix + rows * columns, embed_dim) float32.
@@ -23,7 +23,7 @@ def sincos_2d(embed_dim: int, grid: tuple[int, int], prefix: int = 0) -> Tensor:
     if embed_dim % 4:
         raise ValueError(f"a two-dimensional sine-cosine table needs a width divisible by 4, not {embed_dim}")
     quarter = embed_dim // 4
-    # float64 until the end: float32 angles of far positions are off by more than the published table's last digit.
+    # float64 until the end: float32 angles of far positions differ in the published table's last digit.
     frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     rows, columns = torch.meshgrid(
         torch.arange(grid[0], dtype=torch.float64), torch.arange(grid[1], dtype=torch.float64), indexing="ij"
@@ -37,18 +37,9 @@ def sincos_2d(embed_dim: int, grid: tuple[int, int], prefix: int = 0) -> Tensor:
 
 
 def resize_position_embedding(position_1ND: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
-    """Resize the embedding of a patch grid (no class token in it) to another grid.
+    """Resizes an embedding (1, rows * columns, D), without class token, from one (rows, columns) grid to another.
 
-    Bicubic, corners not aligned, no antialiasing, in float32: the published rule for going from the square of
-    pretraining to the 4:3 of the tasks, and for inputs of another size than the model's.
-
-    Args:
-        position_1ND: (1, rows * columns, D) for the source grid, row-major.
-        source: rows and columns it was made for.
-        target: rows and columns wanted.
-
-    Returns:
-        (1, target rows * target columns, D); the argument itself when the grids are the same.
+    Bicubic, corners not aligned, no antialiasing, in float32, as published. Equal grids return the argument.
     """
     if not any(isinstance(side, torch.SymInt) for side in target) and source == target:
         return position_1ND  # a graph for images of any size cannot ask whether the grid is the trained one

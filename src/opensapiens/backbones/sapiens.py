@@ -15,7 +15,7 @@ from opensapiens.geometry.limits import LARGEST_SIDE, MOST_CHANNELS, MOST_LAYERS
 
 from . import transformer
 from .position_embedding import resize_position_embedding, sincos_2d
-from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, in_whole_patches, initialize_transformer
+from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, Transformer, in_whole_patches, initialize_transformer
 
 PUBLISHED_SIZES: dict[str, dict[str, int]] = {
     "0.3b": {"embed_dim": 1024, "layers": 24, "heads": 16},
@@ -35,33 +35,35 @@ PUBLISHED_BLOCK = [
 ]
 """(published, ours) names of a block's layers, each of which has a weight and a bias."""
 
+
+def weight_and_bias(*layers: tuple[str, str]) -> list[tuple[str, str]]:
+    """(published, ours) names of the two tensors of each layer, from those of the layers."""
+    return [(f"{published}.{kind}", f"{ours}.{kind}") for published, ours in layers for kind in ("weight", "bias")]
+
+
 PUBLISHED_TENSORS = [
     ("cls_token", "class_token"),
     ("pos_embed", "position_embedding"),
-    *((f"patch_embed.projection.{kind}", f"patch_embedding.projection.{kind}") for kind in ("weight", "bias")),
-    *(
-        (f"layers.{{i}}.{published}.{kind}", f"blocks.{{i}}.{ours}.{kind}")
-        for published, ours in PUBLISHED_BLOCK
-        for kind in ("weight", "bias")
-    ),
-    *((f"ln1.{kind}", f"norm.{kind}") for kind in ("weight", "bias")),
+    *weight_and_bias(("patch_embed.projection", "patch_embedding.projection")),
+    *weight_and_bias(*((f"layers.{{i}}.{published}", f"blocks.{{i}}.{ours}") for published, ours in PUBLISHED_BLOCK)),
+    *weight_and_bias(("ln1", "norm")),
 ]
-"""(published, ours) names of all tensors; {i} is the number of a block."""
+"""(published, ours) names of all tensors; {i} is a block's number."""
 
 
 @dataclass(frozen=True)
 class SapiensConfig:
-    """Everything that decides the shape of a Sapiens backbone.
+    """The shape of a Sapiens backbone.
 
     Attributes:
-        image_size: height and width in pixels that the position embedding is made for.
+        image_size: (height, width) in pixels of the position embedding.
         embed_dim: width of a token.
         layers: number of transformer blocks.
         heads: attention heads; divides embed_dim.
         patch_size: side of a patch in pixels.
-        patch_padding: zeros put around the normalized image inside the patch convolution. The published pose and normal
-            weights need 2, those of pretraining, 28-part segmentation and depth need 0. A wrong value loads without a
-            word and shifts every patch.
+        patch_padding: zeros around the normalized image inside the patch convolution. The published pose and normal
+            weights need 2, those of pretraining, 28-part segmentation and depth 0. A wrong value loads silently and
+            shifts every patch.
         mlp_ratio: hidden width of the MLP over embed_dim.
         class_token: prepend a learned token (pretraining only).
 
@@ -86,7 +88,7 @@ class SapiensConfig:
 
     @property
     def feature_channels(self) -> int:
-        """Channels of the feature map, which heads take."""
+        """Channels of the feature map."""
         return self.embed_dim
 
     @property
@@ -112,29 +114,29 @@ class SapiensConfig:
         return SapiensBackbone(self)
 
     def view_inputs(self, picture_3: np.ndarray, size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
-        """What the network wants beside pixels: nothing."""
+        """Nothing: this network takes only pixels."""
         return {}
 
     def mirrored(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Those inputs for mirrored images."""
+        """The same inputs."""
         return dict(inputs)
 
     def multiply_adds(self, image_size: tuple[int, int] | None = None, kept: int | None = None) -> int:
-        """Multiply-adds of one image, without norms and activations (below a hundredth); kept: patches that go on."""
+        """Multiply-adds of one image, without norms and activations (below 1 %); kept: patches encoded."""
         rows, columns = self.grid(image_size)
         tokens = self.prefix_tokens + (rows * columns if kept is None else kept)
         patches = rows * columns * 3 * self.patch_size**2 * self.embed_dim
         return patches + self.layers * transformer.block_multiply_adds(self.embed_dim, self.mlp_ratio, tokens)
 
     def block_activation_bytes(self, tokens: int, half: bool) -> int:
-        """Bytes that one block keeps for its backward pass: see `transformer.block_activation_bytes`."""
+        """See `transformer.block_activation_bytes`."""
         return transformer.block_activation_bytes(self.embed_dim, self.heads, tokens, half)
 
 
 def check_transformer(
     image_size: tuple[int, int], embed_dim: int, layers: int, heads: int, patch_size: int, mlp_ratio: int
 ) -> None:
-    """Raises ValueError for a vision transformer of a shape that makes no sense or is beyond all bounds."""
+    """Raises ValueError for an inconsistent or oversized vision transformer."""
     check_bounds(MOST_CHANNELS, embed_dim=embed_dim, heads=heads)
     check_bounds(MOST_LAYERS, layers=layers, patch_size=patch_size)
     check_bounds(64, mlp_ratio=mlp_ratio)
@@ -147,11 +149,8 @@ def check_transformer(
         raise ValueError(f"embed_dim {embed_dim} is not divisible by {heads} heads")
 
 
-class SapiensBackbone(nn.Module):
-    """Patches, absolute position embedding, pre-norm blocks, a final norm.
-
-    The position embedding is learned and starts as the sine-cosine table that masked pretraining keeps fixed.
-    """
+class SapiensBackbone(Transformer):
+    """Patches, absolute position embedding, pre-norm blocks, a final norm."""
 
     def __init__(self, config: SapiensConfig) -> None:
         super().__init__()
@@ -161,9 +160,8 @@ class SapiensBackbone(nn.Module):
             self.class_token = nn.Parameter(torch.empty(1, 1, config.embed_dim))
             if not self.class_token.is_meta:  # drawing there would import PyTorch's compiler
                 nn.init.normal_(self.class_token, std=0.02)
-        # Published: a truncated normal of 0.02 when there is no checkpoint. Beside patch embeddings that are sixty
-        # times larger the blocks could not tell where a patch is; with the table of pretraining they can from the first
-        # step, and nano's pose loss fell about twice as fast at first.
+        # Published: a truncated normal of 0.02 without a checkpoint. Patch embeddings are sixty times larger, so that
+        # blocks could not tell where a patch is; with the table, nano's pose loss initially falls about twice as fast.
         self.position_embedding = nn.Parameter(sincos_2d(config.embed_dim, config.grid(), config.prefix_tokens))
         self.blocks = nn.ModuleList(
             Block(config.embed_dim, config.heads, config.mlp_ratio) for _ in range(config.layers)
@@ -172,22 +170,19 @@ class SapiensBackbone(nn.Module):
         initialize_transformer(self.blocks)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalized RGB images (B, 3, H, W) to the feature map, final norm applied: (B, D, rows, columns)."""
+        """Normalized RGB images (B, 3, H, W) to the feature map (B, D, rows, columns), final norm applied."""
         tokens, grid = self.embed(images_B3HW)
         patches = self.encode(tokens)[:, self.config.prefix_tokens :]
-        # Contiguous: the heads' convolutions take over the layout of their input, and on a CPU their backward takes
-        # half as long again in the channels-last one of the bare view. A model moved to channels_last gets that anyway.
+        # Contiguous: the view alone is channels-last, in which the backward of the heads' convolutions takes half as
+        # long again on a CPU.
         return patches.transpose(1, 2).unflatten(2, grid).contiguous()
 
     def tokens(self, images_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Normalized RGB images to all tokens (B, N, D), class token first, final norm applied.
-
-        kept_BK: the patches that are encoded, in this order, as masked pretraining has it; None = all.
-        """
+        """All tokens (B, N, D), class token first, final norm applied; kept_BK: see `Backbone.tokens`."""
         return self.encode(self.embed(images_B3HW, kept_BK)[0])
 
     def embed(self, images_B3HW: Tensor, kept_BK: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """The tokens that enter the first block, class token first, and the patch grid; kept_BK: see `tokens`."""
+        """The input tokens of the first block, class token first, and the patch grid; kept_BK: see `tokens`."""
         patches, grid = self.patch_tokens(images_B3HW)
         class_position, patch_positions = self.positions(grid)
         tokens = patches + patch_positions
@@ -206,31 +201,17 @@ class SapiensBackbone(nn.Module):
         return patches.flatten(2).transpose(1, 2), (patches.shape[2], patches.shape[3])
 
     def positions(self, grid: tuple[int, int]) -> tuple[Tensor | None, Tensor]:
-        """Position embeddings of the class token (None without one) and of a grid's patches, resized if need be."""
+        """Position embeddings of the class token (or None) and of a grid's patches, resized if needed."""
         extra = self.config.prefix_tokens
         patch_positions = resize_position_embedding(self.position_embedding[:, extra:], self.config.grid(), grid)
         return (self.position_embedding[:, :1] if extra else None), patch_positions
 
-    def encode(self, tokens_BND: Tensor) -> Tensor:
-        """All blocks and the final norm."""
-        for block in self.blocks:
-            tokens_BND = block(tokens_BND)
-        return self.norm(tokens_BND)
-
-    def hold_positions(self) -> None:
-        """Masked pretraining keeps the table that the position embedding starts as: it takes no gradient."""
-        self.position_embedding.requires_grad_(False)
-
     def no_decay(self) -> Collection[str]:
-        """Parameters without weight decay, beside biases and all of one axis."""
+        """See `Backbone.no_decay`."""
         return {"position_embedding", "class_token"}
 
-    def layer_of(self, name: str) -> int:
-        """The layer of a parameter for layer-wise decay: see `transformer.layer_of`."""
-        return transformer.layer_of(name, self.config.layers)
-
     def fitted(self, tensors: Mapping[str, Tensor], trained: object) -> dict[str, Tensor]:
-        """Tensors of a trained backbone of this family as this one takes them; see `Backbone.fitted`."""
+        """See `Backbone.fitted`."""
         if not isinstance(trained, SapiensConfig):
             raise ValueError("a Sapiens backbone starts from a Sapiens backbone")
         fitted = transformer.grown(tensors, trained.layers, self.config.layers)
@@ -242,7 +223,7 @@ class SapiensBackbone(nn.Module):
 def published_config(
     size: str, image_size: tuple[int, int], patch_padding: int = 0, class_token: bool = False
 ) -> SapiensConfig:
-    """Config of a published backbone: 1024x768 images for the tasks, 1024x1024 and a class token for pretraining."""
+    """Config of a published backbone: 1024x768 images for tasks, 1024x1024 and a class token for pretraining."""
     if size not in PUBLISHED_SIZES:
         raise ValueError(f"no published size {size!r}; there are {', '.join(PUBLISHED_SIZES)}")
     return SapiensConfig(image_size, **PUBLISHED_SIZES[size], patch_padding=patch_padding, class_token=class_token)

@@ -1,4 +1,4 @@
-"""The parts that vision transformers of several families are made of, and what these parts cost.
+"""What the vision transformers of all families share, and what it costs.
 
 Axes in names: B batch, N tokens, D width, H and W rows and columns.
 """
@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from .position_embedding import resize_position_embedding
 
 LAYER_NORM_EPS = 1e-6
-PLAIN_UP_TO = 512
-"""Tokens for which the matrix of all pairs may stand in memory."""
+PLAIN_UP_TO = 512  # tokens for which the full attention matrix may be in memory
 
 
 class PatchConvolution(nn.Module):
     """The published patch embedding: one convolution with stride = kernel = patch.
 
-    padding: zeros put around the image; with 0, sides that are no whole number of patches are padded right and below.
+    padding: zeros around the image.
     """
 
     def __init__(self, embed_dim: int, patch_size: int, padding: int = 0) -> None:
@@ -30,18 +29,18 @@ class PatchConvolution(nn.Module):
         nn.init.xavier_uniform_(self.projection.weight.view(embed_dim, -1))
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalized images to a (B, D, rows, columns) map; what is over after whole patches is left out."""
+        """Normalized images to a (B, D, rows, columns) map; a remainder after whole patches is dropped."""
         return self.projection(images_B3HW)
 
 
 def in_whole_patches(images_B3HW: Tensor, patch_size: int) -> Tensor:
-    """Images with zeros added right and below up to whole patches."""
+    """Images zero-padded on the right and at the bottom to whole patches."""
     below, right = -images_B3HW.shape[2] % patch_size, -images_B3HW.shape[3] % patch_size
     return F.pad(images_B3HW, (0, right, 0, below)) if below or right else images_B3HW
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: one fused linear layer gives queries, keys and values, in that order."""
+    """Multi-head self-attention; one fused linear layer computes queries, keys and values, in that order."""
 
     def __init__(self, embed_dim: int, heads: int) -> None:
         super().__init__()
@@ -50,7 +49,7 @@ class Attention(nn.Module):
         self.projection = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
-        """Attention of all tokens to all; (B, N, D) to (B, N, D)."""
+        """(B, N, D) to (B, N, D)."""
         batch, length, width = tokens_BND.shape
         qkv = self.qkv(tokens_BND).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
@@ -61,7 +60,7 @@ class Attention(nn.Module):
 def attend(query_BHND: Tensor, key_BHND: Tensor, value_BHND: Tensor) -> Tensor:
     """Scaled dot-product attention; (B, heads, N, D) to the same shape."""
     if query_BHND.device.type == "cpu" and query_BHND.dtype == torch.bfloat16 and query_BHND.shape[2] <= PLAIN_UP_TO:
-        # PyTorch's kernel for this case takes five times as long, forward and backward.
+        # PyTorch's kernel for this case is five times slower, forward and backward.
         weights = (query_BHND * query_BHND.shape[-1] ** -0.5) @ key_BHND.transpose(-2, -1)
         return weights.softmax(dim=-1) @ value_BHND
     return F.scaled_dot_product_attention(query_BHND, key_BHND, value_BHND)
@@ -96,8 +95,34 @@ class Block(nn.Module):
         return tokens_BND + self.mlp(self.norm2(tokens_BND))
 
 
+class Transformer(nn.Module):
+    """Blocks and a final norm. The learned position embedding starts as a sine-cosine table."""
+
+    position_embedding: nn.Parameter
+    blocks: nn.ModuleList
+    norm: nn.LayerNorm
+
+    def encode(self, tokens_BND: Tensor) -> Tensor:
+        """All blocks and the final norm."""
+        for block in self.blocks:
+            tokens_BND = block(tokens_BND)
+        return self.norm(tokens_BND)
+
+    def hold_positions(self) -> None:
+        """Freezes the position embedding, as masked pretraining does."""
+        self.position_embedding.requires_grad_(False)
+
+    def layer_of(self, name: str) -> int:
+        """The layer of a parameter: 0 for the embeddings, i + 1 for block i, len(blocks) + 1 for all others."""
+        block = re.match(r"blocks\.(\d+)\.", name)
+        if block is not None:
+            return int(block[1]) + 1
+        is_embedding = name.startswith(("patch_embedding.", "position_embedding", "class_token"))
+        return 0 if is_embedding else len(self.blocks) + 1
+
+
 def initialize_transformer(module: nn.Module) -> None:
-    """Start all linear layers of module as published: Xavier-uniform weights, zero biases (MLP: Normal(0, 1e-6))."""
+    """Initializes all linear layers as published: Xavier-uniform weights, zero biases (MLP: Normal(0, 1e-6))."""
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -118,25 +143,17 @@ def linear_multiply_adds(embed_dim: int, mlp_ratio: int, tokens: int) -> int:
 
 
 def block_activation_bytes(embed_dim: int, heads: int, tokens: int, half: bool) -> int:
-    """Bytes that one block with an MLP of ratio 4 keeps for its backward pass, with fused attention.
+    """Bytes that one block with an MLP ratio of 4 and fused attention keeps for its backward pass.
 
-    half: matrix products take 16-bit inputs; the residual stream and what the norms take stay float32, as autocast has
-    it. In units of tokens times width: the inputs of both norms (4 bytes each), the inputs of the four linear layers
-    (1 + 1 + 1 + 4 widths), queries, keys and values (3 widths), and the input of the GELU (4 widths).
+    half: matrix products take 16-bit inputs; the residual stream and the inputs of norms stay float32, as with
+    autocast. In units of tokens times width: the inputs of both norms (4 bytes each), of the four linear layers
+    (1 + 1 + 1 + 4 widths) and of the GELU (4 widths), and queries, keys and values (3 widths).
     """
     narrow = 2 if half else 4
     norms = 2 * 4
     per_width = norms + narrow * (1 + 3 + 1 + 1 + 4 + 4)
     softmax_and_norm_statistics = 4 * (heads + 2 * 2)
     return tokens * (embed_dim * per_width + softmax_and_norm_statistics)
-
-
-def layer_of(name: str, layers: int) -> int:
-    """The layer of a parameter: 0 for the embeddings, i + 1 for block i, layers + 1 for what comes after the blocks."""
-    block = re.match(r"blocks\.(\d+)\.", name)
-    if block is not None:
-        return int(block[1]) + 1
-    return 0 if name.startswith(("patch_embedding.", "position_embedding", "class_token")) else layers + 1
 
 
 def fitted_transformer(
@@ -146,11 +163,11 @@ def fitted_transformer(
     grid: tuple[int, int],
     class_token: bool,
 ) -> dict[str, Tensor]:
-    """A transformer's tensors for another grid of patches, with or without a class token, as published.
+    """A transformer's tensors for another patch grid, with or without a class token, as published.
 
-    A class token that is not wanted is dropped with its row of the position embedding; the rows of the patches are
-    resized bicubically. The published code guesses both from the embedding's length, and so cannot load back its own
-    models with an odd number of patches; here the trained shape is known.
+    An unwanted class token is dropped with its row of the position embedding; the other rows are resized bicubically.
+    The published code guesses both from the embedding's length and so cannot reload its own models with an odd number
+    of patches.
 
     Raises:
         ValueError: no position embedding of the trained shape.
@@ -159,8 +176,8 @@ def fitted_transformer(
     positions, extra = fitted.get("position_embedding"), int(trained_class_token)
     expected = extra + trained_grid[0] * trained_grid[1]
     if positions is None or positions.ndim != 3 or positions.shape[1] != expected:
-        found = "none" if positions is None else f"one of shape {tuple(positions.shape)}"
-        raise ValueError(f"a position_embedding of {expected} rows is needed, and there is {found}")
+        shape = "none" if positions is None else f"one of shape {tuple(positions.shape)}"
+        raise ValueError(f"a position_embedding of {expected} rows is needed, and there is {shape}")
     patch_positions = resize_position_embedding(positions[:, extra:], trained_grid, grid)
     if trained_class_token and not class_token:
         del fitted["class_token"]
@@ -170,23 +187,21 @@ def fitted_transformer(
 
 
 def grown(tensors: Mapping[str, Tensor], layers: int, wanted: int) -> dict[str, Tensor]:
-    """The tensors of a transformer with more blocks that computes the same at first (LLaMA Pro, arXiv 2401.02415).
+    """The tensors of a transformer with more blocks that initially computes the same (LLaMA Pro, arXiv 2401.02415).
 
-    Each of the last `wanted - layers` of the `layers` blocks is followed by a copy of itself, whose two outputs into
-    the residual stream are zero. Unchanged where `wanted` is not between `layers` and twice as many.
+    Each of the last `wanted - layers` blocks is followed by a copy of itself whose two outputs into the residual stream
+    are zero. Unchanged if `wanted` is not between `layers` and 2 * `layers`.
     """
     if not layers < wanted <= 2 * layers:
         return dict(tensors)
     result = {name: tensor for name, tensor in tensors.items() if not name.startswith("blocks.")}
-    copied_from = 2 * layers - wanted
-    for name, tensor in tensors.items():
-        if not name.startswith("blocks."):
-            continue
-        number, _, rest = name.removeprefix("blocks.").partition(".")
+    first_copied = 2 * layers - wanted
+    for name in [name for name in tensors if name not in result]:
+        _, number, rest = name.split(".", 2)
         block = int(number)
-        place = block + max(0, block - copied_from)
-        result[f"blocks.{place}.{rest}"] = tensor
-        if block >= copied_from:
-            silent = rest.startswith(("attention.projection.", "mlp.fc2."))
-            result[f"blocks.{place + 1}.{rest}"] = torch.zeros_like(tensor) if silent else tensor
+        place = block + max(0, block - first_copied)
+        result[f"blocks.{place}.{rest}"] = tensors[name]
+        if block >= first_copied:
+            is_output = rest.startswith(("attention.projection.", "mlp.fc2."))
+            result[f"blocks.{place + 1}.{rest}"] = torch.zeros_like(tensors[name]) if is_output else tensors[name]
     return result

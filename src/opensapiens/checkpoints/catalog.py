@@ -1,4 +1,4 @@
-"""Models by name: those inside this package, those that Meta published, and folders and files of the user's own."""
+"""Models by name: those in this package, those published by Meta, and the user's own folders and files."""
 
 import difflib
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ class ModelSummary:
 
     Attributes:
         name: what load() and --model take.
-        tasks: what the model predicts; none for a pretrained backbone, which gives features.
+        tasks: what the model predicts; none for a pretrained backbone.
         parameters: their number.
-        flops: of one forward pass of all heads, a multiply-add counted as two.
+        flops: of one forward pass of all heads; a multiply-add counts as two.
         input_size: (height, width) in pixels.
         license: SPDX name of the weights' license.
         source: where the weights come from.
-        on_disk: whether they can be loaded without a network.
+        on_disk: whether they load without a network.
     """
 
     name: str
@@ -69,10 +69,10 @@ def summarize(name: str, description: ModelDescription, is_on_disk: bool = True)
 
 
 def model_folder(name: str | Path) -> Path:
-    """The folder of a model, for load_model, by an embedded or published name, a folder, or a published file.
+    """The folder, for load_model, of an embedded or published model's name, a folder, or a published file.
 
     Raises:
-        ModelNotFound: it is none of these; it names the near misses.
+        ModelNotFound: it is none of these; it suggests similar names.
         CheckpointError: see conversion_cache.resolve and convert.
     """
     embedded = _embedded_folders()

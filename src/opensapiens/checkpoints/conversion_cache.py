@@ -1,8 +1,8 @@
-"""From the name of a published model to a folder on this disk: found, or downloaded from the hub and converted once.
+"""The local folders of published models, which are downloaded and converted on first use.
 
-Where the weights are looked for, in this order: the folder of an earlier conversion; a published file in the folder
-that OPENSAPIENS_WEIGHTS names (single files, or a copy of Meta's tree); the hub, through huggingface_hub, with its
-settings (HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT for a mirror, HF_TOKEN).
+Weights are taken from an earlier conversion; else from a published file in OPENSAPIENS_WEIGHTS (single files, or a copy
+of Meta's tree); else from the hub, with the settings of huggingface_hub (HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT,
+HF_TOKEN).
 """
 
 import os
@@ -25,26 +25,25 @@ WEIGHTS_VARIABLE = "OPENSAPIENS_WEIGHTS"
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: OPENSAPIENS_CACHE, or opensapiens in the user's cache folder."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named).expanduser()
+    """The folder of converted models: OPENSAPIENS_CACHE, or opensapiens in the user's cache folder."""
+    if folder := os.environ.get(CACHE_VARIABLE):
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opensapiens"
 
 
 def weights_folder() -> Path:
-    """Where published files that are already on this disk are looked for: OPENSAPIENS_WEIGHTS, or in cache_folder."""
-    named = os.environ.get(WEIGHTS_VARIABLE)
-    return Path(named).expanduser() if named else cache_folder() / "published"
+    """The folder of downloaded published files: OPENSAPIENS_WEIGHTS, or "published" in cache_folder."""
+    folder = os.environ.get(WEIGHTS_VARIABLE)
+    return Path(folder).expanduser() if folder else cache_folder() / "published"
 
 
 def converted_folder(name: str) -> Path:
-    """The folder that the published model of this name has, or will have, on this disk."""
+    """The folder of a converted published model, whether it exists or not."""
     return cache_folder() / "models" / name
 
 
 def local_file(model: PublishedModel) -> Path | None:
-    """A published file of the model in weights_folder, flat or at its place in a published tree; None without one."""
+    """A published file of the model in weights_folder, flat or in a published tree; None without one."""
     root = weights_folder()
     for form, file in model.files.items():
         for path in (root / file, root / model.folder / file, root / HOST_OF_FORM[form] / model.folder / file):
@@ -54,7 +53,7 @@ def local_file(model: PublishedModel) -> Path | None:
 
 
 def on_disk(model: PublishedModel) -> bool:
-    """Whether load() of this model needs no network: it is converted, or one of its files is in weights_folder."""
+    """Whether load() of this model needs no network."""
     return _is_whole(converted_folder(model.name)) or local_file(model) is not None
 
 
@@ -62,8 +61,8 @@ def resolve(name: str) -> Path:
     """The model folder of a published model, downloaded and converted on first use.
 
     Raises:
-        CheckpointError: no such name; no weights of it known; no network (it says which file to put where); or the file
-            is damaged, not what its hash says, or not that model.
+        CheckpointError: an unknown name, unpublished weights, no network (it says which file to put where), or a file
+            that is damaged, has another hash or holds another model.
     """
     model = PUBLISHED_MODELS.get(name)
     if model is None:
@@ -71,15 +70,13 @@ def resolve(name: str) -> Path:
     folder = converted_folder(name)
     if _is_whole(folder):
         return folder
-    found = local_file(model)
-    if found is not None:
-        return convert_into_cache(found, folder, str(found), model)
-    path, origin = _download(model)
+    file = local_file(model)
+    path, origin = (file, str(file)) if file is not None else _download(model)
     return convert_into_cache(path, folder, origin, model)
 
 
 def resolve_file(path: Path) -> Path:
-    """The model folder of a published file on this disk, converted on first use and again when the file changes."""
+    """The model folder of a local published file, converted on first use and when the file changes."""
     stat = path.stat()
     key = f"{abs(stat.st_mtime_ns):x}{stat.st_size:x}{stat.st_ino:x}"
     folder = cache_folder() / "files" / f"{path.stem}-{key}"
@@ -87,7 +84,7 @@ def resolve_file(path: Path) -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a model is there, and if it was converted here, whether its weights are as they were written."""
+    """Whether a folder holds a model and, if it was converted here, its weights are unchanged."""
     if not (folder / CONFIG_FILE).is_file():
         return False
     marker = identity_of(folder, CONVERTED)
@@ -98,7 +95,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def convert_into_cache(path: Path, folder: Path, origin: str, expected: PublishedModel | None = None) -> Path:
-    """Convert a published file so that the folder appears only when it is whole; expected: the model that it holds.
+    """Converts a published file; the folder appears only when it is complete.
 
     Raises:
         CheckpointError: it is not a published file, or not of the expected model.
@@ -115,7 +112,7 @@ def convert_into_cache(path: Path, folder: Path, origin: str, expected: Publishe
 
 
 def _download(model: PublishedModel) -> tuple[Path, str]:
-    """The model's file in the hub's cache and where it is from, checked against the hub's hash; prints the license."""
+    """Prints the license; returns the model's file in the hub's cache, checked against the hub's hash, and its URL."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HfHubHTTPError,
@@ -126,7 +123,7 @@ def _download(model: PublishedModel) -> tuple[Path, str]:
     locations = model.locations()
     if not locations:
         raise CheckpointError(
-            f"where the weights of {model.name} are published is not known; if you have a file of them, convert it: "
+            f"no published location of the weights of {model.name} is known; if you have a file of them, convert it: "
             f"opensapiens convert FILE {converted_folder(model.name)}"
         )
     print(
@@ -153,21 +150,21 @@ def _download(model: PublishedModel) -> tuple[Path, str]:
 
 
 def _check_hash(path: Path, repo: str, file: str) -> str:
-    """Compare a downloaded file with the hash that the hub states for it; return the revision it is of.
+    """Compares a downloaded file with the hash that the hub states; returns the file's revision.
 
     Raises:
-        CheckpointError: they differ; the file is removed, so that the next try downloads it again.
+        CheckpointError: they differ; the file is removed, so that the next attempt downloads it again.
     """
     # In the hub's cache a file is a link, in a folder named by its revision, to a blob named by its hash.
     blob = path.resolve()
-    stated = blob.name
-    if not re.fullmatch(r"[0-9a-f]{64}", stated):  # a disk without links
+    sha256 = blob.name
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):  # a disk without links
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-        stated = str(get_hf_file_metadata(hf_hub_url(repo, file)).etag)
-    if sha256_of(blob) != stated:
+        sha256 = str(get_hf_file_metadata(hf_hub_url(repo, file)).etag)
+    if sha256_of(blob) != sha256:
         blob.unlink()
-        raise CheckpointError(f"{repo}/{file} is not what the hub says it is (SHA-256 {stated}); removed, try again")
+        raise CheckpointError(f"{repo}/{file} is not what the hub says it is (SHA-256 {sha256}); removed, try again")
     return next((folder.name for folder in path.parents if re.fullmatch(r"[0-9a-f]{40}", folder.name)), "main")
 
 

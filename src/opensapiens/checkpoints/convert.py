@@ -1,4 +1,4 @@
-"""Published files into our model folders, and back: the same bytes of every tensor either way."""
+"""Converts published files to our model folders and back, with every tensor unchanged."""
 
 import hashlib
 import os
@@ -22,26 +22,26 @@ from .tensor_names import UnmappedNamesError
 from .torch_files import read_torch_file
 
 IGNORED = ("data_preprocessor.mean", "data_preprocessor.std")
-"""Constants that exported programs hold beside the weights: the mean and std of model_description."""
+"""Constants of the preprocessing in exported programs."""
 
 
 def read_published_file(
     path: str | os.PathLike[str], task: str | None = None
 ) -> tuple[dict[str, Tensor], ModelDescription]:
-    """A published file in any of its forms, as tensors by our names in a folder and the description of the model.
+    """Tensors of a published file, by our names in a folder, and the description of its model.
 
-    The forms: a flat dict of tensors, {meta, state_dict} (whatever else is in it is not looked at: not the optimizer of
-    a training checkpoint, and not a second set of averaged weights, since the published code saves the averaged ones as
-    state_dict), TorchScript, an exported program, safetensors. Names may begin with "module.", as parallel training
-    leaves them. The tensors are mapped from the file, which must stay as it is.
+    Formats: a flat dict of tensors; {meta, state_dict}, the rest of which is ignored (an optimizer, or a second set of
+    weights: the published code saves the averaged ones as state_dict); TorchScript; an exported program; safetensors.
+    Names may begin with "module.", as after parallel training. The tensors are mapped from the file, which must not
+    change.
 
     Args:
         path: the file.
-        task: of its head; by default as the metadata ("task") or the published name of the file says.
+        task: of its head; by default from the metadata ("task") or the file's published name.
 
     Raises:
-        CheckpointError: the file is not weights of the published family, whatever the reason, or does not say for which
-            task; UnmappedNamesError lists the names of tensors that do not belong.
+        CheckpointError: not weights of the published family, or of an unknown task; UnmappedNamesError lists the names
+            of tensors that do not belong.
     """
     path = Path(path)
     if task is not None and task not in HEAD_OF_TASK:
@@ -73,35 +73,31 @@ def read_published_file(
 
 
 def _state_dict(content: Any, source: str) -> dict[str, Tensor]:
-    found = content.get("state_dict", content) if isinstance(content, Mapping) else content
-    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         parts = list(content)[:8] if isinstance(content, Mapping) else [type(content)]
         held = ", ".join(map(reprlib.repr, parts))
         raise CheckpointError(f"{source} holds no weights: neither tensors nor a state_dict, but {held or 'nothing'}")
-    strange = [name for name, value in found.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
+    strange = [name for name, value in state.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
     if strange:
         listed = ", ".join(map(str, strange[:20]))
         raise CheckpointError(f"{source}: entries of its state_dict are no tensors: {listed}")
-    return {
-        name.removeprefix("module."): tensor
-        for name, tensor in found.items()
-        if name.removeprefix("module.") not in IGNORED
-    }
+    tensors = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return {name: tensor for name, tensor in tensors.items() if name not in IGNORED}
 
 
 def convert(
     source: str | os.PathLike[str], target: str | os.PathLike[str], origin: str = "", task: str | None = None
 ) -> ModelDescription:
-    """A published file into a model folder, or a model folder into a published file; by what the source is.
+    """Converts a published file to a model folder, or a model folder to a published file, bit by bit.
 
-    Types stay as they are, and the values bit by bit. From a folder comes the published layout of its task, flat for a
-    pretrained backbone and {meta, state_dict} for all else.
+    The published file has the layout of its task: flat for a pretrained backbone, else {meta, state_dict}.
 
     Args:
-        source: a file in a published form, or a model folder.
-        target: the folder or the file (.pth) to write. A file that exists is replaced once the new one is whole.
+        source: a published file, or a model folder.
+        target: the folder or the file (.pth) to write. An existing file is replaced when the new one is complete.
         origin: where a published file came from, for config.json; by default its name.
-        task: of a published file's head, where neither its name nor its metadata says.
+        task: of a published file's head, if neither its name nor its metadata says.
 
     Raises:
         CheckpointError: the source is neither, or a model that no published file can hold.
@@ -111,8 +107,7 @@ def convert(
     if Path(target).is_file():
         raise CheckpointError(f"{target} is a file; a published file is converted into a folder")
     tensors, description = read_published_file(source, task)
-    where = origin or Path(source).name
-    description = replace(description, source=where, sha256=sha256_of(source))
+    description = replace(description, source=origin or Path(source).name, sha256=sha256_of(source))
     save_tensors(target, tensors, description)
     return description
 

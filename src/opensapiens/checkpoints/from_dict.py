@@ -1,4 +1,4 @@
-"""Dataclasses from what json read: every key and every value checked, with an error that says which is wrong."""
+"""Dataclasses from parsed JSON; every key and value is checked."""
 
 import reprlib
 import types
@@ -11,14 +11,14 @@ from .strict_loading import CheckpointError
 
 T = TypeVar("T")
 Families = Mapping[Any, Mapping[str, Any]]
-"""Type of a field -> the dataclasses that may stand there, by the name under its key "family"."""
+"""Type of a field -> the dataclasses that it may hold, by the value of their key "family"."""
 
 
 def from_dict(kind: type[T], content: object, where: str, families: Families = MappingProxyType({})) -> T:
     """An instance of a dataclass whose fields are numbers, text, tuples, dicts and dataclasses of these.
 
     Raises:
-        CheckpointError: no object, an unknown or missing key, a value of another type, or one that the class refuses.
+        CheckpointError: not an object, an unknown or missing key, or an invalid value; it says which.
     """
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{where} must be an object, not {reprlib.repr(content)}")

@@ -1,7 +1,7 @@
-"""Pickles of strangers, read without running anything.
+"""Reads untrusted pickles without running anything.
 
-A pickle is a program: it names Python functions and has them called. Here every name it asks for becomes an inert
-record of that name, and a call becomes a record of its arguments. What they mean is decided by the reader afterwards.
+A pickle names Python functions and calls them. Here every such name becomes an inert record of that name, and a call a
+record of its arguments.
 """
 
 import pickle
@@ -12,24 +12,23 @@ from typing import Any, BinaryIO, ClassVar
 from .strict_loading import CheckpointError
 
 MOST_NAMES = 10_000
-LARGEST_KEY = 1000
-"""Parts of what something is found by, those of its parts counted."""
+LARGEST_KEY = 1000  # values in a dict key or set element, nested ones counted
 
 
 class PickledObject:
-    """What stands where a pickle wanted an object: what it called, with which arguments, and what it filled in.
+    """The record of an object in a pickle.
 
     Attributes:
-        called: the dotted name, for example "collections.OrderedDict".
+        called: the dotted name of what makes it, for example "collections.OrderedDict".
         arguments: of the call.
-        state: what was to become the object's attributes, None without.
+        state: its attributes, or None.
         items: what was set by key, as in a dict.
     """
 
     called: ClassVar[str]
 
     def __new__(cls, *arguments: Any, **named: Any) -> "PickledObject":
-        """Takes any arguments: nothing is done with them."""
+        """Stores the arguments."""
         record = super().__new__(cls)
         record.arguments, record.state, record.items = arguments, None, {}
         return record
@@ -45,7 +44,7 @@ class PickledObject:
         self.items[key] = value
 
     def append(self, value: Any) -> None:
-        """Elements of a list-like object are of no use to a reader of tensors."""
+        """Ignored: elements of list-like objects are of no use to a reader of tensors."""
 
     def extend(self, values: Iterable[Any]) -> None:
         """See append."""
@@ -55,13 +54,13 @@ class PickledObject:
 
 @dataclass(frozen=True, eq=False)
 class Outside:
-    """What stands where a pickle refers to data outside of it; key is whatever it says to find them by."""
+    """A pickle's reference to data outside of it."""
 
     key: Any
 
 
 class _InertUnpickler(pickle._Unpickler):
-    # The version in Python: the one in C allocates whatever number of places a file claims to need.
+    # The Python version, since the C version allocates whatever memo size a file claims.
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch.items())
 
@@ -85,7 +84,7 @@ class _InertUnpickler(pickle._Unpickler):
 
 
 def _checked(operation: bytes, hashed: slice) -> None:
-    """Let an operation that hashes these places of the stack look at them first."""
+    """Makes an operation check the stack slots that it hashes first."""
     plain = pickle._Unpickler.dispatch[operation[0]]
 
     def checked(unpickler: Any) -> None:
@@ -97,7 +96,7 @@ def _checked(operation: bytes, hashed: slice) -> None:
 
 
 def _check_key(key: Any) -> None:
-    """Tuples hash all that they hold, again at each reference: a few bytes could stand for a year of work."""
+    """Limits nested tuples: they are hashed again at each reference, so that a few bytes could take a year."""
     left, count = [key], 0
     while left:
         value = left.pop()
@@ -119,11 +118,7 @@ for _operation, _hashed in (
 
 
 def read_pickle(stream: BinaryIO, source: str) -> Any:
-    """One pickle from where the stream stands, left at its end: numbers, text, containers, PickledObject, Outside.
-
-    Raises:
-        CheckpointError: it is damaged.
-    """
+    """The next pickle of a stream: numbers, text, containers, PickledObject, Outside. Raises CheckpointError."""
     try:
         return _InertUnpickler(stream).load()
     except Exception as error:  # a damaged program can fail in any way

@@ -1,4 +1,4 @@
-"""What a model folder says of its model: the backbone, the heads, the preprocessing. Checked when it is made."""
+"""The description of a model in its folder: backbone, heads, preprocessing. Checked on construction."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,16 +16,15 @@ from opensapiens.models.heads import HEADS
 from .from_dict import from_dict
 from .strict_loading import CheckpointError
 
-MOST_UPSAMPLINGS = 8
-"""Each doubles the sides of a head's maps."""
+MOST_UPSAMPLINGS = 8  # each doubles the sides of a head's maps
 
 
 @dataclass(frozen=True)
 class HeadDescription:
-    """One head: channels of its layers, and the label set its output channels follow (None: they have no labels).
+    """One head: channels of its layers, and the label set of its output channels, if any.
 
-    labels: the name of a known set, or the set itself as `labels.own_labels.label_entry` writes it. kind: which of
-    `models.heads.HEADS` it is.
+    labels: the name of a known set, or a set as written by `labels.own_labels.label_entry`. kind: a key of
+    `models.heads.HEADS`.
     """
 
     out_channels: int
@@ -45,12 +44,13 @@ class HeadDescription:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout!r}")
         if self.label_set is not None and len(self.label_set) != self.out_channels:
-            has = f"{self.label_set.name} has {len(self.label_set)}"
-            raise ValueError(f"{self.out_channels} output channels, but {has}")
+            raise ValueError(
+                f"{self.out_channels} output channels, but {self.label_set.name} has {len(self.label_set)}"
+            )
 
     @cached_property
     def label_set(self) -> KeypointSet | PartSet | None:
-        """What the output channels are; None where they have no labels."""
+        """The labels of the output channels, if they have any."""
         return None if self.labels is None else label_set_from_json(self.labels)
 
 
@@ -71,21 +71,21 @@ class DecoderDescription:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What the config.json of a model folder holds.
+    """The content of a model folder's config.json.
 
     Attributes:
-        name: what the model is called.
+        name: of the model.
         backbone: its family and shape.
-        heads: name of a task -> its head; empty for a pretrained backbone.
-        preprocessing: what the weights expect of their input.
-        license: SPDX name of the weights' license, or words.
+        heads: task -> head; empty for a pretrained backbone.
+        preprocessing: of the network's input.
+        license: SPDX name of the weights' license, or text.
         source: where the weights come from.
-        metrics: how the model scored, any JSON.
-        decoder: what a masked autoencoder has beside its backbone, None for all other models.
+        metrics: scores of the model, any JSON.
+        decoder: of a masked autoencoder, else None.
         sha256: of the published file that the weights were converted from, empty for our own.
 
     Raises:
-        CheckpointError: a decoder for a backbone that cannot have one.
+        CheckpointError: a decoder for a backbone without class token.
     """
 
     name: str
@@ -105,7 +105,7 @@ class ModelDescription:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """A dict that json can write and from_json reads back."""
+        """A dict for json, which from_json reads back."""
         written = asdict(self)
         written["backbone"] = {"family": self.backbone.family, **written["backbone"]}
         return written
@@ -114,14 +114,14 @@ class ModelDescription:
     def from_json(
         content: object, where: str = "config.json", backbones: Mapping[str, type[BackboneConfig]] = BACKBONES
     ) -> "ModelDescription":
-        """Build from what json read; backbones: family -> its config.
+        """The description from parsed JSON; backbones: family -> its config.
 
         Raises:
             CheckpointError: an unknown or missing key, or a value of the wrong kind; it says which, and where.
         """
         if isinstance(content, Mapping) and "vit" in content and "backbone" not in content:
             raise CheckpointError(
-                f"{where} is in a form that this version does not read: convert the published file again, or change it "
-                'by hand as "Model folders" in docs/migration.md says'
+                f"{where} is in a format that this version does not read: convert the published file again, or change "
+                'it by hand, see "Model folders" in docs/migration.md'
             )
         return from_dict(ModelDescription, content, where, {BackboneConfig: backbones})

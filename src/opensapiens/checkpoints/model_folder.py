@@ -1,4 +1,4 @@
-"""Our format: a folder with model.safetensors (the tensors) and config.json (what builds the model and feeds it)."""
+"""Our format: a folder with model.safetensors (the tensors) and config.json (the model and its preprocessing)."""
 
 import hashlib
 import json
@@ -32,9 +32,9 @@ from .strict_loading import (
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
-SAMPLES, SAMPLE_BYTES = 64, 4096  # of a file of weights, to tell it from others
+SAMPLES, SAMPLE_BYTES = 64, 4096  # of a weights file, for its digest
 BACKBONE, DECODER = "backbone.", "decoder."
-"""First parts of names: of every model's backbone, and of a masked autoencoder's decoder."""
+"""Prefixes of tensor names: every model's backbone, and a masked autoencoder's decoder."""
 
 Families = Mapping[str, type[BackboneConfig]]
 
@@ -42,7 +42,7 @@ Families = Mapping[str, type[BackboneConfig]]
 def build_model(description: ModelDescription) -> HumanModel:
     """The model of a description, freshly initialized; under torch.device("meta") without memory.
 
-    Task heads start as the published segmentation head does, which suits training several from scratch.
+    All heads start like the published segmentation head, which suits training several from scratch.
     """
     channels = description.backbone.feature_channels
     heads = {
@@ -70,17 +70,17 @@ def save_model(
     description: ModelDescription,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a model folder; a folder that exists keeps its old files until the new ones are whole.
+    """Writes a model folder; an existing folder keeps its old files until the new ones are complete.
 
     Args:
-        folder: made if need be.
-        model: on any device; a masked autoencoder where the description has a decoder.
-        description: must be of this very model.
-        dtype: type to store the tensors in, by default their own; torch.float16 halves a file.
+        folder: created if needed.
+        model: on any device; a masked autoencoder if the description has a decoder.
+        description: of this model.
+        dtype: type to store the tensors in, by default their own.
 
     Raises:
-        CheckpointError: the model is not what the description says, a value has no finite form in dtype, or the folder
-            holds a model that is not of our format.
+        CheckpointError: the model does not match the description, a value is not finite in dtype, or the folder holds a
+            model of another format.
     """
     save_tensors(folder, model.state_dict(), description, dtype)
 
@@ -91,9 +91,9 @@ def save_tensors(
     description: ModelDescription,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a model folder from tensors by their names in it: "backbone.", "heads.TASK.", "decoder.". See save_model.
+    """Like save_model, from tensors by their names in the folder: "backbone.", "heads.TASK.", "decoder.".
 
-    Tensors that are mapped from a file are read as they are written, never all at once.
+    Tensors that are mapped from a file are read one at a time.
     """
     target = Path(folder)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -106,7 +106,7 @@ def save_tensors(
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file. Raises OSError where the disk is full."""
+    """Writes a safetensors file. Raises OSError if the disk is full."""
     try:
         save_file(dict(tensors), path, metadata={"format": "pt", **(metadata or {})})
     except SafetensorError as error:  # "Error while serializing: I/O error: No space left on device (os error 28)"
@@ -115,7 +115,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def _check_free(folder: Path) -> None:
-    """Raises CheckpointError for a folder with a model file that is not of our format, which is not replaced."""
+    """Raises CheckpointError for a folder with a model of another format."""
     if any((folder / name).exists() for name in (WEIGHTS_FILE, CONFIG_FILE)):
         try:
             read_description(folder)
@@ -124,7 +124,7 @@ def _check_free(folder: Path) -> None:
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """A tensor as it goes into the file. Contiguous: a model in channels_last order has tensors that are not."""
+    """A tensor on the CPU, contiguous (those of a channels_last model are not), in its stored type."""
     stored = tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
     if not torch.isfinite(stored).all():
         raise CheckpointError(f"{name} is not finite as {stored.dtype}; a model with such a tensor is not saved")
@@ -132,7 +132,7 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def _check_against(description: ModelDescription, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
-    """Whether tensors by these names and shapes are those of the description: of its autoencoder too if it has one."""
+    """Checks tensor names and shapes against the description, with its decoder if it has one."""
     with torch.device("meta"):
         expected = build_model(description)
         if description.decoder is not None:
@@ -144,7 +144,7 @@ def read_description(folder: str | os.PathLike[str], backbones: Families = BACKB
     """The description in a model folder, without its weights; backbones: family -> its config.
 
     Raises:
-        CheckpointError: no such folder or config, or one that does not hold together; it says where.
+        CheckpointError: the folder or its config is missing or invalid.
     """
     path = Path(folder) / CONFIG_FILE
     if not path.parent.is_dir():
@@ -164,26 +164,26 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     backbones: Families = BACKBONES,
 ) -> tuple[HumanModel, ModelDescription]:
-    """Read a model folder. Nothing is guessed: each tensor of the model must be in the file and no other.
+    """Reads a model folder strictly: the file must hold exactly the tensors of the model.
 
     Args:
-        folder: as save_model wrote it.
-        device: where the model goes.
-        dtype: type of its parameters, whatever the file stores.
-        backbones: family -> its config; for a family of your own, {**BACKBONES, "name": Config}.
+        folder: as written by save_model.
+        device: of the model.
+        dtype: of its parameters, whatever the file stores.
+        backbones: family -> its config; for your own family, {**BACKBONES, "name": Config}.
 
     Returns:
         the model in evaluation mode, and its description.
 
     Raises:
-        CheckpointError: a file is missing or damaged, the description does not hold together, or tensors are missing,
-            unexpected or mis-shaped; it lists them.
+        CheckpointError: a file is missing or damaged, the description is invalid, or tensors are missing, unexpected or
+            mis-shaped; it lists them.
     """
     description = read_description(folder, backbones)
     with torch.device("meta"):
         model = build_model(description)
     tensors = folder_tensors(folder, description, device, dtype)
-    # A pretrained folder's decoder is for load_masked_autoencoder.
+    # The decoder of a pretrained folder is for load_masked_autoencoder.
     load_strictly(model, {n: t for n, t in tensors.items() if not n.startswith(DECODER)}, str(folder))
     return model.eval(), description
 
@@ -194,28 +194,22 @@ def load_masked_autoencoder(
     dtype: torch.dtype = torch.float32,
     backbones: Families = BACKBONES,
 ) -> tuple[MaskedAutoencoder, ModelDescription]:
-    """Read the folder of a masked autoencoder with its decoder, in evaluation mode; as load_model otherwise.
-
-    Raises:
-        CheckpointError: as load_model does, and for a model without a decoder.
-    """
+    """Like load_model, for a masked autoencoder with its decoder. Raises CheckpointError as well without one."""
     description = read_description(folder, backbones)
     with torch.device("meta"):
         model = build_masked_autoencoder(description)
-    tensors = folder_tensors(folder, description, device, dtype)
-    load_strictly(model, tensors, str(folder))
+    load_strictly(model, folder_tensors(folder, description, device, dtype), str(folder))
     return model.eval(), description
 
 
 def weights_digest(folder: str | os.PathLike[str]) -> str:
-    """16 hexadecimal digits that stand for the weights of a folder: of a sample of the file, since training changes all
-    of it and gigabytes take long to read."""
+    """A digest of a folder's weights, 16 hexadecimal digits, from a sample of the file, which may have gigabytes."""
     path = Path(folder) / WEIGHTS_FILE
     size = path.stat().st_size
     digest = hashlib.blake2b(str(size).encode(), digest_size=8)
     with path.open("rb") as file:
-        for place in range(SAMPLES):
-            file.seek(size * place // SAMPLES)
+        for number in range(SAMPLES):
+            file.seek(size * number // SAMPLES)
             digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
 
@@ -226,10 +220,10 @@ def folder_tensors(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    """The tensors of a model folder by their names in it, a decoder's too; dtype None = as they are stored.
+    """The tensors of a model folder by their names in it, a decoder's too; dtype None = as stored.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or its tensors are not those of the description, or not finite.
+        CheckpointError: the file is missing or damaged, or its tensors do not match the description or are not finite.
     """
     path = Path(folder) / WEIGHTS_FILE
     _check_against(description, read_shapes(path), str(path))  # from the header, before gigabytes are read

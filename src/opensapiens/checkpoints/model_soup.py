@@ -1,6 +1,6 @@
-"""One model out of several that were trained on from the same start: the mean of their weights.
+"""The mean of the weights of several models that were trained from the same start: often better than each of them.
 
-"Model soups" (Wortsman et al., ICML 2022): such a mean is often better than each of them, and costs no more to run.
+"Model soups" (Wortsman et al., ICML 2022).
 """
 
 import math
@@ -20,20 +20,19 @@ from .strict_loading import CheckpointError
 def average_models(
     sources: Sequence[Path], target: Path, shares: Sequence[float] | None = None, dtype: torch.dtype | None = None
 ) -> ModelDescription:
-    """Write the model folder `target`, the mean of the folders `sources`, and return its description.
+    """Writes the model folder `target`, the float32 mean of the folders `sources`, and returns its description.
 
-    The mean is taken in float32. Name, license and preprocessing are of the first; scores are left out, since they are
-    of none of them any more.
+    Name, license and preprocessing are those of the first; there are no scores.
 
     Args:
-        sources: at least two, of the same network for the same labels and input. Random starts of their own cannot be
-            averaged, which the weights do not show.
-        shares: one for each, positive; divided by their sum. None = equal.
-        dtype: type to store the tensors in, by default as the first stores them.
+        sources: at least two, of the same network for the same labels and input. Models from different random starts
+            cannot be averaged; this is not checked.
+        shares: positive weights of the models, normalized here. None = equal.
+        dtype: type to store the tensors in, by default that of the first.
 
     Raises:
-        CheckpointError: too few folders, shares that do not fit them, folders that differ in network, labels or
-            input, or that cannot be read.
+        CheckpointError: too few folders, invalid shares, or folders that differ in network, labels or input or cannot
+            be read.
     """
     if len(sources) < 2:
         raise CheckpointError(f"a mean is of two models or more, not of {len(sources)}")

@@ -1,4 +1,4 @@
-"""A trained backbone into a model of another shape: what its family's rule makes of the tensors, loaded strictly."""
+"""Loads a trained backbone into a model of another shape."""
 
 from collections.abc import Mapping
 
@@ -14,15 +14,13 @@ from .strict_loading import CheckpointError, load_strictly
 def load_backbone(
     model: HumanModel | MaskedAutoencoder, tensors: Mapping[str, Tensor], trained: BackboneConfig, source: str
 ) -> None:
-    """Load the tensors of a trained backbone, by their names in it, into a model's backbone, fitted to its shape.
+    """Loads the tensors of a `trained` backbone, by their names in it, into a model's backbone, fitted to its shape.
 
-    Args:
-        trained: the config that the tensors are of.
-        source: what to call them in an error.
+    source: what to call them in an error.
 
     Raises:
-        CheckpointError: a backbone that this one cannot start from, or tensors that are missing, unexpected or
-            mis-shaped after fitting; it lists them.
+        CheckpointError: this backbone cannot start from that one, or tensors are missing, unexpected or mis-shaped
+            after fitting; it lists them.
     """
     try:
         fitted = model.backbone.fitted(tensors, trained)

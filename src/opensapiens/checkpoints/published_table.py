@@ -1,8 +1,7 @@
 """The weights that Meta published: a table of names, files and licenses, and the description of each model.
 
-The table is from the published documentation and file listings; a row without files is a model that the paper names
-and whose file names are not known. A file's own tensors decide its size; the table adds what they cannot say: the
-labels, the license, how images are fed, and the padding of the patch convolution.
+The table is from the published documentation and file listings; a row without files is a model in the paper whose file
+names are not known. It holds what a file's tensors do not show: labels, license, preprocessing and patch padding.
 """
 
 import csv
@@ -21,14 +20,14 @@ TASK_SIZE = (1024, 768)
 PRETRAINING = "pretraining"
 PRETRAINING_SIZE = (1024, 1024)
 FAMILY = "facebook/sapiens"
-"""The hub's repository that holds all of Meta's files in one tree, beside one repository per task, size and form."""
+"""The hub's repository with all of Meta's files in one tree; there is also one per task, size and form."""
 
 HOST_OF_FORM = {
     "original": "sapiens_host",
     "torchscript": "sapiens_lite_host/torchscript",
     "bfloat16": "sapiens_lite_host/bfloat16",
 }
-"""Form of a file, best first -> the folder in a published tree that holds the files of this form."""
+"""Form of a file, best first -> its folder in a published tree."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,17 @@ class PublishedModel:
     """One row of the table.
 
     Attributes:
-        name: what load() takes: "sapiens-1b-pose308".
+        name: for load(), such as "sapiens-1b-pose308".
         size: "0.3b", "0.6b", "1b" or "2b".
         task: name of its head, or PRETRAINING for a backbone without heads.
-        labels: the label set's name, empty without one.
-        outputs: channels of its head; 0 without.
-        head: what the head and its last layer are called in the file: "decode_head.conv_seg".
+        labels: the label set's name, or "".
+        outputs: channels of its head, or 0.
+        head: names of the head and its last layer in the file, such as "decode_head.conv_seg".
         patch_padding: see SapiensConfig.
-        resize, interpolation, flip_test: see Preprocessing. The published pose models look at one person and average
-            with the mirror image; the others look at the whole image, its aspect not kept.
-        repo: the hub's repository of the original file, empty where no file is known.
-        folder: where the file lies in a published tree, below the folder of its form.
+        resize, interpolation, flip_test: see Preprocessing. The published pose models see one person and average with
+            the mirror image; the others see the whole image, stretched.
+        repo: the hub's repository of the original file, empty if no file is known.
+        folder: of the file in a published tree, below the folder of its form.
         files: form ("original", "torchscript", "bfloat16") -> file name.
         license: SPDX name of the weights' license.
     """
@@ -68,19 +67,19 @@ class PublishedModel:
 
     def locations(self) -> list[tuple[str, str]]:
         """(repository on the hub, path in it) of every known copy, the most faithful form first."""
-        found = []
+        locations = []
         for form, file in self.files.items():
             in_tree = f"{HOST_OF_FORM[form]}/{self.folder}/{file}"
             if self.repo.startswith(f"{FAMILY}-"):
-                found += [(self.repo + ("" if form == "original" else f"-{form}"), file), (FAMILY, in_tree)]
+                locations += [(self.repo + ("" if form == "original" else f"-{form}"), file), (FAMILY, in_tree)]
             else:
-                found.append((self.repo, in_tree))
-        return found
+                locations.append((self.repo, in_tree))
+        return locations
 
     def description(
         self, image_size: tuple[int, int] | None = None, class_token: bool | None = None
     ) -> ModelDescription:
-        """What its config.json says, for the published image size and tokens unless others are given."""
+        """Its description, by default for the published image size and tokens."""
         pretrained = self.task == PRETRAINING
         size = image_size or (PRETRAINING_SIZE if pretrained else TASK_SIZE)
         token = pretrained if class_token is None else class_token

@@ -1,8 +1,8 @@
-"""Files of the Sapiens family, as published and as trainings from them write them: names of tensors, task, model.
+"""Published Sapiens files and those of trainings from them: names of tensors, task, model.
 
-The files come in these layouts: a pretrained backbone is flat; a task has "backbone." and the head under the name that
-the table of published models says; a whole masked autoencoder has "backbone." and "neck.". Ours are the names in a
-model folder: "backbone.", "heads.TASK.", "decoder.".
+Published layouts: a pretrained backbone is flat; a task has "backbone." and the head's name from the table of published
+models; a masked autoencoder has "backbone." and "neck.". Our names are those in a model folder: "backbone.",
+"heads.TASK.", "decoder.".
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
-from opensapiens.backbones.sapiens import PUBLISHED_BLOCK, PUBLISHED_SIZES, PUBLISHED_TENSORS
+from opensapiens.backbones.sapiens import PUBLISHED_BLOCK, PUBLISHED_SIZES, PUBLISHED_TENSORS, weight_and_bias
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.own_labels import (
     keypoint_set_of_category,
@@ -27,17 +27,13 @@ from .tensor_names import Rules, Value, renamed
 
 AUTOENCODER = "masked_autoencoder"
 DECODER_HEADS = 16
-"""Attention heads of the decoder of published pretraining. Its weights were never released; raw training checkpoints
-hold one."""
+"""Attention heads of the decoder in published pretraining. Its weights were never released; raw checkpoints of one's
+own training hold one."""
 
 HEAD_OF_TASK = {row.task: row.head.split(".") for row in PUBLISHED_MODELS.values() if row.head}
-"""Task -> what its head and the head's last layer are called in a published file."""
+"""Task -> names of its head and the head's last layer in a published file."""
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-def _layer(published: str, ours: str) -> list[tuple[str, str]]:
-    return [(f"{published}.{kind}", f"{ours}.{kind}") for kind in ("weight", "bias")]
 
 
 def _under(published: str, ours: str, rules: Rules) -> list[tuple[str, str]]:
@@ -45,24 +41,15 @@ def _under(published: str, ours: str, rules: Rules) -> list[tuple[str, str]]:
 
 
 def _head(output: str) -> Rules:
-    return [
-        ("deconv_layers.{3i}.weight", "deconvs.{i}.weight"),
-        *_layer("conv_layers.{3i}", "convs.{i}"),
-        *_layer(output, "output"),
-    ]
+    layers = weight_and_bias(("conv_layers.{3i}", "convs.{i}"), (output, "output"))
+    return [("deconv_layers.{3i}.weight", "deconvs.{i}.weight"), *layers]
 
 
 _DECODER: Rules = [
     ("mask_token", "mask_token"),
     ("decoder_pos_embed", "position_embedding"),
-    *_layer("decoder_embed", "embedding"),
-    *(
-        rule
-        for published, ours in PUBLISHED_BLOCK
-        for rule in _layer(f"decoder_blocks.{{i}}.{published}", f"blocks.{{i}}.{ours}")
-    ),
-    *_layer("ln1", "norm"),
-    *_layer("decoder_pred", "output"),
+    *weight_and_bias(("decoder_embed", "embedding"), ("ln1", "norm"), ("decoder_pred", "output")),
+    *_under("decoder_blocks.{i}", "blocks.{i}", weight_and_bias(*PUBLISHED_BLOCK)),
 ]
 _BACKBONE = _under("backbone", "backbone", PUBLISHED_TENSORS)
 
@@ -71,11 +58,11 @@ LAYOUTS: dict[str, Rules] = {
     AUTOENCODER: _BACKBONE + _under("neck", "decoder", _DECODER),
     **{task: _BACKBONE + _under(head, f"heads.{task}", _head(output)) for task, (head, output) in HEAD_OF_TASK.items()},
 }
-"""Layout -> (published, ours) names. A task's layout is its whole model; "backbone" is the flat file of pretraining."""
+"""Layout -> (published, ours) names: of a task's whole model, or "backbone", the flat file of pretraining."""
 
 
 def from_published(tensors: Mapping[str, Value], layout: str) -> dict[str, Value]:
-    """Published names to ours; the values (tensors, shapes, anything) pass through untouched.
+    """Tensors (or shapes, anything) by our names instead of the published ones.
 
     Raises:
         UnmappedNamesError: lists every name that the layout does not have.
@@ -85,22 +72,18 @@ def from_published(tensors: Mapping[str, Value], layout: str) -> dict[str, Value
 
 
 def to_published(tensors: Mapping[str, Value], layout: str) -> dict[str, Value]:
-    """Our names to the published ones; the inverse of from_published, and raises as it does."""
+    """The inverse of from_published. Raises as it does."""
     return renamed(tensors, [(ours, published) for published, ours in LAYOUTS[layout]], layout)
 
 
 def layout_of(names: Mapping[str, object], path: Path, task: str | None) -> str:
     """The layout of a file with tensors of these (published) names.
 
-    The heads of several tasks have the same names: of these the one is meant that was said, or for which a file of this
-    name was published.
-
-    Args:
-        path: of the file.
-        task: as the user, or the file's metadata, says; None = neither does.
+    Heads of several tasks have the same names; then `task`, from the user or the file's metadata, decides, or else the
+    published file names.
 
     Raises:
-        CheckpointError: a head whose task cannot be told, or that is not the task's.
+        CheckpointError: the head's task cannot be determined, or is not `task`.
     """
     parts = {name.partition(".")[0] for name in names}
     if "neck" in parts:
@@ -111,39 +94,38 @@ def layout_of(names: Mapping[str, object], path: Path, task: str | None) -> str:
     possible = [known for known, (head, _) in HEAD_OF_TASK.items() if head == heads[0]]
     if task is not None and task not in possible:
         raise CheckpointError(f"{path}: its head is a {heads[0]}, of {' or '.join(possible)}, not of {task}")
-    said = [task] if task is not None else possible if len(possible) == 1 else _tasks_of_name(path.name, possible)
-    if len(said) != 1:
+    tasks = [task] if task is not None else possible if len(possible) == 1 else _tasks_of_name(path.name, possible)
+    if len(tasks) != 1:
         raise CheckpointError(
             f"{path}: the head may be of {', '.join(possible[:-1])} or {possible[-1]}, and neither the file's name nor "
             f"its metadata says of which: opensapiens convert {path.name} FOLDER --task {possible[0]}"
         )
-    return said[0]
+    return tasks[0]
 
 
 def _tasks_of_name(name: str, possible: list[str]) -> list[str]:
-    """The tasks of the published files whose names differ from this one in their numbers at most, or only begin it."""
-    found = set()
+    """The tasks whose published file names, with any numbers, this name starts with."""
+    tasks = set()
     for row in PUBLISHED_MODELS.values():
         for file in row.files.values():
             pattern = re.sub(r"\d+", r"\\d+", re.escape(Path(file).stem))
             if row.task in possible and re.match(pattern, name):
-                found.add(row.task)
-    return sorted(found)
+                tasks.add(row.task)
+    return sorted(tasks)
 
 
 def describe_tensors(shapes: Shapes, source: str) -> ModelDescription:
     """The description of a model of this family from the shapes of its tensors, by our names in a folder.
 
-    A head with as many outputs as a published one is for its labels. Of any other number they have no names: point_0,
-    point_1 and so on.
+    A head with as many outputs as a published one has its labels, others have placeholders: point_0, point_1, ...
 
     Args:
         shapes: name -> shape, of a backbone ("backbone.") with at most one head ("heads.TASK.") or "decoder.".
         source: what to call the tensors in an error.
 
     Raises:
-        CheckpointError: a width and depth that no published backbone has, or a position embedding of no square or 4:3
-            grid.
+        CheckpointError: width and depth of no published backbone, or a position embedding that is not for a square or
+            4:3 grid.
     """
     size = _size(shapes, source)
     tasks = sorted({name.split(".")[1] for name in shapes if name.startswith("heads.")})
@@ -160,7 +142,7 @@ def describe_tensors(shapes: Shapes, source: str) -> ModelDescription:
     decoder = DecoderDescription(
         _shape(shapes, "decoder.norm.weight", 1, source)[0], _count_blocks(shapes, "decoder.blocks."), DECODER_HEADS
     )
-    # Meta released the encoder alone: this is somebody's own training.
+    # Meta released only the encoder: this is somebody's own training.
     return replace(description, name=f"sapiens-{size}-masked-autoencoder", license="", source="", decoder=decoder)
 
 
@@ -177,26 +159,24 @@ def _with_head(
     row = next((row for row in rows if row.outputs == outputs), rows[0])
     description = row.description(image_size, class_token)
     published = row.outputs == outputs
+
+    def channels(layers: str, axis: int) -> tuple[int, ...]:
+        count = _count_blocks(shapes, f"{prefix}.{layers}.")
+        return tuple(_shape(shapes, f"{prefix}.{layers}.{i}.weight", 4, source)[axis] for i in range(count))
+
     head = replace(
         description.heads[task],
         out_channels=outputs,
-        deconv_channels=_channels(shapes, f"{prefix}.deconvs", 1, source),
-        conv_channels=_channels(shapes, f"{prefix}.convs", 0, source),
-        labels=(row.labels or None) if published else _unnamed(row, outputs, source),
+        deconv_channels=channels("deconvs", 1),
+        conv_channels=channels("convs", 0),
+        labels=(row.labels or None) if published else _placeholder_labels(row, outputs, source),
     )
     if not published:
-        name = f"sapiens-{row.size}-{task}-{outputs}"
-        description = replace(description, name=name, license="", source="")
+        description = replace(description, name=f"sapiens-{row.size}-{task}-{outputs}", license="", source="")
     return replace(description, heads={task: head})
 
 
-def _channels(shapes: Shapes, prefix: str, axis: int, source: str) -> tuple[int, ...]:
-    count = _count_blocks(shapes, f"{prefix}.")
-    return tuple(_shape(shapes, f"{prefix}.{number}.weight", 4, source)[axis] for number in range(count))
-
-
-def _unnamed(row: PublishedModel, outputs: int, source: str) -> str | dict[str, object]:
-    """Labels of the row's kind whose names are not known."""
+def _placeholder_labels(row: PublishedModel, outputs: int, source: str) -> str | dict[str, object]:
     if not row.labels:
         raise CheckpointError(f"{source}: a {row.task} head with {outputs} outputs; there are {row.outputs}")
     if isinstance(label_set_from_json(row.labels), KeypointSet):
@@ -227,7 +207,7 @@ def _size(shapes: Shapes, source: str) -> str:
 
 
 def _image_size(patches: int, task: str, source: str) -> tuple[int, int]:
-    """Height and width for a count of patches of 16 pixels: 4:3 for tasks, square for pretraining, or the other."""
+    """(height, width) for a number of patches of 16 pixels: preferably 4:3 for tasks, square for pretraining."""
     side, quarter = isqrt(max(patches, 0)), isqrt(max(patches, 0) // 12)
     upright = (64 * quarter, 48 * quarter) if patches > 0 and 12 * quarter**2 == patches else None
     square = (16 * side, 16 * side) if patches > 0 and side**2 == patches else None

@@ -1,4 +1,4 @@
-"""Renaming tensors by templates of names. Pure maps of dicts; nothing is left over."""
+"""Renames tensors by name templates."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,8 +8,8 @@ from .strict_loading import CheckpointError
 
 Value = TypeVar("Value")
 Rules = Sequence[tuple[str, str]]
-"""(name there, name here) templates. {i} is a number that both share; {3i} is three times the other's: a step of a
-published head is a convolution, a norm and an activation, of which only the first has tensors."""
+"""(source, target) name templates. {i} is a number in both; {3i} is three times it, since a step of a published head is
+a convolution, a norm and an activation, of which only the first has tensors."""
 
 
 class UnmappedNamesError(CheckpointError):
@@ -25,7 +25,7 @@ _NUMBERS = {"{i}": 1, "{3i}": 3}
 
 
 def _translate(name: str, source: str, target: str) -> str | None:
-    """The name by the target template if it follows the source template, else None."""
+    """The name by the target template if it matches the source template, else None."""
     pattern = re.escape(source).replace(r"\{i\}", r"(\d+)").replace(r"\{3i\}", r"(\d+)")
     match = re.fullmatch(pattern, name)
     if match is None:
@@ -40,17 +40,17 @@ def _translate(name: str, source: str, target: str) -> str | None:
 
 
 def renamed(tensors: Mapping[str, Value], rules: Rules, layout: str) -> dict[str, Value]:
-    """The tensors (or shapes, anything) by their names on the right of the rules.
+    """The tensors (or shapes, anything) by their target names.
 
     Raises:
-        UnmappedNamesError: lists every name that no rule has on its left; `layout` is what to call the rules.
+        UnmappedNamesError: lists every name that matches no rule; `layout` is what to call the rules.
     """
     result: dict[str, Value] = {}
     unmapped = []
     for name, value in tensors.items():
-        found = [new for source, target in rules if (new := _translate(name, source, target)) is not None]
-        if found:
-            result[found[0]] = value
+        translations = [new for source, target in rules if (new := _translate(name, source, target)) is not None]
+        if translations:
+            result[translations[0]] = value
         else:
             unmapped.append(name)
     if unmapped:

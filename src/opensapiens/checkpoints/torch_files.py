@@ -1,7 +1,7 @@
-"""Tensors out of the files that PyTorch writes, memory-mapped, without running anything that is in them.
+"""Reads tensors, memory-mapped, from the files that PyTorch writes, without running any code in them.
 
-Read are torch.save (the zip format and the one before PyTorch 1.6), TorchScript archives and exported programs (of
-PyTorch 2.2 to 2.7, and the later archives). Of a program only its tensors are looked at, never its code.
+Supported are torch.save (the zip format and the one before PyTorch 1.6), TorchScript archives and exported programs (of
+PyTorch 2.2 to 2.7, and the later archives).
 """
 
 import io
@@ -10,7 +10,7 @@ import reprlib
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -37,21 +37,22 @@ TYPES = {
 }
 EXPORTED_TYPES = {1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64}
 EXPORTED_TYPES |= {6: torch.float16, 7: torch.float32, 8: torch.float64, 12: torch.bool, 13: torch.bfloat16}
-"""Numbers that stand for types in the later archives of exported programs."""
+"""Type numbers in the later archives of exported programs."""
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LARGEST_PICKLE = 1 << 28
 
 Storage = Callable[[str], memoryview]
+"""From the key of a storage to its bytes."""
 
 
 def read_torch_file(path: Path) -> Any:
-    """What a PyTorch file holds: dicts as dicts, tensors as Tensors mapped from the file, all else left inert.
+    """The content of a PyTorch file: dicts, Tensors mapped from the file, and inert records of everything else.
 
     A TorchScript archive gives a dict of its modules' tensors by dotted name; an exported program its state dict.
 
     Raises:
-        CheckpointError: the file is missing, damaged, not of a known form, or has no tensors that can be read.
+        CheckpointError: the file is missing, damaged, of an unknown format, or has no readable tensors.
     """
     if not path.is_file():
         raise CheckpointError(f"no file {path}")
@@ -66,17 +67,17 @@ def read_torch_file(path: Path) -> Any:
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04"):
         return _read_legacy(view, str(path))
     if start.lstrip()[:1] == b"<" or b"<html" in start.lower():
-        raise CheckpointError(f"{path} is a web page, not weights: the site answered with an error or login page")
+        raise CheckpointError(f"{path} is a web page, not weights: the site returned an error or login page")
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights: fetch them with `git lfs pull`")
-    raise CheckpointError(f"{path} is not a file of PyTorch: it begins with {start[:8]!r}")
+    raise CheckpointError(f"{path} is not a PyTorch file: it begins with {start[:8]!r}")
 
 
 class _View(io.RawIOBase):
-    """A file to read whose content lies in memory, or is mapped there; nothing is copied up front."""
+    """A readable file over memory; unlike BytesIO it copies nothing up front."""
 
     def __init__(self, view: memoryview) -> None:
-        self.view, self.place = view, 0
+        self.view, self.position = view, 0
 
     def readable(self) -> bool:
         return True
@@ -85,21 +86,21 @@ class _View(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = max(0, (0, self.place, len(self.view))[whence] + offset)
-        return self.place
+        self.position = max(0, (0, self.position, len(self.view))[whence] + offset)
+        return self.position
 
     def tell(self) -> int:
-        return self.place
+        return self.position
 
     def readinto(self, buffer: Any) -> int:
-        piece = self.view[self.place : self.place + len(buffer)]
+        piece = self.view[self.position : self.position + len(buffer)]
         buffer[: len(piece)] = piece
-        self.place += len(piece)
+        self.position += len(piece)
         return len(piece)
 
 
 class _Archive:
-    """A zip file of PyTorch: entries are looked up by name and never unpacked, so no name can lead anywhere."""
+    """A PyTorch zip file. Entries are looked up by name and never unpacked to disk."""
 
     def __init__(self, view: memoryview, source: str) -> None:
         self.view, self.source = view, source
@@ -109,7 +110,7 @@ class _Archive:
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error) as error:
             raise CheckpointError(f"{source} is cut off or damaged ({error}): download it again") from error
         self.entries = {entry.filename: entry for entry in entries}
-        # PyTorch puts everything into one folder, named after the file it was first written to.
+        # PyTorch puts everything into one folder, named after the original file.
         folders = {name.split("/")[0] for name in self.entries if "/" in name}
         self.root = f"{folders.pop()}/" if len(folders) == 1 else ""
 
@@ -118,18 +119,18 @@ class _Archive:
 
     def entry(self, name: str) -> memoryview:
         """The content of an entry, in place."""
-        found = self.entries.get(self.root + name)
-        if found is None:
+        info = self.entries.get(self.root + name)
+        if info is None:
             raise CheckpointError(f"{self.source} is damaged: it has no entry {name!r}")
-        if found.compress_type != zipfile.ZIP_STORED or found.file_size != found.compress_size or found.flag_bits & 1:
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
             raise CheckpointError(f"{self.source}: entry {name!r} is compressed, which PyTorch's own files never are")
-        header = self.view[found.header_offset : found.header_offset + 30]
+        header = self.view[info.header_offset : info.header_offset + 30]
         if len(header) < 30 or bytes(header[:4]) != b"PK\x03\x04":
             raise CheckpointError(f"{self.source} is damaged: entry {name!r} is not where the index says")
         name_length, extra_length = struct.unpack("<HH", header[26:30])
-        start = found.header_offset + 30 + name_length + extra_length
-        content = self.view[start : start + found.file_size]
-        if len(content) != found.file_size:
+        start = info.header_offset + 30 + name_length + extra_length
+        content = self.view[start : start + info.file_size]
+        if len(content) != info.file_size:
             raise CheckpointError(f"{self.source} is cut off in entry {name!r}: download it again")
         return content
 
@@ -159,7 +160,7 @@ def _read_archive(view: memoryview, source: str) -> Any:
 
 
 def _exported_tensors(archive: _Archive) -> dict[str, Tensor]:
-    """The later archives of exported programs: one file per tensor, and a JSON file that says what they are."""
+    """The tensors of the later archives of exported programs: one file per tensor, and a JSON file describing them."""
     try:
         config = read_json(bytes(archive.entry("data/weights/model_weights_config.json")))["config"]
         tensors = {}
@@ -181,24 +182,23 @@ def _exported_tensors(archive: _Archive) -> dict[str, Tensor]:
 
 
 def _read_legacy(view: memoryview, source: str) -> Any:
-    """torch.save before PyTorch 1.6: five pickles one after the other, then the storages in the order of the last."""
+    """torch.save before PyTorch 1.6: five consecutive pickles, then the storages in the order of the last pickle."""
     stream = io.BufferedReader(_View(view))
     magic, _, system = (read_pickle(stream, source) for _ in range(3))
     if magic != LEGACY_MAGIC or not isinstance(system, dict):
         raise CheckpointError(f"{source} is a pickle, but not one that torch.save wrote")
     content = read_pickle(stream, source)
     keys = read_pickle(stream, source)
-    widths: dict[str, int] = {}
-    _visit(content, lambda key: widths.update({key[2]: _storage_type(key, source).itemsize}), source)
+    itemsizes = {key[2]: _storage_type(key, source).itemsize for key in _storage_keys(content, source)}
     storages: dict[str, memoryview] = {}
-    place = stream.tell()
+    position = stream.tell()
     for key in keys if isinstance(keys, list) else ():
-        count = int.from_bytes(view[place : place + 8], "little", signed=True)
-        end = place + 8 + max(count, 0) * (widths.get(key, 0) if isinstance(key, str) else 0)
-        if not isinstance(key, str) or end > len(view) or key not in widths or count < 0:
+        count = int.from_bytes(view[position : position + 8], "little", signed=True)
+        end = position + 8 + max(count, 0) * (itemsizes.get(key, 0) if isinstance(key, str) else 0)
+        if not isinstance(key, str) or end > len(view) or key not in itemsizes or count < 0:
             raise CheckpointError(f"{source} is cut off or damaged: download it again")
-        storages[key] = view[place + 8 : end]
-        place = end
+        storages[key] = view[position + 8 : end]
+        position = end
 
     def storage(key: str) -> memoryview:
         if key not in storages:
@@ -208,8 +208,8 @@ def _read_legacy(view: memoryview, source: str) -> Any:
     return _with_tensors(content, storage, source)
 
 
-def _visit(content: Any, found: Callable[[tuple[Any, ...]], Any], source: str) -> None:
-    """Call found with the key of everything outside that the content refers to."""
+def _storage_keys(content: Any, source: str) -> Iterator[tuple[Any, ...]]:
+    """The keys of all storages that the content refers to."""
     seen: set[int] = set()
     left = [content]
     while left:
@@ -218,7 +218,7 @@ def _visit(content: Any, found: Callable[[tuple[Any, ...]], Any], source: str) -
             continue
         seen.add(id(value))
         if isinstance(value, Outside):
-            found(_storage_key(value.key, source))
+            yield _storage_key(value.key, source)
         elif isinstance(value, dict):
             left += value.values()
         elif isinstance(value, list | tuple):
@@ -235,25 +235,25 @@ def _storage_key(key: Any, source: str) -> tuple[Any, ...]:
 
 
 def _storage_type(key: tuple[Any, ...], source: str) -> torch.dtype:
-    called = getattr(key[1], "called", "")
-    dtype = TYPES.get(called.rpartition(".")[2])
+    type_name = getattr(key[1], "called", "")
+    dtype = TYPES.get(type_name.rpartition(".")[2])
     if dtype is None:
-        raise CheckpointError(f"{source}: tensors of type {called or reprlib.repr(key[1])} cannot be read")
+        raise CheckpointError(f"{source}: tensors of type {type_name or reprlib.repr(key[1])} cannot be read")
     return dtype
 
 
 def _with_tensors(content: Any, storage: Storage, source: str) -> Any:
-    """The content with dicts in place of records that are dicts, and tensors in place of those that are tensors."""
+    """The content with dicts and tensors in place of the inert records of them."""
     done: dict[int, Any] = {}
 
     def filled(value: Any, depth: int) -> Any:
         if isinstance(value, PickledObject) and value.called.startswith("torch._utils._rebuild_"):
             return _rebuilt(value, storage, source)
         items = value.items if isinstance(value, PickledObject) else value
-        # Two levels hold every published layout; what lies deeper (an optimizer's moments, say) stays inert.
+        # Two levels hold every published layout; deeper content (an optimizer's moments, say) stays inert.
         if not isinstance(items, dict) or depth == 2:
             return value
-        if id(value) not in done:  # each one once, however often a file repeats it
+        if id(value) not in done:  # once, however often a file repeats it
             done[id(value)] = {key: filled(part, depth + 1) for key, part in items.items()}
         return done[id(value)]
 
@@ -261,7 +261,7 @@ def _with_tensors(content: Any, storage: Storage, source: str) -> Any:
 
 
 def _module_tensors(module: Any, storage: Storage, source: str) -> dict[str, Tensor]:
-    """Tensors of a scripted module by dotted name: a module is a record whose state is a dict of its attributes."""
+    """Tensors of a scripted module by dotted name; the state of its record is a dict of its attributes."""
     tensors: dict[str, Tensor] = {}
     seen: set[int] = set()
     left: list[tuple[str, Any]] = [("", module)]
@@ -275,12 +275,11 @@ def _module_tensors(module: Any, storage: Storage, source: str) -> dict[str, Ten
         elif isinstance(value.state, Mapping):
             left += [(f"{prefix}.{name}".lstrip("."), part) for name, part in value.state.items()]
     if not tensors:
-        raise CheckpointError(f"{source} is TorchScript without named weights (frozen?): they cannot be told apart")
+        raise CheckpointError(f"{source} is TorchScript without named weights (frozen?), which cannot be converted")
     return tensors
 
 
 def _rebuilt(record: PickledObject, storage: Storage, source: str) -> Tensor:
-    """The tensor that a record describes."""
     inner = record.arguments[0] if record.arguments else None
     if record.called.rpartition(".")[2].startswith("_rebuild_parameter") and isinstance(inner, PickledObject):
         record = inner
@@ -295,18 +294,18 @@ def _rebuilt(record: PickledObject, storage: Storage, source: str) -> Tensor:
 
 
 def _tensor(content: memoryview, dtype: torch.dtype, offset: Any, sizes: Any, strides: Any, source: str) -> Tensor:
-    """A tensor over bytes that are already in memory or mapped. Raises CheckpointError if they do not hold it."""
+    """A tensor over bytes in memory. Raises CheckpointError if they do not contain it."""
     count = len(content) // dtype.itemsize
     try:
         sizes, strides = tuple(sizes), tuple(strides)
         if not all(type(value) is int for value in (*sizes, *strides, offset)):
             raise TypeError("sizes are whole numbers")
-        if prod(sizes) > count:  # strides of 0 would make much out of little
+        if prod(sizes) > count:  # strides of 0 could make a huge tensor of a small file
             raise ValueError("too large")
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*not writable.*")  # nothing here writes into them
+            warnings.filterwarnings("ignore", message=".*not writable.*")
             flat = torch.frombuffer(content, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
-        return flat.as_strided(sizes, strides, offset)  # checks that all of it lies inside
+        return flat.as_strided(sizes, strides, offset)  # checks the bounds
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{source} is cut off or damaged: a tensor of size {reprlib.repr(sizes)} in {count} values"

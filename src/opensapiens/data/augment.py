@@ -1,4 +1,4 @@
-"""Random changes of a training sample. All randomness comes from the Generator that is handed in."""
+"""Random augmentation of a training sample. All randomness comes from the given Generator."""
 
 from dataclasses import dataclass, replace
 
@@ -15,8 +15,8 @@ from opensapiens.geometry.boxes import center_and_scale, image_box
 class Augmentation:
     """How strongly samples are changed. Every `..._chance` is a probability; ranges are (low, high).
 
-    The defaults suit small sets of synthetic people, whose colors, sharpness and framing must be spread far beyond
-    what was rendered; PUBLISHED_POSE has the published figures.
+    The defaults suit small sets of synthetic people, whose colors, sharpness and framing need much variation;
+    PUBLISHED_POSE has the published values.
     """
 
     scale: tuple[float, float] = (0.7, 1.35)  # factor on the side of the crop; log-uniform
@@ -30,26 +30,26 @@ class Augmentation:
     contrast: tuple[float, float] = (0.5, 1.5)
     saturation: tuple[float, float] = (0.2, 1.8)
     hue_degrees: float = 60.0
-    gain: tuple[float, float] = (0.75, 1.3)  # of each color channel on its own
+    gain: tuple[float, float] = (0.75, 1.3)  # of each color channel
     gamma: tuple[float, float] = (0.6, 1.7)
     color_chance: float = 0.85
-    distortion_chance: float = 0.0  # of each of the four published changes of color, see photometric.py
+    distortion_chance: float = 0.0  # of each of the four published color changes, see photometric.py
     gray_chance: float = 0.1
     blur_chance: float = 0.25
     blur_sigma: tuple[float, float] = (0.3, 1.8)  # pixels of the crop
     low_resolution_chance: float = 0.35
-    lowest_person_height: float = 40.0  # pixels; the person is resampled from between this and its height in the crop
+    lowest_person_height: float = 40.0  # pixels; the person is resampled from between this and their height in the crop
     noise_chance: float = 0.35
     noise_sigma: tuple[float, float] = (2.0, 16.0)  # of 255
     jpeg_chance: float = 0.35
     jpeg_quality: tuple[int, int] = (15, 90)
-    patches_chance: float = 0.4  # rectangles that hide a part; the labels stay: hidden points are to be guessed
+    patches_chance: float = 0.4  # rectangles that hide a part; the labels stay
     patches: int = 3  # at most
     patch_side: tuple[float, float] = (0.08, 0.4)  # of the crop's sides
 
 
-# Where we differ: the published shifts, scales and angles follow a truncated normal, ours a triangle (scale: the
-# logarithm is uniform); box and median blur of 0.1 each are one Gaussian; the hole is not always black.
+# Differences: the published shifts, scales and angles follow a truncated normal, ours a triangular distribution (scale:
+# log-uniform); box and median blur of 0.1 each are one Gaussian; the hole is not always black.
 PUBLISHED_POSE = Augmentation(
     scale=(0.5, 1.5),
     shift=0.16,
@@ -76,7 +76,7 @@ def augmented_crop(
     augmentation: Augmentation,
     box_padding: float = 1.25,
 ) -> Sample:
-    """The crop of a sample around its box (around the whole image when it has none), changed at random."""
+    """A randomly changed crop of a sample around its box, or around the whole image without one."""
     box = image_box(sample.image.shape[:2]) if sample.box is None else sample.box
     aspect = size_hw[1] / size_hw[0]
     if generator.random() < augmentation.half_body_chance:
@@ -96,20 +96,19 @@ def augmented_crop(
 def moved_region(
     box: np.ndarray, aspect: float, padding: float, shift: np.ndarray, factor: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Center (2,) and scale (2,) of the region cropped for a box (4,) when it is moved and enlarged.
+    """Center (2,) and scale (2,) of the shifted and scaled crop of a box (4,).
 
-    `shift` (2,) x, y is in sides of the padded box, before one of them is enlarged to reach the aspect: the published
-    order. `factor` is on the region's sides.
+    shift: (2,) x, y in sides of the padded box, before it is enlarged to the aspect, as published. factor: on the
+    region's sides.
     """
     center, scale = center_and_scale(box, aspect, padding)
     return center + shift * (box[2:] - box[:2]) * padding, scale * factor
 
 
 def half_body_box(sample: Sample, generator: np.random.Generator, box: np.ndarray) -> np.ndarray:
-    """The box about the points of the upper (7 of 10 times) or lower body; `box` itself when they are too few.
+    """The box around the points of the upper (with chance 0.7) or lower body; `box` if they are too few.
 
-    Its center is the mean of the points, as in the published RandomHalfBody, and so are counts and preference; 1.2 of
-    its padding of 1.5 is left to the crop's own padding of 1.25.
+    As the published RandomHalfBody, whose padding of 1.5 is 1.2 here times the crop's padding of 1.25.
     """
     if sample.keypoints is None:
         return box
@@ -127,7 +126,7 @@ def half_body_box(sample: Sample, generator: np.random.Generator, box: np.ndarra
 def change_image(
     image: np.ndarray, person_height: float, generator: np.random.Generator, augmentation: Augmentation
 ) -> np.ndarray:
-    """What light, lens, sensor and compression may do to an (H, W, 3) uint8 image. `person_height` in its pixels."""
+    """Random effects of light, lens, sensor and compression on an (H, W, 3) uint8 image. person_height: in pixels."""
     size = image.shape[1], image.shape[0]
     if generator.random() < augmentation.patches_chance:
         image = add_patches(image, generator, augmentation)
@@ -174,7 +173,7 @@ def _turn_hue(degrees: float) -> np.ndarray:
 
 
 def add_patches(image: np.ndarray, generator: np.random.Generator, augmentation: Augmentation) -> np.ndarray:
-    """Covers rectangles with a plain color, with noise, or with another place of the same image."""
+    """Covers rectangles with a plain color, with noise, or with another part of the image."""
     image = image.copy()
     height, width = image.shape[:2]
     for _ in range(generator.integers(1, augmentation.patches + 1)):
@@ -194,10 +193,7 @@ def add_patches(image: np.ndarray, generator: np.random.Generator, augmentation:
 
 
 def add_noise(image: np.ndarray, sigma: float, generator: np.random.Generator) -> np.ndarray:
-    """Adds noise of standard deviation `sigma` (of 255).
-
-    The sum of two random bytes stands for a Gaussian: it looks the same and costs a tenth.
-    """
+    """Adds noise of standard deviation `sigma` (of 255), the sum of two random bytes, which is fast."""
     dice = np.frombuffer(generator.bytes(2 * image.size), np.uint8).reshape(2, *image.shape)
     noise = cv2.add(dice[0], dice[1], dtype=cv2.CV_16S)  # triangular, mean 255, standard deviation 104.5
     factor = sigma / 104.5
@@ -206,7 +202,7 @@ def add_noise(image: np.ndarray, sigma: float, generator: np.random.Generator) -
 
 def compress(image: np.ndarray, quality: int) -> np.ndarray:
     """The image after JPEG compression (OpenCV's scale of quality, 0-100)."""
-    # OpenCV takes the channels for BGR both ways, so that they come back in their order
+    # OpenCV assumes BGR both ways, so the order of the channels is kept.
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert decoded is not None
@@ -214,7 +210,7 @@ def compress(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def _peaked(generator: np.random.Generator, count: int) -> np.ndarray:
-    """Numbers in [-1, 1], more often near 0: a triangle in place of the published truncated normal."""
+    """Numbers in [-1, 1] from a triangular distribution, in place of the published truncated normal."""
     return generator.random(count) - generator.random(count)
 
 

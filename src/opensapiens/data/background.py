@@ -1,4 +1,4 @@
-"""Other backgrounds behind a labeled person, as the published training of parts, depth and normals has them."""
+"""Random backgrounds behind a labeled person, as in the published training of parts, depth and normals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,23 +12,18 @@ from opensapiens.data.sample import Sample
 
 @dataclass(frozen=True)
 class Backgrounds:
-    """Pictures without people, and how often one is put behind a sample's person.
-
-    Published chances: 0.8 for parts, 0.5 for depth and normals.
-    """
+    """Pictures without people, and the chance of one (published: 0.8 for parts, 0.5 for depth and normals)."""
 
     pictures: Sequence[Sample] | ImageCollection
     chance: float = 0.5
 
 
 def with_random_background(sample: Sample, generator: np.random.Generator, backgrounds: Backgrounds) -> Sample:
-    """The sample before another background, at the given chance; unchanged where it has no mask.
+    """The sample, with the given chance on another background; unchanged if its person's pixels are unknown.
 
-    The picture is resized to the image's height and cut in the middle where it is wider, as published; where it is
-    narrower it is mirrored at its edges (published: stretched, which bends whatever is in it). Only the person's own
-    pixels are kept: the published rule takes parts above 0, of which 255 (unknown) is one, so that scraps of the old
-    background stay. Their colors are not matched to the new background, for which the published code calls a library
-    that is optional and mostly missing.
+    The picture is resized to the image's height and cropped in the middle if it is wider, as published; if narrower, it
+    is mirrored at its edges (published: stretched). Only the person's pixels are kept; the published rule also keeps
+    those of part 255 (unknown). Colors are not matched, as in the published code without an optional library.
     """
     if generator.random() >= backgrounds.chance:
         return sample
@@ -41,7 +36,7 @@ def with_random_background(sample: Sample, generator: np.random.Generator, backg
 
 
 def fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture at `height`, its middle cut to `width` or its sides mirrored out to it."""
+    """A picture at `height`, cropped in the middle or extended by mirroring to `width`."""
     scaled_width = max(round(picture.shape[1] * height / picture.shape[0]), 1)
     scaled = cv2.resize(picture, (scaled_width, height), interpolation=cv2.INTER_AREA)
     spare = scaled_width - width

@@ -1,8 +1,7 @@
-"""One place that moves a sample: crops, flips, resizes, rotates and cuts it, image and every label alike.
+"""Crops, flips, resizes, rotates and cuts a sample with all its labels.
 
-The image is resampled linearly (borders black, as published); labels take their nearest pixel, since a mixture of two
-classes or vectors is none. What mirroring and turning does to the values, and what they are outside the picture, each
-kind of label says itself.
+Images are resampled linearly (borders black, as published), labels by their nearest pixel. Each `LabelKind` says how
+mirroring and rotation change its values, and its value outside the picture.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from opensapiens.geometry.location import moved_picture
 from opensapiens.geometry.person_crop import transform_points, udp_warp_matrix, warp
 from opensapiens.geometry.view import View
 
-LabelMove = Callable[[np.ndarray, float], np.ndarray]  # a label map and what it is outside the picture -> the moved map
+LabelMove = Callable[[np.ndarray, float], np.ndarray]  # a label map and its value outside the picture -> the moved map
 
 
 def crop_sample(
@@ -28,25 +27,21 @@ def crop_sample(
     rotation_degrees: float = 0.0,
     flip: bool = False,
 ) -> Sample:
-    """The sample in the coordinates of a crop of `size_hw` pixels.
+    """The sample in a crop of `size_hw` pixels.
 
-    `center` (2,) and `scale` (2,) (w, h) are in pixels of the sample's image, as `geometry.boxes.center_and_scale`
-    gives them. The content turns clockwise; `flip` mirrors the finished crop. Visibility is left as it is for points
-    that fall outside the crop.
+    center (2,), scale (2,) (w, h): in pixels of the sample's image, from `geometry.boxes.center_and_scale`.
+    rotation_degrees: of the content, clockwise. flip: mirrors the result. Points outside the crop keep their
+    visibility.
     """
     matrix = udp_warp_matrix(center, scale, size_hw, rotation_degrees)
     if flip:
         mirror = np.array([[-1, 0, size_hw[1] - 1], [0, 1, 0], [0, 0, 1]], np.float64)
         matrix = (mirror[:2] @ np.vstack([matrix.astype(np.float64), [0, 0, 1]])).astype(np.float32)
-
-    def nearest(array: np.ndarray, border: float) -> np.ndarray:
-        return warp(array, matrix, size_hw, interpolation="nearest", border=border)
-
-    return _moved(sample, warp(sample.image, matrix, size_hw), nearest, matrix, rotation_degrees, flip)
+    return _warped(sample, matrix, size_hw, rotation_degrees, flip)
 
 
 def view_sample(sample: Sample, view: View) -> Sample:
-    """The sample as a network is shown it: the crop of validation and evaluation."""
+    """The sample as seen by a network, for validation and evaluation."""
     matrix = view.matrix.astype(np.float32)
     return _moved(sample, view.pixels(sample.image), view.labels, matrix)
 
@@ -62,8 +57,7 @@ def flip_sample(sample: Sample) -> Sample:
 
 
 def resize_sample(sample: Sample, size_hw: tuple[int, int]) -> Sample:
-    """The picture at another size, aspect not kept. The pictures' corners coincide, not the centers of their corner
-    pixels: as OpenCV and the published training resize."""
+    """The picture at another size, aspect not kept, with coinciding corners, as OpenCV resizes."""
     height, width = size_hw
     step_x, step_y = width / sample.image.shape[1], height / sample.image.shape[0]
     matrix = np.array([[step_x, 0, (step_x - 1) / 2], [0, step_y, (step_y - 1) / 2]], np.float32)
@@ -79,11 +73,7 @@ def rotate_sample(sample: Sample, degrees: float) -> Sample:
     """The picture turned clockwise about its center, in a frame of its own size."""
     height, width = sample.image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) * 0.5, (height - 1) * 0.5), -degrees, 1.0)
-
-    def nearest(array: np.ndarray, border: float) -> np.ndarray:
-        return warp(array, matrix, (height, width), interpolation="nearest", border=border)
-
-    return _moved(sample, warp(sample.image, matrix, (height, width)), nearest, matrix.astype(np.float32), degrees)
+    return _warped(sample, matrix, (height, width), degrees)
 
 
 def cut_sample(sample: Sample, window: tuple[int, int, int, int]) -> Sample:
@@ -97,15 +87,22 @@ def cut_sample(sample: Sample, window: tuple[int, int, int, int]) -> Sample:
     return _moved(sample, cut(sample.image), cut, matrix)
 
 
+def _warped(sample: Sample, matrix: np.ndarray, size_hw: tuple[int, int], degrees: float, flip: bool = False) -> Sample:
+    def nearest(array: np.ndarray, border: float) -> np.ndarray:
+        return warp(array, matrix, size_hw, interpolation="nearest", border=border)
+
+    image = warp(sample.image, matrix, size_hw)
+    return _moved(sample, image, nearest, matrix.astype(np.float32), degrees, flip)
+
+
 def _moved(
     sample: Sample, image: np.ndarray, move: LabelMove, matrix: np.ndarray, degrees: float = 0.0, flip: bool = False
 ) -> Sample:
-    """The sample with a moved image and its labels moved likewise; `matrix` (2, 3) takes pixels where `move` does."""
-    how = Move(degrees, flip)
+    """The sample with the moved image and its labels moved likewise; `matrix` (2, 3) moves pixels like `move`."""
     labels = {}
     for kind, values in sample.labels.items():
-        pixels = values.view(np.uint8) if values.dtype == bool else values  # OpenCV knows no booleans
-        labels[kind] = kind.move(move(pixels, kind.outside).view(values.dtype), how, sample.part_set)
+        pixels = values.view(np.uint8) if values.dtype == bool else values  # OpenCV has no booleans
+        labels[kind] = kind.move(move(pixels, kind.outside).view(values.dtype), Move(degrees, flip), sample.part_set)
     return replace(
         sample,
         image=image,

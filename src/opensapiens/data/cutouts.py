@@ -1,4 +1,4 @@
-"""Shards of single people, cut out of shards of whole frames, for training that reads them many times."""
+"""Cuts shards of single people out of shards of whole frames, for faster training."""
 
 from functools import partial
 from pathlib import Path
@@ -34,12 +34,11 @@ def cut_out_people(
     box_padding: float = 1.25,
     workers: int = 1,
 ) -> Path:
-    """Writes each person of a folder of shards as a frame of their own, of `size_hw` pixels; returns the folder `out`.
+    """Writes each person of a folder of shards as a separate frame of `size_hw` pixels; returns the folder `out`.
 
-    What is kept is `margin` times the sides of the crop that a model with this `box_padding` is given, room for shifts
-    and turns while training. Reading a sample decodes a fraction of the pixels then, all of which are used. Shards that
-    are already there are kept. Raises ShardError for what cannot be read and, once the others are done, for a shard
-    that ends its process; FolderError if `out` holds anything else.
+    A cut-out has `margin` times the sides of the crop for a model with this `box_padding`, to leave room for shifts and
+    rotations in training. Existing shards are kept. Raises ShardError for a shard that cannot be read and, at the end,
+    for one that crashed its process; FolderError if `out` holds anything else.
     """
     out = Path(out)
     paths = shard_paths(shards)
@@ -48,8 +47,10 @@ def cut_out_people(
     claim(out, "cut-out people", {**made_of, **whole})
     missing = [path for path in paths if not (out / path.name).exists()]
     cut = partial(_cut_shard, out=out, size_hw=size_hw, scaled=margin * box_padding)
-    done = progress(run_in_processes(cut, missing, workers), str(out), len(missing), "shards")
-    died = [f"{path}: {one}" for path, one in zip(missing, done, strict=True) if isinstance(one, WorkerDied)]
+    results = progress(run_in_processes(cut, missing, workers), str(out), len(missing), "shards")
+    died = [
+        f"{path}: {result}" for path, result in zip(missing, results, strict=True) if isinstance(result, WorkerDied)
+    ]
     if died:
         raise ShardError(f"{'; '.join(died)}. The people of the other shards are cut out")
     write_manifest(out, {**made_of, "shards": [path.name for path in paths]})

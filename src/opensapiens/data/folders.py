@@ -13,12 +13,10 @@ from opensapiens.storage.pictures import IMAGE_ENDINGS, ImageError, read_image
 
 
 class FolderDataset:
-    """One sample per picture of a folder: `len(dataset)`, `dataset[i] -> Sample`, in the order of the names.
+    """One sample per picture of a folder and its subfolders, sorted by name: `len(dataset)`, `dataset[i] -> Sample`.
 
-    Folders are searched to the bottom; a label map belongs to the picture of the same path without its ending, or with
-    the addition "_seg" (a.png of FaceSynthetics has a_seg.png). A picture without a map has None there: that label does
-    not exist for it. The person is where the mask is, else where parts are above 0, else where depth or normals are
-    known; the box is that of the person, None where nobody is.
+    A label map has the path of its picture, apart from the ending, optionally with "_seg" added (as in FaceSynthetics).
+    A picture may lack maps. The box is that of `Sample.person`, None if nobody is there.
     """
 
     def __init__(
@@ -28,32 +26,30 @@ class FolderDataset:
         part_set: PartSet = SAPIENS_28,
         depth_scale: float = 1.0,
     ) -> None:
-        """`labels`: folders of label maps by their kind; see `label_maps` for what the files hold.
-
-        `depth_scale` is multiplied to depths: 0.001 for PNGs in millimeters. Raises ImageError for a folder that is
-        missing or holds nothing, two pictures of one name, and a folder of labels none of which belongs to a picture.
-        """
+        """labels: folders of label maps by kind; see `label_maps` for the files. depth_scale: factor on depths, 0.001
+        for PNGs in millimeters. Raises ImageError for a missing or empty folder, two pictures with the same name, and a
+        folder without labels of any picture."""
         if not labels:
             raise ValueError("give one or more folders of label maps")
         self.part_set, self.depth_scale = part_set, depth_scale
         self.images = _by_name(Path(images), IMAGE_ENDINGS)
         self.maps: dict[LabelKind, dict[str, Path]] = {}
         for kind, folder in labels.items():
-            found = _by_name(Path(folder), MAP_ENDINGS)
-            own = {name: found.get(f"{name}_seg", found.get(name)) for name in self.images}
-            self.maps[kind] = {name: path for name, path in own.items() if path not in (None, self.images[name])}
+            files = _by_name(Path(folder), MAP_ENDINGS)
+            maps = {name: files.get(f"{name}_seg", files.get(name)) for name in self.images}
+            self.maps[kind] = {name: path for name, path in maps.items() if path not in (None, self.images[name])}
             if not self.maps[kind]:
                 example = next(iter(self.images))
                 raise ImageError(f"{folder}: holds nothing for any picture of {images}; expected {example}.png or so")
-        # Sorted, and without the label maps themselves where they lie beside the pictures
-        taken = {path for maps in self.maps.values() for path in maps.values()}
-        self.names = sorted(name for name, path in self.images.items() if path not in taken)
+        # Label maps may be beside the pictures.
+        map_paths = {path for maps in self.maps.values() for path in maps.values()}
+        self.names = sorted(name for name, path in self.images.items() if path not in map_paths)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        """Picture `index` with its labels. Raises ImageError for what cannot be read or differs in size."""
+        """Picture `index` with its labels. Raises ImageError for a file that cannot be read or differs in size."""
         name = self.names[index]
         image = read_image(self.images[name])
         sample = Sample(image, key=name, part_set=self.part_set)
@@ -71,12 +67,12 @@ class FolderDataset:
 def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise ImageError(f"no folder {folder}")
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in list_files(folder, endings).files:
         name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in found:
-            raise ImageError(f"{found[name]} and {path} have the same name: which is meant?")
-        found[name] = path
-    if not found:
+        if name in files:
+            raise ImageError(f"{files[name]} and {path} have the same name: remove one")
+        files[name] = path
+    if not files:
         raise ImageError(f"{folder}: holds no {', '.join(endings)}")
-    return found
+    return files

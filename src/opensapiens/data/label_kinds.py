@@ -1,4 +1,4 @@
-"""The kinds of label that have a value for every pixel. Readers, crops, shards and cut-outs loop over them."""
+"""The kinds of dense labels, over which readers, crops, shards and cut-outs loop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from opensapiens.labels.parts import IGNORED, PartSet
 
 @dataclass(frozen=True)
 class Move:
-    """What was done to a picture, beside moving its pixels: turned clockwise by `degrees`, then mirrored or not."""
+    """The rotation (clockwise) and then the mirroring of a picture, which change values of labels."""
 
     degrees: float = 0.0
     flip: bool = False
@@ -21,10 +21,10 @@ class Move:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How a kind is stored as a PNG in a shard; scale: meters per unit, for those that have one.
+    """How a kind is stored as a PNG in a shard; scale: meters per unit of depth.
 
     pack: (values, scale) -> (H, W) or (H, W, 3) uint8 or uint16. unpack: (those, the person's mask (H, W) bool, scale)
-    -> values of this person alone.
+    -> values of this person only.
     """
 
     pack: Callable[[np.ndarray, float], np.ndarray]
@@ -37,12 +37,12 @@ def _unchanged(values: np.ndarray, _move: Move, _part_set: PartSet) -> np.ndarra
 
 @dataclass(frozen=True, eq=False)
 class LabelKind:
-    """One kind of dense label: (H, W) or (H, W, C) arrays of one dtype. Kinds of one name are the same.
+    """One kind of dense label: (H, W) or (H, W, C) arrays of one dtype. Kinds with the same name are equal.
 
-    name: in shards ("depth.png") and as an option. folders: where data sets keep it, the first is ours. outside: its
-    value where nothing is known. known: values -> (H, W) bool, where they say that the person is. move: what turning
-    and mirroring the picture does to the values, beside moving them. read: a file of label maps -> values; it takes the
-    part set of the ids and a factor on lengths. pixels: how shards store it, None: they do not.
+    name: in shards ("depth.png") and options. folders: their usual names in datasets, ours first. outside: the value of
+    unknown pixels. known: values -> (H, W) bool, the person's pixels. move: changes the values when the picture is
+    turned or mirrored. read: reads a label map, given the part set and a factor on depths. pixels: how shards store it,
+    if they do.
     """
 
     name: str
@@ -64,14 +64,12 @@ def _swap_parts(values: np.ndarray, move: Move, part_set: PartSet) -> np.ndarray
     if not move.flip:
         return values
     table = np.arange(256, dtype=np.uint8)
-    swapped = part_set.flip_indices
-    table[: len(swapped)] = swapped
+    table[: len(part_set)] = part_set.flip_indices
     return table[values]
 
 
 def _turn_normals(normals: np.ndarray, move: Move, _part_set: PartSet) -> np.ndarray:
-    """Turns normals with the picture. Their y points up and the picture's down, so the picture's clockwise turn
-    (x, y) -> (x cos - y sin, x sin + y cos) is (x cos + y sin, y cos - x sin) for them."""
+    """Turns normals with the picture; their y points up, the picture's down."""
     if not (move.degrees or move.flip):
         return normals
     cos, sin = np.cos(np.deg2rad(move.degrees)), np.sin(np.deg2rad(move.degrees))
@@ -80,7 +78,7 @@ def _turn_normals(normals: np.ndarray, move: Move, _part_set: PartSet) -> np.nda
 
 
 def _pack_depth(depth: np.ndarray, scale: float) -> np.ndarray:
-    """uint16 units of `scale` meters, 0 where depth is not known."""
+    """uint16 units of `scale` meters, 0 = unknown."""
     units, known = np.zeros(depth.shape, np.uint16), np.isfinite(depth) & (depth > 0)
     units[known] = np.clip(np.rint(depth[known] / scale), 1, 65535)  # most of a picture is unknown
     return units
@@ -93,7 +91,7 @@ def _unpack_depth(stored: np.ndarray, mask: np.ndarray, scale: float) -> np.ndar
 
 
 def _pack_normals(normals: np.ndarray, _scale: float) -> np.ndarray:
-    """uint8 RGB (n + 1) / 2 · 255, (0, 0, 0) where no normal is known."""
+    """uint8 RGB (n + 1) / 2 · 255, (0, 0, 0) = unknown."""
     stored = np.zeros(normals.shape, np.uint8)
     length = sum(np.abs(normals[..., axis]) for axis in range(3))
     known = np.isfinite(length) & (length > 0)
@@ -105,8 +103,7 @@ _COMPONENT = (np.arange(256) / 127.5 - 1).astype(np.float32)
 
 
 def _unpack_normals(stored: np.ndarray, mask: np.ndarray, _scale: float) -> np.ndarray:
-    """OpenCV throughout: along an axis of three channels it takes a fifth of NumPy's time, and every sample passes
-    here."""
+    # OpenCV is five times faster than NumPy along an axis of three channels.
     normals = cv2.LUT(stored, _COMPONENT)
     factor = cv2.pow(cv2.transform(cv2.multiply(normals, normals), np.ones((1, 3))), -0.5)
     factor[~mask | ((stored[..., 0] | stored[..., 1] | stored[..., 2]) == 0)] = np.nan
@@ -121,20 +118,12 @@ def _of_person(stored: np.ndarray, mask: np.ndarray, _scale: float) -> np.ndarra
     return stored * mask
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
-    return np.isfinite(values)
-
-
 def _all_finite(values: np.ndarray) -> np.ndarray:
     return np.isfinite(values).all(axis=-1)
 
 
 def _is_part(values: np.ndarray) -> np.ndarray:
     return (values > 0) & (values != IGNORED)
-
-
-def _as_it_is(values: np.ndarray) -> np.ndarray:
-    return values
 
 
 def _read_mask(path: Path, _part_set: PartSet, _scale: float) -> np.ndarray:
@@ -153,32 +142,20 @@ def _read_normals(path: Path, _part_set: PartSet, _scale: float) -> np.ndarray:
     return read_normals(path)
 
 
-MASK = LabelKind("mask", ("masks", "mask"), False, _as_it_is, _read_mask)
+_PARTS_PNG, _DEPTH_PNG = Pixels(_keep, _of_person), Pixels(_pack_depth, _unpack_depth)
+_NORMALS_PNG = Pixels(_pack_normals, _unpack_normals)
+PARTS_FOLDERS = ("parts", "annotations", "segmentations")
+
+MASK = LabelKind("mask", ("masks", "mask"), False, np.asarray, _read_mask)
 """(H, W) bool, the visible pixels of the person."""
-PARTS = LabelKind(
-    "parts",
-    ("parts", "annotations", "segmentations"),
-    0,
-    _is_part,
-    _read_parts,
-    _swap_parts,
-    Pixels(_keep, _of_person),
-)
+PARTS = LabelKind("parts", PARTS_FOLDERS, 0, _is_part, _read_parts, _swap_parts, _PARTS_PNG)
 """(H, W) uint8 class of the part set, 0 = background, 255 = ignore."""
-DEPTH = LabelKind("depth", ("depths", "depth"), np.nan, _finite, _read_depth, pixels=Pixels(_pack_depth, _unpack_depth))
+DEPTH = LabelKind("depth", ("depths", "depth"), np.nan, np.isfinite, _read_depth, pixels=_DEPTH_PNG)
 """(H, W) float32, small = near; NaN outside the person or unknown."""
-NORMALS = LabelKind(
-    "normals",
-    ("normals", "normal"),
-    np.nan,
-    _all_finite,
-    _read_normals,
-    _turn_normals,
-    Pixels(_pack_normals, _unpack_normals),
-)
-"""(H, W, 3) float32 unit vectors, +x right, +y up, +z to the camera; NaN outside the person or unknown."""
+NORMALS = LabelKind("normals", ("normals", "normal"), np.nan, _all_finite, _read_normals, _turn_normals, _NORMALS_PNG)
+"""(H, W, 3) float32 unit vectors, +x right, +y up, +z towards the camera; NaN outside the person or unknown."""
 
 KINDS = (MASK, PARTS, DEPTH, NORMALS)
-"""In the order in which they are asked where the person is."""
+"""The first known one decides where the person is."""
 STORED_KINDS = tuple(kind for kind in KINDS if kind.pixels is not None)
-"""Those that a shard stores; the mask follows from the picture of instances."""
+"""Those stored in shards; the mask follows from instances.png."""

@@ -1,6 +1,6 @@
-"""Label maps from files that nobody vouches for: class ids, depth, normals, masks; PNG, NPY, NPZ and EXR.
+"""Reads label maps from untrusted files: class ids, depth, normals, masks; PNG, NPY, NPZ and EXR.
 
-Nothing in such a file is run, and none is read before its size is known to be that of a picture.
+No code in them is run, and sizes are checked before anything is decoded.
 """
 
 import math
@@ -23,16 +23,16 @@ MAX_BYTES = 12 * MAX_PIXELS  # of an array: normals as float32
 def read_parts(path: Path | str, part_set: PartSet) -> np.ndarray:
     """A label map as class ids (H, W) uint8; 255 = ignore.
 
-    An indexed PNG gives its indices, a gray one (or an array) its values, a color one the class of each color of the
-    set's palette. Raises ImageError for an id or a color that the set does not have.
+    Ids are the indices of an indexed PNG, the values of a gray one or an array, or given by the set's colors in a color
+    PNG. Raises ImageError for an id or a color that the set does not have.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         return _checked_ids(_one_channel(read_array(path), path), part_set, path)
     picture = _png(path)
-    if picture.mode == "P":  # the palette is the viewer's business: the indices are the classes
+    if picture.mode == "P":  # indices, whatever the palette
         return _checked_ids(np.array(picture), part_set, path)
-    if picture.mode == "LA":  # opacity is the viewer's business too
+    if picture.mode == "LA":
         picture = picture.getchannel("L")
     if picture.mode in ("RGB", "RGBA"):
         return _classes_of_colors(np.array(picture.convert("RGB")), part_set, path)
@@ -42,8 +42,10 @@ def read_parts(path: Path | str, part_set: PartSet) -> np.ndarray:
 def _checked_ids(ids: np.ndarray, part_set: PartSet, path: Path) -> np.ndarray:
     wrong = np.unique(ids[(ids != IGNORED) & ((ids < 0) | (ids >= len(part_set)))])
     if len(wrong):
-        found = ", ".join(f"{value:g}" for value in wrong[:5])
-        raise ImageError(f"{path}: holds the class {found}; {part_set.name} has 0 to {len(part_set) - 1}, 255 = ignore")
+        ids_text = ", ".join(f"{value:g}" for value in wrong[:5])
+        raise ImageError(
+            f"{path}: holds the class {ids_text}; {part_set.name} has 0 to {len(part_set) - 1}, 255 = ignore"
+        )
     if not np.array_equal(ids, ids.astype(np.uint8)):
         raise ImageError(f"{path}: holds classes that are no whole numbers")
     return ids.astype(np.uint8)
@@ -65,13 +67,13 @@ def _classes_of_colors(picture: np.ndarray, part_set: PartSet, path: Path) -> np
 
 
 def read_mask(path: Path | str) -> np.ndarray:
-    """(H, W) bool: where the first channel is above 0, as the published data have it."""
+    """(H, W) bool: the first channel is above 0, as in the published data."""
     array = read_array(Path(path))
     return (array if array.ndim == 2 else array[..., 0]) > 0
 
 
 def read_depth(path: Path | str, scale: float = 1.0) -> np.ndarray:
-    """Depth (H, W) float32, small = near, in the file's unit times `scale`; NaN where the file has 0, NaN or infinity.
+    """Depth (H, W) float32, small = near, in the file's unit times `scale`; NaN for 0, NaN or infinity.
 
     PNG of 8 or 16 bits (scale 0.001 for millimeters), NPY, NPZ, or EXR (its channel Z or V, else the first).
     """
@@ -82,7 +84,7 @@ def read_depth(path: Path | str, scale: float = 1.0) -> np.ndarray:
 
 
 def read_normals(path: Path | str) -> np.ndarray:
-    """Unit normals (H, W, 3) float32, +x right, +y up, +z towards the camera; NaN where the file has 0 or NaN.
+    """Unit normals (H, W, 3) float32, +x right, +y up, +z towards the camera; NaN for 0 or NaN.
 
     PNG of 8 or 16 bits holds (n + 1) / 2 of the full range, as RGB; NPY, NPZ and EXR hold n itself.
     """
@@ -102,10 +104,10 @@ def read_normals(path: Path | str) -> np.ndarray:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The numbers of a file, (H, W) or (H, W, C); channels of a color PNG are RGB.
+    """The numbers of a PNG (RGB), NPY, NPZ (one array, or the one named "depth", "normal" or "data") or EXR file.
 
-    Raises ImageError for a file that is missing, damaged, too large, not two- or three-dimensional, of another kind
-    than PNG, NPY, NPZ (one array, or the one named "depth", "normal" or "data") or EXR, or that holds Python objects.
+    (H, W) or (H, W, C). Raises ImageError for a file that is missing, damaged, too large, of another kind or shape, or
+    that holds Python objects.
     """
     readers = {".png": _read_png, ".npy": _read_npy, ".npz": _read_npz, ".exr": _read_exr}
     suffix = path.suffix.lower()
@@ -118,7 +120,7 @@ def read_array(path: Path) -> np.ndarray:
         raise
     except MemoryError as error:
         raise ImageError(f"{path}: there is not enough memory for it") from error
-    except Exception as error:  # damaged files make the readers raise whatever comes first
+    except Exception as error:  # readers raise many kinds on damaged files
         raise ImageError(f"{path}: cannot be read ({error or type(error).__name__})") from error
     if array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind not in "uifb":
         raise ImageError(f"{path}: not a map of numbers, but {array.dtype} of shape {array.shape}")
@@ -146,7 +148,7 @@ def _read_png(path: Path) -> np.ndarray:
     picture = _png(path)
     if picture.mode in ("L", "1", "P"):
         return np.array(picture)
-    # Pillow cuts 16-bit color to 8 bits; OpenCV keeps it.
+    # Pillow reduces 16-bit color to 8 bits; OpenCV does not.
     array = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise ImageError(f"{path}: not a PNG that can be decoded")
@@ -161,7 +163,7 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _checked_npy(file: BinaryIO, path: Path) -> np.ndarray:
-    """Reads the header first: what it promises must be no larger than a picture, and numbers."""
+    """Checks the header before it reads the content."""
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
@@ -182,7 +184,7 @@ def _read_npz(path: Path) -> np.ndarray:
         if len(names) != 1 and len(known) != 1:
             raise ImageError(f"{path}: holds {len(names)} arrays, none or several named depth, normal or data")
         name = names[0] if len(names) == 1 else known[0]
-        with archive.open(name) as member:  # seekable, so that header and content are read from one stream
+        with archive.open(name) as member:
             return _checked_npy(member, path)  # type: ignore[arg-type]
 
 
@@ -192,7 +194,7 @@ def _read_exr(path: Path) -> np.ndarray:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("EXR files need OpenEXR: pip install opensapiens[exr]", name="OpenEXR") from error
     try:
-        # Not OpenCV, which can: its wheels hold OpenEXR 2.3 of 2018, and turn it on by an environment variable only.
+        # Not OpenCV: its wheels contain OpenEXR 2.3 of 2018, which only an environment variable enables.
         with OpenEXR.File(str(path), header_only=True) as file:
             header = file.header()
             low, high = header["dataWindow"]

@@ -1,4 +1,4 @@
-"""Several sets of samples as one, each with its share, their labels brought to one numbering."""
+"""Several datasets as one, each with its weight, with labels converted to common sets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,10 +27,10 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """One set of a mixture.
+    """One dataset of a mixture.
 
-    weight: its share is this over the sum of all weights. renamed_parts: {class in this set: class in the mixture's},
-    for those whose names do not agree.
+    weight: relative to the sum of all weights. renamed_parts: {class in this set: class in the mixture's} for different
+    names.
     """
 
     samples: Samples
@@ -39,18 +39,17 @@ class Source:
 
 
 class Mixture:
-    """Samples from several sources by weight. Which one comes at a position depends on the position and the seed alone.
+    """Samples from several sources by weight; the order depends only on the position and the seed.
 
-    Points that a source's keypoint set lacks become unlabeled, classes that the mixture's part set lacks become
-    "ignore": neither is taught as absent. `len` and `[i]` are those of the sources one after the other, for
-    validation; training takes `sample_at`. Raises ValueError for an empty source, a weight that is not above 0, or one
-    too small to get a place.
+    Points that a source's keypoint set lacks become unlabeled, classes that the mixture's part set lacks "ignore".
+    `len` and `[i]`, for validation, concatenate the sources; training uses `sample_at`. Raises ValueError for an empty
+    source, or a weight that is not positive or too small.
     """
 
     def __init__(
         self, sources: Sequence[Source], keypoint_set: KeypointSet | None = None, part_set: PartSet | None = None
     ) -> None:
-        """`keypoint_set`, `part_set`: what all labels are brought to; None leaves them as they are."""
+        """keypoint_set, part_set: of all samples; None leaves them as they are."""
         weights = np.array([source.weight for source in sources], np.float64)
         if not len(sources) or not (weights > 0).all() or not np.isfinite(weights).all():
             raise ValueError(f"a mixture needs sources with weights above 0, got {weights.tolist()}")
@@ -64,21 +63,21 @@ class Mixture:
         return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample `index` of the sources laid end to end."""
+        """Sample `index` of the concatenated sources."""
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         number = int(np.searchsorted(self._ends, index, side="right"))
         return self._sample(number, index - int(self._ends[number]) + len(self.sources[number].samples))
 
     def at(self, position: int, seed: int) -> Sample:
-        """The sample at a position of the endless line of training; see `place`."""
+        """The sample at a position of training; see `place`."""
         return self._sample(*self.place(position, seed))
 
     def place(self, position: int, seed: int) -> tuple[int, int]:
         """Source and index in it at a position.
 
-        Every block of 1000 positions holds each source exactly by its weight, in an order of its own; each source is
-        gone through in permutations of its own, so that none of its samples comes twice before all came once.
+        Every block of 1000 positions holds each source exactly by its weight, in random order; each source is traversed
+        in random permutations.
         """
         block, at = divmod(position, BLOCK)
         order = _order(block, self.counts, seed)
@@ -101,7 +100,7 @@ class Mixture:
 
 
 def sample_at(data: Samples | Mixture, position: int, seed: int) -> Sample:
-    """The sample that training takes at a position: by weight from a mixture, else by permutations of the whole."""
+    """The sample at a position of training: by weight from a mixture, else by permutations of the whole."""
     if isinstance(data, Mixture):
         return data.at(position, seed)
     return data[sample_index(position, len(data), seed)]
@@ -115,7 +114,7 @@ def _converted(sample: Sample, target: KeypointSet) -> np.ndarray | None:
 
 
 def _shares(weights: np.ndarray) -> tuple[int, ...]:
-    """Places of a block for each source, by the largest remainders."""
+    """Positions of a block for each source, by the largest remainders."""
     exact = weights / weights.sum() * BLOCK
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: BLOCK - counts.sum()]] += 1

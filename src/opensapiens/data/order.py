@@ -1,7 +1,7 @@
-"""Which sample comes when: a pure function of (seed, position), so that the state of a loader is one integer.
+"""The order of samples: a pure function of (seed, position), so that the state of a loader is one integer.
 
-Training is an endless line of positions: step s with batch size B takes positions s * B ... s * B + B - 1. Each
-stretch of `count` positions (an epoch) is one random permutation of all samples.
+Positions count the samples of training: step s with batch size B takes s * B ... s * B + B - 1. Each `count` positions
+(an epoch) are one random permutation of all samples.
 """
 
 from functools import lru_cache
@@ -10,26 +10,26 @@ import numpy as np
 
 
 def sample_index(position: int, count: int, seed: int) -> int:
-    """The sample at a position of the line, for `count` samples."""
+    """The sample at a position, of `count` samples."""
     epoch, place = divmod(position, count)
     return shuffled(place, count, (seed, 0, epoch))
 
 
 def sample_generator(position: int, seed: int) -> np.random.Generator:
-    """The source of all random choices for the sample at a position; independent of the order of the samples."""
+    """The random generator of the augmentations at a position, independent of the order of the samples."""
     return np.random.default_rng((seed, 1, position))
 
 
 def sample_seed(position: int, seed: int) -> int:
-    """A number below 2^63 for what the network draws for the sample at a position: dropout, hidden patches."""
+    """A seed below 2^63 for what the network draws at a position: dropout, hidden patches."""
     return int(np.random.SeedSequence((seed, 2, position)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def shuffled(place: int, count: int, key: tuple[int, ...]) -> int:
-    """Where one permutation of 0 ... count - 1, chosen by `key`, sends `place`.
+    """The image of `place` under a permutation of 0 ... count - 1 that `key` chooses.
 
-    A Feistel network on the next even number of bits, walked until it lands inside: no list of `count` numbers is ever
-    made, of which 300 million images would need gigabytes in every loader process.
+    A Feistel network on the next even number of bits, iterated until the result is in range. It needs no list, which
+    for 300 million images would take gigabytes in every loader process.
     """
     half = max(((count - 1).bit_length() + 1) // 2, 1)
     mask = (1 << half) - 1

@@ -1,4 +1,4 @@
-"""The published change of colors: brightness, contrast, saturation, hue, in one of two orders."""
+"""The published color distortion: brightness, contrast, saturation, hue, in one of two orders."""
 
 import cv2
 import numpy as np
@@ -12,8 +12,8 @@ HUE = 18  # largest turn, of OpenCV's 180
 def distort_colors(image: np.ndarray, generator: np.random.Generator, chance: float = 0.5) -> np.ndarray:
     """Each of the four changes of an (H, W, 3) uint8 RGB image with probability `chance`; contrast first or last.
 
-    As in the published training of parts, depth and normals, with its truncation to bytes after each step. Its pose
-    training means the same and fails: there contrast is applied twice or never, and a hue beyond 180 is not wrapped.
+    As in the published training of parts, depth and normals, truncated to bytes after each step. (The published pose
+    training has bugs here: contrast is applied twice or never, and a hue beyond 180 is not wrapped.)
     """
     contrast_first = generator.random() < 0.5
     if generator.random() < chance:

@@ -1,4 +1,4 @@
-"""The published augmentation of body parts, depth and normals: pieces of whole pictures, not crops of one person."""
+"""The published augmentation for body parts, depth and normals: parts of whole pictures, not crops of one person."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,8 @@ from opensapiens.labels.parts import IGNORED
 class SceneCrop:
     """How strongly pictures are changed; the defaults are those of the published 28 parts.
 
-    scale: of the crop's size, to which the picture is resized with its aspect kept before a piece of it is cut.
-    largest_class_share: a piece in which one class has more than this share of the labeled pixels is drawn anew, at
-    most `tries` times; 1 takes the first.
+    scale: of the picture relative to the crop, before it is cut. largest_class_share: a crop in which one class has
+    more than this share of the labeled pixels is redrawn, up to `tries` times; 1 accepts any.
     """
 
     scale: tuple[float, float] = (0.2, 2.0)
@@ -30,15 +29,14 @@ class SceneCrop:
 
 PUBLISHED_SEGMENTATION = SceneCrop()
 PUBLISHED_DEPTH = SceneCrop(largest_class_share=1.0, rotation_degrees=60.0)
-# The published training does not rotate here, since its normals would not have turned with the picture; ours do.
+# The published training does not rotate here, since its normals would not turn with the picture; ours would.
 PUBLISHED_NORMALS = SceneCrop(largest_class_share=1.0, rotation_chance=0.0)
 
 
 def scene_crop(sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SceneCrop) -> Sample:
-    """A piece of the sample's picture at `size_hw`, changed at random.
+    """A random crop of the sample's picture at `size_hw`, randomly changed.
 
-    The steps and their order are the published ones: resize, cut, resize to the size (which stretches what was smaller
-    than a crop), rotate, mirror, colors. That resizes twice: a small piece comes out as blurred as it was.
+    In the published order: resize, cut, resize to the size (which stretches smaller crops), rotate, mirror, colors.
     """
     factor = generator.uniform(*settings.scale)
     within = int(size_hw[0] * factor), int(size_hw[1] * factor)
@@ -55,10 +53,7 @@ def scene_crop(sample: Sample, size_hw: tuple[int, int], generator: np.random.Ge
 
 
 def size_within(size_hw: tuple[int, ...], within_hw: tuple[int, int]) -> tuple[int, int]:
-    """The largest size of the same aspect whose longer and shorter side fit those of `within_hw`, rounded.
-
-    The published rule: sides are compared by length, so that a landscape picture may be wider than `within_hw` is.
-    """
+    """The largest size of the same aspect whose longer and shorter side fit those of `within_hw`, as published."""
     factor = min(max(within_hw) / max(size_hw), min(within_hw) / min(size_hw))
     return max(int(size_hw[0] * factor + 0.5), 1), max(int(size_hw[1] * factor + 0.5), 1)
 

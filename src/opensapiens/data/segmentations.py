@@ -1,6 +1,6 @@
-"""Masks as COCO has them: polygons, and run lengths in plain or in compressed form.
+"""COCO's masks: polygons, and plain or compressed run lengths.
 
-COCO's polygons are in coordinates whose pixel centers lie at halves; ours lie at whole numbers.
+In the coordinates of COCO's polygons pixel centers are at halves; ours are at whole numbers.
 """
 
 from __future__ import annotations
@@ -11,23 +11,19 @@ import cv2
 import numpy as np
 
 SHIFT = 4  # cv2 fills polygons at 1/16 pixel
-SMALLEST = 4  # pixels: specks of a part map are no polygons
-RUN_BITS = 5  # of each character of compressed run lengths
+SMALLEST = 4  # pixels of a polygon; smaller specks are dropped
 MOST_BITS = 60  # of a run length
 
 
 def polygons_of(mask: np.ndarray) -> list[list[float]]:
-    """The outlines of a mask (H, W), each x, y, x, y, …; pieces of fewer than 4 pixels are left out, holes not told.
-
-    Filled by `mask_of` they give the mask again, but for its holes and specks.
-    """
+    """The outlines of a mask (H, W), each x, y, x, y, …, without holes and pieces of fewer than 4 pixels."""
     outlines = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     outlines = [outline[:, 0] for outline in outlines if len(outline) >= 3]
     return [(outline + 0.5).ravel().tolist() for outline in outlines if cv2.contourArea(outline) >= SMALLEST / 2]
 
 
 def run_lengths_of(mask: np.ndarray) -> dict[str, Any]:
-    """COCO's plain run lengths: {"size": [height, width], "counts": lengths down the columns, the first of zeros}."""
+    """COCO's plain run lengths: {"size": [height, width], "counts": lengths down the columns, starting with zeros}."""
     flat = mask.astype(bool).ravel(order="F")
     changes = np.flatnonzero(np.diff(flat)) + 1
     edges = np.concatenate([[0], changes, [flat.size]])
@@ -68,8 +64,8 @@ def _filled(counts: list[Any], size: tuple[int, int]) -> np.ndarray:
 
 
 def _decompressed(text: Any) -> list[int]:
-    """COCO's compressed run lengths: characters of six bits from "0" on, five bits of a number each, the sixth says
-    that it goes on; from the fourth number on, differences to the one two before."""
+    """COCO's compressed run lengths: characters, from "0" on, of five bits of a number and a continuation bit; from the
+    fourth number on, differences to the second last one."""
     if isinstance(text, bytes):
         text = text.decode("ascii", "replace")
     if not isinstance(text, str) or not all(48 <= ord(letter) < 112 for letter in text):
@@ -79,7 +75,7 @@ def _decompressed(text: Any) -> list[int]:
     for letter in text:
         bits = ord(letter) - 48
         value |= (bits & 31) << shift
-        shift += RUN_BITS
+        shift += 5
         if shift > MOST_BITS:
             raise ValueError("run lengths with a number that no picture has")
         if bits & 32:

@@ -9,11 +9,10 @@ A shard is a plain tar (uncompressed, readable by webdataset) of frames. The mem
     KEY.normals.png    uint8 RGB, n = value / 255 * 2 - 1, (0, 0, 0) = nobody; +x right, +y up, +z towards the camera
     KEY.json           width, height, depth_scale, camera, persons: [{id, box, keypoints [[x, y, visibility]], ...}]
 
-A frame that was cut out of a picture has the picture's place in its JSON: "picture", see `Sample.picture`.
+The JSON of a frame that was cut out of a picture also has "picture", see `Sample.picture`. Frames of scans have no
+parts.png, and the keypoints of their persons are null.
 
-Frames of scans have no parts.png, and the keypoints of their persons are null: these labels do not exist for them.
-
-Nothing is ever extracted to disk: the reader scans the headers once and then reads byte ranges.
+Nothing is extracted to disk: the reader scans the headers once and then reads byte ranges.
 """
 
 import json
@@ -33,7 +32,7 @@ from opensapiens.storage.tars import contents, members, write_tar
 REQUIRED = ("jpg", "instances.png", "json")
 OPTIONAL = tuple(f"{kind.name}.png" for kind in STORED_KINDS)
 MEMBERS = REQUIRED + OPTIONAL
-ABSENT = (-1, 0)  # in place of the offset and size of an optional member that is not there
+ABSENT = (-1, 0)  # offset and size of a missing optional member
 Frame = Mapping[str, bytes]  # member suffix -> file content
 
 
@@ -50,9 +49,9 @@ def encode_frame(
 ) -> dict[str, bytes]:
     """Encodes one frame as the members of a shard.
 
-    `image` (H, W, 3) uint8 RGB; `instances` (H, W) uint8; `labels` those that are known, of everybody in the frame;
-    kinds that shards do not store are left out. `record` is the JSON of the frame; its `depth_scale` (meters per unit,
-    0.001 when absent) is used for the depth and stored.
+    image: (H, W, 3) uint8 RGB. instances: (H, W) uint8. labels: the known ones, of everybody in the frame; kinds that
+    shards do not store are left out. record: the JSON of the frame; its `depth_scale` (meters per unit, by default
+    0.001) is used for the depth and stored.
     """
     scale = float(record.get("depth_scale", 0.001))
     members = {
@@ -77,17 +76,17 @@ def _encode(extension: str, array: np.ndarray, options: Sequence[int] = ()) -> b
 
 
 def write_shard(path: Path | str, frames: Iterable[tuple[str, Frame]]) -> None:
-    """Writes (key, frame) pairs as one shard, by `write_tar`."""
+    """Writes (key, frame) pairs as one shard."""
     write_tar(path, ((f"{key}.{suffix}", frame[suffix]) for key, frame in frames for suffix in sorted(frame)))
 
 
 def write_manifest(folder: Path | str, manifest: Mapping[str, Any]) -> None:
-    """Writes manifest.json of a folder of shards; its presence says that the folder is complete."""
+    """Writes manifest.json to a folder of shards, which marks it as complete."""
     write_json(Path(folder) / "manifest.json", dict(sorted(manifest.items())))
 
 
 def shard_paths(folder: Path | str) -> list[Path]:
-    """The shards of a folder in the order of their names. Raises ShardError when there is none."""
+    """The shards of a folder, sorted by name. Raises ShardError if there are none."""
     paths = sorted(Path(folder).glob("*.tar"))
     if not paths:
         raise ShardError(f"{folder}: no *.tar shard here")
@@ -103,11 +102,9 @@ def shard_records(folder: Path | str) -> Iterator[dict[str, Any]]:
 class ShardDataset:
     """The persons of some shards as a sequence of samples: `len(dataset)`, `dataset[i] -> Sample`.
 
-    Raises TarError for a shard that is damaged or cut off, ShardError for a frame without what it needs.
-
-    `source` is a folder of shards or a list of shard files. The index holds only numbers (40 bytes a frame), so that
-    it is cheap to hand to loader processes; files are opened for each read, so that the dataset may be shared by
-    threads. `kinds` of a sample's dense labels are decoded: most of the time of reading goes there.
+    source: a folder of shards or a list of shard files. kinds: the dense labels to decode, which takes most of the time
+    of reading. The index holds only numbers, so that it is cheap to copy to loader processes; threads may share the
+    dataset. Raises TarError for a damaged shard, ShardError for an incomplete frame.
     """
 
     def __init__(self, source: Path | str | Sequence[Path | str], kinds: Sequence[LabelKind] = STORED_KINDS) -> None:
@@ -116,49 +113,47 @@ class ShardDataset:
         self.keys: list[str] = []
         shards, members, persons = [], [], []
         for number, path in enumerate(self.paths):
-            for key, ranges, ids in _scan(path):
-                persons += [(len(self.keys), person) for person in ids]
+            for key, ranges, count in _scan(path):
+                persons += [(len(self.keys), person) for person in range(count)]
                 self.keys.append(key)
                 shards.append(number)
                 members.append(ranges)
         self._shards = np.array(shards, np.int32)  # (F,) the shard of each frame
         self._members = np.array(members, np.int64).reshape(-1, len(MEMBERS), 2)  # (F, members, 2) offset and size
-        self._persons = np.array(persons, np.int32).reshape(-1, 2)  # (N, 2) frame, place in the frame's list of persons
+        self._persons = np.array(persons, np.int32).reshape(-1, 2)  # (N, 2) frame, index in the frame's persons
 
     def __len__(self) -> int:
         return len(self._persons)
 
     def __getitem__(self, index: int) -> Sample:
-        """Person `index` of all frames. Raises ShardError when a member is corrupt, IndexError past the end."""
+        """Person `index` of all frames. Raises ShardError if a member is corrupt, IndexError past the end."""
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        frame, person = self._persons[index]
-        contents = self.read_frame(int(frame), {*REQUIRED, *(f"{kind.name}.png" for kind in self.kinds)})
-        return _sample(contents, int(person), f"{self.name_of_frame(frame)}#{person + 1}")
+        frame, person = self._persons[index].tolist()
+        contents = self.read_frame(frame, {*REQUIRED, *(f"{kind.name}.png" for kind in self.kinds)})
+        return _sample(contents, person, f"{self.name_of_frame(frame)}#{person + 1}")
 
     def people_by_frame(self) -> Iterator[tuple[str, Sample]]:
-        """All samples with a key of their own, each frame decoded once."""
+        """All samples with unique keys, each frame decoded once."""
         contents: dict[str, Any] = {}
         for index, (frame, person) in enumerate(self._persons.tolist()):
             if index == 0 or frame != self._persons[index - 1, 0]:
                 contents = self.read_frame(frame)
-            yield (
-                f"{self.keys[frame]}_{person + 1}",
-                _sample(contents, person, f"{self.name_of_frame(frame)}#{person + 1}"),
-            )
+            sample = _sample(contents, person, f"{self.name_of_frame(frame)}#{person + 1}")
+            yield f"{self.keys[frame]}_{person + 1}", sample
 
     def name_of_frame(self, frame: int) -> str:
-        """Shard and key of a frame, for messages."""
+        """Shard and key of a frame."""
         return f"{self.paths[self._shards[frame]].name}/{self.keys[frame]}"
 
     def person_record(self, index: int) -> dict[str, Any]:
-        """What the JSON of its frame says of person `index`."""
+        """The JSON of person `index` in its frame."""
         frame, person = self._persons[index].tolist()
         record = _decode("json", self.read_bytes(frame, ("json",))["json"], f"{self.name_of_frame(frame)}.json")
         return record["persons"][person]
 
     def read_bytes(self, frame: int, members: Collection[str] = MEMBERS) -> dict[str, bytes]:
-        """Members of frame number `frame` as they are stored, without those optional ones that it lacks."""
+        """Members of frame number `frame` as stored, without missing optional ones."""
         contents = {}
         with open(self.paths[self._shards[frame]], "rb") as file:
             for suffix, (offset, size) in zip(MEMBERS, self._members[frame].tolist(), strict=True):
@@ -168,21 +163,18 @@ class ShardDataset:
         return contents
 
     def read_frame(self, frame: int, members: Collection[str] = MEMBERS) -> dict[str, Any]:
-        """Members of frame number `frame`, decoded, the image among them: suffix -> array (three channels are RGB) or
-        JSON. Optional members that the frame lacks are left out.
-        """
+        """Members of frame number `frame`, decoded, which must include the image: suffix -> array (RGB) or JSON."""
         name = self.name_of_frame(frame)
         stored = self.read_bytes(frame, members)
         contents = {suffix: _decode(suffix, data, f"{name}.{suffix}") for suffix, data in stored.items()}
-        height, width = contents["jpg"].shape[:2]
         for suffix in ("instances.png", *OPTIONAL):
-            if suffix in contents and contents[suffix].shape[:2] != (height, width):
-                raise ShardError(f"{self.name_of_frame(frame)}.{suffix}: its size differs from the image's")
+            if suffix in contents and contents[suffix].shape[:2] != contents["jpg"].shape[:2]:
+                raise ShardError(f"{name}.{suffix}: its size differs from the image's")
         return contents
 
 
-def _scan(path: Path) -> list[tuple[str, list[tuple[int, int]], list[int]]]:
-    """Reads the headers of a shard: for each frame its key, (offset, size) of each member, and its persons' places."""
+def _scan(path: Path) -> list[tuple[str, list[tuple[int, int]], int]]:
+    """The key of each frame of a shard, (offset, size) of each member, and its number of persons."""
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
     frames = []
     for member in members(path):
@@ -191,15 +183,14 @@ def _scan(path: Path) -> list[tuple[str, list[tuple[int, int]], list[int]]]:
             raise ShardError(f"{path.name}/{key}.{suffix}: there is more than one")
         ranges[key][suffix] = (member.offset, member.size)
     with open(path, "rb") as file:
-        for key, places in ranges.items():
-            missing = [suffix for suffix in REQUIRED if suffix not in places]
+        for key, range_of in ranges.items():
+            missing = [suffix for suffix in REQUIRED if suffix not in range_of]
             if missing:
                 raise ShardError(f"{path.name}/{key}: no {', '.join(missing)}")
-            file.seek(places["json"][0])
-            record = _decode("json", file.read(places["json"][1]), f"{path.name}/{key}.json")
-            frames.append(
-                (key, [places.get(suffix, ABSENT) for suffix in MEMBERS], list(range(len(record["persons"]))))
-            )
+            offset, size = range_of["json"]
+            file.seek(offset)
+            record = _decode("json", file.read(size), f"{path.name}/{key}.json")
+            frames.append((key, [range_of.get(suffix, ABSENT) for suffix in MEMBERS], len(record["persons"])))
     return frames
 
 
@@ -220,7 +211,7 @@ def _decode(suffix: str, data: bytes, name: str) -> Any:
 
 
 def _sample(frame: dict[str, Any], person: int, key: str) -> Sample:
-    """Cuts one person's labels out of a frame."""
+    """One person of a decoded frame."""
     record = frame["json"]["persons"][person]
     try:
         mask = frame["instances.png"] == record["id"]
@@ -231,8 +222,8 @@ def _sample(frame: dict[str, Any], person: int, key: str) -> Sample:
         picture = frame["json"].get("picture")
         picture = None if picture is None else np.array(picture, np.float32).reshape(3)
     except (KeyError, TypeError, ValueError) as error:
-        raise ShardError(f"{key}: its JSON is not as agreed ({error!r})") from error
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))  # people are often a small piece of a frame
+        raise ShardError(f"{key}: its JSON is invalid ({error!r})") from error
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))  # people are often a small part of a frame
     window = np.s_[y : y + height, x : x + width]
     labels = {MASK: mask}
     for kind in STORED_KINDS:

@@ -1,4 +1,4 @@
-"""Images without labels as squares: the random crops of masked pretraining."""
+"""The random square crops of masked pretraining."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class SquareCrop:
-    """How pretraining crops, as published: RandomResizedCrop, Pillow's bicubic resampling, and a flip; no colors."""
+    """The published crops of pretraining: RandomResizedCrop, Pillow's bicubic resampling, and a flip."""
 
     area: tuple[float, float] = (0.2, 1.0)  # of the image
     aspect: tuple[float, float] = (3 / 4, 4 / 3)  # width over height; log-uniform
@@ -22,7 +22,7 @@ class SquareCrop:
 def square_crop(
     sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SquareCrop
 ) -> Sample:
-    """A random piece of the sample's image at `size_hw`, without labels."""
+    """A random part of the sample's image at `size_hw`, without labels."""
     height, width = sample.image.shape[:2]
     box = random_box(height, width, generator, settings)
     picture = Image.fromarray(sample.image).crop(box).resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC)
@@ -35,9 +35,9 @@ def square_crop(
 def random_box(
     height: int, width: int, generator: np.random.Generator, settings: SquareCrop
 ) -> tuple[int, int, int, int]:
-    """A random box (left, top, right, bottom) of a share of the area and an aspect within the settings' ranges.
+    """A random box (left, top, right, bottom) with area and aspect within the settings' ranges.
 
-    The largest box in the middle with an allowed aspect where none fits in ten attempts, as published.
+    If none fits in ten attempts, the largest centered box with an allowed aspect, as published.
     """
     for _ in range(ATTEMPTS):
         area = height * width * generator.uniform(*settings.area)

@@ -1,4 +1,4 @@
-"""Processes that share a list of jobs, any of which may end the process that does it."""
+"""Runs jobs in processes, and survives jobs that crash their process."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import TypeVar
 
-AHEAD = 2  # jobs per worker that are begun before their results are wanted
+AHEAD = 2  # jobs per worker that are started before their results are needed
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
 
 class WorkerDied(RuntimeError):
-    """A job that ended its process twice, the second time alone: a crash, or too little memory."""
+    """A job that crashed its process twice, the second time alone."""
 
 
 def run_in_processes(
@@ -27,11 +27,10 @@ def run_in_processes(
     workers: int,
     prepare: Callable[[], None] | None = None,
 ) -> Iterator[Done | WorkerDied]:
-    """`do(job)` of each job, in their order. prepare: called once in each process.
+    """`do(job)` of each job, in order. prepare: called once in each process.
 
-    Where a process ends before its job is done, nobody knows which job did it: each that was begun is done again, the
-    next one alone. A job that ends its process again gives a WorkerDied in place of its result, and the others go on.
-    Raises what `do` or `prepare` raises.
+    When a process dies, it is unknown which job killed it: all started jobs run again, the next one alone. A job that
+    kills its process again yields a WorkerDied instead of its result. Raises what `do` or `prepare` raises.
     """
 
     def pool(size: int) -> ProcessPoolExecutor:

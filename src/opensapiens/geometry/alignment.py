@@ -6,10 +6,10 @@ import numpy as np
 
 
 def scale_shift_fit(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
-    """The (scale, shift) with the least squares error of scale * prediction + shift against `target` inside `mask`.
+    """The (scale, shift) with the least squared error of scale * prediction + shift against `target` inside `mask`.
 
-    All of one shape. A constant prediction gets scale 0. ValueError when the mask is empty or a value inside is not
-    finite. Source: the affine-invariant evaluation of relative depth (Ranftl et al., TPAMI 2022).
+    All arrays have one shape. A constant prediction gets scale 0. ValueError if the mask is empty or a value inside is
+    not finite. Source: the affine-invariant evaluation of relative depth (Ranftl et al., TPAMI 2022).
     """
     mask = mask.astype(bool)
     predicted, wanted = prediction[mask].astype(np.float64), target[mask].astype(np.float64)

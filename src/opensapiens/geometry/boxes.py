@@ -10,25 +10,18 @@ def center_and_scale(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The region that is cropped for a box: padded, then one side enlarged until width / height = `aspect`.
 
-    box_xyxy (..., 4) pixels -> center (..., 2) and scale (..., 2) = (width, height) in pixels, float32.
-    ValueError for boxes that are not finite or without extent. Source: the published pose code (bounding-box
-    transforms, padding 1.25, aspect of the 1024 x 768 input).
+    box_xyxy (..., 4) pixels -> center (..., 2) and scale (..., 2) = (width, height) in pixels, float32. ValueError for
+    boxes that are not finite or are empty. Source: the published pose code (padding 1.25, 1024 x 768 input).
     """
     box = np.asarray(box_xyxy, dtype=np.float32)
     start, end = box[..., :2], box[..., 2:]
     size = (end - start) * np.float32(padding)
     if not np.isfinite(box).all() or (size < 0).any() or (size.max(axis=-1) <= 0).any():
         raise ValueError(f"not a box with finite x1 <= x2, y1 <= y2 and some extent: {box.tolist()}")
-    width, height = size[..., 0], size[..., 1]
-    too_wide = width > height * np.float32(aspect)
-    scale = np.stack(
-        [
-            np.where(too_wide, width, height * np.float32(aspect)),
-            np.where(too_wide, width / np.float32(aspect), height),
-        ],
-        axis=-1,
-    )
-    return (start + end) * np.float32(0.5), scale
+    width, height, ratio = size[..., 0], size[..., 1], np.float32(aspect)
+    too_wide = width > height * ratio
+    scale_x, scale_y = np.where(too_wide, width, height * ratio), np.where(too_wide, width / ratio, height)
+    return (start + end) * np.float32(0.5), np.stack([scale_x, scale_y], axis=-1)
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -43,9 +36,9 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Which boxes stay when each one removes the lower-scored ones that it overlaps by an IoU above `threshold`.
+    """Non-maximum suppression of boxes (N, 4) with scores (N,) at an IoU above `threshold`.
 
-    boxes (N, 4), scores (N,) -> indices (n,) int64, best score first; equal scores keep their order.
+    -> indices (n,) int64 of the kept boxes, best score first; equal scores keep their order.
     """
     order = np.argsort(-np.asarray(scores), kind="stable")
     overlaps = box_iou(boxes[order], boxes[order]) > threshold
@@ -57,17 +50,17 @@ def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: fl
 
 
 def person_area(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """How many pixels of boxes (..., 4) are the person's, where no mask says it: 53 %, the usual ratio in COCO."""
+    """The area (...) in pixels of people in boxes (..., 4), without masks: 53 % of the box, the usual ratio in COCO."""
     return 0.53 * np.prod(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], axis=-1)
 
 
 def image_box(image_size: tuple[int, int]) -> np.ndarray:
-    """The box (4,) float32 around all of an image of (height, width)."""
+    """The box (4,) float32 of a whole image of (height, width)."""
     return np.array([0, 0, image_size[1], image_size[0]], np.float32)
 
 
 def box_of_mask(mask_HW: np.ndarray) -> np.ndarray | None:
-    """The smallest box (4,) float32 around the non-zero pixels of a mask, or None when there are none."""
+    """The smallest box (4,) float32 around the non-zero pixels of a mask; None if there are none."""
     columns = np.flatnonzero(mask_HW.any(axis=0))
     rows = np.flatnonzero(mask_HW.any(axis=1))
     if not len(columns):

@@ -33,9 +33,9 @@ class PinholeCamera:
 
 
 def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation (3, 3), world to camera, of a level camera at `position` (3,) with `target` (3,) in its middle.
+    """The rotation (3, 3), world to camera, of a level camera at `position` (3,) that looks at `target` (3,).
 
-    The world's z points up; a camera that looks straight up or down has no level.
+    The world's z points up; the camera must not look straight up or down.
     """
     ahead = (target - position) / np.linalg.norm(target - position)
     right = np.cross(ahead, [0, 0, 1.0])
@@ -45,12 +45,11 @@ def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class CalibratedCamera:
-    """One camera of a calibrated rig, as OpenCV describes it.
+    """One camera of a calibrated rig, in OpenCV's conventions.
 
-    matrix (3, 3): focal lengths and principal point in pixels, integer coordinates being pixel centers. A point of the
-    world is at `rotation @ point + translation` in camera coordinates: rotation (3, 3), translation (3,) in the world's
-    unit. distortion: OpenCV's 0, 4, 5, 8, 12 or 14 coefficients (k1, k2, p1, p2, k3, …). size: (height, width) of its
-    images in pixels, None where it is not known.
+    matrix (3, 3): focal lengths and principal point in pixels; integer coordinates are pixel centers. rotation (3, 3)
+    and translation (3,), in the world's unit: camera coordinates are `rotation @ point + translation`. distortion: 0,
+    4, 5, 8, 12 or 14 coefficients (k1, k2, p1, p2, k3, …). size: (height, width) of its images in pixels, or None.
     """
 
     name: str
@@ -67,7 +66,7 @@ class CalibratedCamera:
 
     @property
     def position(self) -> np.ndarray:
-        """Where the camera stands in the world (3,)."""
+        """The camera's position in the world (3,)."""
         return -self.rotation.T @ self.translation
 
     @property
@@ -82,20 +81,20 @@ class CalibratedCamera:
     def project(self, points: np.ndarray) -> np.ndarray:
         """World (..., 3) -> distorted pixels (..., 2).
 
-        NaN for points that are not in front of the camera, or so far outside its view that the distortion, a
-        polynomial, folds them back into the picture.
+        NaN for points behind the camera, or so far outside its view that the distortion polynomial folds them back into
+        the image.
         """
         local = self.to_camera(np.asarray(points, np.float64))
         flat = local.reshape(-1, 3)
         pixels = np.full((len(flat), 2), np.nan)
-        seen = np.flatnonzero(flat[:, 2] > 0)
-        if len(seen):
-            rays = flat[seen] / flat[seen, 2:]
-            there = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), self.matrix, self._coefficients())[0][:, 0]
+        in_front = np.flatnonzero(flat[:, 2] > 0)
+        if len(in_front):
+            rays = flat[in_front] / flat[in_front, 2:]
+            projected = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), self.matrix, self._coefficients())[0][:, 0]
             if self.distortion.any():
-                error = np.abs(self.rays(there) - rays[:, :2]).max(-1)
-                there[~(error < 1e-3 * (1 + np.abs(rays[:, :2]).max(-1)))] = np.nan
-            pixels[seen] = there
+                error = np.abs(self.rays(projected) - rays[:, :2]).max(-1)
+                projected[~(error < 1e-3 * (1 + np.abs(rays[:, :2]).max(-1)))] = np.nan
+            pixels[in_front] = projected
         return pixels.reshape(*local.shape[:-1], 2)
 
     def rays(self, pixels: np.ndarray) -> np.ndarray:
@@ -104,13 +103,13 @@ class CalibratedCamera:
         rays = np.full_like(flat, np.nan)
         known = np.flatnonzero(np.isfinite(flat).all(-1))
         if len(known):
-            matrix, coefficients = self.matrix, self._coefficients()
-            made = cv2.undistortPointsIter(flat[known, None], matrix, coefficients, np.eye(3), np.eye(3), UNDISTORTION)
-            rays[known] = made[:, 0]
+            rays[known] = cv2.undistortPointsIter(
+                flat[known, None], self.matrix, self._coefficients(), np.eye(3), np.eye(3), UNDISTORTION
+            )[:, 0]
         return rays.reshape(np.shape(pixels))
 
     def in_picture(self, pixels: np.ndarray) -> np.ndarray:
-        """Which pixels (..., 2) lie inside the image (...); all that are finite where its size is not known."""
+        """Which pixels (..., 2) are inside the image (...); if its size is unknown, all finite ones."""
         finite = np.isfinite(pixels).all(-1)
         if self.size is None:
             return finite

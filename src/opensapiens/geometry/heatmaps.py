@@ -24,12 +24,11 @@ def encode_heatmaps(
     heatmap_size_hw: tuple[int, int],
     sigma: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One Gaussian per keypoint, its peak of 1 at the exact sub-pixel position, cut off at 3 sigma around the nearest
-    pixel.
+    """One Gaussian per keypoint: peak 1 at the exact position, cut off at 3 sigma around the nearest pixel.
 
     points_K2: input pixels; visible_K: visibility or weight; sigma: heatmap pixels.
-    -> heatmaps_KHW float32 and weights_K float32, which are the visibilities, 0 where the Gaussian lies off the
-    heatmap. A point with visibility below 0.5 has an empty heatmap and keeps its visibility as weight.
+    -> heatmaps_KHW float32 and weights_K float32: the visibilities, but 0 if the Gaussian is off the heatmap. A point
+    with visibility below 0.5 has an empty heatmap and keeps its visibility as weight.
     Source: the published pose code's UDP codec, Gaussian type.
     """
     height, width = heatmap_size_hw
@@ -55,13 +54,12 @@ def encode_heatmaps(
 def decode_heatmaps(
     heatmaps_BKHW: np.ndarray, input_size_hw: tuple[int, int], blur_kernel: int = 11
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The position and height of each heatmap's peak, refined below a pixel.
+    """The position, refined below a pixel, and height of each heatmap's peak.
 
-    heatmaps_BKHW float32 -> points_BK2 float32 in input pixels and scores_BK float32, the maxima before any blur.
-    A heatmap without a positive value has no peak: its score is its maximum, its point lies off the crop and means
-    nothing. Points are multiplied by the input's width and height, not by those minus one;
-    person_crop.crop_points_to_image undoes it. Source: the published pose code's UDP codec and DARK refinement
-    (Taylor step on the logarithm of the blurred heatmap).
+    heatmaps_BKHW float32 -> points_BK2 float32 in input pixels and scores_BK float32, the maxima before any blur. A
+    heatmap without a positive value has no peak; its point is off the crop and meaningless. Points are multiplied by
+    the input's width and height, not by those minus one; person_crop.crop_points_to_image undoes it. Source: the
+    published pose code's UDP codec and DARK refinement (Taylor step on the logarithm of the blurred heatmap).
     """
     heatmaps_BKHW = np.ascontiguousarray(heatmaps_BKHW, dtype=np.float32)
     *_, height, width = heatmaps_BKHW.shape
@@ -72,9 +70,9 @@ def decode_heatmaps(
 
 
 def heatmap_maxima(heatmaps_BKHW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first pixel with the largest value of each heatmap: (B, K, 2) int64 x, y and the values (B, K).
+    """The first pixel with the largest value of each heatmap, (B, K, 2) int64 x, y, and the values (B, K).
 
-    It is (-1, -1) where no value is positive.
+    (-1, -1) if no value is positive.
     """
     batch, keypoints, _, width = heatmaps_BKHW.shape
     flat = heatmaps_BKHW.reshape(batch, keypoints, -1)
@@ -89,14 +87,13 @@ def refine_peaks(
 ) -> np.ndarray:
     """One Newton step from each peak to the maximum of the log heatmap: (B, K, 2) float64 heatmap pixels.
 
-    There is no limit to the step: on maps that look like noise it can be large. Neither has the published code.
+    As in the published code, the step is not limited and can be large on noise.
     """
     padded, stride = _blur_and_pad(heatmaps_BKHW, scores_BK, blur_kernel)
     batch, keypoints = scores_BK.shape
     per_image = padded.size // batch
-    # A missing peak (-1, -1) is the corner of the padding. Its upper and left neighbors are then, as in the
-    # published code, the last ones of the keypoint before (of the last keypoint for the first), hence the modulo.
-    # Only the parity of points that mean nothing anyway depends on it.
+    # A missing peak (-1, -1) is the corner of the padding. As in the published code, its upper and left neighbors are
+    # the last ones of the previous keypoint (cyclically, hence the modulo). This only affects meaningless points.
     start = np.arange(keypoints) * (per_image // keypoints) + (peaks_BK2[..., 1] + 1) * stride + peaks_BK2[..., 0] + 1
     image_start = np.arange(batch)[:, None] * per_image
 
@@ -109,8 +106,8 @@ def refine_peaks(
     dxx = right - 2 * here + left
     dyy = below - 2 * here + above
     dxy = 0.5 * (log_heat(1, 1) - right - below + here + here - left - above + log_heat(-1, -1))
-    # Times the inverse of the Hessian, in closed form and float64. Epsilon, as published, lets a flat map through
-    # with no step; where the determinant is zero all the same we take none either, where the published inversion fails.
+    # Times the inverse of the Hessian, in closed form and float64. Epsilon, as published, gives a flat map no step; so
+    # does a determinant that is zero nevertheless, for which the published inversion fails.
     dxx, dyy, dxy = dxx + np.float64(EPSILON), dyy + np.float64(EPSILON), dxy.astype(np.float64)
     determinant = dxx * dyy - dxy**2
     step = np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=-1)
@@ -122,20 +119,19 @@ def _blur_and_pad(heatmaps_BKHW: np.ndarray, scores_BK: np.ndarray, blur_kernel:
     """Heatmaps blurred, rescaled to their former maximum, the border repeated: (B, K, H + 2, W + 2), and W + 2."""
     batch, keypoints, height, width = heatmaps_BKHW.shape
     padded = np.empty((batch * keypoints, height + 2, width + 2), dtype=np.float32)
-    # Some maps at a time are one tall picture with as many empty rows between them as the kernel reaches: outside a
-    # map there is no heat. Sigma 0 lets cv2 derive it from the kernel (2.0 for 11).
+    # Several maps at a time are stacked to one tall image, separated by enough zero rows for the kernel. Sigma 0 lets
+    # cv2 derive it from the kernel (2.0 for 11).
     maps = heatmaps_BKHW.reshape(-1, height, width)
     at_once = max(BLURRED_PIXELS // (height * width), 1)
     tall = np.zeros((min(at_once, len(maps)), height + blur_kernel // 2, width), dtype=np.float32)
     for start in range(0, len(maps), at_once):
-        some = tall[: len(maps[start : start + at_once])]
-        some[:, :height] = maps[start : start + at_once]
-        blurred = cv2.GaussianBlur(some.reshape(-1, width), (blur_kernel,) * 2, 0, borderType=cv2.BORDER_CONSTANT)
-        padded[start : start + len(some), 1:-1, 1:-1] = blurred.reshape(some.shape)[:, :height]
+        stack = tall[: len(maps[start : start + at_once])]
+        stack[:, :height] = maps[start : start + at_once]
+        blurred = cv2.GaussianBlur(stack.reshape(-1, width), (blur_kernel,) * 2, 0, borderType=cv2.BORDER_CONSTANT)
+        padded[start : start + len(stack), 1:-1, 1:-1] = blurred.reshape(stack.shape)[:, :height]
     padded = padded.reshape(batch, keypoints, height + 2, width + 2)
     inner = padded[..., 1:-1, 1:-1]
-    blurred_maxima = inner.max(axis=(-2, -1))
-    # A map of zeros stays one.
+    blurred_maxima = inner.max(axis=(-2, -1))  # maps of zeros stay zero
     factors = np.divide(scores_BK, blurred_maxima, out=np.ones_like(scores_BK), where=blurred_maxima != 0)
     inner *= factors[..., None, None]
     padded[..., 0, :], padded[..., -1, :] = padded[..., 1, :], padded[..., -2, :]

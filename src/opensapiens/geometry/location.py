@@ -1,4 +1,4 @@
-"""Of which picture a crop is: (3,) float32, x, y of its middle and the length of its diagonal, in the crop's pixels."""
+"""The picture that a crop is from: (3,) float32, x, y of its center and its diagonal, in pixels of the crop."""
 
 import numpy as np
 
@@ -12,6 +12,6 @@ def whole_picture(size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def moved_picture(picture_3: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The picture in the pixels that the matrix (2, 3) takes pixels to; where it stretches, by the mean of both."""
-    middle = transform_points(picture_3[None, :2], matrix)[0]
-    return np.array([*middle, picture_3[2] * np.sqrt(abs(np.linalg.det(matrix[:, :2])))], np.float32)
+    """The picture under an affine map (2, 3) of pixels; the diagonal is scaled by the geometric mean of both axes."""
+    center = transform_points(picture_3[None, :2], matrix)[0]
+    return np.array([*center, picture_3[2] * np.sqrt(abs(np.linalg.det(matrix[:, :2])))], np.float32)

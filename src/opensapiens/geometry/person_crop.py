@@ -1,8 +1,7 @@
 """The crop of one person that a network sees, and the way back to the image.
 
-The crop follows UDP ("unbiased data processing", Huang et al., CVPR 2020): lengths are measured between the centers
-of the first and the last pixel, so that a crop of W pixels spans W - 1 units. `center` and `scale` are those of
-boxes.center_and_scale.
+It follows UDP ("unbiased data processing", Huang et al., CVPR 2020): a crop of W pixels spans W - 1 units, from the
+center of the first pixel to that of the last. `center` and `scale` are those of boxes.center_and_scale.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import cv2
 import numpy as np
 
 Interpolation = Literal["linear", "nearest"]
-# No "area": cv2.warpAffine has none, it takes INTER_AREA for INTER_LINEAR without a word.
+# No "area": cv2.warpAffine silently takes INTER_AREA for INTER_LINEAR.
 CV2_FLAGS = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
-CV2_CHANNELS = 4  # cv2.warpAffine takes no more at a time
-CV2_SIDE = 32766  # nor larger images
+CV2_CHANNELS = 4  # the most that cv2.warpAffine takes
+CV2_SIDE = 32766  # the longest side of an image that cv2.warpAffine takes
 
 
 def udp_warp_matrix(
@@ -24,8 +23,8 @@ def udp_warp_matrix(
 ) -> np.ndarray:
     """The affine map (2, 3) float32 from image pixels to the pixels of a crop of `size_hw`.
 
-    center (2,) and scale (2,) (width, height): the region in image pixels. With `rotation_degrees` the region's
-    content turns clockwise as seen, about the center. Source: the published pose code's UDP warp.
+    center (2,) and scale (2,) (width, height): the region in image pixels. `rotation_degrees` turns its content
+    clockwise about the center. Source: the published pose code's UDP warp.
     """
     height, width = size_hw
     center, scale = np.asarray(center, dtype=np.float64), np.asarray(scale, dtype=np.float64)
@@ -37,7 +36,7 @@ def udp_warp_matrix(
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:
-    """The affine map (2, 3) that undoes `matrix` (2, 3), same dtype. numpy.linalg.LinAlgError if there is none."""
+    """The inverse (2, 3), same dtype, of an affine map (2, 3). Raises numpy.linalg.LinAlgError if there is none."""
     linear = np.linalg.inv(matrix[:, :2].astype(np.float64))
     return np.column_stack([linear, -linear @ matrix[:, 2]]).astype(matrix.dtype)
 
@@ -54,11 +53,10 @@ def warp(
     interpolation: Interpolation = "linear",
     border: float = 0,
 ) -> np.ndarray:
-    """The crop (h, w[, C]) of `image` (H, W[, C]) under `matrix` (2, 3) image -> crop; outside the image it is
-    `border`.
+    """The crop (h, w[, C]) of `image` (H, W[, C]) under `matrix` (2, 3) image -> crop, filled with `border`.
 
-    uint8, int16, uint16, float32, float64 or bool, any number of channels; the dtype is kept. ValueError for another
-    interpolation than "linear" or "nearest".
+    uint8, int16, uint16, float32, float64 or bool, any number of channels; the dtype is kept. ValueError for an unknown
+    interpolation.
     """
     if interpolation not in CV2_FLAGS:
         raise ValueError(f"interpolation {interpolation!r}: expected one of {', '.join(CV2_FLAGS)}")
@@ -82,12 +80,11 @@ def warp(
 
 
 def _within_cv2(image: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The part of an image that a crop shows, every n-th row and column of it where that is still too large for cv2;
-    and the map from there."""
+    """The part of an image that a crop shows, subsampled if it is still too large for cv2, and the map from there."""
     x1, y1, x2, y2 = _footprint(matrix, size_hw, image.shape[:2])
     corner = np.array([max(x1 - 1, 0), max(y1 - 1, 0)])
     part = image[corner[1] : y2 + 1, corner[0] : x2 + 1]
-    if part.size == 0:  # the crop lies beside the image
+    if part.size == 0:  # the crop is beside the image
         return image[:1, :1], np.array([[1, 0, -9], [0, 1, -9]], matrix.dtype)
     steps = np.array([-(-side // CV2_SIDE) for side in part.shape[1::-1]])
     linear = matrix[:, :2].astype(np.float64)
@@ -98,11 +95,10 @@ def _within_cv2(image: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int])
 def crop_points_to_image(
     points: np.ndarray, center: np.ndarray, scale: np.ndarray, size_hw: tuple[int, int]
 ) -> np.ndarray:
-    """Decoded keypoints (..., 2) of a crop of `size_hw` -> image pixels (..., 2).
+    """Keypoints (..., 2) of heatmaps.decode_heatmaps in a crop of `size_hw` -> image pixels (..., 2).
 
-    Divides by the crop's width and height and not, as the inverse of the warp would, by those minus one:
-    heatmaps.decode_heatmaps multiplies by the same, so the two cancel. For points that were not decoded from heatmaps
-    use transform_points with invert. Source: the published pose estimator.
+    Divides by the crop's width and height, by which decode_heatmaps multiplies, and not by those minus one, as the
+    inverse of the warp would. For other points use transform_points with invert. Source: the published pose estimator.
     """
     size = np.array([size_hw[1], size_hw[0]], dtype=np.float32)
     return points / size * scale + center - 0.5 * scale
@@ -111,7 +107,7 @@ def crop_points_to_image(
 def _footprint(
     matrix: np.ndarray, crop_size_hw: tuple[int, int], image_size_hw: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """The image pixels x1 <= x < x2, y1 <= y < y2 outside which no pixel falls on the crop."""
+    """The bounds x1 <= x < x2, y1 <= y < y2 of the image pixels that fall on the crop."""
     height, width = crop_size_hw
     corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
     in_image = transform_points(corners, invert(matrix.astype(np.float64)))

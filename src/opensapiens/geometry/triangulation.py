@@ -1,8 +1,7 @@
-"""Points in space from several calibrated views, robust against views that are wrong.
+"""Points in space from several calibrated views, robust against wrong views.
 
 Axes: V views, N points. Measurements are rays, x / z and y / z in each camera's coordinates (CalibratedCamera.rays),
-NaN where a view has none; extrinsics are [R | t]. All sizes of errors are in units of the error that is expected of
-each measurement, so that a precise point far away and a vague one close by are judged alike.
+or NaN; extrinsics are [R | t]. Errors are in units of each measurement's expected error.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PAIRS = 64  # hypotheses per point: all of up to 11 views, else a draw (all wrong where half the views are: 1 in 10^8)
+PAIRS = 64  # hypotheses per point: all pairs of up to 11 views, else random ones
 CHUNK = 64  # points at a time: bounds memory at 64 x PAIRS x V numbers
 STEPS = 8
 ABSENT = 1e6  # an error beyond any threshold
@@ -20,8 +19,8 @@ ABSENT = 1e6  # an error beyond any threshold
 @dataclass(frozen=True, eq=False)
 class Triangulation:
     """points (N, 3) in the world, NaN with fewer than two views; agreeing (V, N) bool: measurements within the
-    threshold; errors (V, N): distances of all measurements from the projected point in units of their expected error,
-    NaN where there is none; covariance (N, 3, 3) in the world's unit, given the agreeing measurements."""
+    threshold; errors (V, N): distances of measurements from the projected point in expected errors, NaN without a
+    measurement; covariance (N, 3, 3) in the world's unit, given the agreeing measurements."""
 
     points: np.ndarray
     agreeing: np.ndarray
@@ -30,16 +29,16 @@ class Triangulation:
 
 
 def triangulate(rays_VN2: np.ndarray, extrinsics_V34: np.ndarray, weights_VN: np.ndarray) -> np.ndarray:
-    """The points (N, 3) with the least weighted algebraic error; NaN where fewer than two weights are above 0.
+    """The points (N, 3) with the least weighted algebraic error; NaN with fewer than two weights above 0.
 
     Source: the linear method of Hartley and Zisserman, Multiple View Geometry, section 12.2, with a weight per view.
     """
-    there = np.isfinite(rays_VN2).all(-1) & (weights_VN > 0)
-    weights, rays = np.where(there, weights_VN, 0), np.where(there[..., None], rays_VN2, 0)
+    usable = np.isfinite(rays_VN2).all(-1) & (weights_VN > 0)
+    weights, rays = np.where(usable, weights_VN, 0), np.where(usable[..., None], rays_VN2, 0)
     rows = rays[..., None] * extrinsics_V34[:, None, 2:] - extrinsics_V34[:, None, :2]  # (V, N, 2, 4)
     system = np.einsum("vn,vnia,vnib->nab", weights, rows, rows)
     homogeneous = np.linalg.eigh(system)[1][..., 0]
-    enough = there.sum(0) >= 2
+    enough = usable.sum(0) >= 2
     scale = np.where(np.abs(homogeneous[:, 3:]) > 1e-12, homogeneous[:, 3:], np.nan)
     return np.where(enough[:, None], homogeneous[:, :3] / scale, np.nan)
 
@@ -49,10 +48,15 @@ def ray_errors(
 ) -> np.ndarray:
     """Distances (V, N) between measured rays and projected points in units of `expected_VN`; NaN without measurement,
     ABSENT for a point behind the camera."""
-    local = np.einsum("vij,nj->vni", extrinsics_V34[..., :3], points_N3) + extrinsics_V34[:, None, :, 3]
+    local = _to_cameras(points_N3, extrinsics_V34)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.linalg.norm(local[..., :2] / local[..., 2:] - rays_VN2, axis=-1) / expected_VN
         return np.where(np.isfinite(error) & (local[..., 2] <= 0), ABSENT, error)
+
+
+def _to_cameras(points_N3: np.ndarray, extrinsics_V34: np.ndarray) -> np.ndarray:
+    """World to camera coordinates (V, N, 3)."""
+    return np.einsum("vij,nj->vni", extrinsics_V34[..., :3], points_N3) + extrinsics_V34[:, None, :, 3]
 
 
 def robust_triangulation(
@@ -65,15 +69,15 @@ def robust_triangulation(
 ) -> Triangulation:
     """Points that as many confident views as possible agree on.
 
-    Every pair of views is a hypothesis (of more than 64 pairs a draw by `seed`); the one with the least truncated
-    cost over all views wins (MSAC, Torr and Zisserman, CVIU 2000) and is refined on the views that agree with it.
+    Every pair of views is a hypothesis (of more than 64 pairs a random choice by `seed`); the one with the least
+    truncated cost over all views (MSAC, Torr and Zisserman, CVIU 2000) is refined on the views that agree with it.
 
-    expected_VN: the error that is expected of each measurement, in units of the rays; confidence_VN: its weight, 0
-    leaves it out. threshold: how many expected errors a measurement may be off and still agree.
+    expected_VN: expected error of each measurement, in units of the rays; confidence_VN: its weight, 0 ignores it.
+    threshold: the largest error, in expected errors, at which a measurement agrees.
     """
-    there = np.isfinite(rays_VN2).all(-1) & (confidence_VN > 0) & np.isfinite(expected_VN)
-    rays = np.where(there[..., None], rays_VN2, np.nan)
-    confidence = np.where(there, confidence_VN, 0.0)
+    usable = np.isfinite(rays_VN2).all(-1) & (confidence_VN > 0) & np.isfinite(expected_VN)
+    rays = np.where(usable[..., None], rays_VN2, np.nan)
+    confidence = np.where(usable, confidence_VN, 0.0)
     points = np.full((rays.shape[1], 3), np.nan)
     draw = np.random.default_rng(seed).random(rays.shape[0] * (rays.shape[0] - 1) // 2)
     for start in range(0, len(points), CHUNK):
@@ -111,7 +115,7 @@ def _best_of_pairs(
 
 
 def _midpoints(rays_a: np.ndarray, rays_b: np.ndarray, camera_a: np.ndarray, camera_b: np.ndarray) -> np.ndarray:
-    """The middle between two rays of normalized coordinates (..., 2), seen by cameras (..., 3, 4): (..., 3)."""
+    """The midpoints (..., 3) between pairs of rays in normalized coordinates (..., 2) of cameras (..., 3, 4)."""
 
     def line(rays: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ahead = np.concatenate([rays, np.ones_like(rays[..., :1])], -1)
@@ -138,10 +142,7 @@ def refine(
     confidence_VN: np.ndarray,
     threshold: float,
 ) -> Triangulation:
-    """Gauss-Newton from `points_N3` on the reprojection error of the views that agree, which are found anew each step.
-
-    Within the threshold views count by Tukey's biweight, so that none enters or leaves with a jolt.
-    """
+    """Gauss-Newton from `points_N3` on the reprojection error of all views, weighted by Tukey's biweight."""
     points = points_N3.copy()
     usable = (confidence_VN > 0) & np.isfinite(rays_VN2).all(-1)
     rays = np.where(usable[..., None], rays_VN2, np.nan)
@@ -186,7 +187,7 @@ def _normal_equations(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The 3 x 3 systems of a Gauss-Newton step, (N, 3, 3) and (N, 3)."""
     rotation = extrinsics[:, None, :, :3]
-    local = np.einsum("vij,nj->vni", extrinsics[..., :3], points) + extrinsics[:, None, :, 3]
+    local = _to_cameras(points, extrinsics)
     with np.errstate(invalid="ignore", divide="ignore"):
         projected = local[..., :2] / local[..., 2:]
         jacobian = (rotation[..., :2, :] - projected[..., None] * rotation[..., 2:, :]) / local[..., 2, None, None]

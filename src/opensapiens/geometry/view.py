@@ -1,7 +1,4 @@
-"""What a network is shown of an image, and the way back: a person crop, or the whole image squashed or letterboxed.
-
-`Preprocessing` says how a model's inputs are made; `Preprocessing.view` makes a `View` of an image, for training,
-evaluation and inference alike.
+"""What a network sees of an image, and the way back: a person crop, or the whole image squashed or letterboxed.
 
 Axes: C channels, H W pixels of the image or of a window of it, h w those of the network's input or of a map.
 """
@@ -25,9 +22,9 @@ from opensapiens.geometry.person_crop import udp_warp_matrix, warp
 
 IMAGE_MEAN = (123.675, 116.28, 103.53)
 IMAGE_STD = (58.395, 57.12, 57.375)
-"""Mean and standard deviation of 0-255 RGB that the published weights were trained with; ours use the same."""
+"""Mean and standard deviation of 0-255 RGB for the published weights and ours."""
 
-OUTLINE_PIXELS = 1 << 16  # of a part map at a time: 28 channels of 4 bytes, five times, make 37 MB
+OUTLINE_PIXELS = 1 << 16  # of a part map at a time: 28 channels of 4 bytes, five times, are 37 MB
 
 Box = tuple[int, int, int, int]
 Resize = Literal["person_crop", "squash", "letterbox"]
@@ -36,16 +33,13 @@ Interpolation = Literal["linear", "bicubic"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What an image goes through before the network. It belongs to the weights.
+    """How the network's input is made from an image. It belongs to the weights.
 
     input_size: (height, width). mean, std: of 0-255 RGB. resize: "person_crop" (a padded box warped to the input's
     aspect), "squash" (the whole image, aspect not kept) or "letterbox" (the whole image, aspect kept, borders in the
     mean color). box_padding: factor on the person's box. flip_test: average with the mirrored image, as the published
-    pose models do. interpolation: how a whole image is resized: "linear" is OpenCV's bilinear, "bicubic" Pillow's,
-    which the published pretrained backbones take.
-
-    Raises:
-        ValueError: a size or a number that makes no sense.
+    pose models do. interpolation: of a whole image: "linear" is OpenCV's, "bicubic" Pillow's, for the published
+    pretrained backbones. Raises ValueError for an invalid number.
     """
 
     input_size: tuple[int, int]
@@ -57,13 +51,12 @@ class Preprocessing:
     interpolation: Interpolation = "linear"
 
     def __post_init__(self) -> None:
-        right = {
-            "input_size": 0 < min(self.input_size) <= max(self.input_size) <= LARGEST_SIDE,
-            "std": min(self.std) > 0,
-            "box_padding": self.box_padding > 0,
-        }
-        for name, is_right in right.items():
-            if not is_right:
+        for name, valid in (
+            ("input_size", 0 < min(self.input_size) <= max(self.input_size) <= LARGEST_SIDE),
+            ("std", min(self.std) > 0),
+            ("box_padding", self.box_padding > 0),
+        ):
+            if not valid:
                 raise ValueError(f"{name} cannot be {getattr(self, name)!r}")
 
     @property
@@ -72,10 +65,9 @@ class Preprocessing:
         return self.resize == "person_crop"
 
     def view(self, box: np.ndarray | None, image_size: tuple[int, int]) -> View:
-        """What the network is shown of an image of (height, width) for an xyxy box; None: a box around all of it.
+        """The network's view of an image of (height, width) for an xyxy box; None = the whole image.
 
-        Raises:
-            ValueError: a box that is not finite or without extent, where a person is cropped.
+        Raises ValueError for a person box that is not finite or is empty.
         """
         if self.takes_people:
             shown = image_box(image_size) if box is None else box
@@ -84,7 +76,7 @@ class Preprocessing:
         return whole_image_view(image_size, self.input_size, keep_aspect, self.mean, self.interpolation)
 
     def views(self, boxes: np.ndarray, image_size: tuple[int, int]) -> list[View]:
-        """One view per xyxy box (N, 4), or a single one of the whole image, as the network takes them."""
+        """One view per xyxy box (N, 4), or a single one if the network sees whole images."""
         return [self.view(box, image_size) for box in boxes] if self.takes_people else [self.view(None, image_size)]
 
     def normalize(self, images_B3HW: Tensor) -> Tensor:
@@ -96,12 +88,12 @@ class Preprocessing:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One network input: which part of which image it shows.
+    """The part of an image that one network input shows.
 
-    matrix: (2, 3) image pixels -> input pixels, without rotation. input_size: (height, width). image_size: (height,
-    width). center, scale: (2,) of the crop in image pixels. window: x1, y1, x2, y2, the whole pixels of the image that
-    the view covers (x2, y2 exclusive; may be empty). placed: for a view of the whole image, the rectangle of the input
-    (x1, y1, x2, y2) that it is resized to; None for a person crop. border: RGB around it. interpolation: of resizing.
+    matrix: (2, 3) image pixels -> input pixels, without rotation. input_size, image_size: (height, width). center,
+    scale: (2,) of the crop in image pixels. window: x1, y1, x2, y2, the whole pixels of the image that the view covers
+    (x2, y2 exclusive; may be empty). placed: for a whole image, the rectangle (x1, y1, x2, y2) of the input that it is
+    resized to; None for a person crop. border: RGB around it. interpolation: of resizing.
     """
 
     matrix: np.ndarray
@@ -115,7 +107,7 @@ class View:
     interpolation: Interpolation = "linear"
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
-        """The network's input, h × w × 3 uint8, out of the H×W×3 uint8 image."""
+        """The network's input, h × w × 3 uint8, from the H×W×3 uint8 image."""
         if self.placed is None:
             return warp(image, self.matrix, self.input_size)
         left, top, right, bottom = self.placed
@@ -124,42 +116,43 @@ class View:
             resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
         else:
             resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-        if resized.shape[:2] == self.input_size:
-            return resized
-        canvas = np.full((*self.input_size, 3), self.border, np.uint8)
-        canvas[top:bottom, left:right] = resized
-        return canvas
+        return self._letterboxed(resized, self.border)
 
     def labels(self, values: np.ndarray, outside: float) -> np.ndarray:
-        """A label map of the image, (H, W) or (H, W, C), as the network's input shows it: the nearest pixel, and
-        `outside` where the view reaches beyond the image."""
+        """A label map of the image, (H, W) or (H, W, C), at the network's input: nearest pixels, `outside` beyond the
+        image."""
         if self.placed is None:
             return warp(values, self.matrix, self.input_size, interpolation="nearest", border=outside)
         left, top, right, bottom = self.placed
-        resized = cv2.resize(values, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
-        if resized.shape[:2] == self.input_size:
+        return self._letterboxed(
+            cv2.resize(values, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST), outside
+        )
+
+    def _letterboxed(self, resized: np.ndarray, border: float | tuple[int, ...]) -> np.ndarray:
+        if self.placed is None or resized.shape[:2] == self.input_size:
             return resized
-        canvas = np.full((*self.input_size, *values.shape[2:]), outside, values.dtype)
+        left, top, right, bottom = self.placed
+        canvas = np.full((*self.input_size, *resized.shape[2:]), border, resized.dtype)
         canvas[top:bottom, left:right] = resized
         return canvas
 
     def to_window(self, maps_Chw: Tensor) -> np.ndarray:
-        """Float maps of the network, at any stride of the input, over the view's window of the image: (H, W, C).
+        """Float maps of the network, at any stride, over the view's window of the image: (H, W, C).
 
-        Bilinear, first to the input's size and then to the image, as published; NaN where the window reaches beyond
-        the view.
+        Bilinear, first to the input's size and then to the image, as published; NaN outside the view.
         """
-        maps_hwC = self._at_input_size(maps_Chw)
-        values = self._sample(maps_hwC).cpu().numpy()
+        # Views are not rotated, so columns and rows can be interpolated separately; columns first, since there are few
+        # rows. For a whole image this equals resizing with align_corners=False. cv2 would round positions to 1/32.
+        columns = _interpolate(self._at_input_size(maps_Chw), self._positions(0), dim=1)
+        values = _interpolate(columns, self._positions(1), dim=0).cpu().numpy()
         self._fill_outside(values, np.nan)
         return values
 
     def classes(self, logits_Chw: Tensor) -> np.ndarray:
-        """The channel with the largest of the values that to_window would give, (H, W) uint8; 0 outside the view.
+        """The channel with the largest value of `to_window`, (H, W) uint8; 0 outside the view.
 
-        Where the four values around a position have the same largest channel, so has everything between them: only
-        along the outlines of parts are values interpolated, and a few pixels of them at a time, since 28 channels of a
-        large photo would fill the memory.
+        If the four values around a position have the same largest channel, so has everything between them: only the
+        outlines of parts are interpolated, some pixels at a time, since 28 channels of a large photo need much memory.
         """
         logits_hwC = self._at_input_size(logits_Chw)
         here = logits_hwC.argmax(dim=-1)
@@ -170,18 +163,18 @@ class View:
         low_y, high_y, weight_y = _neighbors(self._positions(1), logits_hwC.shape[0], logits_hwC.device)
         labels = here.to(torch.uint8)[:, low_x][low_y]
         outline = (~alike)[:, low_x][low_y].nonzero()
-        for y, x in (some.unbind(dim=1) for some in outline.split(OUTLINE_PIXELS)):
+        for y, x in (pixels.unbind(dim=1) for pixels in outline.split(OUTLINE_PIXELS)):
             left, right_hand = (
                 torch.lerp(logits_hwC[low_y[y], columns], logits_hwC[high_y[y], columns], weight_y[y, None])
                 for columns in (low_x[x], high_x[x])
             )
             labels[y, x] = torch.lerp(left, right_hand, weight_x[x, None]).argmax(dim=-1).to(torch.uint8)
-        found = labels.cpu().numpy()
-        self._fill_outside(found, 0)
-        return found
+        classes = labels.cpu().numpy()
+        self._fill_outside(classes, 0)
+        return classes
 
     def _at_input_size(self, maps_Chw: Tensor) -> Tensor:
-        """Maps at the size of the input, of which only what shows the image is kept: (h, w, C)."""
+        """Maps at the input's size, cropped to the image: (h, w, C)."""
         maps = resize_maps(maps_Chw[None], self.input_size)[0]
         if self.placed is not None:
             left, top, right, bottom = self.placed
@@ -189,42 +182,29 @@ class View:
         return maps.permute(1, 2, 0).contiguous()
 
     def _positions(self, axis: int) -> np.ndarray:
-        """Where the window's columns (axis 0) or rows (axis 1) lie in the map of _at_input_size, in its pixels."""
+        """Positions of the window's columns (axis 0) or rows (axis 1) in pixels of _at_input_size."""
         first, last = self.window[axis], self.window[axis + 2]
         origin = self.placed[axis] if self.placed is not None else 0
         return np.arange(first, last) * float(self.matrix[axis, axis]) + float(self.matrix[axis, 2]) - origin
 
     def _fill_outside(self, values: np.ndarray, value: float) -> None:
-        """Set, in place, the pixels (H, W, …) of the window whose center falls on no pixel of the view.
-
-        The view is not rotated, so that these are whole rows and columns; of a whole image there are none.
-        """
+        """Sets, in place, the rows and columns of the window (H, W, …) that are outside the view."""
         if self.placed is None:
             height, width = self.input_size
             x, y = self._positions(0), self._positions(1)
             values[(y < -0.5) | (y >= height - 0.5)] = value
             values[:, (x < -0.5) | (x >= width - 0.5)] = value
 
-    def _sample(self, maps_hwC: Tensor) -> Tensor:
-        """Bilinear values over the window, (H, W, C); beyond the map's edge its edge.
 
-        Views are not rotated, so columns and rows can be interpolated one after the other; columns first, since picking
-        single pixels costs little as long as there are few rows. For a whole image this is what resizing with
-        align_corners=False gives. cv2's warps would round positions to 1/32 of a pixel.
-        """
-        columns = _between(maps_hwC, self._positions(0), dim=1)
-        return _between(columns, self._positions(1), dim=0)
-
-
-def _between(maps: Tensor, positions: np.ndarray, dim: int) -> Tensor:
-    """Linear interpolation of maps along a dimension at positions in its pixels, which are clipped to it."""
+def _interpolate(maps: Tensor, positions: np.ndarray, dim: int) -> Tensor:
+    """Linear interpolation of maps along a dimension, at positions in pixels that are clipped to it."""
     low, high, weight = _neighbors(positions, maps.shape[dim], maps.device)
     shape = [-1 if axis == dim else 1 for axis in range(maps.dim())]
     return torch.lerp(maps.index_select(dim, low), maps.index_select(dim, high), weight.view(shape))
 
 
 def _neighbors(positions: np.ndarray, length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The pixels of `length` ones on both sides of each position, and the weight of the second."""
+    """The two of `length` pixels around each position, and the weight of the second."""
     clipped = positions.clip(0, length - 1)
     low = np.floor(clipped).astype(np.int64)
     high, weight = np.minimum(low + 1, length - 1), (clipped - low).astype(np.float32)
@@ -232,7 +212,7 @@ def _neighbors(positions: np.ndarray, length: int, device: torch.device) -> tupl
 
 
 def resize_maps(maps_BChw: Tensor, size_hw: Sequence[int] | None) -> Tensor:
-    """Maps in float32 at a size: bilinear, half-pixel centers (align_corners=False); None leaves their size."""
+    """Maps in float32, resized bilinearly (align_corners=False); None keeps their size."""
     maps = maps_BChw.float()
     if size_hw is None or tuple(maps.shape[-2:]) == tuple(size_hw):
         return maps
@@ -240,7 +220,7 @@ def resize_maps(maps_BChw: Tensor, size_hw: Sequence[int] | None) -> Tensor:
 
 
 def person_view(box: np.ndarray, image_size: tuple[int, int], input_size: tuple[int, int], padding: float) -> View:
-    """The padded crop around an xyxy box, brought to the input's aspect by growing the shorter side."""
+    """The padded crop around an xyxy box, enlarged to the input's aspect."""
     center, scale = center_and_scale(box, aspect=input_size[1] / input_size[0], padding=padding)
     matrix = udp_warp_matrix(center, scale, input_size)
     first, last = np.floor(center - scale / 2), np.ceil(center + scale / 2) + 1
@@ -257,9 +237,9 @@ def whole_image_view(
     border: Sequence[float] = (0, 0, 0),
     interpolation: Interpolation = "linear",
 ) -> View:
-    """The whole image: stretched without regard to its aspect, as the published dense models take it, or letterboxed.
+    """The whole image: stretched to the input, as for the published dense models, or letterboxed.
 
-    keep_aspect: as large as it fits, in the middle, the rest of the input in the color `border` (RGB 0-255).
+    keep_aspect: as large as it fits, centered, on the color `border` (RGB 0-255).
     """
     height, width = image_size
     size = np.array([input_size[1], input_size[0]])
@@ -268,7 +248,7 @@ def whole_image_view(
         size = np.clip(np.round(np.array([width, height]) * zoom).astype(int), 1, size)
     left, top = (np.array([input_size[1], input_size[0]]) - size) // 2
     ratio = size / np.array([width, height])
-    # Half-pixel centers, as cv2.resize and torch's interpolate have them.
+    # Half-pixel centers, as in cv2.resize and torch's interpolate.
     offset = (ratio - 1) / 2 + [left, top]
     matrix = np.array([[ratio[0], 0, offset[0]], [0, ratio[1], offset[1]]])
     center, scale = np.array([width, height], np.float32) / 2, np.array([width, height], np.float32)
@@ -278,7 +258,7 @@ def whole_image_view(
 
 
 def crop_view(size_hw: tuple[int, int]) -> View:
-    """A crop that was already made as a view of itself: what is decoded for it is in its own pixels."""
+    """A view of an existing crop, so that results are in the crop's pixels."""
     height, width = size_hw
     last = np.array([width - 1, height - 1], np.float32)
     return View(np.eye(2, 3, dtype=np.float32), last / 2, last, size_hw, size_hw, (0, 0, width, height))

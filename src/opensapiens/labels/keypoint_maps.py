@@ -1,4 +1,4 @@
-"""The same points under another set's numbering, and the 114 points that the sets of 308 and of 133 share."""
+"""Maps points between keypoint sets, and the 114 points that the sets of 308 and of 133 share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from opensapiens.labels.keypoints import SAPIENS_308, TABLES, WHOLEBODY_133, KeypointSet, read_rows
 
-# Names say which points are the same; in the sets of 308 and 133 the published map knows the 53 whose names agree. The
-# joint at the root of each finger is also the same point, under two names ("left_thumb_third_joint", "left_thumb1"; the
-# sets give both the same sigma), and we add those ten. The 68 points of the 133's face are no points of the 308.
+# Points of the same name are the same: 53 of the 308 and 133, as in the published map. We add the joint at the root of
+# each finger, which has two names ("left_thumb_third_joint", "left_thumb1") and the same sigma in both sets. None of
+# the 68 face points of the 133 is in the 308.
 FINGER_ROOTS = {
     f"{side}_{finger}1": f"{side}_{finger}_third_joint"
     for side in ("left", "right")
@@ -17,47 +17,46 @@ FINGER_ROOTS = {
 
 
 def _shared_points() -> tuple[KeypointSet, dict[str, np.ndarray]]:
+    sets = (WHOLEBODY_133, SAPIENS_308)
     rows = read_rows(TABLES / "shared_114.csv", (WHOLEBODY_133.name, SAPIENS_308.name))
-    known = (WHOLEBODY_133, SAPIENS_308)
-    indices = {points.name: np.array([points.index(row[points.name]) for row in rows]) for points in known}
+    indices = {points.name: np.array([points.index(row[points.name]) for row in rows]) for points in sets}
     return subset(WHOLEBODY_133, indices[WHOLEBODY_133.name], "shared_114"), indices
 
 
 def subset(keypoints: KeypointSet, indices: np.ndarray, name: str) -> KeypointSet:
-    """Some points of a set, as a set without limbs. ValueError when a point's mirror image is not among them."""
-    place = {int(index): i for i, index in enumerate(indices)}
-    mirrors = [place.get(int(index)) for index in keypoints.flip_indices[indices]]
+    """Some points of a set, as a set without limbs. ValueError if a point's mirror image is not among them."""
+    new_index = {int(index): i for i, index in enumerate(indices)}
+    mirrors = [new_index.get(int(index)) for index in keypoints.flip_indices[indices]]
     if None in mirrors:
         raise ValueError(f"{name}: some points' mirror images are not among them")
-    pick = [int(index) for index in indices]
     return KeypointSet(
         name=name,
-        names=tuple(keypoints.names[i] for i in pick),
+        names=tuple(keypoints.names[i] for i in indices),
         flip_indices=np.array(mirrors, dtype=np.int64),
-        sigmas=keypoints.sigmas[pick],
-        body_halves=tuple(keypoints.body_halves[i] for i in pick),
-        groups=tuple(keypoints.groups[i] for i in pick),
-        colors=keypoints.colors[pick],
+        sigmas=keypoints.sigmas[indices],
+        body_halves=tuple(keypoints.body_halves[i] for i in indices),
+        groups=tuple(keypoints.groups[i] for i in indices),
+        colors=keypoints.colors[indices],
         limbs=np.empty((0, 2), np.int64),
         limb_colors=np.empty((0, 3), np.uint8),
     )
 
 
 SHARED_114, _SHARED_INDICES = _shared_points()
-"""17 body, 6 foot, 40 finger and 51 inner face points that models of 308 and of 133 points can both be scored on.
+"""17 body, 6 foot, 40 finger and 51 inner face points, on which models of 308 and of 133 points can both be scored.
 
-A table of our own: the published list of 114 points is not public. Body, feet and fingers are the same points by
-definition. For the face it names, for each of the 51 points inside the jaw line of the 68, the one of the 308 that lies
-nearest to its place on the body mesh in the frontal view, some of them two or three millimeters off. Names and sigmas
-are those of the 133. For scoring alone: `source_indices` does not take the face for the same points.
+Our own table, since the published list of 114 points is not public. Body, feet and fingers are the same points by
+definition. For each of the 51 face points inside the jaw line it has the nearest of the 308 on the body mesh in the
+frontal view, some of them two or three millimeters off. Names and sigmas are those of the 133. For scoring only:
+`source_indices` does not map face points.
 """
 
 
 def source_indices(source: KeypointSet, target: KeypointSet) -> np.ndarray:
-    """For each point of `target` the index of the same point in `source`, -1 where it has none: (K_target,) int64.
+    """For each point of `target` its index in `source`, or -1: (K_target,) int64.
 
-    Points are the same when their names are, but for the roots of the fingers (see FINGER_ROOTS), and for SHARED_114 by
-    its table. ValueError when the sets have no point in common.
+    Points correspond by name (see also FINGER_ROOTS), for SHARED_114 by its table. ValueError if the sets have no point
+    in common.
     """
     if target is SHARED_114 and source.name in _SHARED_INDICES:
         return _SHARED_INDICES[source.name].copy()
@@ -72,11 +71,10 @@ def source_indices(source: KeypointSet, target: KeypointSet) -> np.ndarray:
 def convert_keypoints(
     points: np.ndarray, scores: np.ndarray, source: KeypointSet, target: KeypointSet
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Renumber points (..., K_source, 2) and scores (..., K_source) to `target`: (..., K_target, 2) and (...,
-    K_target).
+    """Points (..., K_source, 2) and scores or visibilities (..., K_source) as those of `target`.
 
-    Points that the source lacks become (0, 0) with score 0; scores may be visibilities, of which 0 means "unlabeled".
-    ValueError when the sets have no point in common or the shapes do not fit.
+    Points that the source lacks become (0, 0) with score 0. ValueError if the sets have no point in common or the
+    shapes do not fit.
     """
     if points.shape[-2:] != (len(source), 2) or scores.shape[-1] != len(source):
         raise ValueError(f"{source.name} has {len(source)} points; got points {points.shape} and scores {scores.shape}")

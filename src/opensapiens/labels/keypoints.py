@@ -1,8 +1,8 @@
-"""Which points a pose consists of: COCO's 17, COCO-WholeBody's 133, the 308 of Sapiens, or a user's own from CSV files.
+"""The points of a pose: COCO's 17, COCO-WholeBody's 133, the 308 of Sapiens, or a user's own from CSV files.
 
-The rows come from the datasets' published definitions; those of the 308 points from the published pose code (the 36
-teeth points of its 344 left out). The order is the channel order of the published heatmaps: in the 308, fingers run
-from the tip to the root, the right hand comes first, and the wrists stand behind the hands (41 right, 62 left).
+The rows are from the datasets' published definitions; those of the 308 points from the published pose code (without the
+36 teeth points of its 344). The order is that of the published heatmaps: in the 308, fingers run from the tip to the
+root, the right hand comes first, and the wrists follow the hands (41 right, 62 left).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LIMB_COLUMNS = ("start", "end", "color")
 class KeypointSet:
     """K named points of a person, in channel order.
 
-    flip_indices (K,) int64: the point that takes the place of each one in a mirrored image (itself on the midline).
+    flip_indices (K,) int64: each point's counterpart in a mirrored image (itself on the midline).
     sigmas (K,) float32: the spread of human annotation per point, for object keypoint similarity.
     body_halves: "upper", "lower" or "" per point, for half-body augmentation. groups: "body", "foot", "face", ... per
     point. colors (K, 3) uint8 RGB.
@@ -49,35 +49,34 @@ class KeypointSet:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The channel of the point `name`. KeyError when the set has no such point."""
+        """The channel of the point `name`. KeyError if the set has no such point."""
         try:
             return self.names.index(name)
         except ValueError:
             raise KeyError(f"{self.name} has no keypoint {name!r}") from None
 
     def group(self, name: str) -> np.ndarray:
-        """The channels (N,) int64 of the group `name`, in order. KeyError when the set has no such group."""
-        found = np.flatnonzero(np.array(self.groups) == name)
-        if not len(found):
+        """The channels (N,) int64 of the group `name`, in order. KeyError if the set has no such group."""
+        channels = np.flatnonzero(np.array(self.groups) == name)
+        if not len(channels):
             raise KeyError(f"{self.name} has no group {name!r}; its groups are {', '.join(dict.fromkeys(self.groups))}")
-        return found
+        return channels
 
 
 def read_keypoint_set(name: str, keypoints: Path | Traversable, limbs: Path | Traversable | None = None) -> KeypointSet:
-    """Read a keypoint set from CSV files with a header row.
+    """Reads a keypoint set from CSV files with a header row.
 
     keypoints: columns name, mirror (the name of its counterpart, empty on the midline), group, body_half, sigma,
     color (#rrggbb); one row per channel. limbs: columns start, end, color.
-    ValueError when a name is repeated or unknown, when mirrored points do not name each other, when a column is
-    missing or a file has no rows.
+    ValueError if a name is repeated or unknown, mirrored points do not name each other, a column is missing or a file
+    has no rows.
     """
-    rows = read_rows(keypoints, KEYPOINT_COLUMNS)
-    links = read_rows(limbs, LIMB_COLUMNS) if limbs is not None else []
-    return keypoint_set_of_rows(name, rows, links, str(keypoints))
+    limb_rows = read_rows(limbs, LIMB_COLUMNS) if limbs is not None else []
+    return keypoint_set_of_rows(name, read_rows(keypoints, KEYPOINT_COLUMNS), limb_rows, str(keypoints))
 
 
 def keypoint_set_of_rows(name: str, rows: list[dict[str, str]], limbs: list[dict[str, str]], where: str) -> KeypointSet:
-    """A keypoint set from rows with the columns of the CSV files; `where` names their origin in errors. ValueError as
+    """A keypoint set from rows with the columns of the CSV files; `where` is their source, for errors. Raises as
     `read_keypoint_set`."""
     if not rows:
         raise ValueError(f"{where}: no points")
@@ -100,7 +99,7 @@ def keypoint_set_of_rows(name: str, rows: list[dict[str, str]], limbs: list[dict
 
 
 def read_rows(table: Path | Traversable, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a CSV file by column name. ValueError when it has none or lacks one of `columns`."""
+    """The rows of a CSV file by column name. ValueError if it has none or lacks one of `columns`."""
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(table.read_bytes(), str(table)))))
     except csv.Error as error:
@@ -114,7 +113,7 @@ def read_rows(table: Path | Traversable, columns: tuple[str, ...]) -> list[dict[
 
 
 def unique_names(rows: list[dict[str, str]], where: str) -> tuple[str, ...]:
-    """The column `name`. ValueError when a name occurs twice."""
+    """The column `name`. ValueError if a name is repeated."""
     names = tuple(row["name"] for row in rows)
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -123,14 +122,14 @@ def unique_names(rows: list[dict[str, str]], where: str) -> tuple[str, ...]:
 
 
 def position(name: str, names: tuple[str, ...], where: str) -> int:
-    """The index of `name` among `names`. ValueError when it is not one of them."""
+    """The index of `name` among `names`. ValueError if it is not one of them."""
     if name not in names:
         raise ValueError(f"{where}: unknown name {name!r}")
     return names.index(name)
 
 
 def mirror_indices(rows: list[dict[str, str]], names: tuple[str, ...], where: str) -> np.ndarray:
-    """The column `mirror` as indices (K,) int64. ValueError when two rows do not name each other."""
+    """The column `mirror` as indices (K,) int64. ValueError if two rows do not name each other."""
     mirrors = np.array([position(row["mirror"] or row["name"], names, where) for row in rows], dtype=np.int64)
     wrong = [names[i] for i in np.flatnonzero(mirrors[mirrors] != np.arange(len(names)))]
     if wrong:
@@ -139,7 +138,7 @@ def mirror_indices(rows: list[dict[str, str]], names: tuple[str, ...], where: st
 
 
 def parse_numbers(values: list[str], where: str) -> np.ndarray:
-    """Text -> (N,) float32. ValueError for what is no finite number of at least 0."""
+    """Text -> (N,) float32. ValueError unless all are finite numbers of at least 0."""
     try:
         numbers = np.array([float(value) for value in values], dtype=np.float32)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Which classes a body-part map consists of: the 28 of Sapiens, or a user's own from a CSV file."""
+"""The classes of a body-part map: the 28 of Sapiens, or a user's own from a CSV file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from opensapiens.labels.keypoints import (
-    TABLES,
-    mirror_indices,
-    parse_colors,
-    parse_numbers,
-    read_rows,
-    unique_names,
-)
+from opensapiens.labels.keypoints import TABLES, mirror_indices, parse_colors, parse_numbers, read_rows, unique_names
 
 PART_COLUMNS = ("name", "mirror", "loss_weight", "color")
 
@@ -25,8 +18,8 @@ PART_COLUMNS = ("name", "mirror", "loss_weight", "color")
 class PartSet:
     """P named classes of pixels, in channel order; class 0 is the background.
 
-    colors (P, 3) uint8 RGB. flip_indices (P,) int64: the class that each becomes in a mirrored image (itself where it
-    has no side). loss_weights (P,) float32: class weights of the cross-entropy.
+    colors (P, 3) uint8 RGB. flip_indices (P,) int64: each class's counterpart in a mirrored image (itself if it has no
+    side). loss_weights (P,) float32: class weights of the cross-entropy.
     """
 
     name: str
@@ -39,7 +32,7 @@ class PartSet:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The class id of `name`. KeyError when the set has no such class."""
+        """The class id of `name`. KeyError if the set has no such class."""
         try:
             return self.names.index(name)
         except ValueError:
@@ -47,17 +40,17 @@ class PartSet:
 
 
 def read_part_set(name: str, table: Path | Traversable) -> PartSet:
-    """Read a part set from a CSV file with the columns name, mirror (empty: itself), loss_weight, color (#rrggbb).
+    """Reads a part set from a CSV file with the columns name, mirror (empty: itself), loss_weight, color (#rrggbb).
 
-    ValueError when a name is repeated or unknown, or mirrored classes do not point at each other,
-    when a column is missing or the file has no rows.
+    ValueError if a name is repeated or unknown, mirrored classes do not name each other, a column is missing or the
+    file has no rows.
     """
     return part_set_of_rows(name, read_rows(table, PART_COLUMNS), str(table))
 
 
 def part_set_of_rows(name: str, rows: list[dict[str, str]], where: str) -> PartSet:
-    """A part set from rows with the columns of the CSV file; `where` names their origin in errors. ValueError as
-    `read_part_set`, and for more than 255 classes: they are stored in a byte, of which 255 means "ignore"."""
+    """A part set from rows with the columns of the CSV file; `where` is their source, for errors. ValueError as
+    `read_part_set`, and for more than 255 classes, since they are stored in a byte, where 255 means "ignore"."""
     if not 0 < len(rows) <= 255:
         raise ValueError(f"{where}: {len(rows)} classes; there must be 1 to 255")
     names = unique_names(rows, where)
@@ -75,20 +68,20 @@ PART_SETS = {SAPIENS_28.name: SAPIENS_28}
 
 
 IGNORED = 255
-"""The number in a label map that means "not labeled": it counts for nothing."""
+"""The value of unlabeled pixels in a label map."""
 
 
 def part_lookup(source: PartSet, target: PartSet, renamed: Mapping[str, str] | None = None) -> np.ndarray:
     """(256,) uint8: the class of `target` for each number in a label map of `source`; `table[parts]` converts one.
 
-    Classes are the same when their names are, apart from case; `renamed` adds pairs {name in source: name in target}
-    (several source classes may go to one). A class that the target lacks becomes 255, "ignore": it is not taught as
-    background. KeyError for a name in `renamed` that a set lacks.
+    Classes correspond by name, apart from case; `renamed` adds pairs {name in source: name in target}, several source
+    classes may have one target. Classes that the target lacks become 255, "ignore". KeyError for a name in `renamed`
+    that a set lacks.
     """
-    of_name = {name.lower(): number for number, name in enumerate(target.names)}
+    class_of_name = {name.lower(): number for number, name in enumerate(target.names)}
     table = np.full(256, IGNORED, np.uint8)
     for number, name in enumerate(source.names):
-        table[number] = of_name.get(name.lower(), IGNORED)
+        table[number] = class_of_name.get(name.lower(), IGNORED)
     for old, new in (renamed or {}).items():
         table[source.index(old)] = target.index(new)
     return table

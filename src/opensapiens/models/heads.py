@@ -1,6 +1,6 @@
-"""The kinds of heads: what stands between a backbone's feature map and a task's maps."""
+"""The kinds of heads, which turn a backbone's feature map into a task's maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -16,13 +16,7 @@ class Head(Protocol):
     def __call__(
         self, features_BDHW: Tensor, seeds_B: Tensor | None = None, inputs: Mapping[str, Tensor] | None = None, /
     ) -> Tensor:
-        """Features (B, C, h, w) to maps (B, out_channels, ...).
-
-        Args:
-            features_BDHW: the backbone's feature map.
-            seeds_B: int64, from which what is drawn at random for each image follows in training.
-            inputs: what the backbone's config has made of the views beside pixels.
-        """
+        """The backbone's features (B, C, h, w) to maps (B, out_channels, ...); see `HumanModel.forward`."""
         ...
 
     def multiply_adds(self, grid: tuple[int, int]) -> int:
@@ -30,26 +24,13 @@ class Head(Protocol):
         ...
 
     def activation_bytes(self, grid: tuple[int, int], half: bool) -> int:
-        """Bytes kept for the backward pass over features of a grid; half: products take 16-bit inputs."""
+        """Bytes kept for the backward pass over features of a grid; half: matrix products take 16-bit inputs."""
         ...
 
 
-class MakeHead(Protocol):
-    """What builds a head, freshly initialized."""
-
-    def __call__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        deconv_channels: Sequence[int],
-        conv_channels: Sequence[int],
-        dropout: float,
-    ) -> Head: ...
-
-
-HEADS: dict[str, MakeHead] = {
+HEADS: dict[str, Callable[[int, int, Sequence[int], Sequence[int], float], Head]] = {
     "upsampling": UpsamplingHead,
     "sloped": partial(PlacedHead, sloped),
     "turned": partial(PlacedHead, turned),
 }
-"""Kind of head, as config.json has it -> what builds it."""
+"""Kind of head in config.json -> its constructor, which takes the arguments of `UpsamplingHead`."""

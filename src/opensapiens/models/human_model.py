@@ -10,11 +10,11 @@ from .heads import Head
 
 
 class NoBlocks(ValueError):
-    """A backbone without blocks where something is done to each of them."""
+    """A backbone without blocks where each of them is to be treated separately."""
 
 
 def blocks_of(backbone: Backbone) -> list[nn.Module]:
-    """The blocks of a backbone, of which there must be some. Raises NoBlocks."""
+    """The blocks of a backbone. Raises NoBlocks if there are none."""
     if not len(backbone.blocks):
         raise NoBlocks(
             f"the {backbone.config.family} backbone names no blocks: it can be neither sharded, adapted, compiled nor "
@@ -24,10 +24,7 @@ def blocks_of(backbone: Backbone) -> list[nn.Module]:
 
 
 class HumanModel(nn.Module):
-    """A backbone with one named head per task; the features are computed once for all of them.
-
-    The published models have one head each; ours may have several.
-    """
+    """A backbone with one named head per task; the features are computed once for all heads."""
 
     def __init__(self, backbone: Backbone, heads: Mapping[str, Head]) -> None:
         super().__init__()
@@ -41,19 +38,16 @@ class HumanModel(nn.Module):
         seeds_B: Tensor | None = None,
         inputs: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Maps of the named heads, by default of all.
+        """Raw maps of heads: name -> (B, channels, h, w), each at its head's own stride.
 
         Args:
             images_B3HW: normalized RGB images.
-            heads: names of the heads to run.
-            seeds_B: one int64 for each image, from which what training draws at random follows (heads' dropout).
-            inputs: what the backbone's config makes of the views beside pixels (`view_inputs`), in batches.
-
-        Returns:
-            head name -> (B, channels, h, w) raw maps, each at its head's own stride.
+            heads: names of the heads to run, by default all.
+            seeds_B: int64 seeds of the images, from which the heads' dropout is drawn in training.
+            inputs: `BackboneConfig.view_inputs` of the images, batched.
 
         Raises:
-            KeyError: a head that the model does not have.
+            KeyError: the model has no such head.
         """
         names = list(self.heads) if heads is None else list(heads)
         missing = [name for name in names if name not in self.heads]
@@ -69,5 +63,5 @@ class HumanModel(nn.Module):
         return blocks_of(self.backbone)
 
     def no_decay(self) -> Collection[str]:
-        """Names of parameters without weight decay, beside biases and all of one axis."""
+        """See `Backbone.no_decay`."""
         return {f"backbone.{name}" for name in self.backbone.no_decay()}

@@ -36,12 +36,12 @@ class Masking(NamedTuple):
 
 
 class MaskedAutoencoderOutput(NamedTuple):
-    """What one pass computes. Tuples: the hooks of sharded training find the tensors in them.
+    """What one pass computes. A tuple, in which the hooks of sharded training find the tensors.
 
     Attributes:
-        latent_BKD: the backbone's tokens, class token first, kept patches in the order of the masking.
+        latent_BKD: the backbone's tokens, class token first, then the kept patches in the masking's order.
         prediction_BNP: predicted patches.
-        target_BNP: what they should be: the images' patches, each normalized by itself.
+        target_BNP: the images' patches, each normalized by itself.
         masking: which patches were hidden.
     """
 
@@ -52,15 +52,11 @@ class MaskedAutoencoderOutput(NamedTuple):
 
 
 class MaskRatioError(ValueError):
-    """A share of patches to hide that leaves nothing to see or nothing to predict."""
+    """A mask ratio that leaves nothing to see or nothing to predict."""
 
 
 def kept_patches(patches: int, mask_ratio: float) -> int:
-    """How many of an image's patches the encoder sees: int(patches * (1 - mask_ratio)), as published.
-
-    Raises:
-        MaskRatioError: none, or all.
-    """
+    """How many of an image's patches the encoder sees, as published. Raises MaskRatioError for none or all."""
     kept = int(patches * (1 - mask_ratio))
     if not 1 <= kept < patches:
         raise MaskRatioError(f"a mask ratio of {mask_ratio} keeps {'none' if kept < 1 else 'all'} of {patches} patches")
@@ -164,12 +160,12 @@ class MaskedAutoencoder(nn.Module):
         seeds_B: Tensor | None = None,
         inputs: Mapping[str, Tensor] | None = None,
     ) -> dict[str, MaskedAutoencoderOutput]:
-        """What training calls, as it calls a HumanModel: the one "head" of this model is named `HEAD`.
+        """Hides patches and predicts them, with the interface of a HumanModel whose one head is named `HEAD`.
 
         Args:
             images_B3HW: normalized RGB images of the config's size.
-            heads, inputs: not looked at.
-            seeds_B: int64, from which each image's hidden patches follow; None: the global generator.
+            heads, inputs: ignored.
+            seeds_B: int64 seeds of the hidden patches; None = the global generator.
         """
         rows, columns = self.backbone.config.grid()
         if seeds_B is None:
@@ -179,12 +175,7 @@ class MaskedAutoencoder(nn.Module):
         return {HEAD: self.reconstruct(images_B3HW, noise)}
 
     def reconstruct(self, images_B3HW: Tensor, noise_BN: Tensor) -> MaskedAutoencoderOutput:
-        """Hide patches and predict them.
-
-        Args:
-            images_B3HW: normalized RGB images of the config's size.
-            noise_BN: a number per patch that decides what is hidden: those of lowest noise are kept.
-        """
+        """Hides all patches but those of lowest noise, and predicts them. Images: normalized, of the config's size."""
         config = self.backbone.config
         if tuple(images_B3HW.shape[2:]) != config.image_size:
             raise ValueError(
@@ -200,5 +191,5 @@ class MaskedAutoencoder(nn.Module):
         return [*blocks_of(self.backbone), *self.decoder.blocks]
 
     def no_decay(self) -> Collection[str]:
-        """Names of parameters without weight decay, beside biases and all of one axis."""
+        """See `Backbone.no_decay`."""
         return {f"backbone.{name}" for name in self.backbone.no_decay()} | {"decoder.mask_token"}

@@ -1,9 +1,9 @@
-"""Heads that are told where in its picture a crop lies, as nano's backbone says it (`backbones.nano.PLACE`).
+"""Heads that take the position of a crop in its picture (`backbones.nano.PLACE`).
 
-A network sees a person as a camera would that is turned towards them. The picture's own camera is turned away by an
-angle that grows with the distance from the picture's middle and with how wide the lens is: its depth has another slope
-across the crop, and its normals are turned. These heads compute one channel more than they give, which says how much at
-each pixel, since lens and proportions differ. It starts at 1: a focal length of the picture's diagonal.
+A network sees a person like a camera turned towards them. The picture's camera is turned away by an angle that grows
+with the distance from the picture's center and with the width of the lens, so its depth slopes differently across the
+crop and its normals are turned. These heads compute one additional channel: by how much, at each pixel, since lens and
+proportions vary. It starts at 1: a focal length equal to the picture's diagonal.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +15,17 @@ from opensapiens.backbones.nano import PLACE
 
 from .upsampling_head import UpsamplingHead
 
-SLOPE = 2.0
-"""How many times longer the diagonal of a crop is than the person in it is deep, about: depth is in the latter."""
-
+SLOPE = 2.0  # diagonal of a crop over the extent in depth of the person in it, roughly; depth is in units of the latter
 Change = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Maps (B, C, h, w), and how far right and down of the picture's middle they are (B, 1, h, w), to such maps."""
+"""Changes maps (B, C, h, w) by how far right and down of the picture's center they are, (B, 1, h, w) each."""
 
 
 class PlacedHead(UpsamplingHead):
-    """An upsampling head whose maps are as the picture's camera sees them.
+    """An upsampling head whose maps are as seen by the picture's camera.
 
     Args:
         change: `sloped` or `turned`.
-        The others as of UpsamplingHead; out_channels: without the one that says how much.
+        out_channels: without the additional one. The rest is as in UpsamplingHead.
     """
 
     def __init__(
@@ -48,7 +46,7 @@ class PlacedHead(UpsamplingHead):
     def forward(
         self, features_BDHW: Tensor, seeds_B: Tensor | None = None, inputs: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """As UpsamplingHead, in float32; inputs: PLACE (B, 2), without which crops are in their pictures' middle."""
+        """As UpsamplingHead, in float32; inputs: PLACE (B, 2), by default the picture's center."""
         maps = super().forward(features_BDHW, seeds_B).float()
         maps, change_B1hw = maps.split([maps.shape[1] - 1, 1], dim=1)
         if not inputs or PLACE not in inputs:
@@ -57,13 +55,13 @@ class PlacedHead(UpsamplingHead):
         return self.change(maps, change_B1hw * right, change_B1hw * down)
 
     def extra_repr(self) -> str:
-        """Which change, beside what the layers are."""
+        """The name of the change."""
         return self.change.__name__
 
 
 def sloped(depth_B1hw: Tensor, right_B1hw: Tensor, down_B1hw: Tensor) -> Tensor:
-    """Depth with a slope across the crop, `right` and `down` for each SLOPE-th of the crop's diagonal."""
-    # All of it tensors: ONNX has no arithmetic of sizes that are free in a graph.
+    """Depth with an added slope of `right` and `down` per 1 / SLOPE of the crop's diagonal."""
+    # All tensors, since ONNX has no arithmetic on dynamic sizes.
     rows, columns = (torch.arange(side, device=depth_B1hw.device).float() for side in depth_B1hw.shape[-2:])
     diagonal = ((rows[-1] + 1) ** 2 + (columns[-1] + 1) ** 2).sqrt()
     across, below = (columns - columns[-1] / 2) / diagonal, (rows - rows[-1] / 2) / diagonal
@@ -71,6 +69,6 @@ def sloped(depth_B1hw: Tensor, right_B1hw: Tensor, down_B1hw: Tensor) -> Tensor:
 
 
 def turned(normals_B3hw: Tensor, right_B1hw: Tensor, down_B1hw: Tensor) -> Tensor:
-    """Normals (+x right, +y up) turned by small angles: what faces a camera that looks to the right faces left."""
+    """Normals (+x right, +y up) turned by small angles: a surface facing a camera that looks right faces left."""
     x, y, z = normals_B3hw.split(1, dim=1)
     return torch.cat([x - right_B1hw * z, y + down_B1hw * z, z + right_B1hw * x - down_B1hw * y], dim=1)

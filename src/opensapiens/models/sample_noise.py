@@ -1,4 +1,4 @@
-"""Random numbers that depend on a sample's own seed alone: not on its batch, its device or the number of processes."""
+"""Random numbers that depend only on a sample's seed, not on its batch, its device or the number of processes."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,7 @@ _STEP, _MIX1, _MIX2 = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEE
 
 
 def sample_uniform(seeds_B: Tensor, count: int) -> Tensor:
-    """(B, count) float32 in [0, 1): for each int64 seed the first `count` numbers of its own line.
-
-    A hash of integers, so that a CPU and a GPU draw the same; two ranks drop the channels and hide the patches that
-    one process with both their batches would.
-    """
+    """(B, count) float32 in [0, 1): the first `count` numbers of each int64 seed, the same on every device."""
     places = torch.arange(1, count + 1, device=seeds_B.device)
     state = seeds_B[:, None] + places * _STEP
     state = (state ^ _shifted(state, 30)) * _MIX1

@@ -17,7 +17,7 @@ INSTANCE_NORM_EPS = 1e-5
 class HeadShape:
     """Channels of a head's transposed and 1x1 convolutions, and the share of channels dropped before the output.
 
-    start_std: standard deviation that all its convolutions start with; None: as UpsamplingHead starts.
+    start_std: initial standard deviation of all its convolutions; None = as UpsamplingHead starts.
     """
 
     deconv_channels: tuple[int, ...]
@@ -26,7 +26,7 @@ class HeadShape:
     start_std: float | None = None
 
     def build(self, in_channels: int, out_channels: int) -> UpsamplingHead:
-        """The head on a backbone of so many channels, freshly initialized."""
+        """A freshly initialized head."""
         head = UpsamplingHead(in_channels, out_channels, self.deconv_channels, self.conv_channels, self.dropout)
         if self.start_std is not None:
             head.start(self.start_std)
@@ -34,7 +34,7 @@ class HeadShape:
 
 
 def _start(layer: nn.Module, std: float) -> None:
-    """Normal(0, std) weight and zero bias; nothing on the meta device: drawing there imports PyTorch's compiler."""
+    """Normal(0, std) weight and zero bias; skips the meta device, where drawing imports PyTorch's compiler."""
     if any(parameter.is_meta for parameter in layer.parameters()):
         return
     for name, parameter in layer.named_parameters():
@@ -42,12 +42,12 @@ def _start(layer: nn.Module, std: float) -> None:
 
 
 class UpsamplingHead(nn.Module):
-    """Features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n), n the number of transposed convolutions.
+    """Features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n), with n transposed convolutions.
 
-    Every layer but the last is followed by instance normalization (no parameters, statistics of the image at hand, in
-    evaluation too) and SiLU. The output has no activation. Whole channels are dropped before it while training.
+    Every layer but the last is followed by instance normalization (without parameters, always by the image's own
+    statistics) and SiLU. In training, whole channels are dropped before the last layer.
 
-    Starts as the published segmentation, depth and normal heads do: output Normal(0, 0.01), the rest PyTorch's default.
+    Initialized as the published segmentation, depth and normal heads: output Normal(0, 0.01), the rest by PyTorch.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class UpsamplingHead(nn.Module):
             self.deconvs.append(nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1, bias=False))
             width = channels
         for channels in conv_channels:
-            # The bias has no effect (the normalization removes it), but the published weights hold one.
+            # The normalization removes the bias, but the published weights have one.
             self.convs.append(nn.Conv2d(width, channels, 1))
             width = channels
         self.output = nn.Conv2d(width, out_channels, 1)
@@ -76,15 +76,11 @@ class UpsamplingHead(nn.Module):
     def forward(
         self, features_BDHW: Tensor, seeds_B: Tensor | None = None, inputs: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Backbone features (B, C, h, w) to maps (B, out_channels, h * 2^n, w * 2^n).
-
-        seeds_B: int64, from which a sample's dropped channels are drawn in training; None: the global generator.
-        inputs: not looked at.
-        """
+        """Features to maps. seeds_B: int64, of the dropped channels; None = the global generator. inputs: ignored."""
         maps = features_BDHW
         for layer in (*self.deconvs, *self.convs):
             maps = layer(maps)
-            # Groups of one channel are instance normalization; this kernel is quicker and keeps the memory format.
+            # Instance normalization; this kernel is faster than instance_norm and keeps the memory format.
             maps = F.silu(F.group_norm(maps, maps.shape[1], eps=INSTANCE_NORM_EPS))
         if self.dropout and self.training and seeds_B is not None:
             kept = sample_uniform(seeds_B, maps.shape[1]) >= self.dropout
@@ -94,26 +90,26 @@ class UpsamplingHead(nn.Module):
         return self.output(maps)
 
     def start(self, std: float) -> None:
-        """Weights Normal(0, std) and biases 0 in every convolution, as published pose heads start, with 0.001."""
+        """Sets all weights to Normal(0, std) and biases to 0, as published for pose heads, with 0.001."""
         for layer in (*self.deconvs, *self.convs, self.output):
             _start(layer, std)
 
     def multiply_adds(self, grid: tuple[int, int]) -> int:
-        """Multiply-adds of the convolutions on features of a grid (rows, columns)."""
+        """See `Head`."""
         total = 0
         pixels = grid[0] * grid[1]
         for layer in (*self.deconvs, *self.convs, self.output):
-            # A transposed convolution spends its whole kernel on each input pixel, before the map grows.
+            # A transposed convolution applies its whole kernel to each input pixel, before the map grows.
             total += pixels * layer.weight.numel()
             if isinstance(layer, nn.ConvTranspose2d):
                 pixels *= layer.stride[0] * layer.stride[1]
         return total
 
     def activation_bytes(self, grid: tuple[int, int], half: bool) -> int:
-        """Bytes kept for the backward pass over features of a grid (rows, columns).
+        """See `Head`.
 
-        Of each layer but the last its output before and after the norm, in float32, and after the SiLU as the next
-        layer takes it; with half, that and the features are 16-bit (autocast on a GPU runs the norm in float32).
+        For each layer but the last these are its output before and after the norm, in float32, and after the SiLU; the
+        latter and the features are 16-bit with half (autocast on a GPU runs the norm in float32).
         """
         narrow = 2 if half else 4
         pixels = grid[0] * grid[1]

@@ -1,1 +1,1 @@
-"""Files on disk: read without trust, written whole."""
+"""Files on disk: reads of untrusted files, and atomic writes."""

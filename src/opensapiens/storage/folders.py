@@ -1,7 +1,7 @@
-"""Whose a folder is: ours only if it carries a marker that we wrote.
+"""Ownership of folders: a folder is ours only if it has a marker that we wrote.
 
-The marker, identity.json, names the kind of the content and what was asked for. A folder without it is not written to
-unless it is empty, and never removed, whatever its name.
+The marker, identity.json, holds the kind of the content and the settings it was made with. A folder without it is not
+written to unless it is empty, and is never removed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SHOWN = 60  # characters of a value in a sentence
 
 
 class FolderError(ValueError):
-    """A folder that holds something else than is to be written there; the message says what to do."""
+    """A folder that holds something other than what is to be written; the message says what to do."""
 
 
 def claim(folder: Path, kind: str, identity: Mapping[str, Any] | None = None) -> bool:
-    """Make a folder ours for one kind of content, before anything is written into it; whether it was so already.
+    """Marks a folder as ours, before anything is written into it; returns whether it already was.
 
-    identity: plain values that decide the content. Raises FolderError for a folder that holds something of another
-    kind or identity, or files and no marker (hidden ones do not count).
+    identity: plain values that decide the content. Raises FolderError for a folder of another kind or identity, or with
+    (visible) files and no marker.
     """
     asked = json.loads(json.dumps(identity or {}))
     before = _marker(folder)
@@ -52,26 +52,23 @@ def claim(folder: Path, kind: str, identity: Mapping[str, Any] | None = None) ->
 
 
 def mark(folder: Path, kind: str, identity: Mapping[str, Any]) -> None:
-    """Write our marker into a folder that we have made, where that comes after its content."""
+    """Writes our marker into a folder of ours."""
     write_json(folder / MARKER, {KIND: kind, **identity})
 
 
 def identity_of(folder: Path, kind: str) -> dict[str, Any] | None:
-    """What our marker for this kind of content says in a folder; None without it."""
+    """The identity in a folder's marker of this kind; None without one."""
     marker = _marker(folder) or {}
     return marker if marker.pop(KIND, None) == kind else None
 
 
 def is_ours(folder: Path, kind: str) -> bool:
-    """Whether a folder carries our marker for this kind of content."""
+    """Whether a folder has our marker of this kind."""
     return identity_of(folder, kind) is not None
 
 
 def clear(folder: Path, kind: str) -> None:
-    """Remove a folder that carries our marker for this kind of content, if there is one.
-
-    Raises FolderError for any other folder, for a file and for a link.
-    """
+    """Removes a folder with our marker of this kind, if it exists. Raises FolderError for anything else."""
     if is_ours(folder, kind) and not folder.is_symlink():
         discard(folder)
     elif folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
@@ -79,16 +76,16 @@ def clear(folder: Path, kind: str) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder of ours. It loses its name first, so that a killed process leaves no half of it."""
-    nameless = temporary_beside(folder)
-    folder.rename(nameless)
-    shutil.rmtree(nameless, ignore_errors=True)
+    """Removes a folder of ours; renames it first, so that a killed process leaves no partial folder of this name."""
+    temporary = temporary_beside(folder)
+    folder.rename(temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_output(output: Path, inputs: Iterable[str | Path | None], inside: bool = True) -> None:
-    """Raises FolderError for an output that is, or holds, one of the files and folders that are read.
+    """Raises FolderError for an output that is, or contains, one of the inputs.
 
-    inside: whether it may lie in one of them, which it may not where folders are read with all that is below.
+    inside: whether it may be inside of one, which it must not be if inputs are read with their subfolders.
     """
     target = output.resolve()
     for given in inputs:

@@ -1,6 +1,6 @@
-"""Files of the Hugging Face hub: from its cache on this disk, else downloaded, if the hub answers at all.
+"""Files of the Hugging Face hub, from its local cache or downloaded.
 
-Its own client tries again for a minute or more where there is no network.
+Fails fast without a network, where the hub's own client retries for a minute or more.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ SECONDS = 5.0  # to wait for the hub's first answer
 
 
 class HubUnreachable(ConnectionError):
-    """What is not on this disk cannot be downloaded; the message says why."""
+    """A file is not in the local cache and cannot be downloaded; the message says why."""
 
 
 def hub_file(repo: str, file: str) -> Path:
@@ -25,7 +25,7 @@ def hub_file(repo: str, file: str) -> Path:
 
 
 def hub_folder(repo: str, patterns: list[str]) -> Path:
-    """The files of a repository that match patterns, in the hub's cache; on this disk only if each pattern has one.
+    """The files of a repository that match patterns, in the hub's cache, which is complete if each pattern has a file.
 
     Raises HubUnreachable, and what snapshot_download raises.
     """
@@ -43,12 +43,12 @@ def hub_folder(repo: str, patterns: list[str]) -> Path:
 
 
 def check_reachable() -> None:
-    """Raises HubUnreachable where the hub, or the mirror that HF_ENDPOINT names, does not answer within 5 seconds."""
+    """Raises HubUnreachable if the hub, or the mirror in HF_ENDPOINT, does not answer within 5 seconds."""
     import huggingface_hub
     from huggingface_hub import constants
 
     try:
         huggingface_hub.get_session().head(constants.ENDPOINT, timeout=SECONDS)
-    except Exception as error:  # of whatever library the hub's client sends with; and where HF_HUB_OFFLINE forbids it
+    except Exception as error:  # of any HTTP library, or by HF_HUB_OFFLINE
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise HubUnreachable(f"no connection to {constants.ENDPOINT}: {reason}") from error

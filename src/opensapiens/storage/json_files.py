@@ -1,4 +1,4 @@
-"""JSON and TOML that nobody vouches for: numbers that are finite and fit into 64 bits, nesting that has an end."""
+"""Untrusted JSON and TOML: numbers must be finite and fit into 64 bits, and nesting is limited."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LOWEST, HIGHEST = -(2**63), 2**64 - 1
 def read_json(source: Path | str | bytes, name: str = "", limit: int = MAX_BYTES) -> Any:
     """The content of a JSON file, or of bytes that are called `name` in errors.
 
-    Raises FileError, as `read_text` does, for what is not JSON, NaN and infinite numbers, whole numbers beyond 64 bits,
-    texts that are not Unicode, and nesting deeper than MAX_DEPTH.
+    Raises FileError as `read_text` does, and for invalid JSON, NaN and infinity, integers beyond 64 bits, invalid
+    Unicode, and nesting deeper than MAX_DEPTH.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "the JSON")
     text = read_text(source, name, limit)
     try:
         content = json.loads(text, parse_int=_whole, parse_float=_real, parse_constant=_constant)
-        if re.search(r"\\u[dD][89a-fA-F]", text):  # half of a pair is no character: it can be neither shown nor opened
+        if re.search(r"\\u[dD][89a-fA-F]", text):  # a lone surrogate could not be printed or used as a path
             json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
         raise FileError(f"{name}: nested deeper than {MAX_DEPTH} levels") from None
@@ -66,10 +66,10 @@ def _constant(text: str) -> NoReturn:
 
 
 def _bounded(content: Any, name: str) -> Any:
-    level = [content]
+    level = [content] if isinstance(content, dict | list) else []
     for _ in range(MAX_DEPTH + 1):
-        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
-        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        children = (parent.values() if isinstance(parent, dict) else parent for parent in level)
+        level = [value for values in children for value in values if isinstance(value, dict | list)]
         if not level:
             return content
     raise FileError(f"{name}: nested deeper than {MAX_DEPTH} levels")

@@ -1,4 +1,4 @@
-"""What a folder holds of the files that are wanted, and what is passed over."""
+"""Lists the wanted files of a folder and counts the others."""
 
 from collections import Counter
 from contextlib import suppress
@@ -16,22 +16,19 @@ NO_PICTURES = {
     *(".json", ".jsonl", ".csv", ".tsv", ".xml", ".yml", ".yaml", ".toml", ".ini", ".cfg", ".npz", ".npy", ".parquet"),
     *(".pkl", ".pt", ".pth", ".onnx", ".safetensors", ".ply", ".obj", ".mtl"),
 }
-"""Endings of files that lie beside pictures and that nobody takes for some."""
+"""Endings of files beside pictures that are ignored silently."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """files: in the order of their paths. passed_over: how many others, by what they are."""
+    """files: sorted by path. passed_over: number of other files by reason."""
 
     files: list[Path] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
 def list_files(folder: Path, endings: tuple[str, ...], below: bool = True) -> Listing:
-    """The files of a folder, and of those below it, whose names have one of some endings, in any case.
-
-    Hidden files and folders are left out without a word: systems and programs put them there.
-    """
+    """The files of a folder and its subfolders with some endings, in any case; hidden ones are ignored silently."""
     listing = Listing()
     for path in sorted(folder.rglob("*") if below else folder.iterdir()):
         if any(part[0] == "." for part in path.relative_to(folder).parts):
@@ -46,8 +43,7 @@ def list_files(folder: Path, endings: tuple[str, ...], below: bool = True) -> Li
 
 
 def is_taken(path: Path, endings: tuple[str, ...], passed_over: Counter[str]) -> bool:
-    """Whether a file is of those that are wanted. One that is not is counted by what it is, unless no one would take it
-    for a picture or video."""
+    """Whether a file is wanted. Others are counted by reason, unless nobody would expect a picture or video."""
     ending = path.suffix.lower()
     if ending in NO_PICTURES and ending not in endings:
         return False

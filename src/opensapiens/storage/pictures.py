@@ -1,4 +1,4 @@
-"""Reading pictures that nobody vouches for: each becomes upright 8-bit RGB, or an error that says what is wrong."""
+"""Reads untrusted pictures as upright 8-bit RGB, or raises an error that says what is wrong."""
 
 import io
 import os
@@ -14,27 +14,25 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from opensapiens.storage.files import read_regular_file
 
-# Pillow tells formats by content, and some that it knows start programs (EPS) or hold far more than a picture.
+# Pillow detects formats by content; some of them start programs (EPS) or hold far more than a picture.
 IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
 )
 MAX_PIXELS = int(os.environ.get("OPENSAPIENS_MAX_PIXELS", 120_000_000))
-"""Of a picture; telephones make photos of 108 million. A "decompression bomb" is a small file that claims more."""
-MAX_FILE_BYTES = 5 * MAX_PIXELS
-"""Of a picture's file: what four uncompressed bytes a pixel take, and some more."""
-MAX_ASPECT = 200
-"""The longer side of a picture by the shorter; what is drawn and cropped of a picture grows with its longer side."""
-TRANSPARENT_COLOR = (255, 255, 255)  # what shows through transparent pixels; browsers and viewers show pages as white
-BAND_PIXELS = 1 << 22  # as many are converted at a time, so that a large picture is not in memory several times
+"""Of a picture, against decompression bombs; phones take photos of 108 million pixels."""
+MAX_FILE_BYTES = 5 * MAX_PIXELS  # more than four uncompressed bytes per pixel
+MAX_ASPECT = 200  # longer over shorter side; the memory of drawings and crops grows with the longer side
+TRANSPARENT_COLOR = (255, 255, 255)  # behind transparent pixels
+BAND_PIXELS = 1 << 22  # converted at a time, so that a large picture is not in memory several times
 
 ImageSource = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
 _TURNS = {3: (2, False), 2: (0, True), 4: (2, True), 8: (1, False), 6: (3, False), 5: (1, True), 7: (3, True)}
-"""EXIF orientation -> quarter turns to the left, and whether the picture is mirrored before."""
+"""EXIF orientation -> quarter turns to the left, and whether the picture is mirrored first."""
 
 if Image.MAX_IMAGE_PIXELS is not None:
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, MAX_PIXELS)  # Pillow refuses what has twice as many
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, MAX_PIXELS)  # Pillow refuses twice as many
 
 
 class ImageError(ValueError):
@@ -44,13 +42,12 @@ class ImageError(ValueError):
 def read_image(source: ImageSource) -> np.ndarray:
     """Any picture as an (H, W, 3) uint8 RGB array.
 
-    `source`: a path, the bytes of a file, a file open for reading bytes, a PIL image, or an array ((H, W), (H, W, 1),
-    (H, W, 3) or (H, W, 4); uint8, or uint16 which is scaled to 8 bits). The kind of file is told by its content, not
-    its name, and is one of IMAGE_FORMATS. EXIF rotation is applied; CMYK and palettes are converted; 16-bit gray is
-    scaled by 65535 -> 255, floating-point gray by 1, 255 or 65535 -> 255 as its values say; transparent pixels are laid
-    over white; of an animation or a file of several pages the first is taken. Raises ImageError for a file that is
-    missing, not a regular one, empty, truncated, no picture, larger than MAX_FILE_BYTES or MAX_PIXELS, or longer than
-    MAX_ASPECT.
+    source: a path, the bytes of a file, a file open for reading bytes, a PIL image, or an array ((H, W), (H, W, 1),
+    (H, W, 3) or (H, W, 4); uint8 or uint16). The format is detected by content, among IMAGE_FORMATS. EXIF rotation is
+    applied; CMYK and palettes are converted; 16-bit gray is scaled by 65535 -> 255, floating-point gray by 1, 255 or
+    65535 -> 255, depending on its values; transparent pixels are laid over white; animations and multi-page files give
+    the first picture. Raises ImageError for a file that is missing, not regular, empty, truncated, not a picture, or
+    beyond MAX_FILE_BYTES, MAX_PIXELS or MAX_ASPECT.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -63,9 +60,9 @@ def read_image(source: ImageSource) -> np.ndarray:
 
 
 def open_image(data: bytes, name: str, formats: tuple[str, ...] = IMAGE_FORMATS) -> Image.Image:
-    """The picture in the bytes of a file, its pixels not decoded yet. `name`: what errors call it.
+    """The picture in the bytes of a file, not decoded yet; `name` is for errors. Raises ImageError.
 
-    Every picture of this package is opened here. Raises ImageError.
+    All pictures in this package are opened here.
     """
     if not data:
         raise ImageError(f"{name}: the file is empty")
@@ -81,14 +78,14 @@ def open_image(data: bytes, name: str, formats: tuple[str, ...] = IMAGE_FORMATS)
     return image
 
 
-_open = Image.open  # itself, also within limited_formats
+_open = Image.open  # the original, also within limited_formats
 _opening = threading.Lock()
 
 
 @contextmanager
 def limited_formats() -> Iterator[list[str]]:
-    """While it lasts, Pillow opens IMAGE_FORMATS only, for libraries that open pictures by themselves and take no list;
-    what is refused meanwhile is added to the list that is given."""
+    """Limits Pillow to IMAGE_FORMATS within a `with` block, for libraries that open pictures themselves; yields a list
+    of what was refused."""
     refused: list[str] = []
 
     def limited(file: BinaryIO) -> Image.Image:
@@ -107,7 +104,7 @@ def limited_formats() -> Iterator[list[str]]:
 
 
 def _content(source: str | Path | bytes | BinaryIO) -> tuple[bytes, str]:
-    """The bytes of a file, and what errors call it."""
+    """The bytes of a file, and its name for errors."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source), "the image data"
     try:
@@ -123,7 +120,7 @@ def _content(source: str | Path | bytes | BinaryIO) -> tuple[bytes, str]:
 
 
 def _said(error: Exception) -> str:
-    """What an error says of itself; its kind where it says nothing."""
+    """An error's message, or its type."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -158,7 +155,7 @@ def _decoded(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    """The pixels (H, W, 3) uint8, as they are stored."""
+    """The pixels (H, W, 3) uint8, without EXIF rotation."""
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     white = _white_level(image)
@@ -171,7 +168,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _band_rgb(band: Image.Image, white: float | None) -> np.ndarray:
-    """(H, W, 3) uint8, or (H, W, 1) of gray. white: the value that is white, of more than 8 bits."""
+    """(H, W, 3) uint8, or (H, W, 1) for gray. white: the value of white, for more than 8 bits."""
     if white is not None:
         values = np.asarray(band).astype(np.float32 if white <= 255 else np.float64)[..., None]
         if not np.isfinite(values).all():
@@ -184,10 +181,10 @@ def _band_rgb(band: Image.Image, white: float | None) -> np.ndarray:
 
 
 def _white_level(image: Image.Image) -> float | None:
-    """The value that is white in a picture of gray with more than 8 bits, by its values; None for other pictures.
+    """The value of white in a gray picture with more than 8 bits; None for other pictures.
 
-    Floating point is up to 1, 255 or 65535 by custom, and a little over where it was resampled. 16-bit gray comes as
-    "I;16..." or, from some readers, as "I".
+    Floating point is usually up to 1, 255 or 65535, and slightly over after resampling. 16-bit gray has the mode
+    "I;16..." or, from some readers, "I".
     """
     if image.mode.startswith("I;16"):
         return 65535.0

@@ -1,4 +1,4 @@
-"""How far a long loop is: a bar in a terminal, elsewhere (a log, a pipe, a cluster's console) a line now and then."""
+"""Progress of long loops: a bar in a terminal, elsewhere (a log, a pipe, a cluster's console) occasional lines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-SECONDS = 20.0  # between lines; loops that are over sooner say nothing
+SECONDS = 20.0  # between lines; shorter loops print nothing
 LINE = "{desc}: {n_fmt} of {total_fmt}{unit}, {elapsed} passed, {remaining} to go{postfix}"
-CONTROL = re.compile(r"\x1b\[[A-Z]|[\r\n]")  # what moves a bar to its place
+CONTROL = re.compile(r"\x1b\[[A-Z]|[\r\n]")  # cursor movements of a bar
 
 
 class _Lines:
@@ -22,7 +22,7 @@ class _Lines:
 
     def write(self, text: str) -> None:
         line = CONTROL.sub("", text).strip()
-        if line and line != self.last:  # the end is often said twice
+        if line and line != self.last:  # the last line is often repeated
             self.stream.write(line + "\n")
             self.last = line
 
@@ -39,13 +39,13 @@ def progress(
     shown: bool = True,
     **terminal: Any,
 ) -> tqdm:
-    """The same items, counted on standard error; without items a bar to `update`, as tqdm.
+    """The same items, with progress on standard error; without items a bar to `update`, as in tqdm.
 
     Args:
-        what: is done, "scoring" say.
+        what: description, such as "scoring".
         unit: of the items, in the plural.
-        initial: how many were done before.
-        shown: False says nothing.
+        initial: number of items that are already done.
+        shown: False prints nothing.
         terminal: further settings of tqdm, for a terminal.
     """
     settings: dict[str, Any] = {"iterable": items, "desc": what, "total": total, "initial": initial}

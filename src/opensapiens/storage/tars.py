@@ -1,7 +1,7 @@
-"""Tar archives: an index that is complete or an error, and a writer that gives the same bytes for the same members.
+"""Tar archives: a complete index or an error, and a deterministic writer.
 
-Python's tarfile stops without a word at a header that it cannot read, follows pax headers to any depth, and reads what
-they claim into memory. Here tarfile only decodes single headers; the walk from one to the next is ours.
+Python's tarfile silently stops at an unreadable header, follows pax headers to any depth, and reads whatever size they
+claim into memory. Here tarfile only decodes single headers.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 
 
 class TarError(ValueError):
-    """An archive that is damaged, cut off, or holds what no data set does; the message names it and the place."""
+    """An archive that is damaged, cut off, or has unusual members; the message names it and the position."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular file in an archive: its name, and where its bytes are."""
+    """A regular file in an archive: its name, and the position of its bytes."""
 
     name: str
     offset: int
@@ -47,12 +47,11 @@ class Member:
 
 
 def members(path: Path | str) -> Iterator[Member]:
-    """The regular files of an uncompressed tar, in their order; memory does not grow with their number. Folders are
-    passed over.
+    """The regular files of an uncompressed tar, in order, one at a time; folders are skipped.
 
-    The last step raises what only the end of the file tells, so what must be whole has to be read to the end. Raises
-    TarError for a header that is damaged, an archive that does not end in two zero blocks with nothing but zeros behind
-    them, links, devices, sparse files, and names or sizes out of bounds; OSError for a file that cannot be opened.
+    A cut-off archive is only noticed at the end. Raises TarError for a damaged header, an archive that does not end in
+    two zero blocks and only zeros, links, devices, sparse files, and names or sizes out of bounds; OSError for a file
+    that cannot be opened.
     """
     if Path(path).exists() and not Path(path).is_file():
         raise TarError(f"{path}: not a regular file")
@@ -61,7 +60,7 @@ def members(path: Path | str) -> Iterator[Member]:
 
 
 def contents(path: Path | str, ending: str = "") -> Iterator[tuple[Member, bytes]]:
-    """The regular files whose names have an ending, each with its bytes. Raises as `members`."""
+    """The regular files whose names have the ending, with their bytes. Raises as `members`."""
     with open(path, "rb") as file:
         for member in members(path):
             if member.name.endswith(ending):
@@ -70,20 +69,17 @@ def contents(path: Path | str, ending: str = "") -> Iterator[tuple[Member, bytes
 
 
 def write_tar(path: Path | str, files: Iterable[tuple[str, bytes]]) -> None:
-    """Writes (name, content) pairs as a tar.
-
-    The archive appears under its name only when it is complete, and the same files always give the same bytes.
-    """
+    """Writes (name, content) pairs as a tar, atomically; the same files always give the same bytes."""
     with written(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in files:
-            member = tarfile.TarInfo(name)  # mtime, uid, gid and names keep their fixed defaults
+            member = tarfile.TarInfo(name)  # mtime, uid, gid and names have fixed defaults
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
 
 
 def _walk(file: BinaryIO, length: int, path: str) -> Iterator[Member]:
     position = 0
-    given: dict[str, str] = {}  # what a long name or a pax header says of the member behind it
+    given: dict[str, str] = {}  # path and size of the next member, from a long name or a pax header
     while (block := file.read(BLOCK)) != ZEROS:
         where = f"{path}, byte {position}"
         if len(block) < BLOCK:
@@ -138,7 +134,7 @@ def _name(name: str, where: str) -> str:
 
 
 def _given(kind: bytes, data: bytes, where: str) -> dict[str, str]:
-    """The name and size in a long name or pax header; of a global one, which is for all members, none is allowed."""
+    """The path and size in a long name or pax header; a global header, for all members, must have none."""
     try:
         if kind == tarfile.GNUTYPE_LONGNAME:
             return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
@@ -147,15 +143,15 @@ def _given(kind: bytes, data: bytes, where: str) -> dict[str, str]:
         raise TarError(f"{where}: a pax header that cannot be read ({error})") from error
     if any(key.startswith(b"GNU.sparse") for key in records):
         raise TarError(f"{where}: a sparse file; only regular files and folders are read")
-    found = {key: records[key.encode()].decode("utf-8", "surrogateescape") for key in ("path", "size")
+    given = {key: records[key.encode()].decode("utf-8", "surrogateescape") for key in ("path", "size")
              if key.encode() in records}  # fmt: skip
-    if found and kind == tarfile.XGLTYPE:
+    if given and kind == tarfile.XGLTYPE:
         raise TarError(f"{where}: one name or size for all members")
-    return found
+    return given
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The records of a pax header: "LENGTH KEY=VALUE\\n", the length that of the whole record."""
+    """The records of a pax header: "LENGTH KEY=VALUE\\n", with the length of the whole record."""
     while data.strip(b"\0"):
         digits = data[:8].split(b" ")[0]
         length = int(digits)
@@ -168,7 +164,7 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _check_end(file: BinaryIO, position: int, length: int, path: str) -> None:
-    """The first zero block was just read; behind it must be another, and only zeros."""
+    """Checks that after the first zero block, which was just read, there is another, and only zeros."""
     if not 2 * BLOCK <= length - position <= MAX_PADDING:
         raise TarError(f"{path}, byte {position}: a tar ends in two blocks of zeros or a few more, here are "
                        f"{length - position} bytes; copy the file again")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Text files that nobody vouches for: UTF-8, with or without a byte-order mark, and not larger than they should be."""
+"""Untrusted text files: UTF-8, with or without a byte-order mark, of limited size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ FORMULA_SIGNS = tuple("=+-@\t\r\n")  # at the start of a cell
 
 
 class FileError(ValueError):
-    """A file that cannot be used as what it should be; the message names it and says what to do."""
+    """An unusable file; the message names it and says what to do."""
 
 
 def read_text(source: Path | str | bytes, name: str = "", limit: int = MAX_BYTES) -> str:
     """The text of a file, or of bytes that are called `name` in errors, without its byte-order mark.
 
-    Raises FileError for a file that cannot be opened, is none, is larger than `limit` bytes, or is not UTF-8.
+    Raises FileError for a file that cannot be opened, is not regular, is larger than `limit` bytes, or is not UTF-8.
     """
     data = source if isinstance(source, bytes) else _read_bytes(Path(source), limit)
     name = name or (str(source) if not isinstance(source, bytes) else "the text")
@@ -39,10 +39,7 @@ def _read_bytes(path: Path, limit: int) -> bytes:
 
 
 def csv_cell(value: object) -> object:
-    """A value as it may stand in a CSV file: a text that a spreadsheet would take for a formula begins with a '.
-
-    As OWASP advises (CSV injection); numbers stay numbers.
-    """
+    """A CSV value; text that a spreadsheet would take for a formula gets a leading ' (OWASP: CSV injection)."""
     if not isinstance(value, str):
         return value
     return utf8(f"'{value}" if value[:1] in FORMULA_SIGNS else value)

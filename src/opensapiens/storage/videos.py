@@ -1,4 +1,4 @@
-"""Reading videos that nobody vouches for: frames, and an error where a file holds fewer than it promises."""
+"""Reads frames of untrusted videos, or raises an error if a file holds fewer than it claims."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-# FFmpeg tells formats by content, and some of them are lists of other files and addresses to read.
+# FFmpeg detects formats by content, and some of them are lists of other files and URLs to read.
 CONTAINERS = "mov,matroska,avi"
-SIDES = (16, 16384)
-"""Pixels: people are not seen in less, and H.264, which overlays are written in, has no more."""
-RATES = (Fraction(1, 100), Fraction(1000))
-"""Frames per second that are believed."""
+SIDES = (16, 16384)  # pixels; H.264, in which overlays are written, has no more
+RATES = (Fraction(1, 100), Fraction(1000))  # plausible frames per second
 USUAL_RATE = Fraction(25)
 
 
 class VideoError(ImageError):
-    """A video that cannot be read, or not to its end; the message says which and why."""
+    """A video that cannot be read to its end; the message says which and why."""
 
 
 def read_frames(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
-    """Frames of a video, H×W×3 uint8 RGB, turned upright, with their time in seconds.
+    """Frames of a video, H×W×3 uint8 RGB, upright, with their time in seconds.
 
-    Raises VideoError, for a video that is damaged or ends before the time that it promises after what there is.
+    For a video that is damaged or ends early, raises VideoError after the readable frames.
     """
     av = pyav()
     progress = _Progress()
@@ -59,16 +57,16 @@ def read_frames(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def frame_count_and_rate(path: str | Path) -> tuple[int | None, Fraction]:
-    """The number of frames that a video says it has (None: it does not), and frames per second. Raises VideoError."""
+    """The number of frames that a video claims, if any, and frames per second. Raises VideoError."""
     with open_video(path) as container:
         stream = _video_stream(container, path)
         return stream.frames or None, _rate(stream)
 
 
 def open_video(path: str | Path) -> InputContainer:
-    """A container that is read, from a file and nowhere else. Raises VideoError."""
+    """A container for reading, only from a file. Raises VideoError."""
     av = pyav()
-    # The prefix, or a file named "http:..." would be an address; titles come in any encoding.
+    # Without the prefix a file named "http:..." would be a URL; titles have any encoding.
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
         check_regular_file(path, 1 << 62)
@@ -80,7 +78,7 @@ def open_video(path: str | Path) -> InputContainer:
 
 
 def open_for_writing(path: Path, kind: str = "mp4") -> Any:
-    """A container of a kind that is written to a file."""
+    """A container for writing to a file."""
     return pyav().open(f"file:{path}", "w", format=kind)
 
 
@@ -116,23 +114,23 @@ def _rate(stream: VideoStream) -> Fraction:
 
 
 class _Progress:
-    """How far a video was read, and how much of it is damaged."""
+    """How much of a video was read, and how much of it is damaged."""
 
     def __init__(self) -> None:
         self.frames, self.damaged, self.seconds, self.reason = 0, 0, 0.0, ""
 
     def see(self, packet: Any) -> None:
-        """Of any stream: sound may go on after the last frame."""
+        """Counts packets of any stream, since sound may continue after the last frame."""
         if packet.pts is not None:
             self.seconds = max(self.seconds, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
     def count(self, frame: Any) -> None:
         self.frames += 1
-        # Before the first whole one they are those of a video cut within a group of pictures, as editors do.
+        # Those before the first intact frame are from cutting within a group of pictures, as editors do.
         self.damaged += bool(frame.is_corrupt) and self.damaged < self.frames - 1
 
     def problem(self, container: InputContainer, stream: VideoStream, rate: Fraction) -> str | None:
-        """What is wrong with a video that was read to its end, or to an error."""
+        """What is wrong with a video that was read to its end or to an error, if anything."""
         promised = self._promised(container, stream, rate)
         if self.seconds < promised - max(0.2, 2.5 / float(rate)) or self.reason:
             total = stream.frames or round(promised * rate)
@@ -144,8 +142,8 @@ class _Progress:
 
     @staticmethod
     def _promised(container: InputContainer, stream: VideoStream, rate: Fraction) -> float:
-        """Seconds at which a video says that it ends; 0 where it does not."""
-        if container.format.name == "avi":  # FFmpeg takes its duration from the size of the file
+        """The claimed end of a video in seconds, or 0."""
+        if container.format.name == "avi":  # FFmpeg derives its duration from the file size
             return float(stream.frames / rate)
         if stream.duration is not None and stream.time_base is not None:
             return float(((stream.start_time or 0) + stream.duration) * stream.time_base)

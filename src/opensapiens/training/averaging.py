@@ -1,14 +1,14 @@
-"""The running average of the weights over the steps, smoother than the last ones, and what is exported of it."""
+"""The moving average of the weights, which is exported."""
 
 import torch
 from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Exponential moving average of a model's parameters.
+    """Exponential moving average of a model's parameters. With `decay` 0 it is the model's own weights, not copied.
 
     The decay grows from 0.1 at the first step to `decay`, so that a short run does not export its random start
-    (the rule of TensorFlow's ExponentialMovingAverage). With `decay` 0 it is the model's own weights, without a copy.
+    (the rule of TensorFlow's ExponentialMovingAverage).
     """
 
     def __init__(self, model: nn.Module, decay: float, start_share: float = 0.0) -> None:
@@ -20,7 +20,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Takes in the weights after step `step` (from 0)."""
+        """Adds the weights after step `step` (from 0)."""
         if not self.decay:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
@@ -28,10 +28,7 @@ class WeightAverage:
             self.weights[name].lerp_(parameter, 1 - decay)
 
     def exported(self) -> dict[str, Tensor]:
-        """The average, moved back towards the weights at the start by `start_share` of the way.
-
-        Of a model that trains on, this mean can be better than either (WiSE-FT, Wortsman et al., CVPR 2022).
-        """
+        """The average, interpolated with the initial weights by `start_share` (WiSE-FT, Wortsman et al., CVPR 2022)."""
         if not self.start_share:
             return self.weights
         return {name: torch.lerp(weight, self.start[name], self.start_share) for name, weight in self.weights.items()}

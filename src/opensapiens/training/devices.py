@@ -1,4 +1,4 @@
-"""Where a run computes: one process, or the ranks that torchrun started; how a model is parallelized over them."""
+"""The devices and processes of a run, and the parallelization of a model over them."""
 
 import atexit
 import os
@@ -20,16 +20,12 @@ from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.training.run import Run, UnfitRun
 
-PATIENCE = timedelta(minutes=30)  # for the slowest rank: it may be scanning shards
+PATIENCE = timedelta(minutes=30)  # for the slowest rank, which may be scanning shards
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all of a run.
-
-    `saving` is the group that checkpoints are agreed in, apart from the one of training, since saving goes on beside
-    it; None where there is one process.
-    """
+    """This process among all of a run. saving: the process group for saving in the background; None = one process."""
 
     rank: int
     world: int
@@ -44,7 +40,7 @@ class Ranks:
 
     @contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """The first rank goes through the block before all others: it may have something to download."""
+        """The first rank runs the block before all others, for example to download something."""
         if self.world > 1 and self.rank > 0:
             dist.barrier(self.saving)
         yield
@@ -52,7 +48,7 @@ class Ranks:
             dist.barrier(self.saving)
 
     def share(self, batch_size: int) -> range:
-        """The places of a step's batch that are this rank's. Raises UnfitRun where it cannot be shared evenly."""
+        """This rank's positions in a step's batch. Raises UnfitRun if it cannot be shared evenly."""
         if batch_size % self.world:
             raise UnfitRun(f"a batch of {batch_size} cannot be shared evenly by {self.world} processes")
         size = batch_size // self.world
@@ -60,7 +56,7 @@ class Ranks:
 
 
 def join_ranks(run: Run) -> Ranks:
-    """This process's place: alone, or one of those that `torchrun` started, which are then connected until they end."""
+    """This process alone, or among those started by `torchrun`, which this connects."""
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     device = pick_device(run.device)
@@ -70,14 +66,13 @@ def join_ranks(run: Run) -> Ranks:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not dist.is_initialized():  # a script may train several times
-        # Both: tensors of the run go by NCCL, what is agreed on a CPU by gloo.
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
         atexit.register(dist.destroy_process_group)
     return Ranks(dist.get_rank(), dist.get_world_size(), device, dist.new_group(backend="gloo", timeout=PATIENCE))
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; for "auto" the accelerator of this machine, else its CPU."""
+    """The device of that name; for "auto" the machine's accelerator, or else its CPU."""
     if name != "auto":
         return torch.device(name)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -85,10 +80,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def parallelize(model: HumanModel | MaskedAutoencoder, run: Run, ranks: Ranks) -> nn.Module:
-    """What to call for a forward pass. The model itself is changed in place and keeps the names of its parameters.
+    """The module for forward passes. The model itself is changed in place and keeps its parameter names.
 
-    In this order: activation checkpointing of each block, compilation of each block, replication (DDP) or sharding
-    (FSDP2) over the ranks. Raises NoBlocks where one of these needs blocks and the backbone names none.
+    In this order: activation checkpointing and compilation of each block, replication (DDP) or sharding (FSDP2) over
+    the ranks. Raises NoBlocks if this needs blocks and the backbone has none.
     """
     by_block = run.recompute or run.compile or (ranks.world > 1 and run.parallel == "fsdp")
     blocks = model.blocks() if by_block else []
@@ -102,9 +97,9 @@ def parallelize(model: HumanModel | MaskedAutoencoder, run: Run, ranks: Ranks) -
     if run.parallel == "ddp":
         gpus = [ranks.device] if ranks.device.type == "cuda" else None
         return DistributedDataParallel(model, gpus, broadcast_buffers=False, gradient_as_bucket_view=True)
-    # The weights of blocks travel in the precision they are used in; the rest is small.
-    halves = torch.bfloat16 if run.precision == "bfloat16" else None
-    policy = MixedPrecisionPolicy(param_dtype=halves, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    # Only the weights of blocks are gathered in bfloat16; the rest is small.
+    dtype = torch.bfloat16 if run.precision == "bfloat16" else None
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for block in blocks:
         fully_shard(block, mp_policy=policy)
     fully_shard(model, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False))
@@ -113,7 +108,7 @@ def parallelize(model: HumanModel | MaskedAutoencoder, run: Run, ranks: Ranks) -
 
 @contextmanager
 def gradient_accumulation(forward: nn.Module, more: bool) -> Iterator[None]:
-    """With `more` to come, a backward pass adds to each rank's own gradients; without, it averages over the ranks."""
+    """With `more`, a backward pass only adds to each rank's own gradients; without, it averages over the ranks."""
     if isinstance(forward, FSDPModule):
         forward.set_requires_gradient_sync(not more)
     with forward.no_sync() if more and isinstance(forward, DistributedDataParallel) else nullcontext():
@@ -121,10 +116,10 @@ def gradient_accumulation(forward: nn.Module, more: bool) -> Iterator[None]:
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor in one piece; every rank has to ask for it."""
+    """A tensor gathered from all ranks, each of which must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def full_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors in one piece on the CPU, one after the other, so that a GPU holds one of them at most."""
+    """Gathered tensors on the CPU, one at a time, so that a GPU holds at most one."""
     return {name: full_tensor(tensor.detach()).cpu() for name, tensor in tensors.items()}

@@ -14,16 +14,15 @@ PEAK_BFLOAT16 = {
     "B200": 2250e12,
     "MI300X": 1307e12,
 }
-"""Dense bfloat16 operations a second of a device whose name holds the key; of several keys the first."""
+"""Dense bfloat16 operations per second of a device whose name contains the key; the first match counts."""
 
 
 @dataclass(frozen=True)
 class GPU:
-    """A GPU by its maker's data sheet, dense: operations a second by precision (0: has no units for it), bytes of
-    memory.
+    """A GPU by its data sheet: memory in bytes, dense operations per second by precision (0 = not supported).
 
-    link: bytes a second, in one direction, between GPUs of a machine; network: between machines, per GPU, for the usual
-    build of one adapter each. price: US dollars an hour, an order of magnitude to be replaced by one's own.
+    link: bytes per second, in one direction, between GPUs of a machine; network: between machines, per GPU, usually
+    with one adapter each. price: US dollars per hour, a rough default.
     """
 
     memory: float

@@ -1,4 +1,4 @@
-"""Batches in the order of the steps. A batch depends on the run and its step alone: a loader has no state to save."""
+"""Batches in the order of the steps. A batch depends only on the run and its step, so a loader has no state to save."""
 
 import os
 from collections.abc import Callable
@@ -32,21 +32,21 @@ UNREADABLE_SAMPLE = (ImageError, ShardError)
 
 @dataclass
 class Batch:
-    """Crops of one size and what each task is to learn from them: what one rank takes at once, a piece of a step."""
+    """Crops of one size and their targets: what one rank computes at once, a piece of a step."""
 
     images: Tensor  # (B, 3, H, W) uint8 RGB
     targets: Any  # of SeveralTasks.prepare_targets
-    inputs: dict[str, Tensor]  # what the backbone wants beside the pixels, by name, each (B, ...)
-    seeds: Tensor  # (B,) int64: what the network draws at random for a sample follows from its own
+    inputs: dict[str, Tensor]  # of BackboneConfig.view_inputs, each (B, ...)
+    seeds: Tensor  # (B,) int64 seeds of the network's random choices
     counts: dict[str, Tensor]  # of SeveralTasks.count, on the CPU
     keys: list[str]  # the samples' names, for messages
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch with its tensors on `device`; the counts stay."""
+        """The batch with its tensors, apart from the counts, on `device`."""
         return self._changed(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The batch in page-locked memory, from which copies to a GPU do not wait; the DataLoader calls this."""
+        """The batch in page-locked memory, for asynchronous copies to a GPU; the DataLoader calls this."""
         return self._changed(Tensor.pin_memory)
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
@@ -80,7 +80,7 @@ class TrainingBatches(Dataset[list[Batch]]):
 
 
 class ValidationBatches(Dataset[tuple[Batch, list[Sample]] | None]):
-    """The validation samples in their order, as plain crops of the final size, and the same as a batch."""
+    """The validation samples in order, as batches of plain crops of the final size, and these crops as samples."""
 
     def __init__(self, run: Run) -> None:
         assert run.validation is not None
@@ -91,39 +91,38 @@ class ValidationBatches(Dataset[tuple[Batch, list[Sample]] | None]):
         return -(-len(self.samples) // self.at_once)
 
     def __getitem__(self, number: int) -> tuple[Batch, list[Sample]] | None:
-        """The samples that can be read, None where none can. The others are noted as `readable_sample` does."""
+        """The readable samples, or None if there are none. The others are listed in unreadable.txt."""
         run = self.run
         crops: list[Sample] = []
-        places: list[int] = []
-        for place in range(number * self.at_once, min((number + 1) * self.at_once, len(self.samples))):
+        indices: list[int] = []
+        for index in range(number * self.at_once, min((number + 1) * self.at_once, len(self.samples))):
             try:
-                crops.append(plain_crop(run, self.samples[place], run.final_size))
-                places.append(place)
+                crops.append(plain_crop(run, self.samples[index], run.final_size))
+                indices.append(index)
             except UNREADABLE_SAMPLE as error:
                 note_unreadable(run, error)
-        return (make_batch(run, crops, places), crops) if crops else None
+        return (make_batch(run, crops, indices), crops) if crops else None
 
 
 def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
-    """The sample at a position of the run, with a random background, cropped and changed at random."""
+    """The sample at a position of the run, with a random background and augmented."""
     sample = readable_sample(run, position)
-    generator, how = sample_generator(position, run.seed), run.augmentation
+    generator, augmentation = sample_generator(position, run.seed), run.augmentation
     if run.backgrounds is not None:
         sample = with_random_background(sample, generator, run.backgrounds)
-    if isinstance(how, SquareCrop):
-        return square_crop(sample, size, generator, how)
-    if isinstance(how, SceneCrop):
-        return scene_crop(sample, size, generator, how)
-    if how is None:
+    if isinstance(augmentation, SquareCrop):
+        return square_crop(sample, size, generator, augmentation)
+    if isinstance(augmentation, SceneCrop):
+        return scene_crop(sample, size, generator, augmentation)
+    if augmentation is None:
         return plain_crop(run, sample, size)
-    return augmented_crop(sample, size, generator, how, run.model.preprocessing.box_padding)
+    return augmented_crop(sample, size, generator, augmentation, run.model.preprocessing.box_padding)
 
 
 def readable_sample(run: Run, position: int) -> Sample:
-    """The sample at a position, or in place of a picture that cannot be read one from elsewhere in the line.
+    """The sample at a position, or another one if it cannot be read, which is then listed in unreadable.txt.
 
-    What was passed over is noted in `run.output`/unreadable.txt. Raises ImageError or ShardError when ten in a row are
-    unreadable: then it is not the pictures.
+    Raises ImageError or ShardError if ten in a row are unreadable, since then the pictures are not the cause.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -136,14 +135,14 @@ def readable_sample(run: Run, position: int) -> Sample:
 
 
 def note_unreadable(run: Run, error: Exception) -> None:
-    """Adds a picture that was passed over to `run.output`/unreadable.txt."""
+    """Adds a skipped picture to `run.output`/unreadable.txt."""
     run.output.mkdir(parents=True, exist_ok=True)
     with (run.output / UNREADABLE).open("a", encoding="utf-8") as notes:
         notes.write(f"{error}\n")
 
 
 def plain_crop(run: Run, sample: Sample, size: tuple[int, int]) -> Sample:
-    """The crop that the finished model is given of a sample."""
+    """The crop of a sample without augmentation, as for the finished model."""
     preprocessing = replace(run.model.preprocessing, input_size=size)
     return view_sample(sample, preprocessing.view(sample.box, sample.image.shape[:2]))
 
@@ -153,8 +152,8 @@ def make_batch(run: Run, crops: list[Sample], positions: range | list[int]) -> B
     targets = run.tasks.prepare_targets(crops, run.label_stride)
     seeds = torch.tensor([sample_seed(position, run.seed) for position in positions])
     images = stack_images([crop.image for crop in crops])
-    wanted = [run.model.backbone.view_inputs(crop.surroundings, crop.image.shape[:2]) for crop in crops]
-    inputs = {name: torch.from_numpy(np.stack([inputs[name] for inputs in wanted])) for name in wanted[0]}
+    view_inputs = [run.model.backbone.view_inputs(crop.surroundings, crop.image.shape[:2]) for crop in crops]
+    inputs = {name: torch.from_numpy(np.stack([inputs[name] for inputs in view_inputs])) for name in view_inputs[0]}
     return Batch(images, targets, inputs, seeds, run.tasks.count(targets), [crop.key for crop in crops])
 
 
@@ -164,14 +163,13 @@ def training_batches(run: Run, first_step: int, ranks: Ranks) -> DataLoader[list
 
 
 def validation_batches(run: Run, ranks: Ranks) -> DataLoader[tuple[Batch, list[Sample]] | None]:
-    """This rank's share of all batches of the validation samples, with the samples; None for one of which no sample can
-    be read."""
+    """This rank's share of the validation batches, with their samples; None for a batch without readable samples."""
     batches = ValidationBatches(run)
     return _loader(batches, range(ranks.rank, len(batches), ranks.world), run, ranks)
 
 
 def _loader(batches: Dataset[Any], numbers: range, run: Run, ranks: Ranks) -> DataLoader[Any]:
-    """Batches by number, prepared ahead of time by `run.workers` processes."""
+    """Batches by number, prepared by `run.workers` processes."""
     workers = default_workers() if run.workers is None else run.workers
     return DataLoader(
         batches,
@@ -185,10 +183,10 @@ def _loader(batches: Dataset[Any], numbers: range, run: Run, ranks: Ranks) -> Da
 
 
 def default_workers() -> int:
-    """As many loader processes as leave a core to each training process of this machine, at most 8."""
+    """The loader processes per training process: one per core but one, at most 8."""
     cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return min(max(cores - 1, 0), 8)
 
 
 def _one_thread(_worker: int) -> None:
-    cv2.setNumThreads(0)  # each process is one thread of work; PyTorch does the same for its own
+    cv2.setNumThreads(0)  # as PyTorch does for its own threads

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a progress bar, `log.jsonl` with one JSON object a line, trackers."""
+"""The output of a run: a progress bar, `log.jsonl` with one JSON object per line, trackers."""
 
 import hashlib
 import json
@@ -10,18 +10,18 @@ from typing import Any, Literal
 from opensapiens.storage.files import write_text
 from opensapiens.storage.progress import progress
 
-Tracker = Callable[[int, Mapping[str, float]], None]  # takes the figures after so many steps
+Tracker = Callable[[int, Mapping[str, float]], None]  # takes the step and its figures
 
 
 class RunLog:
-    """The progress bar and the log file of a run that starts, or goes on, at `first_step`.
+    """The progress bar and the log file of a run that starts, or resumes, at `first_step`.
 
-    Lines of later steps, which an interrupted run wrote after its last checkpoint, are removed: they will come again.
+    Lines of later steps, which an interrupted run wrote after its last checkpoint, are removed.
 
     Args:
-        peak: operations a second that all devices together could do; "mfu" is the share that is used.
-        trackers: where the figures go besides, "tensorboard" (to the folder's `tensorboard`) or "wandb".
-        silent: for ranks that leave telling to the first.
+        peak: operations per second of all devices together; "mfu" is the share that is used.
+        trackers: also log to "tensorboard" (in the folder's `tensorboard`) or "wandb".
+        silent: for all ranks but the first.
     """
 
     def __init__(
@@ -51,8 +51,7 @@ class RunLog:
         self._since = time.perf_counter()
 
     def add(self, losses: Mapping[str, float], images: int, tokens: int, flops: float, waited: float) -> None:
-        """Takes in one step: its losses, its images and the operations and input tokens of each, and how many seconds
-        it waited for them."""
+        """Adds one step: its losses and images, tokens and operations of an image, and the seconds waited for data."""
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps, self._images, self._waited = self._steps + 1, self._images + images, self._waited + waited
@@ -60,7 +59,7 @@ class RunLog:
         self.bar.update()
 
     def write(self, step: int, **values: Any) -> None:
-        """Writes a line after `step` steps: the mean losses since the last one, the speed, and `values`."""
+        """Writes a line after `step` steps: the mean losses since the last line, the speed, and `values`."""
         seconds = time.perf_counter() - self._since
         losses = {name: total / self._steps for name, total in self._sums.items()}
         images = self._images / seconds
@@ -97,12 +96,12 @@ class RunLog:
             tracker(record["step"], figures)
 
     def close(self) -> None:
-        """Leaves the bar as it is."""
+        """Closes the progress bar."""
         self.bar.close()
 
 
 def make_tracker(name: Literal["tensorboard", "wandb"], folder: Path, first_step: int) -> Tracker:
-    """Where figures go besides the log file. Raises ModuleNotFoundError that says what to install."""
+    """A tracker by name. Raises ModuleNotFoundError that says what to install."""
     try:
         if name == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
@@ -117,16 +116,16 @@ def make_tracker(name: Literal["tensorboard", "wandb"], folder: Path, first_step
             return to_tensorboard
         import wandb
 
-        place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]  # a resumed run goes on in its own
-        run = wandb.init(project="opensapiens", name=folder.name, dir=str(folder), id=place, resume="allow")
+        run_id = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]  # the same for a resumed run
+        run = wandb.init(project="opensapiens", name=folder.name, dir=str(folder), id=run_id, resume="allow")
         return lambda step, figures: run.log(dict(figures), step=step)
     except ModuleNotFoundError as error:
-        wanted = "'opensapiens[train]'" if name == "tensorboard" else "wandb"
-        raise ModuleNotFoundError(f"the tracker {name} is not installed: pip install {wanted}") from error
+        package = "'opensapiens[train]'" if name == "tensorboard" else "wandb"
+        raise ModuleNotFoundError(f"the tracker {name} is not installed: pip install {package}") from error
 
 
 def _step(line: str) -> float:
-    """The step of a line; infinite for the torn last line of a killed run, which is then dropped."""
+    """The step of a line; infinite for the incomplete last line of a killed run."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

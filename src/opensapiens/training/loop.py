@@ -24,20 +24,19 @@ from opensapiens.training.state import Saver, claim_output, load_state, save_bat
 from opensapiens.training.throughput import peak_flops, peak_memory, training_flops
 from opensapiens.training.validation import draw_pictures, validate
 
-REMEMBERED = 100  # losses that a spike is judged against; none is seen before there are as many
+REMEMBERED = 100  # previous losses with which a spike is compared
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss or the gradient is no longer a number, or leapt; the message names the step and the batch's file."""
+    """The loss or the gradient is not finite, or the loss spiked; the message names the step and the batch's file."""
 
 
 def train(run: Run) -> Path:
-    """Trains the model of `run` and returns the folder of the finished model, which `opensapiens.load` takes.
+    """Trains the model of `run` and returns the folder of the finished model, for `opensapiens.load`.
 
-    `run.output` gets `checkpoints/`, from which the same call goes on after an interruption, `log.jsonl`, and
-    `model/` with the averaged weights, written at every validation and at the end. Started by torchrun, each process
-    takes its share of every batch. Raises TrainingDiverged; FolderError when the folder holds another run; and
-    whatever reading the data raises.
+    Writes to `run.output`: `checkpoints/`, from which the same call resumes, `log.jsonl`, and `model/` with the
+    averaged weights, at every validation and at the end. Under torchrun, each process takes its share of every batch.
+    Raises TrainingDiverged, FolderError if the folder holds another run, and errors of reading the data.
     """
     ranks = join_ranks(run)
     with Saver(run, ranks) as saver:
@@ -72,7 +71,7 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
         terms = gradients_of_step(run, forward, batches, ranks)
         norm = full_tensor(nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm))
         due = torch.tensor(float(ranks.rank == 0 and saver.due()), device=ranks.device)
-        # The one wait for the device in a step, after which all ranks know the same and decide alike.
+        # The only wait for the device in a step; afterwards all ranks decide alike.
         *totals, save_now = ranks.all_reduce(torch.stack([*terms.values(), due])).tolist()
         losses, gradient = dict(zip(terms, totals, strict=True)), norm.item()
         if problem := divergence({**losses, "gradient": gradient}, earlier, run.spike_factor):
@@ -105,27 +104,27 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
 
 def gradients_of_step(run: Run, forward: nn.Module, batches: list[Batch], ranks: Ranks) -> dict[str, Tensor]:
     """Adds the gradients of a step's pieces to the parameters; returns this rank's shares of the loss terms."""
-    # The whole step's denominators: pieces and ranks with fewer labels than others must not weigh more.
+    # Denominators of the whole step, so that pieces and ranks with fewer labels do not weigh more.
     counts = total_counts(batches, ranks)
     shares: dict[str, Tensor] = {}
     for number, batch in enumerate(batches, 1):
         with gradient_accumulation(forward, number < len(batches)):
             terms = batch_losses(run, forward, batch.to(ranks.device), counts)
-            # Times the ranks, since gradients are averaged over them and these losses are shares of one sum.
+            # Times the ranks: gradients are averaged over them, but these losses are shares of one sum.
             (torch.stack(list(terms.values())).sum() * ranks.world).backward()
         shares = {name: value.detach() + shares.get(name, 0.0) for name, value in terms.items()}
     return shares
 
 
 def total_counts(batches: list[Batch], ranks: Ranks) -> dict[str, Tensor]:
-    """What each head's losses of a step are divided by: the counts of all its pieces on all ranks, on the device."""
+    """The denominator of each head's losses in a step: the counts of all pieces and ranks, on the device."""
     heads = list(batches[0].counts)
     counts_H = torch.stack([torch.stack([batch.counts[head] for head in heads]) for batch in batches]).sum(dim=0)
     return dict(zip(heads, ranks.all_reduce(counts_H.to(ranks.device)), strict=True))
 
 
 def batch_losses(run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weighted loss terms of a batch on its device, "head/term" -> scalar: its share of the step's."""
+    """The weighted loss terms of a batch on its device, "head/term" -> scalar: its share of the step's losses."""
     images = run.model.preprocessing.normalize(batch.images)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
         maps = forward(images, list(run.tasks.tasks), batch.seeds, batch.inputs)
@@ -133,24 +132,23 @@ def batch_losses(run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str
 
 
 def look_at(run: Run, ranks: Ranks, average: WeightAverage, log: RunLog, done: int) -> None:
-    """Validates and draws, when it is time to; the validated model is written."""
+    """Validates and draws, if due; writes the validated model."""
 
-    def time_for(steps: int) -> bool:
+    def due(steps: int) -> bool:
         return done % steps == 0 or done == run.steps
 
-    if run.validation is not None and time_for(run.validation_steps):
+    if run.validation is not None and due(run.validation_steps):
         model = finished_model(run, average)
         export(run, ranks, model)
         log.write_validation(done, validate(run, model, ranks))
-    if run.masked and time_for(run.picture_steps):
+    if run.masked and due(run.picture_steps):
         draw_pictures(run, finished_model(run, average), ranks, done)
 
 
 def divergence(values: Mapping[str, float], earlier: deque[float], spike_factor: float) -> str | None:
-    """What is wrong with a step's losses and gradient, None when nothing is.
+    """What is wrong with a step's losses and gradient, if anything.
 
-    The published code goes on where a loss leaps or is no number: it replaces such losses by constants, each rank for
-    itself, and zeroes such gradients, which hides what broke.
+    The published code continues instead, with constants for such losses and zeros for such gradients.
     """
     listed = ", ".join(f"{name} {value:g}" for name, value in values.items())
     if not all(map(math.isfinite, values.values())):

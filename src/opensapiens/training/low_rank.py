@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al., 2021) in a frozen backbone: for fine-tuning where the memory is one GPU's."""
+"""Low-rank adapters (LoRA, Hu et al., 2021) in a frozen backbone, for fine-tuning with little memory."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from opensapiens.backbones import Backbone
 from opensapiens.models.human_model import NoBlocks, blocks_of
 
-SCALE = 2.0
-"""On the adapters' output, whatever their rank (the "alpha over rank" of others)."""
+SCALE = 2.0  # of the adapters' output, independent of their rank (elsewhere "alpha over rank")
 
 
 class AdaptedLinear(nn.Linear):
-    """A frozen linear layer plus a trained product of two thin matrices, which starts at zero.
+    """A frozen linear layer plus a trained product of two thin matrices, initially zero.
 
-    Its own weight and bias keep their names; `adapter_down` (rank, in) and `adapter_up` (out, rank) come beside them.
+    Weight and bias keep their names; `adapter_down` (rank, in) and `adapter_up` (out, rank) are added.
     """
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
@@ -32,11 +31,7 @@ class AdaptedLinear(nn.Linear):
 
 
 def add_adapters(backbone: Backbone, rank: int) -> None:
-    """Adapts every linear layer of every block; the rest of the backbone is left as it is.
-
-    Raises:
-        NoBlocks: there is nothing to adapt.
-    """
+    """Adapts every linear layer of every block. Raises NoBlocks if there is none."""
     adapted = 0
     for block in blocks_of(backbone):
         for parent in list(block.modules()):
@@ -49,7 +44,7 @@ def add_adapters(backbone: Backbone, rank: int) -> None:
 
 
 def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A model's tensors with the adapters added into the weights they adapt, as the model without adapters has them."""
+    """A model's tensors with the adapters merged into the weights."""
     plain = {name: tensor for name, tensor in tensors.items() if ".adapter_" not in name}
     for name, down in tensors.items():
         if name.endswith(".adapter_down"):

@@ -1,4 +1,4 @@
-"""AdamW over groups of parameters: which ones decay, and how fast each layer learns; Muon for matrices on request."""
+"""AdamW with weight decay and learning rate by parameter group; optionally Muon for matrices."""
 
 from typing import Any
 
@@ -13,29 +13,27 @@ from opensapiens.training.run import OptimizerSettings
 
 
 class MuonAdamW(torch.optim.AdamW):
-    """AdamW in which groups with "muon" set step by Muon (K. Jordan et al., 2024): along the momentum of a matrix with
-    all its singular values brought near 1.
+    """AdamW in which groups with "muon" set step by Muon (K. Jordan et al., 2024): along the orthogonalized momentum.
 
     Steps are scaled to the size of AdamW's (Liu et al., arXiv 2502.16982, section 2.2), so that one learning rate suits
-    both. The weights of convolutions count as matrices of one row per first axis. torch.optim.Muon takes matrices only
-    and always computes in bfloat16, which processors without such units emulate. Ranks that hold the same matrices
-    share the work.
+    both. Weights of convolutions are flattened to matrices. Ranks that hold the same matrices share the work.
+    (torch.optim.Muon takes only matrices and always computes in bfloat16, which many CPUs emulate.)
     """
 
     MOMENTUM = 0.95
     QUINTIC = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration, as published
 
     def __init__(self, groups: list[dict[str, Any]], products: torch.dtype, **settings: Any) -> None:
-        """`products`: what the iteration computes in."""
+        """products: dtype of the iteration."""
         super().__init__(groups, **settings)
         self.products = products
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step of every parameter with a gradient; those of Muon lose theirs."""
+        """One step of every parameter with a gradient; clears the gradients of Muon's parameters."""
         groups = [group for group in self.param_groups if group["muon"]]
         stepped = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
-        updates = self._orthogonalised([self._direction(parameter) for parameter, _ in stepped])
+        updates = self._orthogonalized([self._direction(parameter) for parameter, _ in stepped])
         for (parameter, group), update in zip(stepped, updates, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.add_(update.view_as(parameter), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
@@ -43,7 +41,7 @@ class MuonAdamW(torch.optim.AdamW):
         super().step()
 
     def _direction(self, parameter: nn.Parameter) -> torch.Tensor:
-        """Takes the gradient into the momentum; Nesterov's look ahead, as a matrix."""
+        """Updates the momentum with the gradient; returns Nesterov's look-ahead as a matrix."""
         state, gradient = self.state[parameter], parameter.grad
         assert gradient is not None
         if not state:
@@ -51,22 +49,22 @@ class MuonAdamW(torch.optim.AdamW):
         momentum = state["momentum"].lerp_(gradient, 1 - self.MOMENTUM)
         return torch.lerp(gradient, momentum, self.MOMENTUM).flatten(1)
 
-    def _orthogonalised(self, matrices: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Each matrix with its singular values brought near 1; every rank does some and sends them to the others."""
+    def _orthogonalized(self, matrices: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Each matrix with singular values near 1; every rank computes some and sends them to the others."""
         if not matrices or not dist.is_initialized() or isinstance(matrices[0], DTensor):
-            return [orthogonalised(matrix.to(self.products), self.QUINTIC).to(matrix.dtype) for matrix in matrices]
+            return [orthogonalized(matrix.to(self.products), self.QUINTIC).to(matrix.dtype) for matrix in matrices]
         sizes = [matrix.numel() for matrix in matrices]
         results = torch.zeros(sum(sizes), dtype=self.products, device=matrices[0].device)
         parts = [part.view_as(matrix) for part, matrix in zip(results.split(sizes), matrices, strict=True)]
         by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
         for number in by_size[dist.get_rank() :: dist.get_world_size()]:
-            parts[number].copy_(orthogonalised(matrices[number].to(self.products), self.QUINTIC))
+            parts[number].copy_(orthogonalized(matrices[number].to(self.products), self.QUINTIC))
         dist.all_reduce(results)
         return [part.to(matrix.dtype) for part, matrix in zip(parts, matrices, strict=True)]
 
 
-def orthogonalised(matrix: torch.Tensor, quintic: tuple[float, float, float]) -> torch.Tensor:
-    """A matrix with the same singular vectors, its singular values between about 0.7 and 1.2; five iterations."""
+def orthogonalized(matrix: torch.Tensor, quintic: tuple[float, float, float]) -> torch.Tensor:
+    """A matrix with the same singular vectors and singular values of about 0.7 to 1.2, by five iterations."""
     tall = matrix.shape[0] > matrix.shape[1]
     values = matrix.T if tall else matrix
     values = values / values.norm().clamp(min=1e-7)
@@ -80,12 +78,11 @@ def orthogonalised(matrix: torch.Tensor, quintic: tuple[float, float, float]) ->
 def build_optimizer(
     model: HumanModel | MaskedAutoencoder, settings: OptimizerSettings, products: torch.dtype = torch.float32
 ) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters of a model. Each group keeps its full learning rate under "full_lr".
+    """AdamW over the trainable parameters of a model. Each group has its full learning rate under "full_lr".
 
     With `settings.muon`, the matrices between the patches and the outputs step by Muon, which computes in `products`.
-
-    As published, no weight decay on 1-D parameters, biases and what the model says beside. Layer decay: the backbone
-    says of which layer a parameter is; everything outside of it is of the last, at the full learning rate.
+    As published, 1-D parameters, biases and `model.no_decay()` have no weight decay. Layer decay follows
+    `Backbone.layer_of`; everything outside the backbone has the full learning rate.
     """
     last, not_decayed = len(model.backbone.blocks) + 1, set(model.no_decay())
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}

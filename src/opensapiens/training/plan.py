@@ -1,4 +1,4 @@
-"""How long a training run takes, what it costs and what fits: from counted operations and bytes, before it starts."""
+"""Predicts the duration, cost and memory of a training run from counted operations and bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USABLE = 0.92  # of a GPU's memory: the rest is fragments
 CONTEXT = 1.5e9  # bytes that a process holds before its first tensor: the driver's context, the communicator's buffers
 GPUS_PER_MACHINE = 8
 PAPER: dict[str, Any] = {"size": "2b", "gpus": 1024, "gpu": "a100", "tokens": 1.2e12, "days": 18.0}
-"""What the paper states of its largest pretraining (section 3.2 and Table 1)."""
+"""The paper's largest pretraining (section 3.2 and Table 1)."""
 
 
 class DoesNotFit(PlanError):
@@ -31,10 +31,10 @@ class DoesNotFit(PlanError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a setup comes to. Bytes are of one GPU.
+    """The prediction for a setup. Bytes are per GPU.
 
-    flops: of one image, forward and backward, without what activation checkpointing adds. seconds: of a step; of them
-    communication_seconds are sent beside the computing, and only what is longer than it counts.
+    flops: of one image, forward and backward, without activation checkpointing. computing_seconds and
+    communication_seconds: of a step, in parallel; the longer one counts.
     """
 
     setup: Setup
@@ -88,13 +88,13 @@ class Plan:
         return self.days(images) * 24 * self.setup.gpus * (GPUS[self.setup.gpu].price if price is None else price)
 
     def efficiency_for(self, images: float, days: float) -> float:
-        """The share of the GPU's rate at which the run would take so many days: what one that was seen amounts to."""
+        """The efficiency of a run that took so many days."""
         rate = getattr(GPUS[self.setup.gpu], self.setup.precision)
         return images * self.flops / (days * 86400 * self.setup.gpus * rate)
 
 
 def plan(setup: Setup) -> Plan:
-    """Count everything. Raises DoesNotFit where not a single image fits, or the batch asked for does not."""
+    """The prediction for a setup. Raises DoesNotFit if the batch, or a single image, does not fit."""
     gpu, config = GPUS[setup.gpu], setup.config
     with torch.device("meta"):
         model = MaskedAutoencoder(config) if setup.pretraining else build_model(setup.description)
@@ -102,8 +102,8 @@ def plan(setup: Setup) -> Plan:
     share = setup.gpus if setup.parallel == "fsdp" else 1
     half = setup.precision == "bfloat16"
     block = parameters(model.backbone.blocks[0])
-    # Weights, gradients and both moments of AdamW are float32. Beside them lie the 16-bit copies that matrix products
-    # take: of all weights where they are copied, of this block and the next where they are gathered.
+    # Weights, gradients and both moments of AdamW are float32. Matrix products also need 16-bit copies: of all weights
+    # with ddp, of this block and the next with fsdp.
     gathered = 2 * block * (2 if half else 4) if share > 1 else count * (2 if half else 0)
     unsharded_gradients = 4 * block if share > 1 else 0
     made = Plan(
@@ -145,23 +145,23 @@ def _batch(made: Plan, gpu: GPU) -> int:
 
 def _forward_flops(setup: Setup, model: HumanModel | MaskedAutoencoder) -> int:
     if isinstance(model, MaskedAutoencoder):
-        return masked_autoencoder_flops(setup.config, DECODER, setup.mask_ratio)
+        return masked_autoencoder_flops(setup.config, DECODER.embed_dim, DECODER.layers, setup.mask_ratio)
     return full_flops(setup.config, model.heads.values())  # type: ignore[arg-type]
 
 
 def _image_bytes(setup: Setup, model: HumanModel | MaskedAutoencoder, half: bool) -> float:
-    """What an image adds: kept activations, one block's more where they are made again, its pixels, its outputs."""
+    """Bytes per image: kept activations, those of one block if they are recomputed, pixels and outputs."""
     config = setup.config
     rows, columns = config.grid()
     patches, extra = rows * columns, config.prefix_tokens
     seen = kept_patches(patches, setup.mask_ratio) if setup.pretraining else patches
     blocks = config.block_activation_bytes(seen + extra, half)
-    # Of each stack: how many blocks, the values that one takes, the bytes that one keeps.
+    # For each stack: number of blocks, input values and kept bytes of one block.
     stacks = [(config.layers, (seen + extra) * config.embed_dim, blocks)]
     if setup.pretraining:
         decoder = block_activation_bytes(DECODER.embed_dim, DECODER.heads, patches + extra, half)
         stacks.append((DECODER.layers, (patches + extra) * DECODER.embed_dim, decoder))
-    # A block that runs again keeps its input alone.
+    # A recomputed block keeps only its input.
     total = float(sum(layers * (4 * taken if setup.recompute else kept) for layers, taken, kept in stacks))
     if setup.recompute:
         total += max(kept for _, _, kept in stacks)
@@ -177,7 +177,7 @@ def _image_bytes(setup: Setup, model: HumanModel | MaskedAutoencoder, half: bool
 
 
 def _sending(setup: Setup, gpu: GPU, count: int) -> float:
-    """Seconds to send a step's weights and gradients, around a ring, at the slowest link's rate."""
+    """Seconds to send a step's weights and gradients around a ring at the slowest link's rate."""
     if setup.gpus == 1:
         return 0.0
     rate = gpu.link if setup.gpus <= GPUS_PER_MACHINE else gpu.network

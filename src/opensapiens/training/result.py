@@ -1,4 +1,4 @@
-"""What a run has made: the model of the averaged weights, and its folder."""
+"""The result of a run: the model of the averaged weights, and its folder."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from opensapiens.training.run import Run
 
 
 def finished_model(run: Run, average: WeightAverage) -> HumanModel | MaskedAutoencoder:
-    """The model of the averaged weights on the CPU, in evaluation mode, with adapters merged; every rank gets it."""
+    """The model of the averaged weights on the CPU, in evaluation mode, with adapters merged, on every rank."""
     model: HumanModel | MaskedAutoencoder
     if run.masked:
         model = build_masked_autoencoder(run.model)

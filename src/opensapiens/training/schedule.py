@@ -8,8 +8,8 @@ from opensapiens.training.run import ScheduleSettings
 def learning_rate_factor(step: int, steps: int, schedule: ScheduleSettings) -> float:
     """The factor on every learning rate at `step` of 0 ... steps - 1.
 
-    Rises linearly over the warm-up, reaching 1 at its end, and then falls to `final_factor` at the last step. The
-    published configs' milestones and epochs count from step 0, and their warm-up is a factor on that.
+    Rises linearly to 1 over the warm-up, then falls to `final_factor` at the last step. Milestones and epochs, of the
+    published configs, count from step 0; there the warm-up is an additional factor.
     """
     warmup = min(schedule.warmup_steps, steps)
     rise = _warmup(step, warmup, schedule.warmup_from)
@@ -27,7 +27,7 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleSettings) -> f
 
 
 def _warmup(step: int, warmup: int, start: float) -> float:
-    """The rise: from `start` where that is set, as in the published configs, else from 1 / warmup."""
+    """The linear rise from `start`, as in the published configs, or else from 1 / warmup."""
     if step >= warmup:
         return 1.0
     return start + (1 - start) * step / max(warmup - 1, 1) if start else (step + 1) / warmup

@@ -1,16 +1,14 @@
-"""The state of a run on disk: everything that a resumed run needs to go on to the same numbers.
+"""The state of a run on disk, from which a resumed run reproduces the same numbers.
 
-One folder for each saved step, `checkpoints/00001000/`: the marker that it is ours, and safetensors files in which each
-process wrote its share of the tensors `model.*` (weights), `average.*` (averaged weights) and `optimizer.<name of the
-parameter>.<exp_avg ...>`, by torch.distributed.checkpoint. Any number of processes reads them back, each what it needs.
-A folder appears under its name only when it is complete. What decides the order of the samples and what the tensors
-mean is in the marker of the run's folder.
+A folder for each saved step, `checkpoints/00001000/`, holds our marker and, by torch.distributed.checkpoint, one
+safetensors file per process with the tensors `model.*` (weights), `average.*` (averaged weights) and
+`optimizer.<name of the parameter>.<exp_avg ...>`. Any number of processes can read them. A folder gets its name when it
+is complete. The marker of the run's folder holds what decides the order of the samples and the meaning of the tensors.
 """
 
 import json
 import time
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -33,12 +31,12 @@ from opensapiens.training.run import Run
 # One process saves by itself, which is meant.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
 
-KEPT = 2  # the newest checkpoints; the one before the last is there in case the disk damages the last
+KEPT = 2  # newest checkpoints, in case the last one is damaged
 CHECKPOINT = "a checkpoint"  # the kind of the folder
 
 
 class ResumeError(RuntimeError):
-    """A checkpoint that does not belong to the run that wants to go on from it."""
+    """A checkpoint that does not belong to the run that resumes from it."""
 
 
 class SaveError(RuntimeError):
@@ -46,9 +44,9 @@ class SaveError(RuntimeError):
 
 
 class Saver:
-    """Writes checkpoints beside the training: the tensors are copied, and the steps go on while the copies are written.
+    """Writes checkpoints in the background, from copies of the tensors; a `with` block waits for the last one.
 
-    Of a run that is killed meanwhile the checkpoint before stands. At its end a `with` block waits for the last one.
+    If the run is killed meanwhile, the previous checkpoint remains.
     """
 
     def __init__(self, run: Run, ranks: Ranks) -> None:
@@ -64,15 +62,15 @@ class Saver:
         self.finish()
 
     def due(self) -> bool:
-        """Whether the last checkpoint is older than `run.checkpoint_minutes`; each rank has its own clock."""
+        """Whether the last checkpoint is older than `run.checkpoint_minutes`, by this rank's clock."""
         return (time.monotonic() - self.saved_at) / 60 > self.run.checkpoint_minutes
 
     def save(self, step: int, model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> None:
-        """Begins to save the state after `step` steps."""
+        """Starts to save the state after `step` steps."""
         self.finish()
-        target = self.folder / f".{step:08d}.part"  # for all ranks the same
+        target = self.folder / f".{step:08d}.part"  # the same for all ranks
         if self.ranks.rank == 0:
-            clear(target, CHECKPOINT)  # of a run that was killed while it wrote
+            clear(target, CHECKPOINT)  # of a run that was killed while writing
             claim(target, CHECKPOINT, {"step": step})
         if self.ranks.world > 1:
             dist.barrier(self.ranks.saving)
@@ -86,7 +84,7 @@ class Saver:
         self.saved_at = time.monotonic()
 
     def finish(self) -> None:
-        """Waits until the last checkpoint is on disk, gives it its name, and removes all but the newest."""
+        """Waits until the last checkpoint is on disk, gives it its name, and removes old ones."""
         if self._pending is None:
             return
         pending, target, step = self._pending
@@ -95,16 +93,16 @@ class Saver:
             pending.result()
         except CheckpointException as error:
             if self.ranks.rank == 0:
-                clear(target, CHECKPOINT)  # a full disk needs the room
-            raise _reason(error, target) from error
+                clear(target, CHECKPOINT)  # the disk may be full
+            raise _save_error(error, target) from error
         if self.ranks.rank == 0:
-            clear(self.folder / f"{step:08d}", CHECKPOINT)  # damaged, or it would not be written again
+            clear(self.folder / f"{step:08d}", CHECKPOINT)  # a damaged one
             target.rename(self.folder / f"{step:08d}")
             for old in _complete(self.folder)[:-KEPT]:
                 discard(old)
 
     def finish_if_written(self) -> None:
-        """As `finish`, where that needs no waiting."""
+        """Like `finish`, if that needs no waiting."""
         if self._pending is not None and self._pending[0].done():
             self.finish()
 
@@ -112,29 +110,29 @@ class Saver:
 def load_state(
     run: Run, ranks: Ranks, model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer
 ) -> int:
-    """Puts the newest checkpoint of the run into the model, the average and the optimizer; returns its step (0 = none).
+    """Loads the newest readable checkpoint of a run into model, average and optimizer; returns its step (0 = none).
 
-    A checkpoint that cannot be read is passed over for the one before it. Raises ResumeError when the checkpoint
-    belongs to another run: then the samples would not come in the order that the saved state stands for.
+    Raises ResumeError if the checkpoint belongs to another model.
     """
-    for path, metadata in _readable(_complete(Path(run.output) / "checkpoints")[::-1]):
-        if {name for name in metadata.state_dict_metadata if name.startswith("model.")} != {
-            f"model.{name}" for name, _ in model.named_parameters()
-        }:
+    expected = {f"model.{name}" for name, _ in model.named_parameters()}
+    for path in reversed(_complete(Path(run.output) / "checkpoints")):
+        try:
+            reader = _storage().HuggingFaceStorageReader(str(path))
+            metadata = reader.read_metadata()
+        except (SafetensorError, OSError, ValueError) as error:
+            print(f"skipping {path}, which cannot be read: {error}")
+            continue
+        if {name for name in metadata.state_dict_metadata if name.startswith("model.")} != expected:
             raise ResumeError(f"{path} is of a model with other parameters. Use another output folder.")
         _make_optimizer_state(metadata, model, optimizer)
-        load(
-            _tensors(model, average, optimizer),
-            storage_reader=_storage().HuggingFaceStorageReader(str(path)),
-            process_group=ranks.saving,
-            no_dist=ranks.world == 1,
-        )
+        tensors = _tensors(model, average, optimizer)
+        load(tensors, storage_reader=reader, process_group=ranks.saving, no_dist=ranks.world == 1)
         return int(path.name)
     return 0
 
 
 def _tensors(model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """All tensors of the state, themselves and not copies, by their names in a checkpoint."""
+    """All tensors of the state, not copied, by their names in a checkpoint."""
     tensors = {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
     if average.decay:
         tensors |= {f"average.{name}": weight for name, weight in average.weights.items()}
@@ -145,26 +143,20 @@ def _tensors(model: nn.Module, average: WeightAverage, optimizer: torch.optim.Op
 
 
 def _make_optimizer_state(metadata: Metadata, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Tensors for what a checkpoint holds of the optimizer, shared out over the ranks as their parameters are."""
+    """Allocates the optimizer's tensors of a checkpoint, sharded like their parameters."""
     for key, stored in metadata.state_dict_metadata.items():
         if not key.startswith("optimizer."):
             continue
         assert isinstance(stored, TensorStorageMetadata)
         name, _, entry = key.removeprefix("optimizer.").rpartition(".")
         parameter = model.get_parameter(name)
-        alike = tuple(stored.size) == tuple(parameter.shape)
-        value = torch.zeros_like(parameter) if alike else torch.zeros(stored.size, dtype=stored.properties.dtype)
+        same_shape = tuple(stored.size) == tuple(parameter.shape)
+        value = torch.zeros_like(parameter) if same_shape else torch.zeros(stored.size, dtype=stored.properties.dtype)
         optimizer.state[parameter][entry] = value.detach()
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a safetensors file that appears under its name only when complete."""
-    with written(path) as temporary:
-        write_tensors(temporary, {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata)
-
-
-def _reason(failed: CheckpointException, folder: Path) -> Exception:
-    """What went wrong, without the stacks of all ranks: the disk's own error where it is one."""
+def _save_error(failed: CheckpointException, folder: Path) -> Exception:
+    """The disk's own error, or a SaveError, without the stacks of all ranks."""
     error = next(iter(failed.failures.values()))[0]
     if isinstance(error, OSError):
         return OSError(error.errno, error.strerror or str(error), str(folder))
@@ -174,36 +166,35 @@ def _reason(failed: CheckpointException, folder: Path) -> Exception:
 def save_batch(run: Run, ranks: Ranks, step: int, batches: list[Batch]) -> Path:
     """Saves this rank's part of a step for inspection; returns the path of rank 0's.
 
-    Each piece has its number before `images`, what the backbone wants beside pixels as "inputs.name", every target as
-    "head.name", and `seeds`; the samples' keys are in the header.
+    Tensors of each piece are named by its number and "images", "seeds", "inputs.NAME" or "HEAD.NAME" (targets); the
+    samples' keys are in the header.
     """
     tensors: dict[str, Tensor] = {}
     for number, batch in enumerate(batches):
         tensors |= {f"{number}.images": batch.images, f"{number}.seeds": batch.seeds}
         for head, targets in {**batch.targets, "inputs": batch.inputs}.items():
             tensors |= {f"{number}.{head}.{name}": value for name, value in targets.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     keys = {"keys": json.dumps([batch.keys for batch in batches])}
-    stem = Path(run.output) / f"diverged_at_step_{step}"
-    save_tensors(stem.with_name(f"{stem.name}_rank_{ranks.rank}.safetensors"), tensors, keys)
-    return stem.with_name(f"{stem.name}_rank_0.safetensors")
+    stem = f"diverged_at_step_{step}_rank"
+    with written(Path(run.output) / f"{stem}_{ranks.rank}.safetensors") as temporary:
+        write_tensors(temporary, tensors, keys)
+    return Path(run.output) / f"{stem}_0.safetensors"
 
 
 def _complete(folder: Path) -> list[Path]:
-    """The checkpoints of a folder that are finished, oldest first; other files and folders are passed over.
-
-    Raises ResumeError for what has the name of one and is none.
-    """
+    """The complete checkpoints of a folder, oldest first. Raises ResumeError for anything else with such a name."""
     named = [path for path in folder.glob("[0-9]*") if path.name.isdecimal()]
     for path in named:
         if not is_ours(path, CHECKPOINT):
-            raise ResumeError(f"{path} is no checkpoint of opensapiens, or a damaged one: move it away")
+            raise ResumeError(f"{path} is not a checkpoint of opensapiens, or is damaged: move it away")
     return sorted(named, key=lambda path: int(path.name))
 
 
 def claim_output(run: Run) -> None:
-    """Make the folder of a run its own. Raises FolderError for one that holds another run or anything else.
+    """Claims the folder of a run. Raises FolderError for one that holds another run or anything else.
 
-    What decides the order of the samples and what the tensors mean: a run that differs in it cannot go on from another.
+    The identity is what decides the order of the samples and the meaning of the tensors.
     """
     model = run.model.to_json()
     identity = {
@@ -216,24 +207,10 @@ def claim_output(run: Run) -> None:
 
 
 def _storage() -> Any:
-    """PyTorch's safetensors storage of checkpoints; imported here, since what only predicts may have an older PyTorch.
-
-    Raises:
-        ModuleNotFoundError: a PyTorch without it.
-    """
+    """PyTorch's safetensors storage of checkpoints. Raises ModuleNotFoundError for an older PyTorch, which suffices for
+    prediction."""
     try:
         from torch.distributed.checkpoint import hf_storage
     except ImportError as error:
         raise ModuleNotFoundError("training needs PyTorch 2.9 or newer: pip install 'opensapiens[train]'") from error
     return hf_storage
-
-
-def _readable(paths: list[Path]) -> Iterator[tuple[Path, Metadata]]:
-    for path in paths:
-        try:
-            yield (
-                path,
-                _storage().HuggingFaceStorageReader(str(path)).read_metadata(),
-            )
-        except (SafetensorError, OSError, ValueError) as error:
-            print(f"passing over {path}, which cannot be read: {error}")

@@ -1,4 +1,4 @@
-"""How fast a run goes: operations of an image by count, what the device could do, and what share of that is used."""
+"""Operations per image, peak rate and peak memory of a device."""
 
 import time
 
@@ -12,15 +12,16 @@ from opensapiens.training.run import Run, Size
 
 
 def training_flops(run: Run, model: nn.Module, size: Size) -> float:
-    """Operations of one image of a size, forward and backward; a multiply-add counts as two.
+    """Operations of one image, forward and backward, without activation checkpointing; a multiply-add counts as two.
 
-    The backward pass costs twice the forward pass of what is trained, and once that of what gradients only pass
-    through (the frozen layers under adapters). What activation checkpointing adds is not counted: it is no progress.
+    The backward pass costs twice the forward pass of trained layers, and once that of layers that gradients only pass
+    through (frozen ones with adapters).
     """
     config = run.model.backbone
     if run.masked:
-        assert run.model.decoder is not None
-        return 3.0 * masked_autoencoder_flops(config, run.model.decoder, run.mask_ratio, size)
+        decoder = run.model.decoder
+        assert decoder is not None
+        return 3.0 * masked_autoencoder_flops(config, decoder.embed_dim, decoder.layers, run.mask_ratio, size)
     assert isinstance(model, HumanModel)
     backbone = full_flops(config, image_size=size)
     heads = full_flops(config, model.heads.values(), size) - backbone  # type: ignore[arg-type]
@@ -28,8 +29,7 @@ def training_flops(run: Run, model: nn.Module, size: Size) -> float:
 
 
 def peak_flops(device: torch.device) -> float:
-    """Operations a second that utilization is a share of: the data sheet's, or where there is none what a product of
-    two float32 matrices reaches now."""
+    """Peak operations per second of a device: by the data sheet, or else as measured with float32 matrices."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         for key, peak in PEAK_BFLOAT16.items():
@@ -46,7 +46,7 @@ def peak_flops(device: torch.device) -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory that this process has held, in GB (1e9 bytes): a GPU's for tensors, else the machine's."""
+    """Peak memory of this process in GB (1e9 bytes): of tensors on a GPU, else of the machine."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     try:

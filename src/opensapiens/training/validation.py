@@ -1,4 +1,4 @@
-"""How good the averaged weights are on samples that are not trained on."""
+"""Validation of the averaged weights."""
 
 from pathlib import Path
 
@@ -18,15 +18,13 @@ from opensapiens.training.loader import UNREADABLE_SAMPLE, note_unreadable, plai
 from opensapiens.training.run import Run
 
 PICTURES = 4
-TRIED = 40  # pictures, of which some may be unreadable
+TRIED = 40  # pictures to try, since some may be unreadable
 
 
 @torch.no_grad()
 def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
-    """Every figure of every head, "head/figure" -> value, over `run.validation` at the final size, no flip test.
-
-    `model` is the finished one; the ranks share the samples and add up what they measure.
-    """
+    """All metrics, "head/metric" -> value, of the finished model on `run.validation` at the final size, without flip
+    test. The ranks share the samples."""
     model = model.to(ranks.device).eval()
     if run.masked:
         return _masked_error(run, model, ranks)
@@ -49,24 +47,24 @@ def validate(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
 
 
 def _masked_error(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
-    """Squared error of the hidden patches, each normalized by itself; 1 is what predicting their mean gives."""
+    """Squared error of the hidden patches, each normalized by itself; predicting their mean gives 1."""
     totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # error, patches
     for loaded in validation_batches(run, ranks):
         if loaded is None:
             continue
         batch = loaded[0].to(ranks.device)
         reconstructed = model(run.model.preprocessing.normalize(batch.images), seeds_B=batch.seeds)
-        one = {head: torch.ones((), device=ranks.device) for head in batch.counts}
-        (error_sum,) = run.tasks.losses(reconstructed, batch.targets, one).values()
+        ones = {head: torch.ones((), device=ranks.device) for head in batch.counts}
+        (error_sum,) = run.tasks.losses(reconstructed, batch.targets, ones).values()
         totals += torch.stack([error_sum.cpu(), *batch.counts.values()]).to(totals)
     error, patches = ranks.all_reduce(totals).tolist()
     return {f"{next(iter(run.tasks.tasks))}/mse": error / patches if patches else float("nan")}
 
 
 def draw_pictures(run: Run, model: nn.Module, ranks: Ranks, step: int) -> None:
-    """Draws what masked pretraining makes of a few images, as `run.output`/pictures/step_00001000.png.
+    """Draws reconstructions of a few images, on the first rank, as `run.output`/pictures/step_00001000.png.
 
-    The images are the first of `run.validation`, or without one of the data, that can be read; the first rank draws.
+    The images are the first readable ones of `run.validation`, or else of the training data.
     """
     if ranks.rank > 0:
         return
@@ -83,10 +81,11 @@ def draw_pictures(run: Run, model: nn.Module, ranks: Ranks, step: int) -> None:
     if not crops:
         return
     model = model.to(ranks.device).eval()
-    made = [
+    reconstructions = [
         reconstruct(model, crop.image, run.model.preprocessing, run.mask_ratio, number)
         for number, crop in enumerate(crops)
     ]
     path = Path(run.output) / "pictures" / f"step_{step:08d}.png"
     with written(path) as temporary:
-        Image.fromarray(draw_reconstructions([crop.image for crop in crops], [made])).save(temporary, "PNG")
+        picture = draw_reconstructions([crop.image for crop in crops], [reconstructions])
+        Image.fromarray(picture).save(temporary, "PNG")
