@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,43 +73,55 @@ def endings_of(people: People) -> tuple[str, ...]:
     return (*ENDINGS, *overlays, *files)
 
 
-def check(folder: Path, name: str, file: Path, endings: Sequence[str]) -> None:
-    """Raises FolderError where results named NAME would take the place of what is not ours, or of another input's.
+@dataclass(frozen=True)
+class OutputRecord:
+    """The record of the input `file`, whose results are the files NAME_... in `folder`."""
 
-    endings: see `endings_of`.
-    """
-    record = _record(folder, name)
-    places = [folder / f"{name}_{ending}" for ending in endings]
-    taken = [place for place in places if os.path.lexists(place)] if record is None else []
-    taken += [place for place in places if place.name.endswith(FOLDERS) and place.is_symlink()]
-    if taken:
-        raise FolderError(
-            f"{file}: {taken[0]} is there, and opensapiens predict did not write it; choose another output folder"
-        )
-    if record is not None and record.get("file") != str(file.resolve()):
-        raise FolderError(
-            f"{file}: {folder} holds the results of {record.get('file')} under the name {name}; choose another output "
-            "folder"
-        )
+    folder: Path
+    name: str
+    file: Path
 
+    def check(self, endings: Sequence[str]) -> None:
+        """Raises FolderError where results would replace files that are not ours, or those of another input.
 
-def begin(folder: Path, name: str, file: Path, endings: Sequence[str]) -> None:
-    """Make files named NAME_... ours, before the first is written. Raises FolderError as `check`."""
-    check(folder, name, file, endings)
-    write_json(folder / RECORDS / f"{name}.json", {"file": str(file.resolve())})
+        endings: see `endings_of`.
+        """
+        record = _record(self.folder, self.name)
+        paths = [self.folder / f"{self.name}_{ending}" for ending in endings]
+        taken = [path for path in paths if os.path.lexists(path)] if record is None else []
+        taken += [path for path in paths if path.name.endswith(FOLDERS) and path.is_symlink()]
+        if taken:
+            raise FolderError(
+                f"{self.file}: {taken[0]} exists, and opensapiens predict did not write it; choose another output "
+                "folder"
+            )
+        if record is not None and record.get("file") != self._input:
+            raise FolderError(
+                f"{self.file}: {self.folder} holds the results of {record.get('file')} under the name {self.name}; "
+                "choose another output folder"
+            )
 
+    def begin(self, endings: Sequence[str]) -> None:
+        """Make files named NAME_... ours, before the first is written. Raises FolderError as `check`."""
+        self.check(endings)
+        self._write({})
 
-def finish(folder: Path, name: str, file: Path, asked: Mapping[str, Any], files: Sequence[Path]) -> None:
-    """Record that everything asked for has been written."""
-    names = [path.name for path in files]
-    write_json(folder / RECORDS / f"{name}.json", {"file": str(file.resolve()), "asked": asked, "files": names})
+    def finish(self, asked: Mapping[str, Any], files: Sequence[Path]) -> None:
+        """Record that everything asked for has been written."""
+        self._write({"asked": asked, "files": [path.name for path in files]})
 
+    def is_done(self, asked: Mapping[str, Any]) -> bool:
+        """Whether the input is done with the same options, and all of its files exist."""
+        record = _record(self.folder, self.name) or {}
+        same = record.get("file") == self._input and record.get("asked") == json.loads(json.dumps(asked))
+        return same and all((self.folder / path).exists() for path in record["files"])
 
-def is_done(folder: Path, name: str, file: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether an input is done with the same options, and all of its files exist."""
-    record = _record(folder, name) or {}
-    same = record.get("file") == str(file.resolve()) and record.get("asked") == json.loads(json.dumps(asked))
-    return same and all((folder / path).exists() for path in record["files"])
+    @property
+    def _input(self) -> str:
+        return str(self.file.resolve())
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        write_json(self.folder / RECORDS / f"{self.name}.json", {"file": self._input, **content})
 
 
 def described_models(people: People) -> dict[str, Any]:
