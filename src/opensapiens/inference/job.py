@@ -239,10 +239,10 @@ class _Worker:
         video = options.pop("video")
         if is_video(file):
             options = {name: value for name, value in options.items() if name not in OF_PHOTOS} | video
-        boxes = None if self.boxes is None else boxes_of(self.boxes, file)
+        boxes = None if self.boxes is None else boxes_of(self.boxes, file).tolist()
         stat = file.stat()
         return {
-            **described_models(self.people), **options, "boxes": None if boxes is None else boxes.tolist(),
+            **described_models(self.people), **options, "boxes": boxes,
             "size": stat.st_size, "changed": stat.st_mtime_ns,
         }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What `opensapiens predict` has written into an output folder, and which inputs are done.
+"""The files of `opensapiens predict` in an output folder, and which inputs are done.
 
 Each input has a record OUTPUT/.opensapiens/NAME.json. It is written before the first file named NAME_..., which marks
 those files as ours; at the end it holds the input, the options and the list of files.
@@ -26,14 +26,14 @@ ENDINGS = (
     *("keypoints.json", "keypoints.csv", "keypoints.parquet", "features.npz", "points.ply", "overlay.mp4", "sheet.jpg"),
     *FOLDERS,
 )
-"""Of what may be written for any input, behind NAME_; maps have their own."""
+"""Of the files and folders that may be written for any input, after NAME_; maps add their own."""
 LONGEST_NAME = 200  # bytes; file systems take 255, with the endings
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
     """A distinct name for each file's output: its stem; with its ending or a number where that is taken.
 
-    Names that an ending would make too long for the file system are cut, and end in a hash of the full name.
+    Names that would be too long for the file system with an ending are cut, and end in a hash of the full name.
     """
     names: dict[str, None] = {}
     stems = [file.stem for file in files]
@@ -54,7 +54,7 @@ def _fitting(name: str) -> str:
 
 
 def without_own(files: Sequence[Path], named: Collection[Path]) -> list[Path]:
-    """The files, except those in folders that an earlier run wrote; a file that is named itself stays."""
+    """The files without those that an earlier run wrote, unless they are named themselves."""
     return [file for file in files if file in named or not is_own(file)]
 
 
@@ -62,7 +62,7 @@ def is_own(path: Path) -> bool:
     """Whether predict wrote this file."""
     names = [path.name[:place] for place, letter in enumerate(path.name) if letter == "_"]
     records = [_record(path.parent, name) for name in names] if (path.parent / RECORDS).is_dir() else []
-    # A record without files is of an input that was not finished.
+    # The record of an unfinished input has no files.
     return any(record is not None and path.name in record.get("files", [path.name]) for record in records)
 
 
@@ -125,7 +125,7 @@ class OutputRecord:
 
 
 def described_models(people: People) -> dict[str, Any]:
-    """What determines the results of models: heads with their labels (a hash), names, weights, preprocessing."""
+    """Everything in models that determines their results: heads with labels (a hash), names, weights, preprocessing."""
     heads = json.dumps([asdict(loaded.description)["heads"] for loaded in people.models])
     return {
         "heads": hashlib.sha256(heads.encode()).hexdigest()[:16],
