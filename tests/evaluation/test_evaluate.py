@@ -13,6 +13,7 @@ import opensapiens
 from opensapiens.cli.main import main
 from opensapiens.evaluation.dense import evaluate_dense
 from opensapiens.evaluation.evaluate import evaluate
+from opensapiens.evaluation.options import EvaluateOptions
 from opensapiens.evaluation.people import (
     AnnotatedImage,
     EvaluationError,
@@ -140,7 +141,7 @@ def test_boxes_of_a_detector_outside_the_picture_are_passed_over(tmp_path: Path,
     rows = [{"image_id": 1, "category_id": 1, "bbox": box, "score": 0.5} for box in boxes]
     (tmp_path / "boxes.json").write_text(json.dumps(rows))
     people = opensapiens.load(tiny_model, device="cpu")
-    figures = evaluate("pose", people, tmp_path, coco_file(tmp_path), boxes=tmp_path / "boxes.json")
+    figures = evaluate("pose", people, tmp_path, coco_file(tmp_path), EvaluateOptions(boxes=tmp_path / "boxes.json"))
     assert figures["people"] == 1
 
 
@@ -200,7 +201,7 @@ def test_dense_truth_scores_all(shard_images: list[AnnotatedImage]) -> None:
 
 @pytest.mark.parametrize("task", ["pose", "segmentation", "depth", "normals"])
 def test_a_real_pipeline_gives_a_flat_object(task: Any, people_shards: Path, tiny_model: Path) -> None:
-    figures = evaluate(task, opensapiens.load(tiny_model, device="cpu"), people_shards, limit=2)
+    figures = evaluate(task, opensapiens.load(tiny_model, device="cpu"), people_shards, None, EvaluateOptions(limit=2))
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert all(value is None or isinstance(value, str | int | float) for value in figures.values())
     assert figures["task"] == task and figures["model"] == "opensapiens-nano"
@@ -218,7 +219,7 @@ def test_what_cannot_be_evaluated(people_shards: Path, tiny_model: Path, tmp_pat
     with pytest.raises(EvaluationError, match="no folder"):
         evaluate("pose", people, tmp_path / "nowhere")
     with pytest.raises(EvaluationError, match="pose only"):
-        evaluate("depth", people, people_shards, detect=True)
+        evaluate("depth", people, people_shards, None, EvaluateOptions(detect=True))
     del people.model_of_task["depth"]
     with pytest.raises(EvaluationError, match="no depth head"):
         evaluate("depth", people, people_shards)
