@@ -38,13 +38,13 @@ def plan(
     from opensapiens.storage.files import write_json
     from opensapiens.training.plan import plan as count
 
-    made = count(setup)
-    length = tokens / made.tokens_of_an_image if images is None else images
-    figures = _figures(made, length, price)
+    estimate = count(setup)
+    length = tokens / estimate.tokens_of_an_image if images is None else images
+    figures = _figures(estimate, length, price)
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:<{width}}  {value:,.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
-    note = _against_the_paper(made, length)
+    note = _against_the_paper(estimate, length)
     if note:
         print(f"\n{note}")
     if json is not None:
@@ -52,41 +52,41 @@ def plan(
     return 0
 
 
-def _figures(made: Plan, images: float, price: float | None) -> dict[str, Any]:
-    setup = made.setup
-    bound = "sending" if made.communication_seconds > made.computing_seconds else "computing"
+def _figures(plan: Plan, images: float, price: float | None) -> dict[str, Any]:
+    setup = plan.setup
+    bound = "sending" if plan.communication_seconds > plan.computing_seconds else "computing"
     return {
         "run": f"{setup.job} {setup.size}, {setup.gpus} x {setup.gpu}, {setup.precision}, {setup.parallel}",
-        "parameters (trained)": f"{made.parameters / 1e9:.3f} B",
-        "FLOP per image, both passes": made.flops,
+        "parameters (trained)": f"{plan.parameters / 1e9:.3f} B",
+        "FLOP per image, both passes": plan.flops,
         "efficiency (assumed or measured)": setup.efficiency,
-        "GB per GPU: weights": made.weights_bytes / 1e9,
-        "GB per GPU: optimizer": made.optimizer_bytes / 1e9,
-        "GB per GPU: gradients": made.gradient_bytes / 1e9,
-        "GB per image": made.image_bytes / 1e9,
-        "GB per GPU in all": made.memory / 1e9,
-        "images per GPU": made.batch,
-        "images per step": made.batch * setup.gpus,
-        "seconds per step": made.seconds,
+        "GB per GPU: weights": plan.weights_bytes / 1e9,
+        "GB per GPU: optimizer": plan.optimizer_bytes / 1e9,
+        "GB per GPU: gradients": plan.gradient_bytes / 1e9,
+        "GB per image": plan.image_bytes / 1e9,
+        "GB per GPU in all": plan.memory / 1e9,
+        "images per GPU": plan.batch,
+        "images per step": plan.batch * setup.gpus,
+        "seconds per step": plan.seconds,
         "bound by": bound,
-        "images per second": made.images_per_second,
-        "tokens per second": made.tokens_per_second,
+        "images per second": plan.images_per_second,
+        "tokens per second": plan.tokens_per_second,
         "images": images,
-        "days": made.days(images),
-        "GPU hours": made.days(images) * 24 * setup.gpus,
-        "US dollars": made.cost(images, price),
+        "days": plan.days(images),
+        "GPU hours": plan.days(images) * 24 * setup.gpus,
+        "US dollars": plan.cost(images, price),
     }
 
 
-def _against_the_paper(made: Plan, images: float) -> str:
-    """For the run that the paper states the length of: what its days amount to."""
+def _against_the_paper(plan: Plan, images: float) -> str:
+    """The efficiency that the paper's days amount to, for the run whose length it states."""
     from opensapiens.training.plan import PAPER
 
-    setup = made.setup
+    setup = plan.setup
     same = (setup.job, setup.size, setup.gpus, setup.gpu) == ("pretrain", PAPER["size"], PAPER["gpus"], PAPER["gpu"])
-    if not same or images * made.tokens_of_an_image != PAPER["tokens"]:
+    if not same or images * plan.tokens_of_an_image != PAPER["tokens"]:
         return ""
-    share = made.efficiency_for(images, PAPER["days"])
+    share = plan.efficiency_for(images, PAPER["days"])
     return (
         f"The paper states {PAPER['days']:.0f} days for this run: {share:.1%} of the GPUs' {setup.precision} rate on "
         f"these counted operations. docs/plan.md says what may lie between; no figure here is bent to fit."

@@ -147,33 +147,24 @@ def _dense(
     chosen = protocol.selected(dataset.names)[: options.limit]
     if not chosen:
         raise EvaluationError(f"{folder} holds no picture of the protocol {protocol.name}: {protocol.note}")
-    figures = _on_folder(people, dataset, chosen, protocol, task, flip, records, failures)
+
+
+    def measure(numbers: list[int], records: list[dict[str, Any]], failures: list[str] | None) -> dict[str, Any]:
+        source = read_folder_images(dataset, numbers, protocol.whole_image, failures)
+        figures = evaluate_dense(people, _progress(source, task, len(numbers)), task, flip, records)
+        return {**figures, "boxes": "whole image"} if protocol.whole_image else figures
+
+    figures = measure(chosen, records, failures)
     for subset in protocol.subsets:
         numbers = [number for number in chosen if f"{subset}/" in dataset.names[number]]
         if numbers:
-            unreadable: list[str] | None = None if failures is None else []
-            of_subset = _on_folder(people, dataset, numbers, protocol, task, flip, [], unreadable)
+            of_subset = measure(numbers, [], None if failures is None else [])
             numeric = {name: value for name, value in of_subset.items() if isinstance(value, float | int)}
             figures |= {f"{subset}_{name}": value for name, value in numeric.items()}
     if not protocol.name:
         return figures
     frames = {} if protocol.frames is None else {"frames_of_the_protocol": protocol.frames}
     return {"protocol": protocol.name, **_note(protocol.note), **frames, **figures}
-
-
-def _on_folder(
-    people: People,
-    dataset: FolderDataset,
-    chosen: list[int],
-    protocol: DenseProtocol,
-    task: str,
-    flip: bool | None,
-    records: list[dict[str, Any]],
-    failures: list[str] | None,
-) -> dict[str, Any]:
-    source = read_folder_images(dataset, chosen, protocol.whole_image, failures)
-    figures = evaluate_dense(people, _progress(source, task, len(chosen)), task, flip, records)
-    return {**figures, "boxes": "whole image"} if protocol.whole_image else figures
 
 
 def _named(name: str, protocols: dict[str, Protocol], task: str) -> Protocol:

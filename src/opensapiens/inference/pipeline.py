@@ -29,6 +29,10 @@ from opensapiens.tasks.task import DenseTask
 BATCHES_PER_READ = 4  # of a network that does not stay in memory
 
 
+Images = list[Any] | tuple[Any, ...]
+Boxes = np.ndarray | Sequence | None
+
+
 class PipelineError(ValueError):
     """Networks that cannot do what is asked of them."""
 
@@ -111,20 +115,13 @@ class People:
         return isinstance(self.detector, WholeImage)
 
     @overload
-    def __call__(
-        self, images: ImageSource, boxes: np.ndarray | Sequence | None = None, flip: bool | None = None
-    ) -> Result: ...
+    def __call__(self, images: ImageSource, boxes: Boxes = None, flip: bool | None = None) -> Result: ...
 
     @overload
-    def __call__(
-        self, images: list[Any] | tuple[Any, ...], boxes: np.ndarray | Sequence | None = None, flip: bool | None = None
-    ) -> list[Result]: ...
+    def __call__(self, images: Images, boxes: Boxes = None, flip: bool | None = None) -> list[Result]: ...
 
     def __call__(
-        self,
-        images: ImageSource | list[Any] | tuple[Any, ...],
-        boxes: np.ndarray | Sequence | None = None,
-        flip: bool | None = None,
+        self, images: ImageSource | Images, boxes: Boxes = None, flip: bool | None = None
     ) -> Result | list[Result]:
         """The people of an image (path, PIL image, file content, open file, or H×W×3 uint8 RGB array), or of each of a
         list.
@@ -173,9 +170,7 @@ class People:
             file = read.popleft()
             yield file, ImageError(f"{file}: {outcome}") if isinstance(outcome, BoxesError) else outcome
 
-    def predict_image(
-        self, source: ImageSource, boxes: np.ndarray | Sequence | None = None, flip: bool | None = None
-    ) -> Result:
+    def predict_image(self, source: ImageSource, boxes: Boxes = None, flip: bool | None = None) -> Result:
         """One image; as __call__."""
         outcome = next(self.stream([read_frame(source, boxes)], flip))
         assert isinstance(outcome, Result)
@@ -212,7 +207,7 @@ class People:
             for task, loaded in self.model_of_task.items()
         }
 
-    def encode(self, images: Any, boxes: np.ndarray | Sequence | None = None, model: int = 0) -> Any:
+    def encode(self, images: Any, boxes: Boxes = None, model: int = 0) -> Any:
         """Features of the backbone for an image, or a list of them for a list of images; see Features.
 
         A network that takes whole images gives one set per image; one that takes people gives one per person (boxes as
@@ -276,14 +271,14 @@ def _views(loaded: LoadedModel, frame: SourceImage) -> list[View]:
     return loaded.views(NOBODY if frame.boxes is None else frame.boxes, frame.image.shape[:2])
 
 
-def read_frame(source: ImageSource, boxes: np.ndarray | Sequence | None = None) -> SourceImage:
+def read_frame(source: ImageSource, boxes: Boxes = None) -> SourceImage:
     """The decoded image with the caller's boxes, which are checked. Raises ImageError, BoxesError."""
     image = read_image(source)
     checked = None if boxes is None else checked_boxes(boxes, image.shape[:2])
     return SourceImage(image, checked, source=Path(source) if isinstance(source, str | Path) else None)
 
 
-def _frame_or_error(source: ImageSource, boxes: np.ndarray | Sequence | None) -> SourceImage | ImageError | BoxesError:
+def _frame_or_error(source: ImageSource, boxes: Boxes) -> SourceImage | ImageError | BoxesError:
     try:
         return read_frame(source, boxes)
     except (ImageError, BoxesError) as error:
