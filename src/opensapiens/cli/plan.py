@@ -52,41 +52,41 @@ def plan(
     return 0
 
 
-def _figures(plan: Plan, images: float, price: float | None) -> dict[str, Any]:
-    setup = plan.setup
-    bound = "sending" if plan.communication_seconds > plan.computing_seconds else "computing"
+def _figures(estimate: Plan, images: float, price: float | None) -> dict[str, Any]:
+    setup = estimate.setup
+    bound = "sending" if estimate.communication_seconds > estimate.computing_seconds else "computing"
     return {
         "run": f"{setup.job} {setup.size}, {setup.gpus} x {setup.gpu}, {setup.precision}, {setup.parallel}",
-        "parameters (trained)": f"{plan.parameters / 1e9:.3f} B",
-        "FLOP per image, both passes": plan.flops,
+        "parameters (trained)": f"{estimate.parameters / 1e9:.3f} B",
+        "FLOP per image, both passes": estimate.flops,
         "efficiency (assumed or measured)": setup.efficiency,
-        "GB per GPU: weights": plan.weights_bytes / 1e9,
-        "GB per GPU: optimizer": plan.optimizer_bytes / 1e9,
-        "GB per GPU: gradients": plan.gradient_bytes / 1e9,
-        "GB per image": plan.image_bytes / 1e9,
-        "GB per GPU in all": plan.memory / 1e9,
-        "images per GPU": plan.batch,
-        "images per step": plan.batch * setup.gpus,
-        "seconds per step": plan.seconds,
+        "GB per GPU: weights": estimate.weights_bytes / 1e9,
+        "GB per GPU: optimizer": estimate.optimizer_bytes / 1e9,
+        "GB per GPU: gradients": estimate.gradient_bytes / 1e9,
+        "GB per image": estimate.image_bytes / 1e9,
+        "GB per GPU in all": estimate.memory / 1e9,
+        "images per GPU": estimate.batch,
+        "images per step": estimate.batch * setup.gpus,
+        "seconds per step": estimate.seconds,
         "bound by": bound,
-        "images per second": plan.images_per_second,
-        "tokens per second": plan.tokens_per_second,
+        "images per second": estimate.images_per_second,
+        "tokens per second": estimate.tokens_per_second,
         "images": images,
-        "days": plan.days(images),
-        "GPU hours": plan.days(images) * 24 * setup.gpus,
-        "US dollars": plan.cost(images, price),
+        "days": estimate.days(images),
+        "GPU hours": estimate.days(images) * 24 * setup.gpus,
+        "US dollars": estimate.cost(images, price),
     }
 
 
-def _against_the_paper(plan: Plan, images: float) -> str:
+def _against_the_paper(estimate: Plan, images: float) -> str:
     """The efficiency that the paper's days amount to, for the run whose length it states."""
     from opensapiens.training.plan import PAPER
 
-    setup = plan.setup
+    setup = estimate.setup
     same = (setup.job, setup.size, setup.gpus, setup.gpu) == ("pretrain", PAPER["size"], PAPER["gpus"], PAPER["gpu"])
-    if not same or images * plan.tokens_of_an_image != PAPER["tokens"]:
+    if not same or images * estimate.tokens_of_an_image != PAPER["tokens"]:
         return ""
-    share = plan.efficiency_for(images, PAPER["days"])
+    share = estimate.efficiency_for(images, PAPER["days"])
     return (
         f"The paper states {PAPER['days']:.0f} days for this run: {share:.1%} of the GPUs' {setup.precision} rate on "
         f"these counted operations. docs/plan.md says what may lie between; no figure here is bent to fit."

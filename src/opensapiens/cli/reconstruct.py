@@ -44,9 +44,8 @@ def reconstruct(
     network, description = load_masked_autoencoder(model, device)
     photo = read_image(image)
     square = description.preprocessing.view(None, photo.shape[:2]).pixels(photo)
-    reconstructions = [
-        [reconstruct_image(network, square, description.preprocessing, ratio, seed)] for ratio in mask_ratio
-    ]
+    preprocessing = description.preprocessing
+    reconstructions = [[reconstruct_image(network, square, preprocessing, ratio, seed)] for ratio in mask_ratio]
     drawn = Image.fromarray(draw_reconstructions([square], reconstructions, height=min(square.shape[0], 512)))
     with written(output) as temporary:
         drawn.save(temporary, Image.registered_extensions().get(output.suffix.lower(), "PNG"))

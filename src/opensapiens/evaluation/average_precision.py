@@ -64,9 +64,8 @@ def average_precision(
         {**_annotation(record, chosen), "id": number, "image_id": number_of[record["image_id"]]}
         for number, record in enumerate(ground_truth["annotations"], start=1)
     ]
-    truth = COCO(
-        {**ground_truth, "images": [{"id": number} for number in number_of.values()], "annotations": annotations}
-    )
+    images = [{"id": number} for number in number_of.values()]
+    truth = COCO({**ground_truth, "images": images, "annotations": annotations})
     results = truth.loadRes(
         [
             {**record, "image_id": number_of[record["image_id"]], "keypoints": _picked(record, chosen)}

@@ -148,7 +148,6 @@ def _dense(
     if not chosen:
         raise EvaluationError(f"{folder} holds no picture of the protocol {protocol.name}: {protocol.note}")
 
-
     def measure(numbers: list[int], records: list[dict[str, Any]], failures: list[str] | None) -> dict[str, Any]:
         source = read_folder_images(dataset, numbers, protocol.whole_image, failures)
         figures = evaluate_dense(people, _progress(source, task, len(numbers)), task, flip, records)
