@@ -6,7 +6,7 @@ import pytest
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.inference.forward import LoadedModel, network_inputs
-from opensapiens.inference.pipeline import Frame, People
+from opensapiens.inference.pipeline import People, SourceImage
 from opensapiens.inference.results import Result
 
 from .cases import Case, cases, name_of
@@ -38,7 +38,7 @@ def photo(case: Case) -> np.ndarray:
 
 def whole_image(case: Case, people: People, flip: bool = False) -> np.ndarray:
     """What is decoded of a photo, before it is masked."""
-    (predictions,) = people._run(people.models[0], [Frame(photo(case))], flip)
+    (predictions,) = people._run(people.models[0], [SourceImage(photo(case))], flip)
     return predictions[0].decoded[TASK_OF_KIND[case.kind]]
 
 
