@@ -149,7 +149,7 @@ def test_folders_of_a_video_that_are_not_ours(project: Path, name: str, capsys: 
     (project / "results" / name).mkdir(parents=True)
     (project / "results" / name / "000000.json").write_bytes(THEIRS)
     assert predict(project, "clip.mp4", "--output", "results", "--video-maps", "png") == 1
-    assert f"{name} is there" in capsys.readouterr().err
+    assert f"{name} exists" in capsys.readouterr().err
     assert (project / "results" / name / "000000.json").read_bytes() == THEIRS
 
 
