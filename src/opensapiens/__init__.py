@@ -15,9 +15,18 @@ if TYPE_CHECKING:
     from opensapiens.inference.job import predict_files
     from opensapiens.inference.loading import load
     from opensapiens.inference.options import PredictOptions, VideoOptions
+    from opensapiens.inference.video import predict_video
 
 __version__ = "0.1.0"
-__all__ = ["PredictOptions", "VideoOptions", "__version__", "list_models", "load", "predict_files"]
+__all__ = [
+    "PredictOptions",
+    "VideoOptions",
+    "__version__",
+    "list_models",
+    "load",
+    "predict_files",
+    "predict_video",
+]
 
 _HOMES = {
     "PredictOptions": "inference.options",
@@ -25,6 +34,7 @@ _HOMES = {
     "list_models": "checkpoints.catalog",
     "load": "inference.loading",
     "predict_files": "inference.job",
+    "predict_video": "inference.video",
 }
 
 

@@ -109,7 +109,7 @@ def test_predict_leaves_originals_alone(project: Path, capsys: pytest.CaptureFix
     picture(project / "photos" / "b.jpg")
     assert predict(project, "photos", "--output", "photos") == 1
     printed = capsys.readouterr()
-    assert "photos/a_pose.jpg is there, and opensapiens predict did not write it" in printed.err
+    assert "photos/a_pose.jpg exists, and opensapiens predict did not write it" in printed.err
     assert "2 photos" in printed.out and (project / "photos" / "a_pose.jpg").read_bytes() == original
 
 
@@ -128,7 +128,7 @@ def test_a_link_in_the_output_folder_is_not_followed(project: Path, capsys: pyte
     (project / "diary.json").write_bytes(THEIRS)
     (project / "results" / "a_keypoints.json").symlink_to(project / "diary.json")
     assert predict(project, "photos/a.jpg", "--output", "results") == 1
-    assert "a_keypoints.json is there" in capsys.readouterr().err
+    assert "a_keypoints.json exists" in capsys.readouterr().err
     (project / "results" / "a_keypoints.json").unlink()
     assert predict(project, "photos/a.jpg", "--output", "results") == 0
     (project / "results" / "a_keypoints.json").unlink()
@@ -149,7 +149,7 @@ def test_folders_of_a_video_that_are_not_ours(project: Path, name: str, capsys: 
     (project / "results" / name).mkdir(parents=True)
     (project / "results" / name / "000000.json").write_bytes(THEIRS)
     assert predict(project, "clip.mp4", "--output", "results", "--video-maps", "png") == 1
-    assert f"{name} is there" in capsys.readouterr().err
+    assert f"{name} exists" in capsys.readouterr().err
     assert (project / "results" / name / "000000.json").read_bytes() == THEIRS
 
 

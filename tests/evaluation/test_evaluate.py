@@ -202,9 +202,7 @@ def test_dense_truth_scores_all(shard_images: list[AnnotatedImage]) -> None:
 
 @pytest.mark.parametrize("task", ["pose", "segmentation", "depth", "normals"])
 def test_a_real_pipeline_gives_a_flat_object(task: Any, people_shards: Path, tiny_model: Path) -> None:
-    figures = evaluate(
-        task, opensapiens.load(tiny_model, device="cpu"), people_shards, options=EvaluateOptions(limit=2)
-    )
+    figures = evaluate(task, opensapiens.load(tiny_model, device="cpu"), people_shards, None, EvaluateOptions(limit=2))
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert all(value is None or isinstance(value, str | int | float) for value in figures.values())
     assert figures["task"] == task and figures["model"] == "opensapiens-nano"
@@ -222,7 +220,7 @@ def test_what_cannot_be_evaluated(people_shards: Path, tiny_model: Path, tmp_pat
     with pytest.raises(EvaluationError, match="no folder"):
         evaluate("pose", people, tmp_path / "nowhere")
     with pytest.raises(EvaluationError, match="pose only"):
-        evaluate("depth", people, people_shards, options=EvaluateOptions(detect=True))
+        evaluate("depth", people, people_shards, None, EvaluateOptions(detect=True))
     del people.model_of_task["depth"]
     with pytest.raises(EvaluationError, match="no depth head"):
         evaluate("depth", people, people_shards)

@@ -103,4 +103,4 @@ def test_a_box_without_an_area_is_left_out_and_counted(
     content["annotations"].append({**content["annotations"][0], "id": 9, "bbox": box})
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     ((person,),) = [image.persons for image in read_coco_images(tmp_path / "annotations.json", tmp_path)]
-    assert person.id == 1 and "1 people whose boxes have no area in the picture left out" in caplog.text
+    assert person.id == 1 and "left out 1 people whose boxes have no area in the picture" in caplog.text

@@ -162,7 +162,7 @@ def test_boxes_of_a_detector_by_the_command(tmp_path: Path, tiny_model: Path) ->
     figures = evaluate("pose", people, tmp_path, annotations, EvaluateOptions(boxes=boxes))
     assert figures["images"] == 2 and figures["people"] == 1, "pictures without labeled people count as well"
     assert figures["boxes"] == str(boxes)
-    with pytest.raises(EvaluationError, match="cannot both say"):
+    with pytest.raises(EvaluationError, match="exclude each other"):
         evaluate("pose", people, tmp_path, annotations, EvaluateOptions(boxes=boxes, detect=True))
     (tmp_path / "boxes.json").write_text('{"a": 1}')
     with pytest.raises(EvaluationError, match="not a file of COCO detections"):

@@ -36,7 +36,7 @@ def test_dtype_and_lists(tiny_model: Path) -> None:
 
 def test_the_package_has_no_other_names() -> None:
     assert set(dir(opensapiens)) == {
-        "PredictOptions", "VideoOptions", "__version__", "list_models", "load", "predict_files",
+        "PredictOptions", "VideoOptions", "__version__", "list_models", "load", "predict_files", "predict_video",
     }  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         opensapiens.lod  # noqa: B018

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from opensapiens.inference.following import boxes_between
 from opensapiens.inference.results import Person
 from opensapiens.inference.tracking import OneEuro, Tracker
+from opensapiens.inference.video import boxes_between
 
 SIGMAS = np.full(4, 0.05)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opensapiens.inference import recording
+from opensapiens.inference import recording, video
 from opensapiens.inference.options import PredictOptions, VideoOptions
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.recording import record_video
@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
     record_video(people(), clip, tmp_path / "whole", "clip", settings)
     folder = tmp_path / "broken"
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "predicted_frames", stopping_at(10, KeyboardInterrupt()))
+        patch.setattr(video, "predicted_frames", stopping_at(10, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             record_video(people(), clip, folder, "clip", settings)
     assert len(list(read_frames(folder / "clip_overlay.mp4"))) == 10, "playable, up to the frame it came to"
@@ -146,7 +146,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
         started.append(arguments[-1])
         return predicted_frames(*arguments)
 
-    monkeypatch.setattr(recording, "predicted_frames", noted)
+    monkeypatch.setattr(video, "predicted_frames", noted)
     record_video(people(), clip, folder, "clip", replace(settings, resume=True))
     assert started == [8], "after the last whole segment"
     names = {path.relative_to(folder) for path in folder.rglob("*")}
@@ -162,7 +162,7 @@ def test_a_killed_run_leaves_whole_segments_and_goes_on(
     record_video(people(), clip, tmp_path / "whole", "clip")
     with monkeypatch.context() as patch:
         # What a kill leaves: nothing is finished or put together afterwards.
-        patch.setattr(recording, "predicted_frames", stopping_at(6, KeyboardInterrupt()))
+        patch.setattr(video, "predicted_frames", stopping_at(6, KeyboardInterrupt()))
         patch.setattr(recording._Recording, "join", lambda *_, **__: None)
         patch.setattr(recording._Recording, "close_segment", kept_whole(recording._Recording.close_segment))
         with pytest.raises(KeyboardInterrupt):
@@ -200,7 +200,7 @@ def test_a_run_killed_while_it_cleans_up_stays_whole(
 @pytest.mark.usefixtures("short_segments")
 def test_a_run_of_other_settings_is_not_resumed(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "predicted_frames", stopping_at(6, VideoError("cut off")))
+        patch.setattr(video, "predicted_frames", stopping_at(6, VideoError("cut off")))
         with pytest.raises(VideoError, match="cut off"):
             record_video(people(), clip, tmp_path, "clip")
     with pytest.raises(FolderError, match="of another smooth"):

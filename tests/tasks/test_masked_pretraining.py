@@ -6,10 +6,15 @@ import torch
 
 from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.data.sample import Sample
-from opensapiens.drawing.reconstruction import HIDDEN_GRAY, draw_reconstructions
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
-from opensapiens.tasks.masked_pretraining import MaskedPretrainingTask, reconstruct, reconstruction_error
+from opensapiens.tasks.masked_pretraining import (
+    HIDDEN_GRAY,
+    MaskedPretrainingTask,
+    draw_reconstructions,
+    reconstruct,
+    reconstruction_error,
+)
 
 PREPROCESSING = Preprocessing((64, 64), resize="squash")
 

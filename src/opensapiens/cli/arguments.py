@@ -1,4 +1,4 @@
-"""From the words of a command line to a call of the command's function: options and inputs in any order."""
+"""Calls a command's function with the arguments of a command line: options and inputs in any order."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def call(command: Callable[..., int], arguments: Sequence[str], prog: str) -> in
 def inputs_last(command: Callable[..., int], arguments: Sequence[str]) -> list[str]:
     """The options first, each with its values, then "--" and the inputs.
 
-    An option that takes any number of values takes all that follow it up to the next option or "--"; given twice, it
-    has the values of both. Arguments with an option that the command does not have stay as they are: tyro says so.
+    An option that takes any number of values takes all up to the next option or "--"; given twice, it has the values of
+    both. Arguments with an unknown option are returned unchanged, for tyro to report it.
     """
     counts = value_counts(command)
     values: dict[str, list[list[str]]] = {}
@@ -51,31 +51,29 @@ def inputs_last(command: Callable[..., int], arguments: Sequence[str]) -> list[s
         name = name.replace("_", "-")
         if name not in counts:
             return list(arguments)
-        count, taken = counts[name], [value] if is_equal else []
-        if count == 1 and not taken and words:
-            taken.append(words.popleft())  # whatever it looks like: --up -y
-        while words and (count is None or len(taken) < count) and not _is_option(words[0]):
-            taken.append(words.popleft())
+        count, of_option = counts[name], [value] if is_equal else []
+        if count == 1 and not of_option and words:
+            of_option.append(words.popleft())  # whatever it looks like: --up -y
+        while words and (count is None or len(of_option) < count) and not _is_option(words[0]):
+            of_option.append(words.popleft())
         if count is None and name in values:
-            values[name][0] += taken
+            values[name][0] += of_option
         else:
-            values.setdefault(name, []).append(taken)
+            values.setdefault(name, []).append(of_option)
     for name in values:
         opposite = f"--no-{name[2:]}"
         if opposite in values:
             raise ArgumentsError(f"{name} and {opposite} exclude each other")
-    options = [word for name, times in values.items() for taken in times for word in (name, *taken)]
+    options = [word for name, uses in values.items() for of_option in uses for word in (name, *of_option)]
     return [*options, "--", *inputs] if inputs else options
 
 
 def value_counts(command: Callable[..., Any]) -> dict[str, int | None]:
     """How many values each option of a command takes; None for any number."""
     hints = get_type_hints(command)
-    positional = inspect.Parameter.POSITIONAL_ONLY
-    parameters = inspect.signature(command).parameters.values()
     counts: dict[str, int | None] = {}
-    for parameter in parameters:
-        if parameter.kind is not positional:
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
             counts |= _counts(parameter.name, hints[parameter.name])
     return counts
 
@@ -83,7 +81,7 @@ def value_counts(command: Callable[..., Any]) -> dict[str, int | None]:
 def _counts(name: str, hint: Any) -> dict[str, int | None]:
     if dataclasses.is_dataclass(hint):
         fields = get_type_hints(hint).items()
-        return {option: count for inside, kind in fields for option, count in _counts(inside, kind).items()}
+        return {option: count for field, kind in fields for option, count in _counts(field, kind).items()}
     if get_origin(hint) in (Union, types.UnionType):
         (hint,) = (kind for kind in get_args(hint) if kind is not types.NoneType)
     option = name.replace("_", "-")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -13,7 +13,7 @@ from opensapiens.evaluation.options import EvaluateOptions
 
 
 def evaluate(
-    task: Annotated[Literal["pose", "segmentation", "depth", "normals", "probe", "knn"], tyro.conf.Positional],
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")],
     /,
     images: Path,
     annotations: Path | None = None,
@@ -41,7 +41,7 @@ def evaluate(
     $ opensapiens evaluate probe --train classes/train --images classes/test
 
     Args:
-        task: what to measure.
+        task: pose, segmentation, depth, normals, probe or knn.
         images: the folder of the photos, or a folder of shards (*.tar).
         annotations: the COCO file of the photos; for tasks other than pose the folder of their label maps.
         model: names or folders of models.
@@ -52,13 +52,16 @@ def evaluate(
     """
     import torch
 
+    from opensapiens.evaluation.evaluate import MEASURED, lines
     from opensapiens.evaluation.evaluate import evaluate as measure
-    from opensapiens.evaluation.evaluate import lines
+    from opensapiens.evaluation.people import EvaluationError
     from opensapiens.inference.loading import load
     from opensapiens.storage.files import write_json
     from opensapiens.storage.folders import check_output
     from opensapiens.storage.listing import counted
 
+    if task not in MEASURED:
+        raise EvaluationError(f"{task!r} cannot be measured; there are {', '.join(MEASURED)}")
     if threads is not None:
         torch.set_num_threads(max(threads, 1))
     for output in filter(None, (json, options.per_person)):

@@ -48,12 +48,12 @@ OWN_OPTIONS: dict[str, Callable[[list[str]], int]] = {"curate": curate, "train":
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with the arguments of the process or those given.
+    """Run the command with the given arguments, by default those of the process.
 
     Returns the exit code: 0 done, 1 some of the work failed, 2 misuse, 130 interrupted, 141 nobody reads the output. An
     expected error is printed as one sentence.
     """
-    # Threads that wait in a loop for more work take most of the processor on small machines. Read when torch is loaded.
+    # Threads that busy-wait take most of the processor on small machines. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -62,28 +62,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever read our output, `head` say, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of the rest at exit
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python reports the rest at exit
         return 141  # as a shell reports it
 
 
-def run(given: list[str]) -> int:
-    """The same, for arguments that are given; raises BrokenPipeError."""
+def run(words: list[str]) -> int:
+    """Run the command with these arguments; as `main`, but raises BrokenPipeError."""
     try:
-        if given in ([], ["-h"], ["--help"]):
+        if words in ([], ["-h"], ["--help"]):
             print(overview())
-            return 0 if given else 2
-        if given == ["--version"]:
+            return 0 if words else 2
+        if words == ["--version"]:
             print(f"opensapiens {__version__}")
             return 0
-        if given[0] in OWN_OPTIONS:
-            return OWN_OPTIONS[given[0]](given[1:])
-        if given[0] not in COMMANDS:
-            alike = get_close_matches(given[0], COMMANDS | OWN_OPTIONS, 1)
-            meant = f"; did you mean {alike[0]}?" if alike else "."
-            print(f"opensapiens: there is no command {given[0]!r}{meant} See opensapiens --help", file=sys.stderr)
-            return 2
-        return call(COMMANDS[given[0]], given[1:], prog=f"opensapiens {given[0]}")
+        command, *arguments = words
+        if command in OWN_OPTIONS:
+            return OWN_OPTIONS[command](arguments)
+        if command in COMMANDS:
+            return call(COMMANDS[command], arguments, prog=f"opensapiens {command}")
+        matches = get_close_matches(command, COMMANDS | OWN_OPTIONS, 1)
+        hint = f"; did you mean {matches[0]}?" if matches else "."
+        print(f"opensapiens: there is no command {command!r}{hint} See opensapiens --help", file=sys.stderr)
+        return 2
     except SystemExit as stop:  # tyro has printed what was wrong, or the help
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
@@ -97,22 +98,21 @@ def run(given: list[str]) -> int:
 
 
 def overview() -> str:
-    """A line for each command."""
+    """The help of `opensapiens`: one line for each command."""
     commands: dict[str, Callable[..., int]] = COMMANDS | OWN_OPTIONS
     lines = [f"  {name:<12} {(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
     return "\n".join([DESCRIPTION, "Commands; each has its own help, as in opensapiens predict --help:", *lines])
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether an error is one with a sentence for the user, ours or the disk's: anything else is a bug."""
-    ours = type(error).__module__.startswith("opensapiens.")
-    return (
-        ours or isinstance(error, OSError) or (isinstance(error, ModuleNotFoundError) and "pip install" in str(error))
-    )
+    """Whether an error has a message for the user: one of ours or of the disk. Anything else is a bug."""
+    if isinstance(error, ModuleNotFoundError):
+        return "pip install" in str(error)
+    return isinstance(error, OSError) or type(error).__module__.startswith("opensapiens.")
 
 
 def describe(error: Exception) -> str:
-    """One line for the user."""
+    """The message for the user, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)

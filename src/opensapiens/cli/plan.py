@@ -38,13 +38,13 @@ def plan(
     from opensapiens.storage.files import write_json
     from opensapiens.training.plan import plan as count
 
-    made = count(setup)
-    length = tokens / made.tokens_of_an_image if images is None else images
-    figures = _figures(made, length, price)
+    estimate = count(setup)
+    length = tokens / estimate.tokens_of_an_image if images is None else images
+    figures = _figures(estimate, length, price)
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:<{width}}  {value:,.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
-    note = _against_the_paper(made, length)
+    note = _against_the_paper(estimate, length)
     if note:
         print(f"\n{note}")
     if json is not None:
@@ -52,41 +52,41 @@ def plan(
     return 0
 
 
-def _figures(made: Plan, images: float, price: float | None) -> dict[str, Any]:
-    setup = made.setup
-    bound = "sending" if made.communication_seconds > made.computing_seconds else "computing"
+def _figures(estimate: Plan, images: float, price: float | None) -> dict[str, Any]:
+    setup = estimate.setup
+    bound = "sending" if estimate.communication_seconds > estimate.computing_seconds else "computing"
     return {
         "run": f"{setup.job} {setup.size}, {setup.gpus} x {setup.gpu}, {setup.precision}, {setup.parallel}",
-        "parameters (trained)": f"{made.parameters / 1e9:.3f} B",
-        "FLOP per image, both passes": made.flops,
+        "parameters (trained)": f"{estimate.parameters / 1e9:.3f} B",
+        "FLOP per image, both passes": estimate.flops,
         "efficiency (assumed or measured)": setup.efficiency,
-        "GB per GPU: weights": made.weights_bytes / 1e9,
-        "GB per GPU: optimizer": made.optimizer_bytes / 1e9,
-        "GB per GPU: gradients": made.gradient_bytes / 1e9,
-        "GB per image": made.image_bytes / 1e9,
-        "GB per GPU in all": made.memory / 1e9,
-        "images per GPU": made.batch,
-        "images per step": made.batch * setup.gpus,
-        "seconds per step": made.seconds,
+        "GB per GPU: weights": estimate.weights_bytes / 1e9,
+        "GB per GPU: optimizer": estimate.optimizer_bytes / 1e9,
+        "GB per GPU: gradients": estimate.gradient_bytes / 1e9,
+        "GB per image": estimate.image_bytes / 1e9,
+        "GB per GPU in all": estimate.memory / 1e9,
+        "images per GPU": estimate.batch,
+        "images per step": estimate.batch * setup.gpus,
+        "seconds per step": estimate.seconds,
         "bound by": bound,
-        "images per second": made.images_per_second,
-        "tokens per second": made.tokens_per_second,
+        "images per second": estimate.images_per_second,
+        "tokens per second": estimate.tokens_per_second,
         "images": images,
-        "days": made.days(images),
-        "GPU hours": made.days(images) * 24 * setup.gpus,
-        "US dollars": made.cost(images, price),
+        "days": estimate.days(images),
+        "GPU hours": estimate.days(images) * 24 * setup.gpus,
+        "US dollars": estimate.cost(images, price),
     }
 
 
-def _against_the_paper(made: Plan, images: float) -> str:
-    """For the run that the paper states the length of: what its days amount to."""
+def _against_the_paper(estimate: Plan, images: float) -> str:
+    """The efficiency that the paper's days amount to, for the run whose length it states."""
     from opensapiens.training.plan import PAPER
 
-    setup = made.setup
+    setup = estimate.setup
     same = (setup.job, setup.size, setup.gpus, setup.gpu) == ("pretrain", PAPER["size"], PAPER["gpus"], PAPER["gpu"])
-    if not same or images * made.tokens_of_an_image != PAPER["tokens"]:
+    if not same or images * estimate.tokens_of_an_image != PAPER["tokens"]:
         return ""
-    share = made.efficiency_for(images, PAPER["days"])
+    share = estimate.efficiency_for(images, PAPER["days"])
     return (
         f"The paper states {PAPER['days']:.0f} days for this run: {share:.1%} of the GPUs' {setup.precision} rate on "
         f"these counted operations. docs/plan.md says what may lie between; no figure here is bent to fit."

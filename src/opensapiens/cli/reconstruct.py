@@ -1,4 +1,4 @@
-"""`opensapiens reconstruct`: an image from the few patches that a pretrained masked autoencoder is shown."""
+"""`opensapiens reconstruct`."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ def reconstruct(
     from PIL import Image
 
     from opensapiens.checkpoints.model_folder import load_masked_autoencoder
-    from opensapiens.drawing.reconstruction import draw_reconstructions
     from opensapiens.storage.files import written
     from opensapiens.storage.folders import check_output
     from opensapiens.storage.pictures import read_image
-    from opensapiens.tasks.masked_pretraining import reconstruct as make
+    from opensapiens.tasks.masked_pretraining import draw_reconstructions
+    from opensapiens.tasks.masked_pretraining import reconstruct as reconstruct_image
 
     check_output(output, [image, model])
     network, description = load_masked_autoencoder(model, device)
     photo = read_image(image)
     square = description.preprocessing.view(None, photo.shape[:2]).pixels(photo)
-    made = [[make(network, square, description.preprocessing, ratio, seed)] for ratio in mask_ratio]
-    drawn = Image.fromarray(draw_reconstructions([square], made, height=min(square.shape[0], 512)))
+    preprocessing = description.preprocessing
+    reconstructions = [[reconstruct_image(network, square, preprocessing, ratio, seed)] for ratio in mask_ratio]
+    drawn = Image.fromarray(draw_reconstructions([square], reconstructions, height=min(square.shape[0], 512)))
     with written(output) as temporary:
         drawn.save(temporary, Image.registered_extensions().get(output.suffix.lower(), "PNG"))
     print(f"drawn: {output}")

@@ -1,4 +1,4 @@
-"""`opensapiens train RECIPE`: the recipe's own arguments, and any plain field of the run that it returns."""
+"""`opensapiens train RECIPE`: the recipe's arguments, and any plain field of the run that it returns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import tyro
 if TYPE_CHECKING:
     from opensapiens.training.run import Run
 
-# What a recipe is made of; to change these, write a recipe.
+# Not options of the command; to change these, write a recipe.
 OF_THE_RECIPE = {"model", "tasks", "data", "validation", "output", "augmentation", "backgrounds"}
 
 
@@ -33,8 +33,8 @@ def train(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     name = arguments[0].replace("-", "_")
     if name not in recipes:
-        near = difflib.get_close_matches(name, recipes, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        matches = difflib.get_close_matches(name, recipes, n=1)
+        hint = f" Did you mean {matches[0]}?" if matches else ""
         print(f"opensapiens train: no recipe {arguments[0]!r}.{hint} There are: {', '.join(recipes)}", file=sys.stderr)
         return 2
     from opensapiens.training.loop import train as run_training
@@ -56,7 +56,7 @@ def train(arguments: Sequence[str]) -> int:
 
 
 class UnknownOption(ValueError):
-    """An option that neither the recipe nor the run has; the message names the near misses."""
+    """An option that neither the recipe nor the run has; the message names similar ones."""
 
 
 def find_recipes() -> dict[str, Callable[..., Run]]:
@@ -64,15 +64,15 @@ def find_recipes() -> dict[str, Callable[..., Run]]:
     import opensapiens.recipes
     from opensapiens.training.run import Run
 
-    found: dict[str, Callable[..., Run]] = {}
+    recipes: dict[str, Callable[..., Run]] = {}
     for module_info in pkgutil.iter_modules(opensapiens.recipes.__path__, "opensapiens.recipes."):
         module = importlib.import_module(module_info.name)
         for name, function in inspect.getmembers(module, inspect.isfunction):
             file = module_info.name.rpartition(".")[2]
-            own = function.__module__ == module.__name__ and (name == file or name.startswith(f"{file}_"))
-            if own and get_type_hints(function).get("return") is Run:
-                found[name] = function
-    return found
+            is_named = function.__module__ == module.__name__ and (name == file or name.startswith(f"{file}_"))
+            if is_named and get_type_hints(function).get("return") is Run:
+                recipes[name] = function
+    return recipes
 
 
 def overview(recipes: dict[str, Callable[..., Run]]) -> str:
@@ -88,9 +88,9 @@ def overview(recipes: dict[str, Callable[..., Run]]) -> str:
 
 
 def read_run(recipe: Callable[..., Run], arguments: Sequence[str], prog: str) -> Run:
-    """The run of a recipe for command-line arguments: the recipe's own, then what changes the run that it returns.
+    """The run of a recipe for command-line arguments: those of the recipe, and changes of the run that it returns.
 
-    Raises UnknownOption; what the recipe raises; SystemExit where tyro has already said what is wrong with a value.
+    Raises UnknownOption; what the recipe raises; SystemExit where tyro has already reported a wrong value.
     """
     from opensapiens.training.run import Run
 
@@ -104,10 +104,10 @@ def read_run(recipe: Callable[..., Run], arguments: Sequence[str], prog: str) ->
     given, rest = tyro.cli(
         options, prog=prog, description=about.description, args=list(arguments), return_unknown_args=True
     )
-    if rest:  # said before the recipe opens the data
+    if rest:  # reported before the recipe opens the data
         names = [*parameters, *_option_names(changes)]
-        near = " or ".join(difflib.get_close_matches(rest[0], [f"--{name.replace('_', '-')}" for name in names]))
-        raise UnknownOption(f"no option {rest[0]}." + (f" Did you mean {near}?" if near else ""))
+        matches = " or ".join(difflib.get_close_matches(rest[0], [f"--{name.replace('_', '-')}" for name in names]))
+        raise UnknownOption(f"no option {rest[0]}." + (f" Did you mean {matches}?" if matches else ""))
     run = recipe(**{name: getattr(given, name) for name in parameters})
     return _changed(run, given.changes)
 
@@ -116,8 +116,7 @@ def _own_options(recipe: Callable[..., Run]) -> Iterator[tuple[Any, ...]]:
     """The parameters of a recipe as fields of a dataclass, documented by its docstring."""
     hints, help_texts = get_type_hints(recipe), _help_texts(recipe)
     for name, parameter in inspect.signature(recipe).parameters.items():
-        kind: Any = hints[name]
-        kind = Annotated[kind, tyro.conf.arg(help=help_texts[name])]
+        kind: Any = Annotated[hints[name], tyro.conf.arg(help=help_texts[name])]
         if parameter.default is inspect.Parameter.empty:
             yield name, kind
         else:
@@ -125,7 +124,7 @@ def _own_options(recipe: Callable[..., Run]) -> Iterator[tuple[Any, ...]]:
 
 
 def _all_optional(settings: type, left_out: Collection[str] = ()) -> Any:
-    """A dictionary's type with the fields of settings that are given on the command line, and no others."""
+    """The type of a dictionary of those fields of `settings` that are given on the command line."""
     hints, help_texts = get_type_hints(settings), _help_texts(settings)
     kinds: dict[str, Any] = {}
     for name in hints:
@@ -137,7 +136,7 @@ def _all_optional(settings: type, left_out: Collection[str] = ()) -> Any:
 
 
 def _help_texts(documented: Any) -> dict[str, str]:
-    """What the Args section of a docstring says of each name."""
+    """The entries of the Args section of a docstring by name."""
     parsed = docstring_parser.parse(inspect.getdoc(documented) or "")
     return {entry.arg_name: (entry.description or "").replace("\n", " ") for entry in parsed.params}
 
@@ -151,7 +150,7 @@ def _option_names(changes: Any) -> Iterator[str]:
 
 
 def _changed(settings: Any, changes: dict[str, Any]) -> Any:
-    """Settings with other values, in settings within them too."""
+    """Settings with other values, also in nested settings."""
     values = {
         name: _changed(getattr(settings, name), value) if isinstance(value, dict) else value
         for name, value in changes.items()

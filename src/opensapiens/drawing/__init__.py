@@ -1,4 +1,4 @@
-"""Every picture the project makes: overlays, legends, sheets. Images are H×W×3 uint8 RGB arrays."""
+"""Overlays, legends and sheets of pictures. Images are H×W×3 uint8 RGB arrays."""
 
 from opensapiens.drawing.dense import depth_colors, draw_depth, draw_normals, draw_parts, normal_colors
 from opensapiens.drawing.sheet import legend, sheet

@@ -9,10 +9,10 @@ BACKGROUND_GRAY = 40  # behind depth and normals: dark enough that the far end o
 
 
 def draw_parts(image: np.ndarray, labels: np.ndarray, part_set: PartSet, opacity: float = 0.6) -> np.ndarray:
-    """Part colors blended over the image, with a thin light line where two parts meet; label 0 leaves the photo as it
-    is.
+    """Part colors blended over the image, with a thin light line where two parts meet.
 
-    labels: H×W class ids of part_set; 255 (unknown) is left alone too. Raises ValueError if a label has no color.
+    labels: H×W class ids of part_set; 0 and 255 (unknown) leave the photo as it is. Raises ValueError for a label
+    without a color.
     """
     known = (labels > 0) & (labels != 255)
     if known.any() and int(labels[known].max()) >= len(part_set.names):
@@ -35,14 +35,14 @@ def draw_parts(image: np.ndarray, labels: np.ndarray, part_set: PartSet, opacity
 def depth_colors(values: np.ndarray) -> np.ndarray:
     """Depth (small = near, NaN = nothing there) as the inferno color map, near bright; the background is dark gray.
 
-    The range shown runs from the 1st to the 99th percentile, so that single wild pixels do not flatten everything else.
+    The range shown runs from the 1st to the 99th percentile, so that a few outliers do not flatten everything else.
     """
     valid = np.isfinite(values)
     colors = np.full((*values.shape, 3), BACKGROUND_GRAY, np.uint8)
-    there = values[valid]
-    if not len(there):
+    depths = values[valid]
+    if not len(depths):
         return colors
-    near, far = np.percentile(there, [1, 99])
+    near, far = np.percentile(depths, [1, 99])
     nearness = np.clip((far - np.where(valid, values, far)) / max(float(far - near), 1e-12), 0, 1)
     # Start above inferno's black so that the farthest part of a person does not look like a hole.
     scaled = np.round(35 + nearness * 220).astype(np.uint8)
@@ -53,8 +53,8 @@ def depth_colors(values: np.ndarray) -> np.ndarray:
 def normal_colors(values: np.ndarray) -> np.ndarray:
     """Unit normals H×W×3 (NaN = nothing there) as (n + 1) / 2; the background is dark gray."""
     valid = _all_finite(values).view(np.uint8)
-    there = cv2.copyTo(values, valid, np.zeros(values.shape, values.dtype))  # a NaN has no color
-    colors = cv2.convertScaleAbs(there, alpha=127.5, beta=127.5)  # rounds, ends at 255
+    normals = cv2.copyTo(values, valid, np.zeros(values.shape, values.dtype))  # a NaN has no color
+    colors = cv2.convertScaleAbs(normals, alpha=127.5, beta=127.5)  # rounds, ends at 255
     return cv2.copyTo(colors, valid, np.full(values.shape, BACKGROUND_GRAY, np.uint8))
 
 
@@ -69,13 +69,13 @@ def draw_normals(image: np.ndarray, values: np.ndarray, background: float = 0.25
 
 
 def _all_finite(values: np.ndarray) -> np.ndarray:
-    """H×W bool of H×W×3: a sum is finite where all its terms are, and several times quicker to ask."""
+    """H×W bool of H×W×3: a sum is finite where all its terms are, and that is several times faster to test."""
     return np.isfinite(values[..., 0] + values[..., 1] + values[..., 2])
 
 
 def _over_darkened(image: np.ndarray, colors: np.ndarray, valid: np.ndarray, background: float) -> np.ndarray:
-    darker = cv2.LUT(np.ascontiguousarray(image), (np.arange(256) * background).astype(np.uint8))
-    return cv2.copyTo(colors, valid.view(np.uint8), darker)
+    darkened = cv2.LUT(np.ascontiguousarray(image), (np.arange(256) * background).astype(np.uint8))
+    return cv2.copyTo(colors, valid.view(np.uint8), darkened)
 
 
 def _looked_up(indices: np.ndarray, colors: np.ndarray) -> np.ndarray:

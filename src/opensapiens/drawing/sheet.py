@@ -10,7 +10,7 @@ from opensapiens.labels.parts import PartSet
 
 _PAPER = (24, 24, 28)
 _INK = (235, 235, 235)
-WIDEST = 4  # of a sheet's images, by the sheet's height: wider ones are lower
+WIDEST = 4  # aspect ratio of a sheet's images: wider ones get less height
 
 
 def sheet(
@@ -18,8 +18,7 @@ def sheet(
 ) -> np.ndarray:
     """Images in rows under their titles, scaled to the same height (see WIDEST), on dark paper.
 
-    columns: how many to a row, by default all in one. Raises ValueError if there are no images or not one title for
-    each.
+    columns: images per row, by default all. Raises ValueError unless there are images and as many titles.
     """
     if not images or len(images) != len(titles):
         raise ValueError(f"a sheet needs one title for each image, got {len(images)} images and {len(titles)} titles")
@@ -42,7 +41,7 @@ def sheet(
 
 def legend(part_set: PartSet, present: Sequence[int], height: int = 640) -> np.ndarray:
     """Color swatches with names for the labels given (0 is left out), as a panel of the given height in pixels."""
-    shown = [label for label in sorted(set(int(p) for p in present)) if 0 < label < len(part_set.names)]
+    shown = [label for label in sorted({int(label) for label in present}) if 0 < label < len(part_set.names)]
     line = max(10, min(height // 16, height // (len(shown) + 1)))
     font = ImageFont.load_default(size=line * 0.62)
     names = [part_set.names[label].replace("_", " ") for label in shown] or ["no parts found"]
@@ -61,5 +60,5 @@ def legend(part_set: PartSet, present: Sequence[int], height: int = 640) -> np.n
 def _scaled(image: np.ndarray, height: int) -> Image.Image:
     factor = min(height / image.shape[0], WIDEST * height / image.shape[1])
     width, height = (max(1, round(side * factor)) for side in image.shape[1::-1])
-    way = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LANCZOS4
-    return Image.fromarray(cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=way))
+    interpolation = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LANCZOS4
+    return Image.fromarray(cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=interpolation))

@@ -35,7 +35,7 @@ def draw_keypoints(
         return canvas
     if person_size is None:
         person_size = float(np.ptp(points[drawn], axis=0).max())
-    # A wild point must not make the lines wider than the picture: no person in it is taller than its diagonal.
+    # An outlier must not make the lines wider than the picture: no person is taller than its diagonal.
     width = max(1.0, min(person_size, float(np.hypot(*image.shape[:2]))) / 110)
     fine = np.array([any(word in group for word in _FINE_GROUPS) for group in keypoint_set.groups])
     head = np.array([name == "nose" or name.endswith(("_eye", "_ear")) for name in keypoint_set.names])
@@ -46,7 +46,7 @@ def draw_keypoints(
             _limb(canvas, points[start], points[end], color, limb_width)
     for index in np.flatnonzero(drawn):
         if fine[index]:
-            # Only a hand's or face's own dots shrink: where they stay under a pixel wide they still mark one pixel.
+            # Dots of hands and faces are small, but at least a pixel wide.
             _dot(canvas, points[index], keypoint_set.colors[index], max(0.6, width * 0.22))
         else:
             _dot(canvas, points[index], _OUTLINE, width * 0.95 + 0.8)
@@ -70,9 +70,10 @@ def _fixed(point: np.ndarray) -> tuple[int, int]:
 
 
 def _limb(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: np.ndarray, width: float) -> None:
-    for line_color, line_width in ((_OUTLINE, width + 1.5), (tuple(map(int, color)), width)):
-        if line_color is _OUTLINE and width < 1.5:
-            continue  # at the size of a small person the outline would hide the color
+    lines = [(tuple(map(int, color)), width)]
+    if width >= 1.5:  # on a small person the outline would hide the color
+        lines.insert(0, (_OUTLINE, width + 1.5))
+    for line_color, line_width in lines:
         cv2.line(canvas, _fixed(start), _fixed(end), line_color, max(1, round(line_width)), cv2.LINE_AA, _SHIFT)
 
 

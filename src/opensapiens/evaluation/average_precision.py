@@ -58,13 +58,14 @@ def average_precision(
     if not detections:
         return dict.fromkeys(STATISTICS, 0.0)
     chosen = np.arange(len(sigmas)) if points is None else points
-    # COCO's code takes an id of 0 for none, the last of equal ids for all, and knows numbers of 32 bits only.
+    # COCO's code takes an id of 0 for none, merges equal ids, and knows 32-bit numbers only.
     number_of = {record["id"]: number for number, record in enumerate(ground_truth["images"], start=1)}
     annotations = [
         {**_annotation(record, chosen), "id": number, "image_id": number_of[record["image_id"]]}
         for number, record in enumerate(ground_truth["annotations"], start=1)
     ]
-    truth = COCO({**ground_truth, "images": [{"id": one} for one in number_of.values()], "annotations": annotations})
+    images = [{"id": number} for number in number_of.values()]
+    truth = COCO({**ground_truth, "images": images, "annotations": annotations})
     results = truth.loadRes(
         [
             {**record, "image_id": number_of[record["image_id"]], "keypoints": _picked(record, chosen)}

@@ -1,4 +1,4 @@
-"""How fast a model is on this machine, part by part, in every runtime, against the same network in plain PyTorch."""
+"""The speed of a model on this machine, part by part, in every runtime, compared with plain PyTorch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ from opensapiens.evaluation.options import BenchOptions, EvaluateOptions
 from opensapiens.inference.forward import network_inputs, raw_maps, read_maps, view_inputs
 from opensapiens.inference.loading import load, usable_device
 from opensapiens.inference.pipeline import People, SourceImage
+from opensapiens.inference.results import Result
 from opensapiens.inference.runtimes import available_settings, place_of
 from opensapiens.models.cost import full_flops
 from opensapiens.storage.pictures import read_image
+from opensapiens.tasks.depth import DepthTask
+from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.segmentation import SegmentationTask
 
 REFERENCE = ("torch", "float32")
 MATRIX_SIDE = {"cpu": 1536, "cuda": 8192, "mps": 4096}
@@ -44,20 +49,20 @@ COLUMNS = (
     ("normals deg", "{:.2f}"),
 )
 SHOWN_QUALITY = {
-    "pose": ("mean OKS", "mean_OKS"),
-    "segmentation": ("mIoU", "mIoU"),
-    "depth": ("depth R2", "r2"),
-    "normals": ("normals deg", "mean"),
+    PoseTask.name: ("mean OKS", "mean_OKS"),
+    SegmentationTask.name: ("mIoU", "mIoU"),
+    DepthTask.name: ("depth R2", "r2"),
+    NormalsTask.name: ("normals deg", "mean"),
 }
-"""Task -> column and the figure of `evaluate` that stands in it; all figures are under "quality"."""
+"""Task -> a column of the table and the figure of `evaluate` in it; all figures are under "quality"."""
 
 
 @dataclass(eq=False)
 class Setting:
-    """One way of running the model, and the least that each part took in seconds, per image.
+    """One way of running the model, and the least time of each part in seconds per image.
 
     network .. decode: on a CPU processor time of all threads, which other programs disturb less; else elapsed time.
-    figures: what bench() makes of it.
+    figures: the row of bench().
     """
 
     runtime: str
@@ -67,7 +72,6 @@ class Setting:
     preprocessing: float = float("inf")
     postprocessing: float = float("inf")
     decode: float = float("inf")
-    elapsed: float = float("inf")
     end_to_end: float = float("inf")
     peak_bytes: float = 0.0
     figures: dict[str, Any] = field(default_factory=dict)
@@ -76,22 +80,24 @@ class Setting:
 def bench(model: str | Path, photo: str | Path, options: BenchOptions = BenchOptions()) -> list[dict[str, Any]]:
     """One row of figures per (runtime, type), in rounds over all settings, so that a busy machine disturbs them alike.
 
-    Each row has the seconds per image of decoding the photo, preprocessing, network and postprocessing; images a second
-    end to end; peak memory; the share that the network reaches of the rate of a matrix product in its type, measured in
-    the same run; how many times faster its network is than plain PyTorch in float32 and in bfloat16; and what it
-    predicts otherwise than plain float32 does. photo: is taken for one person. Raises what load() and evaluate() raise.
+    Each row has the milliseconds per image of decoding the photo, preprocessing, network and postprocessing; images per
+    second end to end; peak memory; the network's share of the rate of a matrix product in its type, measured in the
+    same run; its speedup over plain PyTorch in float32 and in bfloat16; and how its predictions differ from those of
+    plain float32. photo: is taken for one person. Raises what load() and evaluate() raise.
     """
     place = usable_device(options.device)
     settings = [_setting(text) for text in options.settings] or available_settings(place)
     batch_size = options.batch_size
-    wanted = list(dict.fromkeys([REFERENCE, *settings]))  # the first is what the others are compared with
-    rows = [Setting(runtime, dtype, _loaded(model, place, runtime, dtype, batch_size)) for runtime, dtype in wanted]
+    rows = []
+    for runtime, dtype in dict.fromkeys([REFERENCE, *settings]):
+        people = load(model, device=place, dtype=dtype, runtime=runtime, batch_size=batch_size)
+        rows.append(Setting(runtime, dtype, people))
     image = read_image(photo)
-    for _ in range(options.rounds + 1):  # the first round compiles and warms up, and its times are beaten by the others
+    for _ in range(options.rounds + 1):  # the first round compiles and warms up; its times are not the shortest
         for row in rows:
             _time(row, Path(photo), image, batch_size)
     rates = {dtype: matrix_rate(place, dtype, options.rounds) for dtype in {row.dtype for row in rows}}
-    by_setting = {(row.runtime, row.dtype): row for row in rows}
+    bfloat16 = next((row for row in rows if (row.runtime, row.dtype) == ("torch", "bfloat16")), None)
     expected = _answers(rows[0].people, image)
     flops = _flops(model)
     for row in rows:
@@ -110,13 +116,13 @@ def bench(model: str | Path, photo: str | Path, options: BenchOptions = BenchOpt
             "matrix rate": flops / row.network / rates[row.dtype],
             "matrix GFLOP/s": rates[row.dtype] / 1e9,
             "x float32": rows[0].network / row.network,
-            **_times(by_setting.get(("torch", "bfloat16")), row),
+            **({} if bfloat16 is None else {"x bfloat16": bfloat16.network / row.network}),
             **difference(expected, _answers(row.people, image)),
         }
         if options.data is not None:
-            found = row.figures["quality"] = quality(row.people, options.data, options.limit)
+            scores = row.figures["quality"] = quality(row.people, options.data, options.limit)
             row.figures |= {
-                column: found[task][figure] for task, (column, figure) in SHOWN_QUALITY.items() if task in found
+                column: scores[task][figure] for task, (column, figure) in SHOWN_QUALITY.items() if task in scores
             }
     return [row.figures for row in rows]
 
@@ -133,27 +139,23 @@ def quality(people: People, data: str | Path, limit: int | None = None) -> dict[
 
 
 def matrix_rate(device: torch.device, dtype: str, rounds: int = 3) -> float:
-    """Floating-point operations a second of a product of two large square matrices, the best of some.
+    """Floating-point operations per second of a product of two large square matrices, the best of `rounds`.
 
-    As the rows' seconds: of processor time on a CPU, where the rate is that of one core.
+    On a CPU per second of processor time, as in the rows: the rate of one core.
     """
     side = MATRIX_SIDE.get(device.type, 2048)
     matrix = torch.randn(side, side, device=device, dtype=getattr(torch, dtype))
-    used = [_clocked(lambda: matrix @ matrix, device)[device.type == "cpu"] for _ in range(rounds + 1)]
-    return 2 * side**3 / min(used)
+    seconds = [_clocked(lambda: matrix @ matrix, device)[device.type == "cpu"] for _ in range(rounds + 1)]
+    return 2 * side**3 / min(seconds)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The rows for reading, one line each, under a line of names; what one row alone does not have is a dash."""
+    """The rows as lines of text under a line of names; a figure that a row lacks is a dash."""
     columns = [(name, form) for name, form in COLUMNS if any(name in row for row in rows)]
     cells = [[name for name, _ in columns]]
     cells += [[form.format(row[name]) if name in row else "-" for name, form in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
-
-
-def _loaded(model: str | Path, place: torch.device, runtime: str, dtype: str, batch_size: int) -> People:
-    return load(model, device=place, dtype=dtype, runtime=runtime, batch_size=batch_size)
 
 
 def _flops(model: str | Path) -> int:
@@ -165,7 +167,7 @@ def _flops(model: str | Path) -> int:
 
 
 def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:
-    """Time each part once; what is least so far is kept."""
+    """Time each part once, and keep the least times so far."""
     loaded, people = row.people.models[0], row.people
     box = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
     shown = [(image, view) for view in loaded.views(box, image.shape[:2])] * count
@@ -184,13 +186,13 @@ def _time(row: Setting, photo: Path, image: np.ndarray, count: int) -> None:
         maps = list(raw_maps(loaded, shown, batch_size=count))
 
         def postprocess() -> None:
-            for one, (_, view) in zip(maps, shown, strict=True):
-                read_maps(loaded, one, view)
+            for maps_of_head, (_, view) in zip(maps, shown, strict=True):
+                read_maps(loaded, maps_of_head, view)
 
         row.postprocessing = min(row.postprocessing, _clocked(postprocess, device)[cpu] / count)
     frames = [SourceImage(image, box, source=photo) for _ in range(count)]
-    elapsed = _clocked(lambda: [read_image(photo) for _ in range(count)] + list(people.stream(frames)), device)
-    row.end_to_end = min(row.end_to_end, elapsed[0] / count)
+    elapsed, _ = _clocked(lambda: [read_image(photo) for _ in range(count)] + list(people.stream(frames)), device)
+    row.end_to_end = min(row.end_to_end, elapsed / count)
     row.peak_bytes = max(row.peak_bytes, _peak(device))
 
 
@@ -203,27 +205,23 @@ def _clocked(work: Callable[[], Any], device: torch.device) -> tuple[float, floa
     return time.perf_counter() - started, time.process_time() - used
 
 
-def _answers(people: People, image: np.ndarray) -> Any:
+def _answers(people: People, image: np.ndarray) -> Result:
     return people(image, [[0, 0, image.shape[1], image.shape[0]]])
 
 
-def difference(expected: Any, found: Any) -> dict[str, float]:
+def difference(expected: Result, actual: Result) -> dict[str, float]:
     """Share of pixels with the same part, mean distance of the keypoints in pixels of the photo."""
     figures: dict[str, float] = {}
-    if expected.parts is not None:
-        figures["same labels"] = float((expected.parts.labels == found.parts.labels).mean())
+    if expected.parts is not None and actual.parts is not None:
+        figures["same labels"] = float((expected.parts.labels == actual.parts.labels).mean())
     if expected.persons and len(expected.persons[0].keypoints):
-        off = expected.persons[0].keypoints - found.persons[0].keypoints
+        off = expected.persons[0].keypoints - actual.persons[0].keypoints
         figures["points off px"] = float(np.linalg.norm(off, axis=-1).mean())
     return figures
 
 
-def _times(reference: Setting | None, row: Setting) -> dict[str, float]:
-    return {} if reference is None else {"x bfloat16": reference.network / row.network}
-
-
 def _reset_peak(device: torch.device) -> None:
-    """Start counting memory anew; where the system cannot, the peak is that of the process so far."""
+    """Restart the peak of memory; where the system cannot, it stays that of the process so far."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif Path("/proc/self/clear_refs").exists():

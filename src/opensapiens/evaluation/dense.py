@@ -1,4 +1,4 @@
-"""How well a pipeline labels pixels, by the metric of the task, beside its trivial answer."""
+"""Evaluates a pipeline on dense labels, by the metric of the task, beside a trivial answer."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def evaluate_dense(
     """A flat dictionary of figures, at the resolution of the images, over each person's padded box (given, not
     detected): the report of the task's metric, see the file of the task.
 
-    flip: None as the weights ask for. per_person: a list that gets the figures of each person.
-    Raises EvaluationError if the pipeline lacks the head or the data the labels.
+    flip: None as the weights ask for. per_person: a list to which the figures of each person are added.
+    Raises EvaluationError if the pipeline has no such head, or the data no such labels.
     """
     if task not in people.dense_tasks:
         raise EvaluationError(f"this model has no {task} head")

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast, get_args
 
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK, LabelKind
@@ -28,9 +28,13 @@ from opensapiens.labels.keypoints import KEYPOINT_SETS
 from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.storage.files import write_text
 from opensapiens.storage.progress import progress
+from opensapiens.tasks import TASKS
 from opensapiens.tasks.pose import PoseTask
 
-WHOLE = DenseProtocol("", whole_image=False)  # no benchmark in particular: every picture, the person's box
+Protocol = TypeVar("Protocol", DenseProtocol, PoseProtocol)
+NO_PROTOCOL = DenseProtocol("", whole_image=False)  # every picture, the person's box
+MEASURED = (*TASKS, *get_args(Method))
+"""What `evaluate` can measure."""
 
 
 def evaluate(
@@ -41,19 +45,18 @@ def evaluate(
     options: EvaluateOptions = EvaluateOptions(),
     failures: list[str] | None = None,
 ) -> dict[str, Any]:
-    """The figures of evaluate_pose() or evaluate_dense(), and what they were measured on; of "probe" and "knn" those of
-    evaluate_frozen().
+    """The figures of evaluate_pose() or evaluate_dense(), and what they were measured on; for "probe" and "knn" those
+    of evaluate_frozen().
 
     images: a folder of synthetic shards (*.tar), or of pictures; then annotations is their COCO-style file for pose,
-    and the folder of their label maps for the other tasks. failures: a list that gets a sentence for each picture that
-    cannot be read, which is then left out; without it the first of them raises ImageError. A figure that does not exist
-    is None. Raises EvaluationError, AnnotationError, ShardError, TarError, ImageError.
+    and the folder of their label maps for the other tasks. failures: a list to which a sentence is added for each
+    picture that cannot be read and is left out; without it the first of them raises ImageError. A figure that does not
+    exist is None. Raises EvaluationError, AnnotationError, ShardError, TarError, ImageError.
     """
-    if task == "probe" or task == "knn":
+    if task in get_args(Method):
         if options.train is None:
             raise EvaluationError(f"{task} learns from labeled data: name it with --train")
-        method: Method = "probe" if task == "probe" else "knn"
-        return evaluate_frozen(method, people.models[0], options.train, images, options.limit)
+        return evaluate_frozen(cast("Method", task), people.models[0], options.train, images, options.limit)
     folder = Path(images)
     if not folder.is_dir():
         raise EvaluationError(f"no folder {folder}")
@@ -67,7 +70,8 @@ def evaluate(
     else:
         figures = _dense(task, people, folder, annotations, options, records, failures)
     if options.per_person is not None:
-        _write_lines(options.per_person, records)
+        rows = [json.dumps(_json_values(record)) for record in records]
+        write_text(options.per_person, "".join(f"{row}\n" for row in rows))
     model = people.model_of_task[task]
     about = {
         "task": task,
@@ -77,7 +81,7 @@ def evaluate(
     }
     if options.boxes is not None:
         figures["boxes"] = str(options.boxes)
-    return {name: _json_value(value) for name, value in {**about, **figures}.items()}
+    return _json_values({**about, **figures})
 
 
 def _pose(
@@ -92,11 +96,11 @@ def _pose(
     protocol = _pose_protocol(people, options.protocol)
     check_points(people, protocol)
     if options.detect and boxes is not None:
-        raise EvaluationError("--detect and --boxes cannot both say where people are")
+        raise EvaluationError("--detect and --boxes exclude each other")
     source: Iterable[AnnotatedImage]
     if annotations is None:
         if boxes is not None:
-            raise EvaluationError("boxes from a file are by the image ids of a COCO file: name it with --annotations")
+            raise EvaluationError("--boxes needs the COCO file whose image ids it has: name it with --annotations")
         _check_shards(folder, "their COCO file")
         source = read_shard_images(folder, options.limit, protocol.keypoint_set)
     else:
@@ -108,12 +112,11 @@ def _pose(
 
 
 def _pose_protocol(people: People, name: str | None) -> PoseProtocol:
-    own = people.keypoint_set
-    assert own is not None
-    if name is None and own.name not in KEYPOINT_SETS:
-        return own_protocol(own)
-    protocol: PoseProtocol = _named(name or "coco", POSE_PROTOCOLS, PoseTask.name)
-    return protocol
+    keypoint_set = people.keypoint_set
+    assert keypoint_set is not None
+    if name is None and keypoint_set.name not in KEYPOINT_SETS:
+        return own_protocol(keypoint_set)
+    return _named(name or "coco", POSE_PROTOCOLS, PoseTask.name)
 
 
 def _dense(
@@ -126,7 +129,7 @@ def _dense(
     failures: list[str] | None,
 ) -> dict[str, Any]:
     flip = options.flip
-    protocol = _named(options.protocol, DENSE_PROTOCOLS, task) if options.protocol else WHOLE
+    protocol = _named(options.protocol, DENSE_PROTOCOLS, task) if options.protocol else NO_PROTOCOL
     if annotations is None:
         if options.protocol:
             raise EvaluationError(
@@ -144,34 +147,26 @@ def _dense(
     chosen = protocol.selected(dataset.names)[: options.limit]
     if not chosen:
         raise EvaluationError(f"{folder} holds no picture of the protocol {protocol.name}: {protocol.note}")
-    figures = _on_folder(people, dataset, chosen, protocol, task, flip, records, failures)
+
+    def measure(numbers: list[int], records: list[dict[str, Any]], failures: list[str] | None) -> dict[str, Any]:
+        source = read_folder_images(dataset, numbers, protocol.whole_image, failures)
+        figures = evaluate_dense(people, _progress(source, task, len(numbers)), task, flip, records)
+        return {**figures, "boxes": "whole image"} if protocol.whole_image else figures
+
+    figures = measure(chosen, records, failures)
     for subset in protocol.subsets:
-        own = [number for number in chosen if f"{subset}/" in f"{dataset.names[number]}"]
-        if own:
-            found = _on_folder(people, dataset, own, protocol, task, flip, [], None if failures is None else [])
-            figures |= {f"{subset}_{name}": value for name, value in found.items() if isinstance(value, float | int)}
+        numbers = [number for number in chosen if f"{subset}/" in dataset.names[number]]
+        if numbers:
+            of_subset = measure(numbers, [], None if failures is None else [])
+            numeric = {name: value for name, value in of_subset.items() if isinstance(value, float | int)}
+            figures |= {f"{subset}_{name}": value for name, value in numeric.items()}
     if not protocol.name:
         return figures
     frames = {} if protocol.frames is None else {"frames_of_the_protocol": protocol.frames}
     return {"protocol": protocol.name, **_note(protocol.note), **frames, **figures}
 
 
-def _on_folder(
-    people: People,
-    dataset: FolderDataset,
-    chosen: list[int],
-    protocol: DenseProtocol,
-    task: str,
-    flip: bool | None,
-    records: list[dict[str, Any]],
-    failures: list[str] | None,
-) -> dict[str, Any]:
-    source = read_folder_images(dataset, chosen, protocol.whole_image, failures)
-    figures = evaluate_dense(people, _progress(source, task, len(chosen)), task, flip, records)
-    return {**figures, "boxes": "whole image"} if protocol.whole_image else figures
-
-
-def _named(name: str, protocols: dict[str, Any], task: str) -> Any:
+def _named(name: str, protocols: dict[str, Protocol], task: str) -> Protocol:
     if name not in protocols:
         raise EvaluationError(f"no protocol {name!r} for {task}; there are {', '.join(protocols)}")
     return protocols[name]
@@ -187,21 +182,16 @@ def _progress(source: Iterable[AnnotatedImage], task: str, total: int | None = N
 
 
 def _note(note: str) -> dict[str, str]:
-    return {"protocol_note": note.strip()} if note else {}
+    return {"protocol_note": note} if note else {}
 
 
-def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
-    rows = [json.dumps({name: _json_value(value) for name, value in record.items()}) for record in records]
-    write_text(path, "".join(f"{row}\n" for row in rows))
-
-
-def _json_value(value: Any) -> Any:
-    """NaN is not JSON."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _json_values(figures: dict[str, Any]) -> dict[str, Any]:
+    """None for NaN, which JSON does not have."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in figures.items()}
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:
-    """A dictionary of figures for reading, one line each."""
+    """The figures as lines of text."""
     width = max(map(len, figures))
     for name, value in figures.items():
         yield f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}"

@@ -1,4 +1,4 @@
-"""What frozen features know: a linear probe and nearest neighbors, on classes of pictures or on body parts."""
+"""Evaluates frozen features by a linear probe or nearest neighbors, on classes of pictures or on body parts."""
 
 from __future__ import annotations
 
@@ -28,14 +28,9 @@ from opensapiens.tasks.segmentation import SegmentationTask
 
 Method = Literal["probe", "knn"]
 NEIGHBORS, TEMPERATURE = 20, 0.07  # the protocol of DINO (Caron et al., ICCV 2021)
-STRENGTHS = (
-    1e-4,
-    1e-3,
-    1e-2,
-    1e-1,
-    1.0,
-)  # of the probe's weight penalty, one of which a fifth of the training set picks
-PATCHES_A_PERSON = 64  # of the dense methods, drawn at random from each person of the training set
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Of the probe's weight penalty; a fifth of the training set picks one of them."""
+PATCHES_PER_PERSON = 64  # of the dense methods, drawn at random from each person of the training set
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +44,7 @@ class Labeled:
 def evaluate_frozen(
     method: Method, loaded: LoadedModel, train: str | Path, test: str | Path, limit: int | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """How well classes can be read from a backbone that is not trained on them.
+    """How well classes can be told from the features of a backbone that is not trained on them.
 
     train, test: two folders of the same kind. With a subfolder of pictures per class: the picture's features are the
     mean over its patches, of the whole picture squashed; figures are accuracy and mean_class_accuracy, beside
@@ -64,8 +59,7 @@ def evaluate_frozen(
         if not Path(folder).is_dir():
             raise EvaluationError(f"no folder {folder}")
     dense = any(Path(train).glob("*.tar"))
-    answer = _dense if dense else _pictures
-    figures = answer(method, loaded, Path(train), Path(test), limit, seed)
+    figures = (_dense if dense else _pictures)(method, loaded, Path(train), Path(test), limit, seed)
     width = loaded.description.backbone.embed_dim
     about = {"task": method, "model": loaded.description.name, "of": "body parts" if dense else "pictures"}
     return {**about, "data": str(test), "train": str(train), "features": width, **figures}
@@ -74,10 +68,10 @@ def evaluate_frozen(
 def _pictures(
     method: Method, loaded: LoadedModel, train: Path, test: Path, limit: int | None, seed: int
 ) -> dict[str, Any]:
-    names = sorted(folder.name for folder in train.iterdir() if folder.is_dir() and _images_in(folder))
-    wrong = {folder.name for folder in test.iterdir() if folder.is_dir() and _images_in(folder)} - set(names)
-    if len(names) < 2 or wrong:
-        reason = f"; {', '.join(sorted(wrong))} are only in {test}" if wrong else ""
+    names, test_names = _class_names(train), _class_names(test)
+    unknown = [name for name in test_names if name not in names]
+    if len(names) < 2 or unknown:
+        reason = f"; {', '.join(unknown)} are only in {test}" if unknown else ""
         raise EvaluationError(f"{train} needs a subfolder of pictures for each of two or more classes{reason}")
     known, asked = (_picture_features(loaded, folder, names, limit) for folder in (train, test))
     predicted = _classify(method, known, asked.features, len(names), seed)
@@ -95,6 +89,10 @@ def _pictures(
     }
 
 
+def _class_names(folder: Path) -> list[str]:
+    return sorted(below.name for below in folder.iterdir() if below.is_dir() and _images_in(below))
+
+
 def _images_in(folder: Path) -> list[Path]:
     return list_files(folder, IMAGE_ENDINGS).files
 
@@ -110,7 +108,7 @@ def _picture_features(loaded: LoadedModel, folder: Path, names: Sequence[str], l
         except ImageError as error:
             failures.append(str(error))
             continue
-        # Squashed, as the published feature extraction has it, also where the weights are of person crops.
+        # Squashed, as in the published feature extraction, even for weights trained on person crops.
         view = whole_image_view(image.shape[:2], loaded.input_size)
         rows.append(encode_views(loaded, [(image, view)]).pooled[0])
         classes.append(number)
@@ -130,7 +128,7 @@ def _dense(
         part_set = sample.part_set
         of_patch = patch_classes(sample, grid, len(part_set))
         labeled = np.flatnonzero(of_patch != IGNORED)
-        chosen = generator.permutation(labeled)[:PATCHES_A_PERSON]
+        chosen = generator.permutation(labeled)[:PATCHES_PER_PERSON]
         features.append(tokens[chosen])
         classes.append(of_patch[chosen].astype(np.int64))
     if part_set is None:
@@ -168,9 +166,8 @@ def patch_classes(sample: Sample, grid: tuple[int, int], classes: int) -> np.nda
     assert sample.parts is not None
     rows, columns = grid
     height, width = sample.parts.shape
-    blocks = (
-        sample.parts.reshape(rows, height // rows, columns, width // columns).swapaxes(1, 2).reshape(rows * columns, -1)
-    )
+    patches = sample.parts.reshape(rows, height // rows, columns, width // columns).swapaxes(1, 2)
+    blocks = patches.reshape(rows * columns, -1)
     counts = np.stack([(blocks == number).sum(axis=1) for number in range(classes)], axis=1)
     return np.where(counts.any(axis=1), counts.argmax(axis=1), IGNORED).astype(np.uint8)
 
@@ -196,7 +193,7 @@ def neighbor_votes(known: Labeled, asked: Tensor, classes: int) -> Tensor:
     count = min(NEIGHBORS, len(library))
     for start in range(0, len(asked), 256):
         nearest = (F.normalize(asked[start : start + 256], dim=1) @ library.T).topk(count, dim=1)
-        # Less the largest, so that the exponential stays in its range: it changes no order.
+        # Minus the largest, so that the exponential stays in range; that does not change the order.
         weights = ((nearest.values - nearest.values[:, :1]) / TEMPERATURE).exp()
         votes[start : start + 256].scatter_add_(1, known.classes[nearest.indices], weights)
     return votes
@@ -220,14 +217,14 @@ def fit_probe(known: Labeled, classes: int, strength: float) -> Tensor:
 
 def _best_strength(known: Labeled, classes: int, seed: int) -> float:
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(known.classes)))
-    held, kept = order[: len(order) // 5], order[len(order) // 5 :]
-    if len(held) == 0:
+    held_out, fitted = order[: len(order) // 5], order[len(order) // 5 :]
+    if len(held_out) == 0:
         return STRENGTHS[len(STRENGTHS) // 2]
-    rest = Labeled(known.features[kept], known.classes[kept])
+    training = Labeled(known.features[fitted], known.classes[fitted])
 
-    def right(strength: float) -> float:
-        weights = fit_probe(rest, classes, strength)
-        predicted = F.linear(known.features[held], weights[:, :-1], weights[:, -1]).argmax(dim=1)
-        return float((predicted == known.classes[held]).double().mean())
+    def accuracy(strength: float) -> float:
+        weights = fit_probe(training, classes, strength)
+        predicted = F.linear(known.features[held_out], weights[:, :-1], weights[:, -1]).argmax(dim=1)
+        return float((predicted == known.classes[held_out]).double().mean())
 
-    return max(STRENGTHS, key=right)
+    return max(STRENGTHS, key=accuracy)

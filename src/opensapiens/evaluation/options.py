@@ -1,4 +1,4 @@
-"""What can be asked of `opensapiens evaluate` and `opensapiens bench`, and of the functions. Imports no torch."""
+"""The options of `opensapiens evaluate` and `opensapiens bench`, and of their functions. Imports no torch."""
 
 from __future__ import annotations
 

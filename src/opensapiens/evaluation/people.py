@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from opensapiens.data.coco import (
+    MAX_PEOPLE,
     MAX_SIDE,
     SAPIENS_FIELD,
     CocoPerson,
@@ -26,13 +27,13 @@ from opensapiens.data.sample import Sample
 from opensapiens.data.segmentations import mask_of
 from opensapiens.data.shards import ShardDataset
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
+from opensapiens.geometry.boxes import image_box
 from opensapiens.labels.keypoint_maps import convert_keypoints
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, KeypointSet
 from opensapiens.storage.json_files import MAX_ANNOTATION_BYTES, read_json
 from opensapiens.storage.pictures import ImageError
 from opensapiens.storage.text_files import FileError
 
-MAX_BOXES = 1000  # of a detector in one picture
 MAX_SCORE = 1e6  # of a detection, probability or not
 
 logger = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ class AnnotatedImage:
 
 
 def difficulty(height_fraction: float, occluded_fraction: float, truncated: bool) -> float:
-    """How hard a person is to read, from 0: the occluded share, plus a half if cut off by the border, plus up to a half
-    for being small.
+    """How hard a person is to predict, from 0: the occluded share, plus a half if cut off by the border, plus up to a
+    half for being small.
 
     height_fraction: height of the person over that of the image.
     """
@@ -82,7 +83,7 @@ def difficulty(height_fraction: float, occluded_fraction: float, truncated: bool
 
 
 def hardest_third(difficulties: Sequence[float]) -> np.ndarray:
-    """(N,) bool: the third of the people with the largest difficulty, at least one; of equals those that come first."""
+    """(N,) bool: the third of the people with the largest difficulty, at least one; of equals the first ones."""
     chosen = np.zeros(len(difficulties), bool)
     chosen[np.argsort(-np.asarray(difficulties), kind="stable")[: max(1, round(len(difficulties) / 3))]] = True
     return chosen
@@ -95,9 +96,9 @@ def read_shard_images(
     dataset = ShardDataset(folder)
     # A sample's key is "shard/frame#person"; the people of a frame follow each other.
     people = ((dataset[index], dataset.person_record(index)) for index in range(len(dataset)))
-    frames = groupby(people, key=lambda one: one[0].key.rpartition("#")[0])
-    for number, (_, found) in enumerate(islice(frames, limit)):
-        samples, records = zip(*found, strict=True)
+    frames = groupby(people, key=lambda person: person[0].key.rpartition("#")[0])
+    for number, (_, people_of_frame) in enumerate(islice(frames, limit)):
+        samples, records = zip(*people_of_frame, strict=True)
         yield _shard_image(number + 1, list(samples), list(records), keypoint_set)
 
 
@@ -112,8 +113,8 @@ def read_coco_images(
     """The images of a COCO-style file that have people with points of the protocol, or all of them; at most `limit`.
 
     People with points whose boxes have no area in the picture are left out, and counted in the log. failures: a list
-    that gets a sentence for each image that cannot be read; without it they raise ImageError. Raises AnnotationError
-    for a file that is no COCO file.
+    to which a sentence is added for each image that cannot be read; without it they raise ImageError. Raises
+    AnnotationError for a file that is no COCO file.
     """
     content = read_annotations(annotations)
     persons = coco_persons(content, annotations, images, _source(protocol, content))
@@ -121,9 +122,9 @@ def read_coco_images(
     for person in persons:
         if (person.box[2:] > person.box[:2]).all() or not _has_points(person):
             by_image.setdefault(person.image.id, []).append(_scored(person, protocol.keypoint_set))
-    flat = len(persons) - sum(map(len, by_image.values()))
-    if flat:
-        logger.warning("%s: %d people whose boxes have no area in the picture left out", annotations, flat)
+    left_out = len(persons) - sum(map(len, by_image.values()))
+    if left_out:
+        logger.warning("%s: left out %d people whose boxes have no area in the picture", annotations, left_out)
     pictures = coco_images(content, str(annotations), Path(images))
     # In the order of the annotations, those without any last
     order = [*by_image, *(image_id for image_id in pictures if image_id not in by_image)]
@@ -136,24 +137,18 @@ def read_coco_images(
                 raise
             failures.append(str(error))
             continue
-        found = by_image.get(image_id, [])
-        records = [content["annotations"][person.place] for person in found]
-        points = len(protocol.keypoint_set)
-        entries = [_coco_entry(person, record, points) for person, record in zip(found, records, strict=True)]
-        people = [
-            _coco_person(person, record, image)
-            for person, record in zip(found, records, strict=True)
-            if _has_points(person)
-        ]
+        annotated = [(person, content["annotations"][person.place]) for person in by_image.get(image_id, [])]
+        entries = [_coco_entry(person, record, len(protocol.keypoint_set)) for person, record in annotated]
+        people = [_coco_person(person, record, image) for person, record in annotated if _has_points(person)]
         yield AnnotatedImage(image, people, {"id": image_id}, entries)
 
 
 def read_folder_images(
     dataset: FolderDataset, chosen: Iterable[int], whole_image: bool = False, failures: list[str] | None = None
 ) -> Iterator[AnnotatedImage]:
-    """Pictures with label maps, each with one person: the labeled pixels. Pictures without any are passed over.
+    """Pictures with label maps, each with one person: the labeled pixels. Pictures without any are skipped.
 
-    whole_image: the person's box is that of the picture. failures: a list that gets a sentence for each picture that
+    whole_image: the person's box is the picture. failures: a list to which a sentence is added for each picture that
     cannot be read; without it they raise ImageError.
     """
     for number in chosen:
@@ -166,8 +161,7 @@ def read_folder_images(
             continue
         if sample.box is None:
             continue
-        height, width = sample.image.shape[:2]
-        box = np.array([0, 0, width, height], np.float32) if whole_image else sample.box
+        box = image_box(sample.image.shape[:2]) if whole_image else sample.box
         person = AnnotatedPerson(number + 1, sample, box, np.empty((0, 3), np.float32), float("nan"), 0.0)
         yield AnnotatedImage(sample.image, [person], {"id": number + 1, "file_name": sample.key})
 
@@ -176,9 +170,9 @@ def read_person_boxes(path: str | Path) -> dict[int | str, tuple[np.ndarray, np.
     """A detector's result file in COCO's format -> by image id the boxes (N, 4) xyxy and scores (N,) of people.
 
     A list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}; only category 1 is taken. Raises
-    EvaluationError for anything else, and for more than MAX_BOXES people in one picture.
+    EvaluationError for anything else, and for more than MAX_PEOPLE in one picture.
     """
-    found: dict[int | str, list[list[float]]] = {}
+    rows_of_image: dict[int | str, list[list[float]]] = {}
     others = 0
     try:
         for entry in read_json(path, limit=MAX_ANNOTATION_BYTES):
@@ -191,18 +185,18 @@ def read_person_boxes(path: str | Path) -> dict[int | str, tuple[np.ndarray, np.
             if abs(score) > MAX_SCORE:
                 raise ValueError(f"{score} is not a score")
             if width > 0 and height > 0:
-                rows_here = found.setdefault(entry["image_id"], [])
-                rows_here.append([x, y, x + width, y + height, score])
-                if len(rows_here) > MAX_BOXES:
-                    raise ValueError(f"more than {MAX_BOXES} people in the picture {entry['image_id']}")
+                rows = rows_of_image.setdefault(entry["image_id"], [])
+                rows.append([x, y, x + width, y + height, score])
+                if len(rows) > MAX_PEOPLE:
+                    raise ValueError(f"more than {MAX_PEOPLE} people in the picture {entry['image_id']}")
     except FileError as error:
         raise EvaluationError(str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(f"{path}: not a file of COCO detections of people ({error!r})") from error
     if others:
-        logger.warning("%s: %d detections of other categories than 1 (person) left out", path, others)
-    rows = {image_id: np.array(boxes, np.float32) for image_id, boxes in found.items()}
-    return {image_id: (boxes[:, :4], boxes[:, 4]) for image_id, boxes in rows.items()}
+        logger.warning("%s: left out %d detections of categories other than 1 (person)", path, others)
+    arrays = {image_id: np.array(rows, np.float32) for image_id, rows in rows_of_image.items()}
+    return {image_id: (array[:, :4], array[:, 4]) for image_id, array in arrays.items()}
 
 
 def _source(protocol: PoseProtocol, content: dict[str, Any]) -> KeypointSet:

@@ -1,4 +1,4 @@
-"""How well a pipeline finds keypoints: COCO's average precision, mean OKS, masks, beside a trivial answer."""
+"""Evaluates a pipeline on keypoints: COCO's average precision, mean OKS and masks, beside a trivial answer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from opensapiens.evaluation.average_precision import average_precision, oks_supp
 from opensapiens.evaluation.people import AnnotatedImage, AnnotatedPerson, EvaluationError, hardest_third
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
 from opensapiens.geometry.boxes import center_and_scale
-from opensapiens.inference.boxes import in_image
+from opensapiens.inference.boxes import NOBODY, in_image
 from opensapiens.inference.pipeline import People
-from opensapiens.inference.results import Person
 from opensapiens.labels.keypoint_maps import convert_keypoints, source_indices
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.tasks.pose import oks
@@ -24,21 +23,20 @@ from opensapiens.tasks.segmentation import SegmentationTask
 FOUND = 0.5  # object keypoint similarity from which a person counts as found
 BOOTSTRAP_SAMPLES = 2000
 
-
 PersonBoxes = Mapping[int | str, tuple[np.ndarray, np.ndarray]]
 """By image id, the boxes (N, 4) xyxy and scores (N,) of a detector."""
 
 
 @dataclass(eq=False)
 class _Collected:
-    """What the loop over images gathers; lists run over the annotated people unless they say otherwise."""
+    """Collected over the images; per annotated person: people, similarities and records."""
 
     protocol: PoseProtocol
     people: list[AnnotatedPerson] = field(default_factory=list)
     similarities: list[float] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)  # what is known of each person and its prediction
+    records: list[dict[str, Any]] = field(default_factory=list)
     mask_ious: list[float] = field(default_factory=list)
-    box_ious: list[float] = field(default_factory=list)  # of the mask that is all of the box
+    box_ious: list[float] = field(default_factory=list)  # of a mask that fills the box
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     detections: list[dict[str, Any]] = field(default_factory=list)
@@ -55,17 +53,17 @@ def evaluate_pose(
 ) -> dict[str, Any]:
     """A flat dictionary of figures for the points of a protocol, by default COCO's 17.
 
-    detect: let the pipeline find the people; boxes: those that a detector found, with its scores; otherwise it is given
-    the annotated boxes. flip: None as the weights ask for. Each part of the protocol has its own "AP_" and "AR_".
-    Prefixed "mean_pose_": the same figures for the answer that knows nothing of the picture, the mean annotated pose
-    laid into each annotated box. "hardest_third_" figures are over those people alone, with no others in the way.
-    per_person: a list that gets what is known of each person. Raises EvaluationError if the pipeline has no pose head,
-    or one that lacks points of the protocol, or if there are no annotated people.
+    detect: let the pipeline find the people; boxes: of a detector, with its scores; by default the annotated boxes are
+    used. flip: None as the weights ask for. Each part of the protocol has its own "AP_" and "AR_". "mean_pose_" figures
+    are those of an answer that does not see the picture: the mean annotated pose in each annotated box.
+    "hardest_third_" figures are over those people alone, as if there were no others. per_person: a list to which a
+    record of each person is added. Raises EvaluationError if the pipeline has no pose head, or one without some points
+    of the protocol, or if there are no annotated people.
     """
     check_points(people, protocol)
     collected = _Collected(protocol)
     for image in images:
-        # Somebody of whom none of the points is in the picture cannot be scored; COCO's AP leaves them out as well.
+        # A person without points in the picture cannot be scored; COCO's AP leaves them out as well.
         scored = [person for person in image.persons if (person.keypoints[:, 2] > 0).any()]
         if scored or boxes is not None:
             _predict(people, replace(image, persons=scored), collected, detect, flip, boxes)
@@ -102,7 +100,7 @@ def evaluate_pose(
 
 
 def _trivial_figures(collected: _Collected) -> dict[str, float]:
-    """The mean pose's own figures."""
+    """The figures of the mean pose."""
     poses = mean_pose(collected.people)
     similar = [
         float(similarity([person], pose[None], collected.protocol)[0])
@@ -113,25 +111,24 @@ def _trivial_figures(collected: _Collected) -> dict[str, float]:
 
 
 def check_points(people: People, protocol: PoseProtocol) -> None:
-    """Whether the pipeline predicts every point of the protocol. Raises EvaluationError."""
-    if people.keypoint_set is None:
+    """Raises EvaluationError unless the pipeline predicts every point of the protocol."""
+    keypoint_set = people.keypoint_set
+    if keypoint_set is None:
         raise EvaluationError("this model has no pose head")
-    own = people.keypoint_set
-    try:
-        missing = int((source_indices(own, protocol.keypoint_set) < 0).sum())
-    except ValueError:
-        missing = len(protocol.keypoint_set)
+    missing = _missing_points(keypoint_set, protocol)
     if missing:
-        fitting = [name for name, other in POSE_PROTOCOLS.items() if _has_all(own, other)]
+        fitting = [name for name, other in POSE_PROTOCOLS.items() if not _missing_points(keypoint_set, other)]
         hint = f"; it can be scored by {' or '.join(fitting)}" if fitting else ""
-        raise EvaluationError(f"the model's {own.name} lack {missing} points of the protocol {protocol.name}{hint}")
+        raise EvaluationError(
+            f"the model's {keypoint_set.name} lack {missing} points of the protocol {protocol.name}{hint}"
+        )
 
 
-def _has_all(own: KeypointSet, protocol: PoseProtocol) -> bool:
+def _missing_points(keypoint_set: KeypointSet, protocol: PoseProtocol) -> int:
     try:
-        return bool((source_indices(own, protocol.keypoint_set) >= 0).all())
-    except ValueError:
-        return False
+        return int((source_indices(keypoint_set, protocol.keypoint_set) < 0).sum())
+    except ValueError:  # no table maps the one set to the other
+        return len(protocol.keypoint_set)
 
 
 def similarity(
@@ -146,7 +143,7 @@ def similarity(
 
 
 def bootstrap_interval(values: np.ndarray, share: float = 0.95) -> tuple[float, float]:
-    """The interval in which the mean lies with the given probability, by drawing the people anew 2000 times."""
+    """The interval that holds the mean with the given probability, by resampling the people 2000 times."""
     generator = np.random.default_rng(0)
     means = generator.choice(values, (BOOTSTRAP_SAMPLES, len(values))).mean(axis=1)
     low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
@@ -154,7 +151,7 @@ def bootstrap_interval(values: np.ndarray, share: float = 0.95) -> tuple[float, 
 
 
 def mean_pose(people: Sequence[AnnotatedPerson]) -> np.ndarray:
-    """(N, K, 2): the mean of all annotated points in coordinates of their boxes, laid back into each person's box."""
+    """(N, K, 2): the mean of all annotated points relative to their boxes, placed in each person's box."""
     boxes = np.stack([person.box for person in people]).astype(np.float64)
     truth = np.stack([person.keypoints for person in people]).astype(np.float64)
     corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
@@ -175,32 +172,35 @@ def _predict(
     given: np.ndarray | None = np.array([person.box for person in image.persons], np.float32).reshape(-1, 4)
     box_scores = None
     if boxes is not None:
-        given, box_scores = boxes.get(image.coco_image["id"], (np.empty((0, 4), np.float32), np.empty(0, np.float32)))
-        kept_boxes = in_image(given, image.image.shape[:2])
-        given, box_scores = given[kept_boxes], box_scores[kept_boxes]
-    found = people.predict_image(image.image, None if detect else given, flip).persons
+        given, box_scores = boxes.get(image.coco_image["id"], (NOBODY, np.empty(0, np.float32)))
+        has_area = in_image(given, image.image.shape[:2])
+        given, box_scores = given[has_area], box_scores[has_area]
+    predicted = people.predict_image(image.image, None if detect else given, flip).persons
     if box_scores is not None:
-        found = [replace(person, score=float(score)) for person, score in zip(found, box_scores, strict=True)]
-    protocol = collected.protocol
-    points = [_points(people, person, protocol) for person in found]
+        predicted = [replace(person, score=float(score)) for person, score in zip(predicted, box_scores, strict=True)]
+    protocol, keypoint_set = collected.protocol, people.keypoint_set
+    assert keypoint_set is not None
+    points = [
+        convert_keypoints(person.keypoints, person.scores, keypoint_set, protocol.keypoint_set) for person in predicted
+    ]
     collected.images.append(image.coco_image)
     collected.annotations += image.coco_annotations
     collected.people += image.persons
     annotated = not detect and boxes is None
-    scores = [person_score(person.score, marks) for person, (_, marks) in zip(found, points, strict=True)]
-    kept = range(len(found))
-    if not annotated and found:
+    scores = [person_score(person.score, marks) for person, (_, marks) in zip(predicted, points, strict=True)]
+    kept: Iterable[int] = range(len(predicted))
+    if not annotated and predicted:
         # The published area is that of the padded crop, not of the box.
-        areas = np.array([np.prod(center_and_scale(person.box)[1]) for person in found])
-        places = np.stack([place for place, _ in points])
-        kept = oks_suppression(places, np.array(scores), areas, protocol.keypoint_set.sigmas).tolist()
+        areas = np.array([np.prod(center_and_scale(person.box)[1]) for person in predicted])
+        points_NK2 = np.stack([places for places, _ in points])
+        kept = oks_suppression(points_NK2, np.array(scores), areas, protocol.keypoint_set.sigmas).tolist()
     for index in kept:
         person_id = image.persons[index].id if annotated else None
         collected.detections.append(
             _detection(image.coco_image["id"], *points[index], scores[index], person_id, protocol)
         )
     for index, person in enumerate(image.persons):
-        candidates = [index] if annotated else list(range(len(found)))
+        candidates = [index] if annotated else list(range(len(predicted)))
         similar = [float(similarity([person], points[i][0][None], protocol)[0]) for i in candidates]
         best = candidates[int(np.argmax(similar))] if similar else None
         collected.similarities.append(max(similar, default=0.0))
@@ -208,14 +208,14 @@ def _predict(
             _record(image, person, collected.similarities[-1], None if best is None else points[best])
         )
         if person.sample.mask is not None and SegmentationTask.name in people.model_of_task:
-            collected.mask_ious.append(_iou(found[best].mask, person.sample.mask) if best is not None else 0.0)
+            collected.mask_ious.append(_iou(predicted[best].mask, person.sample.mask) if best is not None else 0.0)
             collected.box_ious.append(_iou(_box_mask(person), person.sample.mask))
 
 
 def _record(
     image: AnnotatedImage, person: AnnotatedPerson, similar: float, points: tuple[np.ndarray, np.ndarray] | None
 ) -> dict[str, Any]:
-    """One line of the results per person; its keypoints are of the prediction that is most like it."""
+    """One line of the results per person; its keypoints are those of the most similar prediction."""
     triples = [] if points is None else np.column_stack(points).astype(float).round(3).ravel().tolist()
     return {
         "image_id": image.coco_image["id"],
@@ -225,11 +225,6 @@ def _record(
         "OKS": round(similar, 6),
         "keypoints": triples,
     }
-
-
-def _points(people: People, person: Person, protocol: PoseProtocol) -> tuple[np.ndarray, np.ndarray]:
-    assert people.keypoint_set is not None
-    return convert_keypoints(person.keypoints, person.scores, people.keypoint_set, protocol.keypoint_set)
 
 
 def _detection(
@@ -264,8 +259,8 @@ def _part_precision(collected: _Collected) -> dict[str, float]:
     """AP and AR of each part of the protocol, and the mean of both hands."""
     figures: dict[str, float] = {}
     for part, points in collected.protocol.parts.items():
-        found = _precision(collected, collected.detections, points=points)
-        figures |= {f"AP_{part}": found["AP"], f"AR_{part}": found["AR"]}
+        precision = _precision(collected, collected.detections, points=points)
+        figures |= {f"AP_{part}": precision["AP"], f"AR_{part}": precision["AR"]}
     if {"left_hand", "right_hand"} <= set(collected.protocol.parts):
         for name in ("AP", "AR"):
             figures[f"{name}_hands"] = (figures[f"{name}_left_hand"] + figures[f"{name}_right_hand"]) / 2
@@ -278,24 +273,20 @@ def _precision(
     chosen: np.ndarray | None = None,
     points: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Average precision over everybody, or with only the chosen people and their own detections in the world."""
-    ids = (
-        None
-        if chosen is None
-        else {person.id for person, wanted in zip(collected.people, chosen, strict=True) if wanted}
-    )
+    """Average precision over everybody, or over the chosen people (bool per person) and their detections alone."""
+    ids = None if chosen is None else {collected.people[index].id for index in np.flatnonzero(chosen)}
     keypoint_set = collected.protocol.keypoint_set
     truth = {
         "images": collected.images,
         "annotations": [entry for entry in collected.annotations if ids is None or entry["id"] in ids],
         "categories": [{"id": 1, "name": "person", "keypoints": list(keypoint_set.names), "skeleton": []}],
     }
-    own = [
+    records = [
         {key: value for key, value in detection.items() if key != "person_id"}
         for detection in detections
         if ids is None or detection["person_id"] in ids
     ]
-    return average_precision(truth, own, keypoint_set.sigmas, points)
+    return average_precision(truth, records, keypoint_set.sigmas, points)
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:

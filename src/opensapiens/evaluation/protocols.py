@@ -1,4 +1,4 @@
-"""Which points, pictures and boxes a benchmark is about. Every report carries its protocol's name and its note."""
+"""The points, pictures and boxes of each benchmark. Every report has the name and the note of its protocol."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, Ke
 
 @dataclass(frozen=True)
 class PoseProtocol:
-    """A benchmark of points by COCO's average precision.
+    """A benchmark of keypoints by COCO's average precision.
 
     parts: name -> the points (indices) that are scored together, beside all of them. sources: the sets that an
-    annotation file may be labeled with. note: what a reader of the figures must know.
+    annotation file may be labeled with. note: what readers of the figures must know.
     """
 
     name: str
@@ -28,7 +28,7 @@ class PoseProtocol:
 
     @property
     def size_points(self) -> np.ndarray:
-        """The points whose extent decides a detection's class of size: the body's, as in the published evaluation."""
+        """The points whose extent decides the size class of a detection: the body's, as in the published evaluation."""
         return self.parts.get("body", np.arange(len(self.keypoint_set)))
 
 

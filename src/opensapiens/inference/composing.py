@@ -1,4 +1,4 @@
-"""Predictions of single views put together: people with masks, and maps of the whole image."""
+"""Composes predictions of single views: people with masks, and maps of the whole image."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from opensapiens.inference.boxes import NOBODY
 from opensapiens.inference.forward import LoadedModel, Prediction
 from opensapiens.inference.results import Person, Result
 from opensapiens.tasks.pose import PoseTask
@@ -26,8 +27,8 @@ def compose(
     """The result of one image: boxes (N×4) with scores, and per task one prediction per box, or one of the whole image.
 
     Crops are drawn over each other, the larger box last. Parts of a whole image are all kept. Other maps are kept where
-    there are people: in the person's own part map for a crop; in the part map, else in the people's masks, for a whole
-    image; everywhere where no network has parts. Without parts a person's mask is the box.
+    there are people: for a crop in the person's own part map; for a whole image in its part map, or else in the
+    people's masks, or everywhere if no network has parts. Without parts a person's mask is the box.
     """
     size = image.shape[:2]
     result = Result(image, source=source)
@@ -42,7 +43,7 @@ def compose(
     if segmenter is not None and not segmenter.takes_people:
         (whole,) = predictions[SegmentationTask.name]
         _draw(result.maps, SegmentationTask.name, whole, np.ones(size, bool))
-    for index, box in enumerate(np.empty((0, 4), np.float32) if boxes is None else boxes):
+    for index, box in enumerate(NOBODY if boxes is None else boxes):
         crop = predictions[SegmentationTask.name][index] if segmenter is not None and segmenter.takes_people else None
         person = Person(
             id=index + 1,
@@ -59,7 +60,7 @@ def compose(
 
 
 def _person_mask(box: np.ndarray, size: tuple[int, int], crop: Prediction | None, parts: PartMap | None) -> np.ndarray:
-    """Foreground of the person's own crop; of a whole image's part map what lies in the box; else all of the box."""
+    """The foreground of the person's crop, or of the whole image's part map within the box; else all of the box."""
     mask = np.zeros(size, bool)
     if crop is not None:
         x1, y1, x2, y2 = crop.view.window

@@ -18,14 +18,14 @@ from opensapiens.tasks.segmentation import SegmentationTask
 
 FOREGROUND = 0.5  # probability from which a pixel counts as a person
 SMALLEST_SHARE = 0.004  # of a view: smaller blobs are noise of the map, not people
-SMALLEST = 40  # pixels high, windows and people; of less than that the network sees next to nothing
+SMALLEST = 40  # pixels high, windows and people; the network sees next to nothing of smaller ones
 MOST_CANDIDATES = 12  # each costs one forward pass
-SUREST_POINTS = 6  # of COCO's 17 that are asked whether this is a body: a head and a shoulder have as many
-BODY_PEAK = 0.54  # what the heatmaps of these must reach, on average
+SUREST_POINTS = 6  # of COCO's 17 that tell a body: a head and a shoulder have as many
+BODY_PEAK = 0.54  # the least mean of their heatmaps' maxima
 
 
 class DetectorError(ValueError):
-    """A detector that cannot be had; the message says which and why."""
+    """A detector that cannot be loaded or used; the message says which and why."""
 
 
 class Detector(Protocol):
@@ -43,16 +43,15 @@ class WholeImage:
 
 
 class PartMapDetector:
-    """People found by a segmentation head: a coarse look at the whole image, then a second look around each find.
+    """People found by a segmentation head: a coarse look at the whole image, then a second look at each candidate.
 
-    The coarse look shows the network the whole image and, so that it also finds those who are one of many or small,
-    square-ish windows of it; connected foreground becomes a candidate box. The second look crops each candidate as a
-    person and boxes the foreground found there; a network that has a pose head too must also see a body's points, which
-    scenery painted with parts does not have. Where the mirrored image is asked for, what passes must pass again,
-    averaged with it. Where nobody passes, the whole image is the last candidate: whoever fills it may show the coarse
-    look a piece of themselves. Meant for the embedded model, where a detector of its own would be bigger than the
-    model: people far away, in crowds or overlapping will be missed or joined. Give boxes from a real detector where you
-    have one.
+    The coarse look shows the network the whole image and, to find people who are small or one of many, windows of it;
+    connected foreground becomes a candidate box. The second look crops each candidate as a person and boxes the
+    foreground in the crop; if the network has a pose head, it must also see the points of a body, which scenery that is
+    mistaken for parts does not have. With flip, what passes must pass again, averaged with the mirrored crop. If nobody
+    passes, the whole image is the last candidate: of a person who fills it, the coarse look may see only a piece. Meant
+    for the embedded model, where a separate detector would be larger than the model: people far away, in crowds or
+    overlapping are missed or joined. Give boxes from a dedicated detector where you have one.
     """
 
     def __init__(
@@ -70,8 +69,8 @@ class PartMapDetector:
         self.nms = nms
         self.flip = loaded.flip_test if flip is None else flip
         pose = loaded.tasks.get(PoseTask.name)
-        found = source_indices(pose.keypoint_set, COCO_17).tolist() if isinstance(pose, PoseTask) else []
-        self._body_points = [index for index in found if index >= 0]
+        indices = source_indices(pose.keypoint_set, COCO_17).tolist() if isinstance(pose, PoseTask) else []
+        self._body_points = [index for index in indices if index >= 0]
 
     @property
     def looks_at_whole_images(self) -> bool:
@@ -100,13 +99,13 @@ class PartMapDetector:
         height, width = image_size
         aspect = self.loaded.input_size[1] / self.loaded.input_size[0]
         views = [np.array([0, 0, width, height], np.float32)]
-        # Windows as high as the image (or as wide, if that is less), then half as high. The small ones overlap less:
-        # they are the most, and whoever one of them cuts is whole in a larger one or gets a second look.
+        # Windows as high as the image (or as wide, if that is less), then half as high. The small ones, which are the
+        # most, overlap less: a person cut by one of them is whole in a larger one or gets a second look.
         for share, overlap in ((1.0, 0.5), (0.5, 0.25)):
             window_height = min(height, width / aspect) * share
             window_width = window_height * aspect
             if window_height < SMALLEST or (share == 1.0 and window_width * window_height > 0.8 * width * height):
-                continue  # nothing to be seen, or much the same as the whole image
+                continue  # too small to see anybody in, or nearly the whole image
             for top in _starts(height, window_height, overlap):
                 for left in _starts(width, window_width, overlap):
                     views.append(np.array([left, top, left + window_width, top + window_height], np.float32))
@@ -124,22 +123,22 @@ class PartMapDetector:
     def _look(
         self, image: np.ndarray, views: list[View], candidates: np.ndarray | None = None, flip: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes and scores of all the foreground in the views; with one candidate per view, of what fits it best where
-        there is a body."""
-        found: list[tuple[np.ndarray, float]] = []
+        """Boxes and scores of all the foreground in the views; with one candidate per view, of the blob that fits it
+        best where there is a body."""
+        people: list[tuple[np.ndarray, float]] = []
         shown = [(image, view) for view in views]
-        asks_for_body = candidates is not None and len(self._body_points) >= SUREST_POINTS
-        heads = [SegmentationTask.name, PoseTask.name] if asks_for_body else [SegmentationTask.name]
+        needs_body = candidates is not None and len(self._body_points) >= SUREST_POINTS
+        heads = [SegmentationTask.name, PoseTask.name] if needs_body else [SegmentationTask.name]
         for index, maps in enumerate(raw_maps(self.loaded, shown, heads=heads, flip=flip)):
-            if asks_for_body and not _shows_body(maps[PoseTask.name][self._body_points]):
+            if needs_body and not _shows_body(maps[PoseTask.name][self._body_points]):
                 continue
             blobs = _blobs(foreground(maps[SegmentationTask.name]), views[index])
             if candidates is not None and blobs:
                 # Not the largest: that may be a bigger neighbor.
                 fit = box_iou(candidates[index][None], np.array([box for box, _ in blobs]))[0]
                 blobs = [blobs[int(fit.argmax())]]
-            found += blobs
-        return _stacked(found)
+            people += blobs
+        return _stacked(people)
 
 
 def _shows_body(heatmaps_Khw: Tensor) -> bool:
@@ -166,22 +165,22 @@ def _blobs(probability: np.ndarray, view: View) -> list[tuple[np.ndarray, float]
         if size < SMALLEST_SHARE * probability.size:
             continue
         corners = np.array([[left, top], [left + box_width, top + box_height]]) * stride
-        # Corners lie on pixel edges; the view's matrix speaks of pixel centers.
+        # Corners lie on pixel edges; the view's matrix maps pixel centers.
         linear, offset = view.matrix[:, :2].astype(float), view.matrix[:, 2].astype(float)
-        in_image = np.linalg.solve(linear, (corners - 0.5 - offset).T).T
-        box = np.clip(in_image, 0, [width, height]).ravel().astype(np.float32)
+        image_corners = np.linalg.solve(linear, (corners - 0.5 - offset).T).T
+        box = np.clip(image_corners, 0, [width, height]).ravel().astype(np.float32)
         if (box[2:] - box[:2]).min() >= 2:
             blobs.append((box, float(probability[labels == label].mean())))
     return blobs
 
 
-def _stacked(found: list[tuple[np.ndarray, float]]) -> tuple[np.ndarray, np.ndarray]:
-    boxes = np.array([box for box, _ in found], np.float32).reshape(-1, 4)
-    return boxes, np.array([score for _, score in found], np.float32)
+def _stacked(people: list[tuple[np.ndarray, float]]) -> tuple[np.ndarray, np.ndarray]:
+    boxes = np.array([box for box, _ in people], np.float32).reshape(-1, 4)
+    return boxes, np.array([score for _, score in people], np.float32)
 
 
 def _distinct(boxes: np.ndarray, scores: np.ndarray, nms: float) -> tuple[np.ndarray, np.ndarray]:
-    """Without boxes that say the same as a better one, and without fragments inside a bigger one; best first."""
+    """Without duplicates of better boxes, and without fragments inside larger ones; best first."""
     if len(boxes) == 0:
         return boxes, scores
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

@@ -34,13 +34,13 @@ class DetrDetector:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """name: a repository on the Hugging Face hub, or a folder. threshold: the least score of a person. nms:
-        intersection over union above which the lower-scored of two boxes goes; a DETR seldom finds anyone twice.
+        intersection over union above which the lower-scored of two boxes is dropped; a DETR has few duplicates.
 
-        Only safetensors weights are read and no code that comes with them is run. Raises DetectorError for what cannot
-        be loaded or knows no class "person", ModuleNotFoundError without the extra.
+        Only safetensors weights are read, and no code that comes with them is run. Raises DetectorError for a model
+        that cannot be loaded or has no class "person", ModuleNotFoundError without the extra.
         """
         transformers = _transformers()
-        transformers.utils.logging.disable_progress_bar()  # of reading tensors, one by one
+        transformers.utils.logging.disable_progress_bar()  # which counts the tensors read
         try:
             folder = str(name if Path(name).is_dir() else hub_folder(str(name), ["*.json", "*.safetensors"]))
             self.processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
@@ -55,11 +55,11 @@ class DetrDetector:
         except (OSError, ValueError, ImportError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise DetectorError(f"no detector could be loaded from {str(name)!r}: {reason}") from error
-        labels = {str(label).lower(): int(number) for number, label in network.config.id2label.items()}
-        if PERSON not in labels:
-            raise DetectorError(f"{name} has no class {PERSON!r}: it finds {', '.join(list(labels)[:10])}, …")
+        classes = {str(label).lower(): int(number) for number, label in network.config.id2label.items()}
+        if PERSON not in classes:
+            raise DetectorError(f"{name} has no class {PERSON!r}: it finds {', '.join(list(classes)[:10])}, …")
         self.network = network.to(device).eval()
-        self.person = labels[PERSON]
+        self.person = classes[PERSON]
         self.threshold, self.nms = threshold, nms
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,12 +71,12 @@ class DetrDetector:
             outputs = self.network(pixel_values=pixels.to(parameter.device, parameter.dtype))
         for name in ("logits", "pred_boxes"):
             setattr(outputs, name, getattr(outputs, name).float())
-        (found,) = self.processor.post_process_object_detection(outputs, self.threshold, [(height, width)])
-        people = found["labels"] == self.person
-        boxes = found["boxes"][people].cpu().numpy().clip(0, [width, height, width, height]).astype(np.float32)
-        scores = found["scores"][people].cpu().numpy().astype(np.float32)
-        filled = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)
-        boxes, scores = boxes[filled], scores[filled]
+        (detections,) = self.processor.post_process_object_detection(outputs, self.threshold, [(height, width)])
+        is_person = detections["labels"] == self.person
+        boxes = detections["boxes"][is_person].cpu().numpy().clip(0, [width, height, width, height]).astype(np.float32)
+        scores = detections["scores"][is_person].cpu().numpy().astype(np.float32)
+        has_area = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)
+        boxes, scores = boxes[has_area], scores[has_area]
         kept = non_maximum_suppression(boxes, scores, self.nms)
         return boxes[kept], scores[kept]
 

@@ -1,4 +1,4 @@
-"""What the backbone sees, before any head: for probes, search and models of one's own."""
+"""Features of the backbone, before any head: for probes, search and your own models."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ class Features:
 def encode_views(loaded: LoadedModel, shown: Sequence[ImageView], batch_size: int = 8) -> Features:
     """The features of some views of images, in their order."""
     config = loaded.description.backbone
-    extra = config.prefix_tokens
-    rows: list[np.ndarray] = []
+    prefix = config.prefix_tokens
+    batches: list[np.ndarray] = []
     if shown:
         with loaded.ready() as network, torch.inference_mode():
             if not isinstance(network, HumanModel):
                 raise ValueError("features are computed by plain PyTorch: load the model with runtime='torch'")
             for start in range(0, len(shown), batch_size):
                 images = network_inputs(loaded, network, shown[start : start + batch_size])
-                rows.append(network.backbone.tokens(images).float().cpu().numpy())
+                batches.append(network.backbone.tokens(images).float().cpu().numpy())
     grid = config.grid(loaded.input_size)
-    tokens = np.concatenate(rows) if rows else np.empty((0, grid[0] * grid[1] + extra, config.embed_dim), np.float32)
-    return Features(tokens[:, extra:], grid, tokens[:, 0] if extra else None)
+    nothing = np.empty((0, grid[0] * grid[1] + prefix, config.embed_dim), np.float32)
+    tokens = np.concatenate([nothing, *batches])
+    return Features(tokens[:, prefix:], grid, tokens[:, 0] if prefix else None)

@@ -1,4 +1,4 @@
-"""What the caller has on disk: photos and videos, single or in folders."""
+"""Photos and videos on disk, named one by one or by their folder."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def find_inputs(inputs: Iterable[str | Path]) -> Listing:
     Hidden files are skipped. Raises FileNotFoundError for an input that does not exist and for a folder without any
     photo or video.
     """
-    found = Listing()
+    listing = Listing()
     for given in map(Path, inputs):
         if given.is_dir():
             inside = list_files(given, (*IMAGE_ENDINGS, *VIDEO_ENDINGS), below=False)
             if not inside.files:
                 why = passed_over_sentence(inside.passed_over)
                 raise FileNotFoundError(f"no photo or video in the folder {given}" + (f": {why}" if why else ""))
-            found.files.extend(inside.files)
-            found.passed_over.update(inside.passed_over)
+            listing.files.extend(inside.files)
+            listing.passed_over.update(inside.passed_over)
         elif given.exists():
-            found.files.append(given)
+            listing.files.append(given)
         else:
             raise FileNotFoundError(f"no such file or folder: {given}")
-    return found
+    return listing

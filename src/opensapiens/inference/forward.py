@@ -32,9 +32,8 @@ ImageView = tuple[np.ndarray, View]
 class LoadedModel:
     """A network with the description that says how to feed it and how to read it.
 
-    network: None for one that is read when it is needed and dropped afterwards; then `read` reads it. weights: stands
-    for the values of the weights, see weights_digest; empty where they are not from a folder. known_tasks: name of a
-    head -> its task.
+    network: None for one that `read` reads each time it is needed. weights: a digest of the weights, see
+    weights_digest; empty if they are not from a folder. known_tasks: name of a head -> its task.
     """
 
     network: HumanModel | Runtime | None
@@ -90,10 +89,10 @@ class LoadedModel:
 
 @dataclass(eq=False)
 class Prediction:
-    """What a network says about one view, in the coordinates of the image.
+    """The prediction of a network for one view, in the coordinates of the image.
 
-    decoded: head -> what its task's `decode` gives, not masked. foreground: h×w float32, at the size of the network's
-    own part map, the probability of any part; only for a view of the whole image.
+    decoded: head -> the output of its task's `decode`, not masked. foreground: h×w float32, the probability of any part
+    at the resolution of the network's part map; only for a view of the whole image.
     """
 
     view: View
@@ -121,37 +120,37 @@ def raw_maps(
     rules = {head: task.flip_rule for head, task in loaded.tasks.items()} if flip else None
     with loaded.ready() as network:
         for start in range(0, len(shown), batch_size):
-            here = shown[start : start + batch_size]
-            images = network_inputs(loaded, network, here)
-            inputs = view_inputs(loaded, here, images.device)
+            batch = shown[start : start + batch_size]
+            images = network_inputs(loaded, network, batch)
+            inputs = view_inputs(loaded, batch, images.device)
             mirrored = loaded.description.backbone.mirrored(inputs)
             with torch.inference_mode():
-                batch = maps(network, images, flip, rules, heads, inputs, mirrored)
+                maps_of_head = maps(network, images, flip, rules, heads, inputs, mirrored)
             for index in range(len(images)):
-                yield {head: tensor[index].float() for head, tensor in batch.items()}
+                yield {head: tensor[index].float() for head, tensor in maps_of_head.items()}
 
 
 def view_inputs(loaded: LoadedModel, shown: Sequence[ImageView], device: torch.device) -> dict[str, Tensor]:
-    """What the backbone wants of some views beside their pixels, float32, by name."""
-    wanted = [
+    """The inputs of the backbone for some views, other than their pixels, float32, by name."""
+    inputs = [
         loaded.description.backbone.view_inputs(
             moved_picture(whole_picture(view.image_size), view.matrix), view.input_size
         )
         for _, view in shown
     ]
-    return {name: torch.from_numpy(np.stack([one[name] for one in wanted])).to(device) for name in wanted[0]}
+    return {name: torch.from_numpy(np.stack([of_view[name] for of_view in inputs])).to(device) for name in inputs[0]}
 
 
 def predict(
     loaded: LoadedModel, shown: Sequence[ImageView], flip: bool | None = None, batch_size: int = 8
 ) -> list[Prediction]:
     """One prediction per view, from all heads of the network in one pass. flip: None = as the weights ask for."""
-    every = raw_maps(loaded, shown, flip=loaded.flip_test if flip is None else flip, batch_size=batch_size)
-    return [read_maps(loaded, maps_of_head, view) for maps_of_head, (_, view) in zip(every, shown, strict=True)]
+    maps_by_view = raw_maps(loaded, shown, flip=loaded.flip_test if flip is None else flip, batch_size=batch_size)
+    return [read_maps(loaded, maps_of_head, view) for maps_of_head, (_, view) in zip(maps_by_view, shown, strict=True)]
 
 
 def read_maps(loaded: LoadedModel, maps_of_head: dict[str, Tensor], view: View) -> Prediction:
-    """The maps C×h×w of one view, decoded and brought to image coordinates."""
+    """The maps C×h×w of one view, decoded into image coordinates."""
     with torch.inference_mode():
         decoded = {head: loaded.tasks[head].decode(head_maps, view) for head, head_maps in maps_of_head.items()}
         prediction = Prediction(view, decoded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
@@ -21,37 +21,27 @@ from opensapiens.inference.detr import DetrDetector
 from opensapiens.inference.files import find_inputs, is_video
 from opensapiens.inference.loading import load, torch_dtype, usable_device
 from opensapiens.inference.options import PredictOptions
-from opensapiens.inference.output import (
-    begin,
-    check,
-    described_models,
-    endings_of,
-    finish,
-    is_done,
-    output_names,
-    without_own,
-)
-from opensapiens.inference.pipeline import People, read_frame
-from opensapiens.inference.prefetch import prefetch
+from opensapiens.inference.output import OutputRecord, described_models, endings_of, output_names, without_own
+from opensapiens.inference.pipeline import People
+from opensapiens.inference.prefetch import RESULTS_AHEAD, prefetch
 from opensapiens.inference.recording import record_video
 from opensapiens.inference.results import Result
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.storage.folders import FolderError
-from opensapiens.storage.pictures import ImageError
+from opensapiens.storage.pictures import ImageError, read_image
 from opensapiens.storage.progress import progress
 from opensapiens.storage.videos import VideoError, frame_count_and_rate
 from opensapiens.tasks.saving import save_arrays
 from opensapiens.tasks.segmentation import SegmentationTask
 
-RESULTS_AHEAD = 2
-HOW_NOT_WHAT = {"model", "input_size", "resize", "device", "devices", "threads", "batch_size", "resume"}
-"""Options that do not decide the results, or do so through what `described_models` says."""
+NOT_IN_RESULTS = {"model", "input_size", "resize", "device", "devices", "threads", "batch_size", "resume"}
+"""Options that do not affect the results, or only through what `described_models` says."""
 OF_PHOTOS = {"features", "point_cloud"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """Files, the names of their outputs, and what is asked for; plain values, so that it can be sent to a process."""
+    """Files, the names of their outputs, and the options; plain values, so that it can be sent to a process."""
 
     files: tuple[Path, ...]
     names: tuple[str, ...]
@@ -61,12 +51,12 @@ class Job:
 
 @dataclass
 class PredictSummary:
-    """What came of the files: how many photos and videos were predicted, how many people were found (in a video, ids),
-    how many files were done before.
+    """How many photos and videos were predicted, how many people they show (in a video, ids), and how many files were
+    skipped because an earlier run had finished them.
 
     shown, hidden: whether there are people whose keypoints overlays show, and people whose keypoints all score too low.
-    failures: (place of the file among all, sentence). files: how many there were. own: files in the inputs' folders
-    that an earlier run wrote. passed_over: files that are not read, by what they are.
+    failures: (index of the file, sentence). files: how many there were. own: files in the inputs' folders that an
+    earlier run wrote. passed_over: files that are not read, by what they are.
     """
 
     photos: int = 0
@@ -79,6 +69,13 @@ class PredictSummary:
     files: int = 0
     own: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
+
+    def add(self, part: PredictSummary) -> None:
+        """Add what another process did."""
+        for name in ("photos", "videos", "people", "skipped", "failures"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        self.shown |= part.shown
+        self.hidden |= part.hidden
 
 
 def predict_files(
@@ -96,8 +93,8 @@ def predict_files(
     named = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(path) for path in inputs]
     listing = find_inputs(named)
     files = without_own(listing.files, named)
-    job = Job(tuple(files), tuple(output_names(files)), Path(output), options)
-    summary = _on_devices(job)
+    summary = _on_devices(Job(tuple(files), tuple(output_names(files)), Path(output), options))
+    summary.failures.sort()
     summary.files, summary.own = len(files), len(listing.files) - len(files)
     summary.passed_over = listing.passed_over
     return summary
@@ -117,12 +114,7 @@ def _on_devices(job: Job) -> PredictSummary:
     with ProcessPoolExecutor(len(devices), get_context("spawn")) as pool:
         shares = [pool.submit(run, _on(job, device), rank, len(devices)) for rank, device in enumerate(devices)]
         for share in shares:
-            part = share.result()
-            total.photos, total.videos = total.photos + part.photos, total.videos + part.videos
-            total.people, total.skipped = total.people + part.people, total.skipped + part.skipped
-            total.shown, total.hidden = total.shown or part.shown, total.hidden or part.hidden
-            total.failures += part.failures
-    total.failures.sort()
+            total.add(share.result())
     return total
 
 
@@ -145,137 +137,146 @@ def run(job: Job, rank: int = 0, world: int = 1) -> PredictSummary:
         runtime="torch" if options.features else options.runtime,
     )
     if rank == 0:
-        kinds = {runtime_of(loaded.network) for loaded in people.models if loaded.network is not None}
-        print(f"runtime: {', '.join(sorted(kinds)) or options.runtime}")
+        runtimes = {runtime_of(loaded.network) for loaded in people.models if loaded.network is not None}
+        print(f"runtime: {', '.join(sorted(runtimes)) or options.runtime}")
     people.detector = _detector(options, people)
-    given = None if options.boxes is None else read_boxes(options.boxes)
-    endings = endings_of(people)
-    summary = PredictSummary()
-    photos: list[int] = []
-    videos: list[int] = []
-    for index in range(rank, len(job.files), world):
-        file, name = job.files[index], job.names[index]
-        movie = is_video(file)
-        try:
-            if given is not None and movie:
-                raise BoxesError(f"{file}: boxes are for photos; a video's people are looked for")
-            if given is not None:
-                check_boxes(given, file, job.files)
-            check(job.output, name, file, endings)
-            if options.resume and is_done(job.output, name, file, _asked(job, people, file, given)):
-                summary.skipped += 1
-            else:
-                (videos if movie else photos).append(index)
-        except (BoxesError, FolderError) as error:
-            summary.failures.append((index, str(error)))
-    many = len(photos) + len(videos) > 1
-    with progress(None, "predict", len(photos) + len(videos), "files", shown=many, position=rank) as bar:
-        _predict_photos(job, people, photos, given, summary, bar)
+    worker = _Worker(job, people, None if options.boxes is None else read_boxes(options.boxes))
+    pending = [index for index in range(rank, len(job.files), world) if worker.has_to_predict(index)]
+    videos = [index for index in pending if is_video(job.files[index])]
+    photos = [index for index in pending if not is_video(job.files[index])]
+    with progress(None, "predict", len(pending), "files", shown=len(pending) > 1, position=rank) as bar:
+        worker.predict_photos(photos, bar)
         for index in videos:
-            _predict_video(job, people, index, summary)
+            worker.predict_video(index)
             bar.update()
-    summary.failures.sort()
-    return summary
+    return worker.summary
 
 
 def _detector(options: PredictOptions, people: People) -> Detector:
     limits = {"threshold": options.box_threshold, "nms": options.nms}
-    asked = {name: value for name, value in limits.items() if value is not None}
+    given = {name: value for name, value in limits.items() if value is not None}
     if options.whole_image:
         return WholeImage()
     if options.detector is None and not isinstance(people.detector, PartMapDetector):
         return people.detector
     if options.detector in (None, "parts"):
         segmenter = people.model_of_task.get(SegmentationTask.name, people.models[0])
-        return PartMapDetector(segmenter, **asked, flip=options.flip)
+        return PartMapDetector(segmenter, **given, flip=options.flip)
     return DetrDetector(
-        options.detector, device=usable_device(options.device), dtype=torch_dtype(options.dtype), **asked
+        options.detector, device=usable_device(options.device), dtype=torch_dtype(options.dtype), **given
     )
 
 
-def _asked(job: Job, people: People, file: Path, given: dict[str, np.ndarray] | None) -> dict[str, Any]:
-    """What decides a file's results: where it is still the same, they need not be made again."""
-    asked = {name: value for name, value in asdict(job.options).items() if name not in HOW_NOT_WHAT}
-    video = asked.pop("video")
-    if is_video(file):
-        asked = {name: value for name, value in asked.items() if name not in OF_PHOTOS} | video
-    boxes = None if given is None else boxes_of(given, file)
-    stat = file.stat()
-    return {
-        **described_models(people), **asked, "boxes": None if boxes is None else boxes.tolist(),
-        "size": stat.st_size, "changed": stat.st_mtime_ns,
-    }  # fmt: skip
+class _Worker:
+    """One process's share of a job. boxes: by file name, None to detect the people."""
 
+    def __init__(self, job: Job, people: People, boxes: dict[str, np.ndarray] | None) -> None:
+        self.job, self.options, self.people, self.boxes = job, job.options, people, boxes
+        self.endings = endings_of(people)
+        self.summary = PredictSummary()
 
-def _predict_photos(
-    job: Job, people: People, photos: list[int], given: dict[str, np.ndarray] | None, summary: PredictSummary, bar: tqdm
-) -> None:
-    files = [job.files[index] for index in photos]
-    if not people.model_of_task and job.options.features:
-        for index in photos:
-            file, name = job.files[index], job.names[index]
-            try:
-                image = read_frame(file).image
-                begin(job.output, name, file, endings_of(people))
-                made = [_save_features(people, image, None, job.output, name)]
-                finish(job.output, name, file, _asked(job, people, file, given), made)
-                summary.photos += 1
-            except (ImageError, FolderError) as error:
-                summary.failures.append((index, str(error)))
-            bar.update()
-        return
-    endings = endings_of(people)
-    results = prefetch(people.each(files, given, job.options.flip), RESULTS_AHEAD)
-    for index, (file, result) in zip(photos, results, strict=True):
+    def has_to_predict(self, index: int) -> bool:
+        """Whether a file is to be predicted: not where that is done, or where it must fail."""
+        file = self.job.files[index]
         try:
-            if not isinstance(result, Result):
-                raise result
-            begin(job.output, job.names[index], file, endings)
-            made = _save(job, people, result, job.names[index])
-            finish(job.output, job.names[index], file, _asked(job, people, file, given), made)
-            summary.photos += 1
-            summary.people += len(result.persons)
-            summary.hidden |= any(person.hidden for person in result.persons)
-            summary.shown |= any(not person.hidden for person in result.persons)
-        except (ImageError, FolderError) as error:
-            summary.failures.append((index, str(error) if str(file) in str(error) else f"{file}: {error}"))
-        bar.update()
+            if self.boxes is not None and is_video(file):
+                raise BoxesError(f"{file}: --boxes is for photos; people in videos are detected")
+            if self.boxes is not None:
+                check_boxes(self.boxes, file, self.job.files)
+            record = self._record(index)
+            record.check(self.endings)
+            if self.options.resume and record.is_done(self._determinants(file)):
+                self.summary.skipped += 1
+                return False
+        except (BoxesError, FolderError) as error:
+            self.summary.failures.append((index, str(error)))
+            return False
+        return True
 
+    def predict_photos(self, photos: Sequence[int], bar: tqdm) -> None:
+        """Predict and write photos, one after the other."""
+        results = prefetch(self._results([self.job.files[index] for index in photos]), RESULTS_AHEAD)
+        for index, result in zip(photos, results, strict=True):
+            file = self.job.files[index]
+            try:
+                if not isinstance(result, Result):
+                    raise result
+                record = self._record(index)
+                record.begin(self.endings)
+                record.finish(self._determinants(file), self._save(result, self.job.names[index]))
+                self.summary.photos += 1
+                self.summary.people += len(result.persons)
+                self.summary.hidden |= any(person.hidden for person in result.persons)
+                self.summary.shown |= any(not person.hidden for person in result.persons)
+            except (ImageError, FolderError) as error:
+                message = str(error) if str(file) in str(error) else f"{file}: {error}"
+                self.summary.failures.append((index, message))
+            bar.update()
 
-def _save(job: Job, people: People, result: Result, name: str) -> list[Path]:
-    """The files of a photo; returns them."""
-    files = result.save(job.output, name, job.options.table)
-    if job.options.features:
-        boxes = np.array([person.box for person in result.persons], np.float32).reshape(-1, 4)
-        files.append(_save_features(people, result.image, boxes, job.output, name))
-    if job.options.point_cloud is not None:
-        files.append(job.output / f"{name}_points.ply")
-        result.save_point_cloud(files[-1], *job.options.point_cloud)
-    return files
+    def predict_video(self, index: int) -> None:
+        """Predict and write a video."""
+        file, name = self.job.files[index], self.job.names[index]
+        try:
+            frame_count_and_rate(file)  # before anything is written for what is no video
+            record = self._record(index)
+            record.begin(self.endings)
+            video = record_video(self.people, file, self.job.output, name, self.options)
+            record.finish(self._determinants(file), video.files)
+        except (VideoError, FolderError) as error:
+            self.summary.failures.append((index, str(error)))
+            return
+        self.summary.videos += 1
+        self.summary.people += video.people
+        self.summary.hidden |= video.hidden
+        self.summary.shown |= video.people > 0 and not video.hidden
 
+    def _record(self, index: int) -> OutputRecord:
+        return OutputRecord(self.job.output, self.job.names[index], self.job.files[index])
 
-def _predict_video(job: Job, people: People, index: int, summary: PredictSummary) -> None:
-    file, name = job.files[index], job.names[index]
-    try:
-        frame_count_and_rate(file)  # before anything is written for what is no video
-        begin(job.output, name, file, endings_of(people))
-        made = record_video(people, file, job.output, name, job.options)
-        finish(job.output, name, file, _asked(job, people, file, None), made.files)
-    except (VideoError, FolderError) as error:
-        summary.failures.append((index, str(error)))
-        return
-    summary.videos += 1
-    summary.people += made.people
-    summary.hidden |= made.hidden
-    summary.shown |= made.people > 0 and not made.hidden
+    def _determinants(self, file: Path) -> dict[str, Any]:
+        """Everything that determines a file's results: while it is the same, they need not be made again."""
+        options = {name: value for name, value in asdict(self.options).items() if name not in NOT_IN_RESULTS}
+        video = options.pop("video")
+        if is_video(file):
+            options = {name: value for name, value in options.items() if name not in OF_PHOTOS} | video
+        boxes = None if self.boxes is None else boxes_of(self.boxes, file).tolist()
+        stat = file.stat()
+        return {
+            **described_models(self.people), **options, "boxes": boxes,
+            "size": stat.st_size, "changed": stat.st_mtime_ns,
+        }  # fmt: skip
 
+    def _results(self, files: Sequence[Path]) -> Iterator[Result | ImageError]:
+        """One per photo; of a backbone without heads, which gives features only, the picture alone."""
+        if self.people.model_of_task or not self.options.features:
+            for _, result in self.people.each(files, self.boxes, self.options.flip):
+                yield result
+            return
+        for file in files:
+            try:
+                yield Result(read_image(file), source=file)
+            except ImageError as error:
+                yield error
 
-def _save_features(people: People, image: np.ndarray, boxes: np.ndarray | None, folder: Path, name: str) -> Path:
-    """NAME_features.npz: "tokens" V×N×D float32 (V people, or 1), "grid" rows and columns, "pooled" V×D, and
-    "class_token" V×D where there is one."""
-    features = people.encode(image, boxes)
-    arrays = {"tokens": features.tokens, "grid": np.array(features.grid), "pooled": features.pooled}
-    if features.class_token is not None:
-        arrays["class_token"] = features.class_token
-    save_arrays(folder / f"{name}_features.npz", **arrays)
-    return folder / f"{name}_features.npz"
+    def _save(self, result: Result, name: str) -> list[Path]:
+        """Write the files of a photo; returns them."""
+        files, boxes = [], None
+        if self.people.model_of_task:
+            files = result.save(self.job.output, name, self.options.table)
+            boxes = np.array([person.box for person in result.persons], np.float32).reshape(-1, 4)
+        if self.options.features:
+            files.append(self.job.output / f"{name}_features.npz")
+            self._save_features(files[-1], result.image, boxes)
+        if self.options.point_cloud is not None and self.people.model_of_task:
+            files.append(self.job.output / f"{name}_points.ply")
+            result.save_point_cloud(files[-1], *self.options.point_cloud)
+        return files
+
+    def _save_features(self, path: Path, image: np.ndarray, boxes: np.ndarray | None) -> None:
+        """ "tokens" V×N×D float32 (V people, or 1), "grid" rows and columns, "pooled" V×D, and "class_token" V×D where
+        there is one."""
+        features = self.people.encode(image, boxes)
+        arrays = {"tokens": features.tokens, "grid": np.array(features.grid), "pooled": features.pooled}
+        if features.class_token is not None:
+            arrays["class_token"] = features.class_token
+        save_arrays(path, **arrays)

@@ -26,7 +26,7 @@ from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.task import HeadTask
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SHARE_FOR_WEIGHTS = 0.7  # of the free memory: the rest is for what flows through the networks
+SHARE_FOR_WEIGHTS = 0.7  # of the free memory: the rest is for activations
 
 
 class LoadError(ValueError):
@@ -53,8 +53,8 @@ def load(
             the first model that has a head for it. Models that do not fit into memory together are loaded in turn, for
             a few batches of images at a time.
         device: "cpu", "cuda", "cuda:1", "mps"; by default the GPU if there is one.
-        dtype: "float32" (the default, and what was published), "bfloat16" or "float16": half the memory.
-        detector: what finds the people when no boxes are given (default: see People).
+        dtype: "float32" (the default, as published), "bfloat16" or "float16": half the memory.
+        detector: finds the people when no boxes are given (default: see People).
         batch_size: how many views go through a network at a time.
         resize: how models without a pose head see an image, instead of as their weights ask for: "squash" (the whole
             image, as the published models do), "letterbox" (with its aspect ratio kept), "person_crop".
@@ -62,8 +62,8 @@ def load(
             resized bicubically. Far from the training size results are worse.
         runtime: what runs the networks: "torch" (the reference), "compiled", "openvino", "openvino-int8", "onnx", or
             "auto" for the fastest exact one that is installed for the device; see inference.runtimes.
-        tasks: those of your own, by the name of their head; see docs/your_own_task.md.
-        backbones: family -> its config; {**BACKBONES, "name": Config} for models with a backbone of your own.
+        tasks: your own, by the name of their head; see docs/your_own_task.md.
+        backbones: family -> its config; {**BACKBONES, "name": Config} for models with your own backbone.
 
     Raises:
         ModelNotFound: an unknown name.
@@ -74,15 +74,16 @@ def load(
     names = [models] if isinstance(models, str | Path) else list(models)
     device, dtype = usable_device(device), torch_dtype(dtype)
     folders = [model_folder(name) for name in names]
-    descriptions = [_fed(read_description(folder, backbones), resize, input_size) for folder in folders]
+    descriptions = [_fitted(read_description(folder, backbones), resize, input_size) for folder in folders]
     if resize is not None and all(PoseTask.name in description.heads for description in descriptions):
         raise LoadError(f"resize {resize!r} is for models without a pose head: pose needs person crops")
-    together = len(folders) == 1 or _fit_together(descriptions, device, dtype)
+    in_memory = len(folders) == 1 or _fit_together(descriptions, device, dtype)
+    known_tasks = {**TASKS, **(tasks or {})}
     loaded = []
     for folder, description in zip(folders, descriptions, strict=True):
         read = functools.partial(_read, folder, device, dtype, runtime, description.preprocessing, backbones)
-        network, known = read() if together else None, {**TASKS, **(tasks or {})}
-        loaded.append(LoadedModel(network, description, read, weights_digest(folder), known))
+        network = read() if in_memory else None
+        loaded.append(LoadedModel(network, description, read, weights_digest(folder), known_tasks))
     return People(loaded, detector, batch_size)
 
 
@@ -94,7 +95,7 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise LoadError(f"no device {str(device)!r}; there is cpu, cuda, cuda:1, … and mps") from error
+        raise LoadError(f"no device {str(device)!r}; there are cpu, cuda, cuda:1, … and mps") from error
     count = {"cpu": 1, "cuda": torch.cuda.device_count() if cuda else 0, "mps": int(mps)}.get(wanted.type, 0)
     if (wanted.index or 0) >= count:
         raise LoadError(f"this PyTorch ({torch.__version__}) has no device {wanted}: it finds {count} of that kind")
@@ -122,8 +123,10 @@ def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     return DTYPES[dtype or "float32"]
 
 
-def _fed(description: ModelDescription, resize: Resize | None, input_size: tuple[int, int] | None) -> ModelDescription:
-    """The description with another way of feeding the network, where that was asked for."""
+def _fitted(
+    description: ModelDescription, resize: Resize | None, input_size: tuple[int, int] | None
+) -> ModelDescription:
+    """The description with the preprocessing that was asked for."""
     preprocessing = description.preprocessing
     if resize is not None and PoseTask.name not in description.heads:
         preprocessing = replace(preprocessing, resize=resize)
@@ -145,7 +148,7 @@ def _fit_together(descriptions: Sequence[ModelDescription], device: torch.device
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had on a device; None where the system does not say."""
+    """Free bytes on a device; None if the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:

@@ -1,4 +1,4 @@
-"""What can be asked of `opensapiens predict` and of `predict_files`. Imports no torch: --help reads it."""
+"""The options of `opensapiens predict` and of `predict_files`. Imports no torch: --help reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `opensapiens predict` has written into an output folder, and which inputs are done.
+"""The files of `opensapiens predict` in an output folder, and which inputs are done.
 
 Each input has a record OUTPUT/.opensapiens/NAME.json. It is written before the first file named NAME_..., which marks
 those files as ours; at the end it holds the input, the options and the list of files.
@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ ENDINGS = (
     *("keypoints.json", "keypoints.csv", "keypoints.parquet", "features.npz", "points.ply", "overlay.mp4", "sheet.jpg"),
     *FOLDERS,
 )
-"""Of what may be written for any input, behind NAME_; maps have their own."""
+"""Of the files and folders that may be written for any input, after NAME_; maps add their own."""
 LONGEST_NAME = 200  # bytes; file systems take 255, with the endings
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
     """A distinct name for each file's output: its stem; with its ending or a number where that is taken.
 
-    Names that an ending would make too long for the file system are cut, and end in a hash of the full name.
+    Names that would be too long for the file system with an ending are cut, and end in a hash of the full name.
     """
     names: dict[str, None] = {}
     stems = [file.stem for file in files]
@@ -54,7 +54,7 @@ def _fitting(name: str) -> str:
 
 
 def without_own(files: Sequence[Path], named: Collection[Path]) -> list[Path]:
-    """The files, except those in folders that an earlier run wrote; a file that is named itself stays."""
+    """The files without those that an earlier run wrote, unless they are named themselves."""
     return [file for file in files if file in named or not is_own(file)]
 
 
@@ -62,7 +62,7 @@ def is_own(path: Path) -> bool:
     """Whether predict wrote this file."""
     names = [path.name[:place] for place, letter in enumerate(path.name) if letter == "_"]
     records = [_record(path.parent, name) for name in names] if (path.parent / RECORDS).is_dir() else []
-    # A record without files is of an input that was not finished.
+    # The record of an unfinished input has no files.
     return any(record is not None and path.name in record.get("files", [path.name]) for record in records)
 
 
@@ -73,47 +73,59 @@ def endings_of(people: People) -> tuple[str, ...]:
     return (*ENDINGS, *overlays, *files)
 
 
-def check(folder: Path, name: str, file: Path, endings: Sequence[str]) -> None:
-    """Raises FolderError where results named NAME would take the place of what is not ours, or of another input's.
+@dataclass(frozen=True)
+class OutputRecord:
+    """The record of the input `file`, whose results are the files NAME_... in `folder`."""
 
-    endings: see `endings_of`.
-    """
-    record = _record(folder, name)
-    places = [folder / f"{name}_{ending}" for ending in endings]
-    taken = [place for place in places if os.path.lexists(place)] if record is None else []
-    taken += [place for place in places if place.name.endswith(FOLDERS) and place.is_symlink()]
-    if taken:
-        raise FolderError(
-            f"{file}: {taken[0]} is there, and opensapiens predict did not write it; choose another output folder"
-        )
-    if record is not None and record.get("file") != str(file.resolve()):
-        raise FolderError(
-            f"{file}: {folder} holds the results of {record.get('file')} under the name {name}; choose another output "
-            "folder"
-        )
+    folder: Path
+    name: str
+    file: Path
 
+    def check(self, endings: Sequence[str]) -> None:
+        """Raises FolderError where results would replace files that are not ours, or those of another input.
 
-def begin(folder: Path, name: str, file: Path, endings: Sequence[str]) -> None:
-    """Make files named NAME_... ours, before the first is written. Raises FolderError as `check`."""
-    check(folder, name, file, endings)
-    write_json(folder / RECORDS / f"{name}.json", {"file": str(file.resolve())})
+        endings: see `endings_of`.
+        """
+        record = _record(self.folder, self.name)
+        paths = [self.folder / f"{self.name}_{ending}" for ending in endings]
+        taken = [path for path in paths if os.path.lexists(path)] if record is None else []
+        taken += [path for path in paths if path.name.endswith(FOLDERS) and path.is_symlink()]
+        if taken:
+            raise FolderError(
+                f"{self.file}: {taken[0]} exists, and opensapiens predict did not write it; choose another output "
+                "folder"
+            )
+        if record is not None and record.get("file") != self._input:
+            raise FolderError(
+                f"{self.file}: {self.folder} holds the results of {record.get('file')} under the name {self.name}; "
+                "choose another output folder"
+            )
 
+    def begin(self, endings: Sequence[str]) -> None:
+        """Make files named NAME_... ours, before the first is written. Raises FolderError as `check`."""
+        self.check(endings)
+        self._write({})
 
-def finish(folder: Path, name: str, file: Path, asked: Mapping[str, Any], files: Sequence[Path]) -> None:
-    """Record that everything asked for has been written."""
-    names = [path.name for path in files]
-    write_json(folder / RECORDS / f"{name}.json", {"file": str(file.resolve()), "asked": asked, "files": names})
+    def finish(self, asked: Mapping[str, Any], files: Sequence[Path]) -> None:
+        """Record that everything asked for has been written."""
+        self._write({"asked": asked, "files": [path.name for path in files]})
 
+    def is_done(self, asked: Mapping[str, Any]) -> bool:
+        """Whether the input is done with the same options, and all of its files exist."""
+        record = _record(self.folder, self.name) or {}
+        same = record.get("file") == self._input and record.get("asked") == json.loads(json.dumps(asked))
+        return same and all((self.folder / path).exists() for path in record["files"])
 
-def is_done(folder: Path, name: str, file: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether an input is done with the same options, and all of its files exist."""
-    record = _record(folder, name) or {}
-    same = record.get("file") == str(file.resolve()) and record.get("asked") == json.loads(json.dumps(asked))
-    return same and all((folder / path).exists() for path in record["files"])
+    @property
+    def _input(self) -> str:
+        return str(self.file.resolve())
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        write_json(self.folder / RECORDS / f"{self.name}.json", {"file": self._input, **content})
 
 
 def described_models(people: People) -> dict[str, Any]:
-    """What determines the results of models: heads with their labels (a hash), names, weights, preprocessing."""
+    """Everything in models that determines their results: heads with labels (a hash), names, weights, preprocessing."""
     heads = json.dumps([asdict(loaded.description)["heads"] for loaded in people.models])
     return {
         "heads": hashlib.sha256(heads.encode()).hexdigest()[:16],

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+RESULTS_AHEAD = 2  # computed before they are written; a result of a large picture is tens of megabytes
 WAKE_UP = 0.1  # seconds between looks at whether the consumer is still there
 
 

@@ -1,8 +1,8 @@
 """A video's results on disk: written in segments, so that an interrupted run keeps its results and can be resumed.
 
-While it runs there is a folder NAME_segments: per 60 frames an overlay video and a JSON with what was found and the
-state of the tracker, both named only when they are whole. At the end, and when the run is interrupted, they are put
-together into the files that are promised. A resumed run goes on after the last whole segment.
+While it runs there is a folder NAME_segments: for every 60 frames an overlay video and a JSON file with the people and
+the state of the tracker, both renamed to their final names when they are complete. At the end, and when the run is
+interrupted, they are joined into the output files. A resumed run continues after the last complete segment.
 """
 
 from __future__ import annotations
@@ -22,18 +22,11 @@ from opensapiens.data.coco import coco_category
 from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
-from opensapiens.inference.prefetch import prefetch
 from opensapiens.inference.results import SCORE_THRESHOLD, Result
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.inference.saving import save_table, table_rows
 from opensapiens.inference.tracking import Tracker
-from opensapiens.inference.video import (
-    RESULTS_AHEAD,
-    SEGMENT,
-    PredictedFrame,
-    new_tracker,
-    predicted_frames,
-)
+from opensapiens.inference.video import SEGMENT, PredictedFrame, new_tracker, tracked_frames
 from opensapiens.storage.files import written
 from opensapiens.storage.folders import claim, clear, discard
 from opensapiens.storage.json_files import read_json
@@ -46,8 +39,8 @@ SEGMENTS = "segments of a video"  # the kind of the folder
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """What came of a video: how many frames and people (ids), and the files; hidden: whether nobody's keypoints show,
-    since all score too low."""
+    """The number of frames and of people (ids) of a video, and the files written. hidden: whether overlays show no
+    keypoints, since all score too low."""
 
     frames: int
     people: int
@@ -56,19 +49,15 @@ class VideoSummary:
 
 
 def record_video(
-    people: People,
-    path: str | Path,
-    folder: Path,
-    name: str,
-    options: PredictOptions = PredictOptions(),
+    people: People, path: str | Path, folder: Path, name: str, options: PredictOptions = PredictOptions()
 ) -> VideoSummary:
     """Predict a video and write NAME_overlay.mp4 (pose, or else the first task there is), NAME_keypoints.json (COCO,
     one image per frame, with "person_id") and what the options ask for.
 
-    What came before an error or an interruption is written all the same, as a playable file. With options.resume it
-    goes on with the segment that was not whole, and the result is the same as without a break. Raises VideoError,
-    OSError, and FolderError to resume a run of another video or other options, and for a folder NAME_segments that
-    is not ours.
+    After an error or an interruption, the frames before it are kept as a playable file. With options.resume the first
+    incomplete segment is predicted again, and the result is the same as without a break. Raises VideoError, OSError,
+    and FolderError for resuming a run of another video or other options, and for a folder NAME_segments that is not
+    ours.
     """
     total, rate = frame_count_and_rate(path)
     recording = _Recording(people, Path(path), folder, name, options, rate)
@@ -76,12 +65,11 @@ def record_video(
     tracker = new_tracker(people, options.video.smooth)
     if first:
         tracker.restore(recording.last_state())
-    predicted = predicted_frames(people, path, options.flip, options.video.detect_every, first)
+    tracked = tracked_frames(people, path, tracker, options.flip, options.video.detect_every, first)
     bar = progress(None, Path(path).name, total, "frames", first, leave=False)
     try:
-        with closing(prefetch(predicted, RESULTS_AHEAD)) as frames, bar:
+        with closing(tracked) as frames, bar:
             for frame in frames:
-                tracker.update(frame.result.persons, frame.number, frame.seconds, frame.begins_scene)
                 recording.add(frame, tracker)
                 bar.update()
         recording.close_segment(tracker, whole=True)
@@ -93,7 +81,7 @@ def record_video(
 
 
 class _Recording:
-    """The files of one video while they grow."""
+    """The files of one video while they are written."""
 
     def __init__(
         self, people: People, path: Path, folder: Path, name: str, options: PredictOptions, rate: Fraction
@@ -116,7 +104,7 @@ class _Recording:
         self.annotations = 0
 
     def begin(self, resume: bool) -> int:
-        """Make the folder; the number of frames that an earlier run has finished."""
+        """Make the folder; the number of frames in the complete segments of an earlier run."""
         if not resume:
             clear(self.segments, SEGMENTS)
         frames = 0
@@ -135,21 +123,21 @@ class _Recording:
         return last["tracker"]
 
     def add(self, frame: PredictedFrame, tracker: Tracker) -> None:
-        """Write one frame, and after the last of a segment the segment."""
+        """Write one frame; after the last frame of a segment, complete the segment."""
         if self.open is None:
             self._open_segment(frame)
         self._encode(frame.result)
         height, width = frame.result.image.shape[:2]
-        image: dict[str, Any] = {
-            "id": frame.number + 1,
-            "file_name": f"{self.path.name}/{frame.number:06d}",
-            "frame": frame.number,
-        }
-        image |= {"seconds": round(frame.seconds, 6), "width": width, "height": height}
-        self.content["images"].append(image)
+        image_id = frame.number + 1
+        self.content["images"].append(
+            {
+                "id": image_id, "file_name": f"{self.path.name}/{frame.number:06d}", "frame": frame.number,
+                "seconds": round(frame.seconds, 6), "width": width, "height": height,
+            }
+        )  # fmt: skip
         for person in frame.result.persons:
             self.annotations += 1
-            self.content["annotations"].append(person.to_coco(self.annotations, image["id"]))
+            self.content["annotations"].append(person.to_coco(self.annotations, image_id))
         kind = self.options.video.video_maps
         if kind is not None:
             frame.result.save_maps(self.folder / f"{self.name}_maps", f"{frame.number:06d}", kind)
@@ -157,7 +145,7 @@ class _Recording:
             self.close_segment(tracker, whole=True)
 
     def close_segment(self, tracker: Tracker, whole: bool) -> None:
-        """Finish the files of the segment at hand, if there is one; only a whole one gets the names that count."""
+        """Close the files of the open segment, if there is one; only a whole one gets its final names."""
         if self.open is None:
             return
         container, stream = self.open
@@ -172,17 +160,17 @@ class _Recording:
                 part.with_suffix(ending).replace(self._stem().with_suffix(ending))
 
     def join(self, complete: bool) -> VideoSummary:
-        """Put the segments together; if that is all of the video, they go."""
-        contents = list(self._paths())
+        """Join the segments; those of a complete video are deleted."""
+        segments = self._paths()
         files: list[Path] = []
-        if contents:
+        if segments:
             files.append(self.folder / f"{self.name}_overlay.mp4")
-            _join_videos([path.with_suffix(".mp4") for path in contents], files[-1], self.rate)
+            _join_videos([path.with_suffix(".mp4") for path in segments], files[-1], self.rate)
         if self.options.table is not None:
             files.append(self.folder / f"{self.name}_keypoints.{self.options.table}")
             save_table(files[-1], self._rows())
-        frames, people = 0, 0
-        shown, hidden = False, False
+        frames = people = 0
+        shown = hidden = False
         for content in self._contents():
             frames += len(content["images"])
             people = max(people, content["tracker"]["next_id"] - 1)
@@ -192,16 +180,16 @@ class _Recording:
                 shown |= best is not None and best >= SCORE_THRESHOLD
         files.append(self.folder / f"{self.name}_keypoints.json")
         self._write_json(files[-1], complete)
-        if complete or not contents:
+        if complete or not segments:
             discard(self.segments)
-        if not contents and not complete:
+        if not segments and not complete:
             files.pop().unlink()
         return VideoSummary(frames, people, files, hidden and not shown)
 
     def _open_segment(self, frame: PredictedFrame) -> None:
         if self.size is None:
             height, width = frame.result.image.shape[:2]
-            self.size = height - height % 2, width - width % 2  # the encoder takes even sizes only
+            self.size = height - height % 2, width - width % 2  # H.264 takes even sizes only
         self.content = {"first": frame.number, "size": self.size, "images": [], "annotations": []}
         container = open_for_writing(self._part().with_suffix(".mp4"))
         stream = container.add_stream("h264", rate=self.rate, options=QUALITY)
@@ -216,7 +204,7 @@ class _Recording:
         picture = result.overlay(tasks[0]) if tasks else result.image
         height, width = self.size
         if picture.shape[0] - height not in (0, 1) or picture.shape[1] - width not in (0, 1):
-            picture = cv2.resize(picture, (width, height))  # a video whose frames change their size on the way
+            picture = cv2.resize(picture, (width, height))  # the frames of the video change size
         frame = pyav().VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
         container.mux(stream.encode(frame))
 
@@ -227,14 +215,14 @@ class _Recording:
         return self.segments / f"{self._stem().name}.part.x"
 
     def _paths(self) -> list[Path]:
-        return sorted(path for path in self.segments.glob("[0-9]*.json"))
+        return sorted(self.segments.glob("[0-9]*.json"))
 
     def _contents(self) -> Iterator[dict[str, Any]]:
         for path in self._paths():
             yield read_json(path)
 
     def _write_json(self, path: Path, complete: bool) -> None:
-        """COCO, segment by segment: a long video's JSON does not fit into memory at a time."""
+        """COCO, segment by segment: the JSON of a long video does not fit into memory."""
         info = {"video": self.path.name, "frames_per_second": float(self.rate), "complete": complete}
         head = {"info": info, "categories": [coco_category(self.keypoint_set)]}
         with written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -257,18 +245,18 @@ class _Recording:
 
 
 def _join_videos(parts: list[Path], path: Path, rate: Fraction) -> None:
-    """The packets of several videos of one size in one file, without coding them anew."""
+    """The packets of several videos of one size in one file, without encoding them again."""
     with written(path) as unfinished, open_for_writing(unfinished) as joined:
-        target, done = None, 0
+        target, frames = None, 0
         for part in parts:
             with open_video(part) as container:
                 source: Any = container.streams.video[0]
                 target = target or joined.add_stream_from_template(source)
-                offset = round(done / rate / source.time_base)
+                offset = round(frames / rate / source.time_base)
                 for packet in container.demux(source):
                     if packet.dts is None:  # the empty one that ends the stream
                         continue
                     packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                     packet.stream = target
                     joined.mux(packet)
-                done += source.frames
+                frames += source.frames

@@ -1,4 +1,4 @@
-"""What a prediction consists of: people with points and masks, and maps of the whole image."""
+"""The result of a prediction: people with points and masks, and maps of the whole image."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from opensapiens.storage.files import write_json
 from opensapiens.tasks.depth import DepthMap, DepthTask
 from opensapiens.tasks.normals import NormalMap, NormalsTask
 from opensapiens.tasks.pose import PoseTask, draw_people
-from opensapiens.tasks.saving import npz
+from opensapiens.tasks.saving import save_arrays
 from opensapiens.tasks.segmentation import PartMap, SegmentationTask
 from opensapiens.tasks.task import TaskMap
 
 SCORE_THRESHOLD = 0.3  # as in the published demos: points below it are not drawn
-MINIMUM_SCORE = 0.05  # a point below it is written with visibility 0, as the COCO format asks for points not found
+MINIMUM_SCORE = 0.05  # a point below it is written with visibility 0, COCO's value for a point that was not found
 
 
 class ResultError(ValueError):
-    """Something was asked of a result that it cannot give."""
+    """Something was asked of a result that it does not have."""
 
 
 @dataclass(eq=False)
@@ -71,10 +71,10 @@ class Person:
 
 @dataclass(eq=False, repr=False)
 class Result:
-    """Everything found in one image.
+    """Everything that was predicted for one image.
 
-    image: H×W×3 uint8 RGB as it was decoded. maps: of every dense task that was predicted, by its name; titles: what a
-    picture of each is called. keypoint_set: None if no model with a pose head was loaded. source: the file it came
+    image: H×W×3 uint8 RGB as it was decoded. maps: of every dense task that was predicted, by its name; titles: of the
+    pictures of them. keypoint_set: None if no model with a pose head was loaded. source: the file it came
     from, if it came from one.
     """
 
@@ -101,7 +101,7 @@ class Result:
         return self.maps.get(NormalsTask.name)  # type: ignore[return-value]
 
     def __repr__(self) -> str:
-        """A line: the size of the image, how many people, which tasks."""
+        """One line: the size of the image, how many people, which tasks."""
         height, width = self.image.shape[:2]
         return f"Result({width}×{height}, {people_in_words(len(self.persons))}: {', '.join(self.tasks()) or 'boxes'})"
 
@@ -133,7 +133,7 @@ class Result:
         return Image.fromarray(self.sheet(pictures))
 
     def sheet(self, pictures: dict[str, np.ndarray]) -> np.ndarray:
-        """The photo and overlays (as of overlays()) side by side under titles, with a legend of the parts."""
+        """The photo and its overlays side by side under titles, with the legends of the maps."""
         titled = [(f"photo: {people_in_words(len(self.persons))}", self.image)]
         for task, picture in pictures.items():
             titled.append((self.titles.get(task, PoseTask.title), picture))
@@ -181,17 +181,17 @@ class Result:
             written.append(folder / f"{name}_{ending}")
             return written[-1]
 
-        with ThreadPoolExecutor() as pool:  # encoders work outside Python's lock, and are most of the time
-            begun = [
+        with ThreadPoolExecutor() as pool:  # encoders release Python's lock, and take most of the time
+            futures = [
                 pool.submit(write, path(ending))
-                for one_map in self.maps.values()
-                for ending, write in one_map.files().items()
+                for task_map in self.maps.values()
+                for ending, write in task_map.files().items()
             ]
-            pictures = self.overlays()
-            drawn = {**pictures, "sheet": self.sheet(pictures)}
-            begun += [pool.submit(save_overlay, path(f"{title}.jpg"), overlay) for title, overlay in drawn.items()]
-        for writing in begun:
-            writing.result()  # raises what went wrong there
+            overlays = self.overlays()
+            pictures = {**overlays, "sheet": self.sheet(overlays)}
+            futures += [pool.submit(save_overlay, path(f"{task}.jpg"), picture) for task, picture in pictures.items()]
+        for future in futures:
+            future.result()  # raises its error
         coco = self.to_coco(name)
         if table is not None:
             names = self.keypoint_set.names if self.keypoint_set else ()
@@ -201,26 +201,24 @@ class Result:
         return written
 
     def save_maps(self, folder: Path, name: str, kind: MapKind) -> None:
-        """Only the maps, as for every frame of a video, into a folder that is made if missing.
+        """Write the maps alone, as for every frame of a video, into a folder that is made if missing.
 
         png: NAME_parts.png (indexed), NAME_depth.png and NAME_normals.png (16 bits: tasks.normals.normals_to_16_bits).
         npz: NAME.npz with "parts" uint8, "depth" float32, "normals" float16.
         """
         if kind == "npz":
-            npz(**{key: array for one_map in self.maps.values() for key, array in one_map.arrays().items()})(
-                folder / f"{name}.npz"
-            )
+            arrays = {key: array for task_map in self.maps.values() for key, array in task_map.arrays().items()}
+            save_arrays(folder / f"{name}.npz", **arrays)
             return
-        for one_map in self.maps.values():
-            for ending, write in one_map.frame_files().items():
+        for task_map in self.maps.values():
+            for ending, write in task_map.frame_files().items():
                 write(folder / f"{name}_{ending}")
 
     def save_point_cloud(self, path: str | Path, focal_length: float, near: float, far: float) -> int:
-        """The people as a colored point cloud in a PLY file, with normals where they were predicted; returns how many
-        points it has.
+        """The people as a colored point cloud in a PLY file, with normals where they were predicted; returns the number
+        of points.
 
-        The arguments, and what they assume, are those of DepthMap.points. Raises ResultError without depth, and for
-        distances that cannot be.
+        See DepthMap.points for the arguments. Raises ResultError without depth, and for impossible distances.
         """
         if self.depth is None:
             raise ResultError("a point cloud needs depth, which was not predicted")
@@ -228,10 +226,10 @@ class Result:
             points = self.depth.points(focal_length, near, far)
         except ValueError as error:
             raise ResultError(str(error)) from error
-        there = np.isfinite(points).all(axis=-1)
-        normals = None if self.normals is None else np.nan_to_num(self.normals.values[there])
-        save_ply(Path(path), points[there], self.image[there], normals)
-        return int(there.sum())
+        known = np.isfinite(points).all(axis=-1)
+        normals = None if self.normals is None else np.nan_to_num(self.normals.values[known])
+        save_ply(Path(path), points[known], self.image[known], normals)
+        return int(known.sum())
 
 
 def people_in_words(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What runs a network: plain PyTorch, compiled PyTorch, OpenVINO or ONNX Runtime, all called alike."""
+"""Runtimes of a network: plain PyTorch, compiled PyTorch, OpenVINO or ONNX Runtime, all called alike."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def start_runtime(name: str, network: HumanModel, preprocessing: Preprocessing) 
     RuntimeUnavailable for an unknown name, for one that does not run on the network's device or in its type, and
     ModuleNotFoundError where a library is missing.
     """
+    device, dtype = place_of(network)
     if name == "auto":
-        place = next(network.parameters())
         try:
-            return start_runtime(choose_runtime(place.device, place.dtype), network, preprocessing)
+            return start_runtime(choose_runtime(device, dtype), network, preprocessing)
         except OSError as error:
             warnings.warn(
                 f"the network runs in plain PyTorch, since its conversion cannot be kept: {error}", stacklevel=2
@@ -87,15 +87,14 @@ def start_runtime(name: str, network: HumanModel, preprocessing: Preprocessing) 
             return network
     if name not in RUNTIMES:
         raise RuntimeUnavailable(f"no runtime {name!r}; there are {', '.join(RUNTIMES)}")
-    parameter = next(network.parameters())
     if name == "torch":
         return network
     if name == "compiled":
         return CompiledRuntime(network)
-    if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
+    if device.type != "cpu" or dtype != torch.float32:
         raise RuntimeUnavailable(
-            f"the runtime {name} is for float32 networks on the CPU, not {parameter.dtype} on {parameter.device}; "
-            "leave the device and the type to their defaults, or use the runtime compiled or torch"
+            f"the runtime {name} is for float32 networks on the CPU, not {dtype} on {device}; leave the device and "
+            "the type at their defaults, or use the runtime compiled or torch"
         )
     input_size = preprocessing.input_size
     if name == "openvino":
@@ -115,7 +114,7 @@ class OpenVINORuntime:
         """path: an OpenVINO file that export wrote; heads: the names of its outputs; name: of the runtime."""
         self.path, self.heads, self.name = path, tuple(heads), name
         self._lock = Lock()
-        self._compiled: dict[tuple[str, ...], tuple[Any, list[Any]]] = {}  # with the requests that nobody waits for
+        self._compiled: dict[tuple[str, ...], tuple[Any, list[Any]]] = {}  # by heads: the model and its idle requests
 
     def __call__(
         self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: Mapping[str, Tensor] | None = None
@@ -126,7 +125,7 @@ class OpenVINORuntime:
             if names not in self._compiled:
                 self._compiled[names] = openvino_model(self.path, names), []
             model, idle = self._compiled[names]
-            request = idle.pop() if idle else model.create_infer_request()  # a thread's alone until it has the maps
+            request = idle.pop() if idle else model.create_infer_request()  # used by one thread at a time
         request.infer(openvino_inputs(request, images_B3HW, inputs), share_inputs=True)
         # Copied: the next call writes into the same memory.
         maps = {name: torch.from_numpy(request.get_tensor(name).data.copy()) for name in names}
@@ -157,14 +156,14 @@ class ONNXRuntime:
 
 
 def runtime_of(network: nn.Module | Runtime) -> str:
-    """The name of the runtime that a network is in, as start_runtime takes it."""
+    """The name of a network's runtime, as start_runtime takes it."""
     if isinstance(network, OpenVINORuntime):
         return network.name
     return {ONNXRuntime: "onnx", CompiledRuntime: "compiled"}.get(type(network), "torch")
 
 
 def place_of(network: nn.Module | Runtime) -> tuple[torch.device, torch.dtype]:
-    """Where, and in which type, a network in any runtime takes its images."""
+    """The device and the type in which a network in any runtime takes its images."""
     place = next(network.parameters()) if isinstance(network, nn.Module) else network
     return place.device, place.dtype
 
@@ -172,5 +171,5 @@ def place_of(network: nn.Module | Runtime) -> tuple[torch.device, torch.dtype]:
 def _is_installed(library: str) -> bool:
     try:
         return find_spec(library) is not None
-    except ValueError:  # what a module that must not be imported is marked with
+    except ValueError:  # of a module that was marked as not to be imported
         return False

@@ -1,4 +1,4 @@
-"""Files that other tools read: point clouds (PLY) and tables of keypoints (CSV, Parquet)."""
+"""Files of results: overlays (JPEG), point clouds (PLY) and tables of keypoints (CSV, Parquet)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TABLE_COLUMNS = ("file", "frame", "seconds", "person_id", "keypoint", "x", "y", 
 
 
 def save_overlay(path: Path, picture: np.ndarray) -> None:
-    """JPEG of H×W×3 uint8 RGB, made smaller where a side is longer than a JPEG's can be."""
+    """JPEG of H×W×3 uint8 RGB, scaled down if a side is longer than the format allows."""
     image = Image.fromarray(picture)
     image.thumbnail((JPEG_SIDE, JPEG_SIDE))
     save_picture(path, image, quality=92)
@@ -45,8 +45,8 @@ def save_ply(path: Path, points: np.ndarray, colors: np.ndarray, normals: np.nda
 def save_table(path: Path, pieces: Iterable[list[tuple[Any, ...]]]) -> None:
     """A table of keypoints, one row per point with the columns TABLE_COLUMNS, None an empty cell: .csv or .parquet.
 
-    pieces: its rows, some at a time. The file appears when it is whole. Raises ModuleNotFoundError for Parquet without
-    pyarrow.
+    pieces: its rows, some at a time. The file appears when it is complete. Raises ModuleNotFoundError for Parquet
+    without pyarrow.
     """
     with written(path) as temporary:
         if path.suffix == ".parquet":
@@ -78,7 +78,7 @@ def _write_parquet(path: Path, pieces: Iterable[list[tuple[Any, ...]]]) -> None:
 def table_rows(
     annotations: Iterable[dict[str, Any]], names: tuple[str, ...], file: str, frames: dict[int, Any]
 ) -> list:
-    """Rows of KeypointTable out of COCO annotations with "person_id"; frames: image id -> (frame, seconds)."""
+    """Rows of a table from COCO annotations with "person_id"; frames: image id -> (frame, seconds)."""
     rows = []
     for annotation in annotations:
         if "keypoints" not in annotation:

@@ -1,4 +1,4 @@
-"""Who is who from frame to frame, and keypoints without jitter."""
+"""Ids of people from frame to frame, and keypoints without jitter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SURE = 0.3  # heatmap maximum from which a point counts for the similarity of po
 
 @dataclass(eq=False)
 class Track:
-    """One person as last seen; keypoints K×2 and scores K are empty without a pose head. smoother: of the keypoints."""
+    """A person as last seen, in frame `seen`; keypoints K×2 and scores K are empty without a pose head."""
 
     id: int
     seen: int
@@ -31,10 +31,10 @@ class Track:
 
 @dataclass(eq=False)
 class Tracker:
-    """Gives people ids that they keep, by the overlap of boxes and of poses, best match first.
+    """Gives people lasting ids by the overlap of boxes and poses, best match first.
 
-    sigmas: (K,) of the keypoint set, None without a pose head. smooth: also filter the keypoints. What it does depends
-    only on the people it was shown, in this order; `state` and `restore` carry it over.
+    sigmas: (K,) of the keypoint set, None without a pose head. smooth: also filter the keypoints. Its output depends
+    only on the people seen so far, in their order; `state` and `restore` carry it over to another run.
     """
 
     sigmas: np.ndarray | None = None
@@ -43,9 +43,9 @@ class Tracker:
     tracks: list[Track] = field(default_factory=list)
 
     def update(self, persons: Sequence[Person], frame: int, seconds: float, cut: bool = False) -> None:
-        """Set the ids (and, if asked, smooth the keypoints) of the people of one frame, the time of which is `seconds`.
+        """Set the ids (and with `smooth` filter the keypoints) of the people in the frame at `seconds`.
 
-        cut: the picture has nothing to do with the one before, so nobody is the same.
+        cut: the frame begins a new scene, so nobody is the same as before.
         """
         self.tracks = [] if cut else [track for track in self.tracks if frame - track.seen <= MEMORY]
         overlap = self._similarity(persons)
@@ -60,8 +60,8 @@ class Tracker:
                 track = Track(self.next_id, frame, person.box, person.keypoints, person.scores)
                 self.next_id += 1
                 self.tracks.append(track)
-            track.seen, track.box, track.scores = frame, person.box, person.scores
-            track.keypoints = person.keypoints
+            track.seen, track.box = frame, person.box
+            track.keypoints, track.scores = person.keypoints, person.scores
             person.id = track.id
             if self.smooth and len(person.keypoints):
                 track.smoother = track.smoother or OneEuro()
@@ -82,7 +82,7 @@ class Tracker:
         return np.where((boxes >= SAME_BOX) | (poses >= SAME_POSE), boxes + poses, 0)
 
     def state(self) -> dict[str, Any]:
-        """All that the next update depends on, for JSON; float32 survives it exactly."""
+        """Everything that the next update depends on, for JSON, which keeps float32 exactly."""
         return {
             "next_id": self.next_id,
             "tracks": [
@@ -99,23 +99,23 @@ class Tracker:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state()."""
+        """Continue from a state()."""
         self.next_id = state["next_id"]
         self.tracks = [
             Track(
-                id=one["id"],
-                seen=one["seen"],
-                box=np.array(one["box"], np.float32),
-                keypoints=np.array(one["keypoints"], np.float32).reshape(-1, 2),
-                scores=np.array(one["scores"], np.float32),
-                smoother=None if one["smoother"] is None else OneEuro.restored(one["smoother"]),
+                id=track["id"],
+                seen=track["seen"],
+                box=np.array(track["box"], np.float32),
+                keypoints=np.array(track["keypoints"], np.float32).reshape(-1, 2),
+                scores=np.array(track["scores"], np.float32),
+                smoother=None if track["smoother"] is None else OneEuro.restored(track["smoother"]),
             )
-            for one in state["tracks"]
+            for track in state["tracks"]
         ]
 
 
 def _pose_similarity(track: Track, person: Person, sigmas: np.ndarray) -> float:
-    """COCO's object keypoint similarity over the points that are sure in both, 0 where fewer than three are."""
+    """COCO's object keypoint similarity over the points that are sure in both, 0 if there are fewer than three."""
     sure = (track.scores >= SURE) & (person.scores >= SURE)
     if sure.sum() < 3:
         return 0.0
@@ -140,16 +140,16 @@ class OneEuro:
     speed: np.ndarray | None = None
 
     def step(self, points: np.ndarray, time: float, size: float) -> np.ndarray:
-        """Filtered K×2 float32 for the points at a time in seconds."""
-        now = points.astype(np.float64)
+        """The points (K×2 float32) at a time in seconds, filtered."""
+        measured = points.astype(np.float64)
         if self.points is None or self.speed is None or self.time is None or time <= self.time:
-            self.points, self.speed, self.time = now, np.zeros_like(now), time
+            self.points, self.speed, self.time = measured, np.zeros_like(measured), time
             return points
         elapsed = time - self.time
-        raw = (now - self.points) / elapsed
-        self.speed = self.speed + _weight(self.speed_cutoff, elapsed) * (raw - self.speed)
+        raw_speed = (measured - self.points) / elapsed
+        self.speed = self.speed + _weight(self.speed_cutoff, elapsed) * (raw_speed - self.speed)
         pace = np.linalg.norm(self.speed, axis=1, keepdims=True) / max(size, 1e-9)
-        self.points = self.points + _weight(self.min_cutoff + self.beta * pace, elapsed) * (now - self.points)
+        self.points = self.points + _weight(self.min_cutoff + self.beta * pace, elapsed) * (measured - self.points)
         self.time = time
         return self.points.astype(np.float32)
 
@@ -165,5 +165,5 @@ class OneEuro:
 
 
 def _weight(cutoff: Any, elapsed: float) -> Any:
-    """Of a new value in an exponential average with a cutoff in Hz: 1 / (1 + tau / elapsed), tau = 1 / (2 pi f)."""
+    """Of a new value in an exponential average with a cutoff f in Hz: 1 / (1 + tau / elapsed), tau = 1 / (2 pi f)."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff * elapsed))

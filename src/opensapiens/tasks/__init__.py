@@ -1,4 +1,4 @@
-"""What a model can be taught, a file for each: labels, targets, losses, metric, decoding, drawing, saving."""
+"""The tasks of a model, a file for each: labels, targets, losses, metric, decoding, drawing, saving."""
 
 from collections.abc import Mapping
 
@@ -8,10 +8,5 @@ from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.tasks.task import HeadTask
 
-TASKS: Mapping[str, type[HeadTask]] = {
-    "pose": PoseTask,
-    "segmentation": SegmentationTask,
-    "depth": DepthTask,
-    "normals": NormalsTask,
-}
+TASKS: Mapping[str, type[HeadTask]] = {task.name: task for task in (PoseTask, SegmentationTask, DepthTask, NormalsTask)}
 """Name of a head -> its task, in the order of pictures and files."""

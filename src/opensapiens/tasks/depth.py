@@ -1,12 +1,11 @@
 """Relative depth of a person: one number per pixel, small = near.
 
 Targets run from 0 (nearest) to 1 (farthest) within the person in the crop; the loss is the published scale-invariant
-log loss, with terms of our own on request; the metric fits each person by the best scale and shift first.
+log loss, with our own terms on request; the metric first fits the best scale and shift per person.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -48,6 +47,9 @@ class DepthTask:
     kind: ClassVar[LabelKind] = DEPTH
     published: ClassVar[HeadShape] = HeadShape((384, 384, 384, 384), (384, 384), 0.1)
     patch_padding: ClassVar[int] = 0
+    labels: ClassVar[None] = None
+    channels: ClassVar[int] = 1
+    flip_rule: ClassVar[FlipRule] = FlipRule()
 
     l1_weight: float = 0.0
     correlation_weight: float = 0.0
@@ -59,21 +61,6 @@ class DepthTask:
         if labels is not None or channels != 1:
             raise ValueError(f"a depth head has one output channel and no labels, not {channels}")
         return cls()
-
-    @property
-    def labels(self) -> None:
-        """None: there are none."""
-        return None
-
-    @property
-    def channels(self) -> int:
-        """One."""
-        return 1
-
-    @cached_property
-    def flip_rule(self) -> FlipRule:
-        """Depth stays as it is."""
-        return FlipRule()
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
         """depth (B, H, W) float32 in 0-1 with -1 outside, labeled (B,) bool.
@@ -137,8 +124,8 @@ class DepthMap:
         """H×W×3 float32 points in space seen by a pinhole camera with the image's center as principal point; NaN where
         there is no depth.
 
-        A guess, and it says so: the network gives relative depth, so the caller says how far the nearest and the
-        farthest pixel are, in any unit, and everything else is laid between in proportion. focal_length: pixels of this
+        An approximation: the network gives relative depth, so the caller gives the distances of the nearest and the
+        farthest pixel, in any unit, and all others are placed between in proportion. focal_length: pixels of this
         image. Axes are those of the normals: +x right, +y up, +z towards the camera, which is at the origin.
         Raises ValueError unless 0 < near <= far and focal_length > 0.
         """
@@ -155,7 +142,7 @@ class DepthMap:
         return draw_depth(image, self.values)
 
     def legend(self) -> np.ndarray | None:
-        """None: the title says it."""
+        """None: the title explains the colors."""
         return None
 
     def files(self) -> dict[str, Writer]:
@@ -262,9 +249,9 @@ def depth_errors(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 class DepthMetric:
     """Means over persons of `depth_errors` after the scale-shift fit, and of the trivial answer ("constant_...").
 
-    The trivial answer is each person's mean depth; its r2 is 0 by definition. Truth is in the label's own unit, meters
-    in the synthetic data: abs_rel and delta1 say something only beside the constant's, since a person is thin compared
-    with the distance to it.
+    The trivial answer is each person's mean depth; its r2 is 0 by definition. Truth is in the label's unit, meters in
+    the synthetic data: compare abs_rel and delta1 with the constant's, since a person is thin compared with its
+    distance.
     """
 
     region = "true mask"
@@ -273,8 +260,7 @@ class DepthMetric:
         self.totals = torch.zeros(len(FIGURES), 2, dtype=torch.float64)  # per figure: sum, persons
 
     def update(self, prediction_HW: np.ndarray, truth: Sample) -> dict[str, float]:
-        """Add raw depth of the labels' size; a person without any label where it is finite, or a flat one, is left
-        out."""
+        """Add raw depth of the labels' size; a person who is flat, or has no label where it is finite, is left out."""
         depth, person = _depth_and_person(truth)
         if prediction_HW.shape != depth.shape:
             raise ValueError(f"prediction {prediction_HW.shape}, labels {depth.shape}")

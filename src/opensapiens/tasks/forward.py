@@ -31,7 +31,7 @@ class FlipRule:
 
 
 class NotFinite(ValueError):
-    """A network's answer holds values that are no numbers, or infinite; the message says of which head."""
+    """A network's output is not finite; the message names the heads."""
 
 
 @torch.no_grad()
@@ -54,12 +54,12 @@ def maps(
         images_B3HW: normalized images.
         flip_rules: head name -> its rule (`task.flip_rule`); needed for every head when `flip`.
         heads: heads to run; None = all.
-        inputs: what the backbone wants beside the pixels: `BackboneConfig.view_inputs`, in batches.
+        inputs: of the backbone, other than the pixels: `BackboneConfig.view_inputs`, in batches.
         mirrored_inputs: the same for the mirrored images (`BackboneConfig.mirrored`), where `flip`.
 
     Raises:
         ValueError: `flip` for a head without a rule, or a rule of another number of channels.
-        NotFinite: see there.
+        NotFinite: maps that are not finite.
     """
     plain = model(images_B3HW, heads, inputs=inputs)
     if flip:
@@ -69,8 +69,8 @@ def maps(
             raise ValueError(f"the flip test needs a flip rule for {', '.join(missing)}")
         mirrored = model(images_B3HW.flip(-1), heads, inputs=mirrored_inputs)
         plain = {head: (plain[head] + rules[head].undo(mirrored[head])) * 0.5 for head in plain}
-    wrong = [head for head, maps_BChw in plain.items() if not maps_BChw.isfinite().all()]
-    if wrong:
+    not_finite = [head for head, maps_BChw in plain.items() if not maps_BChw.isfinite().all()]
+    if not_finite:
         type_name = str(images_B3HW.dtype).removeprefix("torch.")
-        raise NotFinite(f"the network's answer for {', '.join(wrong)} is not finite, computed in {type_name}")
+        raise NotFinite(f"the network's output for {', '.join(not_finite)} is not finite, computed in {type_name}")
     return plain

@@ -1,7 +1,7 @@
 """Masked pretraining (He et al. 2022; the paper's section 3.2): predict the hidden patches of an image, each normalized
 by itself.
 
-What is to be predicted is made on the device, from the input. `reconstruct` draws the paper's figure of it.
+Targets are made on the device, from the input. `reconstruct` and `draw_reconstructions` make the paper's figure.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from opensapiens.data.batch import stack_images
 from opensapiens.data.sample import Sample
+from opensapiens.drawing.sheet import sheet
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import (
     TARGET_EPS,
@@ -24,6 +25,8 @@ from opensapiens.models.masked_autoencoder import (
 )
 from opensapiens.models.sample_noise import sample_uniform
 from opensapiens.tasks.task import Targets, mean_over
+
+HIDDEN_GRAY = 40
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ def reconstruction_error(prediction_BNP: Tensor, target_BNP: Tensor, mask_BN: Te
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """hidden: H×W bool, the pixels that were not shown. image: H×W×3 uint8, the shown pixels as they were and the
-    hidden ones as predicted. mask_ratio: the share of patches that was hidden."""
+    """image: H×W×3 uint8, the hidden pixels as predicted, the others as they were. hidden: H×W bool. mask_ratio: the
+    share of patches that was hidden."""
 
     image: np.ndarray
     hidden: np.ndarray
@@ -88,12 +91,12 @@ def reconstruct(
 ) -> Reconstruction:
     """Hides patches of an H×W×3 uint8 image of the model's size and predicts them.
 
-    The model predicts each patch normalized by itself: structure, without brightness and contrast. These two numbers
-    of each hidden patch are taken from the image, as in He et al.'s and the published pictures.
+    The model predicts each patch normalized by itself: structure, without brightness and contrast, which are taken from
+    the image, as in He et al.'s and the published pictures.
 
     Args:
         preprocessing: the model's.
-        mask_ratio: need not be that of training; the encoder computes what is shown and no more.
+        mask_ratio: need not be that of training; the encoder sees only the patches that are not hidden.
         seed: decides which patches are hidden.
     """
     config = model.backbone.config
@@ -119,3 +122,21 @@ def _picture(image_3HW: Tensor, preprocessing: Preprocessing) -> np.ndarray:
     std, mean = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.std, preprocessing.mean))
     values = image_3HW.cpu() * std + mean
     return values.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def draw_reconstructions(
+    images: Sequence[np.ndarray], reconstructions: Sequence[Sequence[Reconstruction]], height: int = 320
+) -> np.ndarray:
+    """A sheet with a row for each image: the image, then for each mask ratio what was shown and the reconstruction.
+
+    images: N pictures H×W×3 uint8. reconstructions: for each ratio N, in the order of the images.
+    """
+    tiles, titles = [], []
+    for image, *of_image in zip(images, *reconstructions, strict=True):
+        tiles.append(image)
+        titles.append("image")
+        for reconstruction in of_image:
+            shown = np.where(reconstruction.hidden[..., None], np.uint8(HIDDEN_GRAY), image)
+            tiles += [shown, reconstruction.image]
+            titles += [f"{reconstruction.mask_ratio:.0%} hidden", "reconstruction"]
+    return sheet(tiles, titles, height, columns=1 + 2 * len(reconstructions))

@@ -5,7 +5,6 @@ Targets are unit vectors; the losses are the published cosine and L1 at equal we
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -41,6 +40,9 @@ class NormalsTask:
     kind: ClassVar[LabelKind] = NORMALS
     published: ClassVar[HeadShape] = HeadShape((768, 768, 768), (768, 768, 768), 0.1)
     patch_padding: ClassVar[int] = 2
+    labels: ClassVar[None] = None
+    channels: ClassVar[int] = 3
+    flip_rule: ClassVar[FlipRule] = FlipRule(negated=(0,))  # x turns its sign
 
     @classmethod
     def of_head(cls, labels: KeypointSet | PartSet | None, channels: int) -> Self:
@@ -48,21 +50,6 @@ class NormalsTask:
         if labels is not None or channels != 3:
             raise ValueError(f"a normals head has three output channels and no labels, not {channels}")
         return cls()
-
-    @property
-    def labels(self) -> None:
-        """None: there are none."""
-        return None
-
-    @property
-    def channels(self) -> int:
-        """x, y, z."""
-        return 3
-
-    @cached_property
-    def flip_rule(self) -> FlipRule:
-        """x turns its sign."""
-        return FlipRule(negated=(0,))
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
         """normals (B, 3, H, W) float16 (half the traffic from the loader; 0.03 degrees) with -1000 outside, labeled
@@ -110,7 +97,7 @@ class NormalMap:
         return draw_normals(image, self.values)
 
     def legend(self) -> np.ndarray | None:
-        """None: the colors of normals are the field's own."""
+        """None: the colors are the usual ones of normals."""
         return None
 
     def files(self) -> dict[str, Writer]:

@@ -46,8 +46,9 @@ class PoseTask:
     Args:
         keypoint_set: the points, one channel each.
         sigma: of the Gaussian, in pixels of a heatmap 256 high, as published for 6; it shrinks and grows with the map.
-        least_sigma: in heatmap pixels, not below which it shrinks.
-        hardest: train only this many points of each sample, the worst ones; published: 128 of 308 for 0.3b and 1b.
+        least_sigma: its lower limit, in heatmap pixels.
+        hardest: train only this many points of each sample, those with the largest loss; published: 128 of 308 for
+            0.3b and 1b.
         location_weight: weight of `location_cross_entropy`; published: 0.
         point_weights: (K,) how much each point weighs in the loss; published: all 1, for None.
     """
@@ -180,8 +181,7 @@ class Posed(Protocol):
 
 
 def draw_people(image: np.ndarray, people: Iterable[Posed], keypoint_set: KeypointSet, threshold: float) -> np.ndarray:
-    """The skeletons of people over an (H, W, 3) uint8 RGB image; points of lower scores than the threshold are left
-    out."""
+    """The skeletons of people over an (H, W, 3) uint8 RGB image; points that score below the threshold are left out."""
     for person in people:
         size = float((person.box[2:] - person.box[:2]).max())
         image = draw_keypoints(image, person.keypoints, person.scores, keypoint_set, threshold, size)
@@ -253,8 +253,8 @@ def location_cross_entropy(prediction_BKhw: Tensor, target_BKhw: Tensor, weights
     over the pixels.
 
     Not in the published training. The squared error of a small peak in an empty map hardly differs from that of no peak
-    at all, so a network that starts from random weights learns to say nothing first; this term asks only where. At the
-    sharpness chosen, maps that fit the squared error nearly fit this too. A target without a peak counts as 0.
+    at all, so a network that starts from random weights first learns to predict none; this term depends on the place
+    alone. At this sharpness, maps that fit the squared error nearly fit this term too. A target without a peak is 0.
     """
     target, logits = target_BKhw.flatten(2), SHARPNESS * prediction_BKhw.flatten(2)
     total = target.sum(dim=2)
@@ -278,8 +278,8 @@ class _HeatmapSums(torch.autograd.Function):
     """(B, K) sums over the pixels of maps P and of targets T, the outer products of two vectors: P * P, P * T, and the
     logarithm of that of exp(SHARPNESS * P).
 
-    T is never made, and on a CPU a sample's maps, two megabytes, are read and written while they are in the cache: the
-    losses of 308 heatmaps written plainly take as long as a third of nano's network.
+    T is never computed, and on a CPU a sample's maps, two megabytes, are read and written while they are in the cache:
+    written plainly, the losses of 308 heatmaps take as long as a third of nano's network.
     """
 
     @staticmethod
@@ -324,14 +324,6 @@ def oks(points_BK2: Tensor, truth_BK2: Tensor, visibility_BK: Tensor, area_B: Te
     visible = visibility_BK > 0
     similarity = torch.where(visible, torch.exp(-squared_distance / spread), 0)
     return similarity.sum(dim=1) / visible.sum(dim=1)
-
-
-def _peaks(heatmaps_BKhw: Tensor) -> Tensor:
-    """(B, K, 2) float32 x, y of the largest value; -1 where none is positive."""
-    value, index = heatmaps_BKhw.flatten(2).max(dim=2)
-    width = heatmaps_BKhw.shape[-1]
-    peaks = torch.stack([index % width, index // width], dim=-1).float()
-    return torch.where((value > 0)[..., None], peaks, -1.0)
 
 
 class PoseMetric:

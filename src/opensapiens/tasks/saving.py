@@ -1,4 +1,4 @@
-"""Writing pictures and arrays as files that other tools read; each appears under its name when it is whole."""
+"""Pictures and arrays as files; each appears under its name when it is complete."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +25,12 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 
 def npz(**arrays: np.ndarray) -> Callable[[Path], None]:
-    """What writes the arrays, under their names, as a compressed NPZ file."""
+    """A function that writes the arrays, under their names, as a compressed NPZ file."""
     return lambda path: save_arrays(path, **arrays)
 
 
 def save_rgb_16_bits(path: Path, values: np.ndarray) -> None:
-    """H×W×3 uint16 as a PNG whose red is channel 0; Pillow writes no such files. Raises OSError."""
+    """H×W×3 uint16 RGB as a PNG, which Pillow cannot write. Raises OSError."""
     encoded, data = cv2.imencode(".png", values[..., ::-1])
     if not encoded:
         raise OSError(f"{path}: could not be encoded as PNG")

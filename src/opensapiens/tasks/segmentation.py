@@ -33,7 +33,7 @@ DICE_EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class SegmentationTask:
-    """Body parts; logits are raised bilinearly to the labels' size, for the loss and before the argmax, as published.
+    """Body parts; logits are resized bilinearly to the labels' size, for the loss and before the argmax, as published.
 
     Args:
         part_set: the classes, with their loss weights.

@@ -1,10 +1,10 @@
-"""What training, evaluation and inference ask of a task, and several tasks on one backbone.
+"""The interface of a task to training, evaluation and inference, and several tasks on one backbone.
 
 Axes in names: B samples, K keypoints, P parts, C channels, H W the size of labels or image, h w that of a head's maps.
 
-How losses average: a loss function returns one number per sample, 0 for a sample whose targets say it has no label,
-and the loss is their sum divided by a count that depends on the targets alone. So several ranks, or accumulated
-micro-batches, equal one big batch when the caller adds up `count(targets)` over them and passes the sum to `losses`.
+How losses average: a loss function returns one number per sample, 0 for a sample without a label, and the loss is their
+sum divided by a count that depends on the targets alone. So several ranks, or accumulated micro-batches, equal one big
+batch when the caller adds up `count(targets)` over them and passes the sum to `losses`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from opensapiens.tasks.forward import FlipRule
 
 Targets = dict[str, Tensor]
 Writer = Callable[[Path], None]
-"""Writes one file under the path that it is given."""
+"""Writes one file to the given path."""
 
 
 class Metric(Protocol):
@@ -38,7 +38,7 @@ class Metric(Protocol):
     totals: Tensor
 
     def update(self, prediction: Any, truth: Sample) -> dict[str, float]:
-        """Add what `decode` gave for a view and the labels of the same pixels; the figures of this sample alone.
+        """Add the output of `decode` for a view and the labels of the same pixels; returns this sample's own figures.
 
         A sample without a label is left out: its figures are NaN. Raises ValueError for labels of another size or set.
         """
@@ -47,11 +47,11 @@ class Metric(Protocol):
         """The figures so far; NaN where there was nothing to measure."""
 
     def report(self) -> dict[str, float]:
-        """The same with the details, and beside them the figures of a trivial answer."""
+        """The same in more detail, and the figures of a trivial answer."""
 
 
 class TaskMap(Protocol):
-    """What a dense task says of a whole image.
+    """The prediction of a dense task for a whole image.
 
     values: (H, W) or (H, W, C), NaN (of class ids: 0) where nothing was predicted.
     """
@@ -64,10 +64,10 @@ class TaskMap(Protocol):
         """The map over the (H, W, 3) uint8 RGB image, of its size."""
 
     def legend(self) -> np.ndarray | None:
-        """What the colors mean, as a picture; None where nothing has to be said."""
+        """A picture that explains the colors; None where that is not needed."""
 
     def files(self) -> dict[str, Writer]:
-        """Endings of file names ("depth.png") -> what writes the file."""
+        """Endings of file names ("depth.png") -> a function that writes the file."""
 
     def frame_files(self) -> dict[str, Writer]:
         """The same for the frames of a video: one exact PNG each."""
@@ -77,7 +77,7 @@ class TaskMap(Protocol):
 
 
 class Task(Protocol):
-    """What is learned: labels of samples -> targets, maps and targets -> losses."""
+    """Labels of samples -> targets, maps and targets -> losses."""
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
         """Labels of cropped samples of one size -> tensors with a leading batch axis, made on the CPU by a loader.
@@ -111,7 +111,7 @@ class HeadTask(Task, Protocol):
 
     @property
     def labels(self) -> KeypointSet | PartSet | None:
-        """What the output channels are; None where they have no labels."""
+        """The label set of the output channels; None where they have none."""
 
     @property
     def channels(self) -> int:
@@ -119,14 +119,13 @@ class HeadTask(Task, Protocol):
 
     @property
     def flip_rule(self) -> FlipRule:
-        """What mirroring the input does to the maps."""
+        """How mirroring the input changes the maps."""
 
     def decode(self, maps_Chw: Tensor, view: View) -> Any:
-        """Raw maps of one view -> the prediction in the pixels of the view's window of its image, as `Metric.update`
-        takes it."""
+        """Raw maps of one view -> the prediction in pixels of the view's window, as `Metric.update` takes it."""
 
     def new_metric(self) -> Metric:
-        """A metric of decoded predictions that has seen nothing yet."""
+        """A new metric of decoded predictions."""
 
 
 class DenseTask(HeadTask, Protocol):
@@ -138,7 +137,7 @@ class DenseTask(HeadTask, Protocol):
     kind: ClassVar[LabelKind]
 
     def blank(self, size_hw: tuple[int, int]) -> TaskMap:
-        """The map of an image in which nothing was predicted yet."""
+        """The map of an image without any prediction."""
 
 
 class SeveralTasks:
@@ -182,6 +181,6 @@ def mean_over(count: Tensor, loss_B: Tensor) -> Tensor:
 def paste(task_map: TaskMap, prediction: np.ndarray, view: View, mask_HW: np.ndarray) -> None:
     """Write a prediction of `decode` into the map of the image, where the (H, W) bool mask is set."""
     x1, y1, x2, y2 = view.window
-    here = mask_HW[y1:y2, x1:x2].view(np.uint8)
-    if here.size:
-        cv2.copyTo(prediction, here, task_map.values[y1:y2, x1:x2])
+    mask = mask_HW[y1:y2, x1:x2].view(np.uint8)
+    if mask.size:
+        cv2.copyTo(prediction, mask, task_map.values[y1:y2, x1:x2])

@@ -7,12 +7,11 @@ from PIL import Image
 from torch import nn
 
 from opensapiens.data.sample import Sample
-from opensapiens.drawing.reconstruction import draw_reconstructions
 from opensapiens.geometry.view import crop_view
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.storage.files import written
 from opensapiens.tasks.forward import maps
-from opensapiens.tasks.masked_pretraining import reconstruct
+from opensapiens.tasks.masked_pretraining import draw_reconstructions, reconstruct
 from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import UNREADABLE_SAMPLE, note_unreadable, plain_crop, validation_batches
 from opensapiens.training.run import Run
