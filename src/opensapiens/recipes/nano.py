@@ -117,8 +117,8 @@ def nano(
         input_size: height and width of the network's input.
         stages: smaller, cheaper crops at first: a step, and the height and width of the crops until then; several in
             rising order.
-        start_from: a model folder or a name (nano: the weights inside the package) to continue from, which may have smaller
-            crops and fewer layers.
+        start_from: a model folder or a name (nano: the weights inside the package) to continue from, which may have
+            smaller crops and fewer layers.
         pretrained: a model folder or a name, of which only the backbone is taken.
         embed_dim: width of the transformer.
         layers: blocks of the transformer.
