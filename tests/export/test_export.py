@@ -20,7 +20,7 @@ from opensapiens.checkpoints.model_folder import build_model, save_model
 from opensapiens.export import cache
 from opensapiens.export import export as export_module
 from opensapiens.export.cache import cached_conversion, fingerprint
-from opensapiens.export.export import export_network
+from opensapiens.export.export import export_network, report_of
 from opensapiens.export.formats import ENDINGS, ExportError, Format, open_session
 from opensapiens.export.graph import extra_inputs
 from opensapiens.inference.runtimes import ONNXRuntime, OpenVINORuntime
@@ -92,16 +92,18 @@ def test_any_batch_and_any_size(exported: Path, network: HumanModel) -> None:
 
 
 def test_the_report_says_how_exact_the_file_is(exported: Path, network: HumanModel) -> None:
-    report = json.loads(exported.with_suffix(".json").read_text())
-    assert report["passed"] and report["any_size"]
+    report = json.loads(report_of(exported).read_text())
+    check = report["check"]
+    assert check["passed"]
     places = {"place": ["batch", 2]} if network.backbone.config.family == "nano" else {}
-    assert report["inputs"] == {"images": ["batch", 3, "height", "width"], **places}
-    assert set(report["difference_from_pytorch"]) == set(network.heads) == set(report["heads"])
-    for head, figures in report["difference_from_pytorch"].items():
+    shapes = {name: given["shape"] for name, given in report["inputs"].items()}
+    assert shapes == {"images": ["batch", 3, "16*rows", "16*columns"], **places}
+    assert set(check["difference_from_pytorch"]) == set(network.heads) == set(report["outputs"])
+    for head, figures in check["difference_from_pytorch"].items():
         assert 0 <= figures["mean"] <= figures["max"], head
         assert figures["relative"] < 1e-4, head
-    assert report["difference_from_pytorch"]["segmentation"]["same_argmax"] > 0.999
-    assert report["preprocessing"]["mean"] == pytest.approx([123.675, 116.28, 103.53])
+    assert check["difference_from_pytorch"]["segmentation"]["same_argmax"] > 0.999
+    assert report["inputs"]["images"]["mean"] == pytest.approx([123.675, 116.28, 103.53])
 
 
 def test_a_file_that_answers_differently_is_refused(
@@ -114,7 +116,7 @@ def test_a_file_that_answers_differently_is_refused(
     monkeypatch.setattr(export_module, "open_session", doubled)
     with pytest.raises(ExportError, match="answers differently"):
         export_network(network, description, "torch", tmp_path)
-    report = json.loads((tmp_path / f"{description.name}.json").read_text())
+    report = json.loads((tmp_path / f"{description.name}.pt2.json").read_text())["check"]
     assert not report["passed"]
     assert report["difference_from_pytorch"]["depth"]["relative"] == pytest.approx(1, rel=1e-3)
 
