@@ -60,9 +60,9 @@ def axis_names(graph: ExportedProgram) -> dict[str, str]:
     """The symbols in the shapes of a graph of network_graph -> what they stand for: "batch", "rows", "columns" (the
     latter of patches)."""
     images, *_ = _user_inputs(graph)
-    names = ((0, "batch"), (2, "rows"), (3, "columns"))
-    free = ((images.shape[axis], name) for axis, name in names if not isinstance(images.shape[axis], int))
-    return {str(symbol): name for side, name in free for symbol in side.node.expr.free_symbols}
+    sides = {"batch": images.shape[0], "rows": images.shape[2], "columns": images.shape[3]}
+    free = {name: side for name, side in sides.items() if isinstance(side, torch.SymInt)}
+    return {str(symbol): name for name, side in free.items() for symbol in side.node.expr.free_symbols}
 
 
 def named_shapes(graph: ExportedProgram) -> tuple[list[list[int | str]], list[list[int | str]]]:
