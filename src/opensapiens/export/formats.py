@@ -98,7 +98,7 @@ def _write_onnx(graph: ExportedProgram, heads: list[str], path: Path, extra: lis
     with _quiet():
         program = torch.onnx.export(graph, dynamo=True, verbose=False, input_names=[IMAGES, *extra], output_names=heads)
         assert program is not None
-        program.rename_axes({**axis_names(graph)})
+        program.rename_axes({symbol: name for symbol, name in axis_names(graph).items()})
         if about:
             program.model.metadata_props[KEY] = about
         program.save(path, external_data=weights > LARGEST_SINGLE_ONNX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def axis_names(graph: ExportedProgram) -> dict[str, str]:
     """The symbols in the shapes of a graph of network_graph -> what they stand for: "batch", "rows", "columns" (the
     latter of patches)."""
     images, *_ = _user_inputs(graph)
-    sides = {"batch": images.shape[0], "rows": images.shape[2], "columns": images.shape[3]}
+    sides: dict[str, Any] = {"batch": images.shape[0], "rows": images.shape[2], "columns": images.shape[3]}
     free = {name: side for name, side in sides.items() if isinstance(side, torch.SymInt)}
     return {str(symbol): name for name, side in free.items() for symbol in side.node.expr.free_symbols}
 
