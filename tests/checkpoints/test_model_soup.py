@@ -76,7 +76,7 @@ def test_what_cannot_be_averaged_is_refused(tmp_path: Path, capsys: pytest.Captu
         with pytest.raises(CheckpointError, match="as many shares"):
             average_models([first, second], output, shares)
     assert main(["average", str(first), str(tmp_path / "none"), "--output", str(output)]) == 2
-    assert "no model folder" in capsys.readouterr().err
+    assert "no folder or file of that name" in capsys.readouterr().err
     assert not output.exists()
 
 
