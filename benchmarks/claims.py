@@ -28,7 +28,7 @@ import tyro
 from claims_objects import only_images, replace_people
 from claims_runs import finetuning_run, pretraining_run
 
-from opensapiens.recipes.sizes import SizeName
+from opensapiens.recipes.sizes import PretrainingSize
 from opensapiens.synthetic.synthesize import synthesize
 from opensapiens.training.loop import train
 
@@ -53,7 +53,7 @@ class Plan:
     pretraining_steps: int = 500
     finetuning_steps: int = 120
     tasks: tuple[TaskName, ...] = ("segmentation",)
-    sizes: tuple[SizeName, ...] = ("tiny", "nano")
+    sizes: tuple[PretrainingSize, ...] = ("tiny", "mini")
     labels: tuple[float, ...] = (0.01, 0.1, 1.0)
     seeds: tuple[int, ...] = (0, 1, 2)
     input_size: tuple[int, int] = (192, 144)
@@ -68,7 +68,7 @@ class Cell:
     """One fine-tuning run."""
 
     task: TaskName
-    size: SizeName
+    size: PretrainingSize
     start: str
     labels: float
     seed: int

@@ -14,7 +14,7 @@ from opensapiens.labels.parts import SAPIENS_28, part_set_of_rows
 from opensapiens.recipes.finetuning import one_task_run
 from opensapiens.recipes.pose import pose
 from opensapiens.recipes.pretrain import pretrain
-from opensapiens.recipes.sizes import SizeName, head
+from opensapiens.recipes.sizes import PretrainingSize, SizeName, head
 from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.training.run import OptimizerSettings, Run, SampleSource, Size
 
@@ -80,7 +80,7 @@ def _regions_run(data: Path, output: Path, size: SizeName, validation: Path | No
 def pretraining_run(
     data: Path,
     output: Path,
-    size: SizeName,
+    size: PretrainingSize,
     steps: int,
     input_size: Size,
     batch_size: int = PRETRAINING_BATCH,

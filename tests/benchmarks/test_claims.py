@@ -75,7 +75,7 @@ def test_all_starts_have_the_same_budget(
 ) -> None:
     runs = [
         script("claims_runs").finetuning_run(
-            people_shards, tmp_path, "pose", start, None, 1.0, "nano", 10, input_size=(192, 144)
+            people_shards, tmp_path, "pose", start, None, 1.0, "mini", 10, input_size=(192, 144)
         )
         for start in (None, "somewhere")
     ]
@@ -84,20 +84,20 @@ def test_all_starts_have_the_same_budget(
 
 
 def test_the_table(claims: ModuleType) -> None:
-    plan = claims.Plan(tasks=("pose", "segmentation"), sizes=("nano", "small"), labels=(0.01, 1.0), seeds=(0, 1))
+    plan = claims.Plan(tasks=("pose", "segmentation"), sizes=("mini", "small"), labels=(0.01, 1.0), seeds=(0, 1))
     bonus = {"random": 0.0, "objects": 0.1, "people": 0.2}
     found = {
         cell: 0.3 + bonus[cell.start] * (2 if cell.labels < 1 else 1) + (0.05 if cell.size == "small" else 0)
         for cell in claims.cells(plan)
     }
     text = claims.table(plan, found)
-    assert "| pose | nano | 1 % | 0.300 ± 0.000 | 0.500 ± 0.000 | 0.700 ± 0.000 |" in text
+    assert "| pose | mini | 1 % | 0.300 ± 0.000 | 0.500 ± 0.000 | 0.700 ± 0.000 |" in text
     assert "| pose | small | 100 % | – | – | 0.550 ± 0.000 |" in text and "small | 1 %" not in text
     assert "pretraining on people beats random: in 8 of 8" in text
     assert "pretraining on people beats objects: in 8 of 8" in text
     assert "larger with 1 % of the labels than with 100 %: in 4 of 4" in text
-    assert "small does better than nano: in 4 of 4" in text
-    cell = claims.Cell("pose", "nano", "people", 0.01, 0)
+    assert "small does better than mini: in 4 of 4" in text
+    cell = claims.Cell("pose", "mini", "people", 0.01, 0)
     worse = claims.table(plan, {**found, cell: 0.0})
     assert "beats random: in 7 of 8" in worse and "than with 100 %: in 3 of 4" in worse
 

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from opensapiens.backbones.sapiens import SapiensConfig
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
-from opensapiens.checkpoints.model_folder import build_model, load_model, save_model
+from opensapiens.checkpoints.model_folder import build_model, load_model, read_description, save_model
 from opensapiens.checkpoints.model_soup import average_models
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.cli import main
@@ -75,5 +76,11 @@ def test_what_cannot_be_averaged_is_refused(tmp_path: Path, capsys: pytest.Captu
         with pytest.raises(CheckpointError, match="as many shares"):
             average_models([first, second], output, shares)
     assert main(["average", str(first), str(tmp_path / "none"), "--output", str(output)]) == 2
-    assert "no model folder" in capsys.readouterr().err
+    assert "no folder or file of that name" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_the_command_takes_models_by_name(tmp_path: Path) -> None:
+    assert main(["average", "nano", "nano", "--output", str(tmp_path / "mean")]) == 0
+    shipped, mean = (read_description(folder) for folder in (model_folder("nano"), tmp_path / "mean"))
+    assert mean.backbone == shipped.backbone and mean.source.startswith("mean of 2: mean of 2")

@@ -46,7 +46,7 @@ def project(tmp_path: Path, tiny_model: Path, people_shards: Path, monkeypatch: 
     for name in (
         "run/checkpoints/2024-best/model.pt", "run/checkpoints/00000001/model.pt", "run/log.jsonl", "scored/parts/a",
         "scored/inputs/a", "selected/selection.parquet", "shards/000000.tar", "model/model.safetensors",
-        "exported/opensapiens-nano.json", "frames/000000.tar", "labels.json",
+        "exported/opensapiens-nano.onnx.json", "frames/000000.tar", "labels.json",
     ):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(THEIRS)

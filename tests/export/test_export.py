@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,10 +22,13 @@ from opensapiens.checkpoints.model_folder import build_model, save_model
 from opensapiens.export import cache
 from opensapiens.export import export as export_module
 from opensapiens.export.cache import cached_conversion, fingerprint
-from opensapiens.export.export import export_network
+from opensapiens.export.description import KEY, describe_file
+from opensapiens.export.export import export_network, report_of
 from opensapiens.export.formats import ENDINGS, ExportError, Format, open_session
 from opensapiens.export.graph import extra_inputs
+from opensapiens.geometry.heatmaps import BLUR_KERNEL, BLUR_SIGMA
 from opensapiens.inference.runtimes import ONNXRuntime, OpenVINORuntime
+from opensapiens.labels.keypoints import SAPIENS_308
 from opensapiens.models.human_model import HumanModel
 from opensapiens.recipes.nano import describe
 
@@ -92,16 +97,87 @@ def test_any_batch_and_any_size(exported: Path, network: HumanModel) -> None:
 
 
 def test_the_report_says_how_exact_the_file_is(exported: Path, network: HumanModel) -> None:
-    report = json.loads(exported.with_suffix(".json").read_text())
-    assert report["passed"] and report["any_size"]
+    report = json.loads(report_of(exported).read_text())
+    check = report["check"]
+    assert check["passed"]
     places = {"place": ["batch", 2]} if network.backbone.config.family == "nano" else {}
-    assert report["inputs"] == {"images": ["batch", 3, "height", "width"], **places}
-    assert set(report["difference_from_pytorch"]) == set(network.heads) == set(report["heads"])
-    for head, figures in report["difference_from_pytorch"].items():
+    shapes = {name: given["shape"] for name, given in report["inputs"].items()}
+    assert shapes == {"images": ["batch", 3, "16*rows", "16*columns"], **places}
+    assert set(check["difference_from_pytorch"]) == set(network.heads) == set(report["outputs"])
+    for head, figures in check["difference_from_pytorch"].items():
         assert 0 <= figures["mean"] <= figures["max"], head
         assert figures["relative"] < 1e-4, head
-    assert report["difference_from_pytorch"]["segmentation"]["same_argmax"] > 0.999
-    assert report["preprocessing"]["mean"] == pytest.approx([123.675, 116.28, 103.53])
+    assert check["difference_from_pytorch"]["segmentation"]["same_argmax"] > 0.999
+    assert report["inputs"]["images"]["mean"] == pytest.approx([123.675, 116.28, 103.53])
+
+
+def described_in(path: Path) -> str:
+    """The description inside a file."""
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        return str(onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map[KEY])
+    if path.suffix == ".xml":
+        import openvino
+
+        return str(openvino.Core().read_model(path).get_rt_info([KEY]).astype(str))
+    named = {KEY: ""}
+    torch.export.load(path, extra_files=named)
+    return str(named[KEY])
+
+
+def test_files_in_one_folder_keep_their_own_descriptions(
+    network: HumanModel, description: ModelDescription, tmp_path: Path
+) -> None:
+    for library in sum(LIBRARIES.values(), ()):
+        pytest.importorskip(library)
+    paths = [export_network(network, description, file_format, tmp_path) for file_format in ENDINGS]
+    for path, file_format in zip(paths, ENDINGS, strict=True):
+        beside_it = json.loads(report_of(path).read_text())
+        assert beside_it.pop("check")["passed"]
+        assert json.loads(described_in(path)) == beside_it and beside_it["format"] == file_format
+
+
+def test_the_free_axes_of_an_onnx_file_have_names(
+    network: HumanModel, description: ModelDescription, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    for any_size in (False, True):
+        path = export_network(network, description, "onnx", tmp_path, any_size)
+        graph, said = onnx.load(path).graph, json.loads(report_of(path).read_text())
+        for values, given in ((graph.input, said["inputs"]), (graph.output, said["outputs"])):
+            shapes = {
+                value.name: [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
+                for value in values
+            }
+            assert shapes == {name: about["shape"] for name, about in given.items()}
+            assert {shape[0] for shape in shapes.values()} == {"batch"}
+        assert any("rows" in str(side) for side in said["outputs"]["pose"]["shape"]) == any_size
+
+
+def test_the_description_says_how_to_read_each_output(description: ModelDescription) -> None:
+    shape = ["batch", 1, 8, 6]
+    said = describe_file(description, {"images": shape, "other": shape}, dict.fromkeys(description.heads, shape))
+    pose, parts, depth, normals = (said["outputs"][head] for head in ("pose", "segmentation", "depth", "normals"))
+    assert pose["channels"] == list(SAPIENS_308.names)
+    mirrored = pose["channels"][pose["flip_indices"][pose["channels"].index("left_ear")]]
+    assert mirrored == "right_ear" and pose["decode"]["blur_kernel"] == 11 and pose["decode"]["blur_sigma"] == 2
+    assert parts["channels"][0] == "Background" and len(parts["channels"]) == 28
+    assert depth["channels"] == ["depth"] and normals["flip_negated"] == [0]
+    assert said["view"]["aspect"] == 0.75 and said["view"]["box_padding"] == 1.25
+    assert all(about["how"] for about in (*said["inputs"].values(), *said["outputs"].values(), said["view"]))
+    assert pose["stride"] == 4
+    for resize, border in (("squash", [0, 0, 0]), ("letterbox", [124, 116, 104])):
+        whole = replace(description, preprocessing=replace(description.preprocessing, resize=resize))
+        view = describe_file(whole, {}, {})["view"]
+        assert "aspect" not in view and view["border"] == border and "whole image" in view["how"][1]
+
+
+def test_the_blur_of_decoding_is_the_one_that_is_said(images: Tensor) -> None:
+    heat = images[0, 0].numpy()
+    blurred = [cv2.GaussianBlur(heat, (BLUR_KERNEL,) * 2, sigma) for sigma in (0, BLUR_SIGMA)]
+    np.testing.assert_array_equal(*blurred)
 
 
 def test_a_file_that_answers_differently_is_refused(
@@ -114,7 +190,7 @@ def test_a_file_that_answers_differently_is_refused(
     monkeypatch.setattr(export_module, "open_session", doubled)
     with pytest.raises(ExportError, match="answers differently"):
         export_network(network, description, "torch", tmp_path)
-    report = json.loads((tmp_path / f"{description.name}.json").read_text())
+    report = json.loads((tmp_path / f"{description.name}.pt2.json").read_text())["check"]
     assert not report["passed"]
     assert report["difference_from_pytorch"]["depth"]["relative"] == pytest.approx(1, rel=1e-3)
 

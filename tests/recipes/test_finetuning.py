@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_description import DecoderDescription
-from opensapiens.checkpoints.model_folder import build_model
+from opensapiens.checkpoints.model_folder import build_model, read_description
+from opensapiens.cli.main import main
 from opensapiens.data.augment import PUBLISHED_POSE
 from opensapiens.data.label_kinds import NORMALS
 from opensapiens.data.sample import Sample
@@ -122,3 +124,18 @@ def test_pretraining_is_the_published_one(people_shards: Path, tmp_path: Path) -
 
 def test_an_unreleased_set_takes_the_schedule_of_17_points() -> None:
     assert published_pose_schedule("0.3b", "own") == published_pose_schedule("0.3b", "coco_17")
+
+
+@pytest.mark.parametrize("task", RECIPES)
+def test_size_nano_is_the_network_inside_the_package(task: str, people_shards: Path, tmp_path: Path) -> None:
+    shipped = read_description(model_folder("nano"))
+    run = make(task, people_shards, tmp_path, size="nano")
+    assert run.model.backbone == shipped.backbone and run.model.heads[task] == shipped.heads[task]
+    assert run.final_size == shipped.preprocessing.input_size
+    with pytest.raises(ValueError, match="no published schedule for the size 'nano'"):
+        make(task, people_shards, tmp_path, size="nano", schedule="published")
+
+
+def test_nano_cannot_be_pretrained_by_hiding_patches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "pretrain", "--data", "x", "--output", "y", "--size", "nano"]) == 2
+    assert "mini" in capsys.readouterr().err

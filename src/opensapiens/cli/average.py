@@ -7,7 +7,7 @@ import tyro
 
 
 def average(
-    models: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL MODEL [...]")],
+    models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL MODEL [...]")],
     /,
     output: Path,
     shares: tuple[float, ...] | None = None,
@@ -22,12 +22,13 @@ def average(
     $ opensapiens average before runs/after/model --shares 0.3 0.7 --output runs/mean
 
     Args:
-        models: model folders with the same network, labels and input size.
+        models: folders or names of models with the same network, labels and input size.
         output: the folder to write.
         shares: the weight of each model, in their order; divided by their sum. By default all are equal.
     """
+    from opensapiens.checkpoints.catalog import model_folder
     from opensapiens.checkpoints.model_soup import average_models
 
-    description = average_models(models, output, shares)
+    description = average_models([model_folder(model) for model in models], output, shares)
     print(f"{output}: {description.name}, {description.source}")
     return 0

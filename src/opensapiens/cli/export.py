@@ -18,8 +18,9 @@ def export(
 ) -> int:
     """Write a model as one file for another runtime, and check that its outputs are the model's.
 
-    The file takes any number of images at a time and has one output per head. Beside it a JSON file says how to
-    normalize the images, what the outputs mean, and how far they are from plain PyTorch on a photo.
+    The file takes any number of images at a time and has one output per head. A JSON, beside it and in it, says how
+    inputs are made and outputs read, so that it can be used without this package (see docs/export.md); the one beside
+    it also how far the outputs are from plain PyTorch on a photo.
     Formats "onnx" and "openvino" need the extra "export"; "torch" is a torch.export program, for Python and C++.
 
     For example:
@@ -36,10 +37,9 @@ def export(
     """
     from opensapiens.checkpoints.catalog import model_folder
     from opensapiens.checkpoints.model_folder import load_model
-    from opensapiens.export.export import export_network
+    from opensapiens.export.export import export_network, report_of
 
     network, description = load_model(model_folder(model))
     path = export_network(network, description, format, output, any_size, photo)
-    report = path.with_suffix(".json")
-    print(f"{path}: matches PyTorch; the figures are in {report}")
+    print(f"{path}: matches PyTorch; the figures, and how to use the file, are in {report_of(path)}")
     return 0

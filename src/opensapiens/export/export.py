@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
 from opensapiens.checkpoints.model_description import ModelDescription
-from opensapiens.export.formats import ENDINGS, ExportError, Format, open_session, write_graph
-from opensapiens.export.graph import extra_inputs, network_graph
+from opensapiens.export.description import describe_file
+from opensapiens.export.formats import ENDINGS, IMAGES, ExportError, Format, open_session, write_graph
+from opensapiens.export.graph import extra_inputs, named_shapes, network_graph
 from opensapiens.export.parity import check_images, compare
 from opensapiens.models.human_model import HumanModel
 from opensapiens.storage.files import temporary_beside, write_json
@@ -30,11 +31,12 @@ def export_network(
     any_size: bool = False,
     photo: ImageSource | None = None,
 ) -> Path:
-    """Write NAME.onnx, NAME.xml with NAME.bin, or NAME.pt2, and NAME.json with what is in it and how exact it is.
+    """Write NAME.onnx, NAME.xml with NAME.bin, or NAME.pt2, and beside it a JSON file of its name (NAME.onnx.json).
 
-    The file takes `images` (B, 3, H, W), RGB normalized as the report says, any number at a time, and what else the
-    report lists under "inputs" (of nano: `place` (B, 2), `backbones.nano.PLACE`). It has one output per head under its
-    name. It is opened again and compared with plain PyTorch on a photo and its mirror image.
+    The file takes `images` (B, 3, H, W), any number at a time, and what else the JSON lists under "inputs" (of nano:
+    `place` (B, 2), `backbones.nano.PLACE`). It has one output per head under its name. The JSON says how inputs are
+    made and outputs read, see `export.description`, and is in the file too. The file is opened again and compared with
+    plain PyTorch on a photo and its mirror image; how exact it is stands in the JSON under "check".
 
     Args:
         network: on the CPU in float32, in evaluation mode.
@@ -47,20 +49,25 @@ def export_network(
         the file.
 
     Raises:
-        ExportError: the file answers differently; it stays, and its report says how. Or a file of its name is there
+        ExportError: the file answers differently; it stays, and its JSON says how. Or a file of its name is there
             that no export wrote.
         ModuleNotFoundError: a library of the extra "export" is missing.
     """
     size = description.preprocessing.input_size
     path = folder / f"{description.name}{ENDINGS[file_format]}"
+    report = report_of(path)
     _check_free(path)
     started = time.perf_counter()
     extra = extra_inputs(network.backbone.config, size, 1)
     part = temporary_beside(path)
     part.mkdir(parents=True)
     try:  # a format may write several files that name each other
-        write_graph(network_graph(network, size, any_size), list(network.heads), part / path.name, list(extra))
-        write_json(path.with_suffix(".json"), {"made_by": MADE_BY, "passed": False})  # what follows is ours
+        graph = network_graph(network, size, any_size)
+        shapes = zip(([IMAGES, *extra], list(network.heads)), named_shapes(graph), strict=True)
+        inputs, outputs = (dict(zip(*named, strict=True)) for named in shapes)
+        about = {"made_by": MADE_BY, "format": file_format} | describe_file(description, inputs, outputs)
+        write_graph(graph, list(network.heads), part / path.name, list(extra), about=json.dumps(about))
+        write_json(report, {**about, "check": {"passed": False}})  # what follows is ours
         for file in part.iterdir():
             file.replace(folder / file.name)
     finally:
@@ -70,40 +77,35 @@ def export_network(
     images = check_images(read_image(photo if photo is not None else portrait()), description.preprocessing)
     errors = compare(network, open_session(path, list(network.heads)), images, description.heads)
     worst = max(error["relative"] for error in errors.values())
-    report = {
-        "made_by": MADE_BY,
-        "model": description.name,
-        "format": file_format,
-        "inputs": {
-            "images": ["batch", 3, *(("height", "width") if any_size else size)],
-            **{name: ["batch", *values.shape[1:]] for name, values in extra.items()},
-        },
-        "any_size": any_size,
-        "preprocessing": asdict(description.preprocessing),
-        "heads": {name: asdict(head) for name, head in description.heads.items()},
-        "license": description.license,
-        "seconds_to_convert": round(seconds, 1),
+    check = {
+        "passed": worst <= TOLERANCE,
         "difference_from_pytorch": errors,
         "tolerance": TOLERANCE,
-        "passed": worst <= TOLERANCE,
+        "seconds_to_convert": round(seconds, 1),
     }
-    write_json(path.with_suffix(".json"), report)
+    write_json(report, {**about, "check": check})
     if not worst <= TOLERANCE:
         raise ExportError(
             f"{path} answers differently from PyTorch: by {worst:.2g} of a map's largest value, where {TOLERANCE:g} is "
-            f"allowed; {path.with_suffix('.json')} has the figures by head"
+            f"allowed; {report} has the figures by head"
         )
     return path
 
 
+def report_of(path: Path) -> Path:
+    """The JSON file beside an exported file."""
+    return path.with_name(f"{path.name}.json")
+
+
 def _check_free(path: Path) -> None:
     """Raises ExportError for files in the place of an export that no earlier one wrote."""
-    report = path.with_suffix(".json")
+    report = report_of(path)
     try:
         ours = read_json(report)["made_by"] == MADE_BY
     except (ValueError, KeyError, TypeError):
         ours = False
-    for there in (report, path, path.with_suffix(".bin")):
+    weights = {".xml": path.with_suffix(".bin")}.get(path.suffix, path.with_name(f"{path.name}.data"))
+    for there in (report, path, weights):
         if there.exists() and not ours:
             raise ExportError(f"{there} is there already, and is not of opensapiens export: choose another folder")
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from opensapiens.export.description import KEY
+from opensapiens.export.graph import axis_names
 from opensapiens.export.libraries import installed
 from opensapiens.export.openvino_passes import EXACT, split_transposed_convolutions, use_8_bits, use_instance_norm
 
@@ -51,17 +53,19 @@ def write_graph(
     path: Path,
     extra: Sequence[str] = (),
     calibration_B3HW: Tensor | None = None,
+    about: str = "",
 ) -> None:
     """Write a graph to a file in the format of its ending, outputs named after the heads in their order.
 
     extra: names of the inputs after the images, as network_graph has them. calibration_B3HW: for OpenVINO only; with
-    these images the products are computed in 8 bits, see openvino_passes.
+    these images the products are computed in 8 bits, see openvino_passes. about: JSON that goes into the file under
+    description.KEY.
     Raises ModuleNotFoundError, with what to install, where the format's library is missing.
     """
     if path.suffix == ENDINGS["openvino"]:
-        _write_openvino(graph, list(heads), path, list(extra), calibration_B3HW)
+        _write_openvino(graph, list(heads), path, list(extra), calibration_B3HW, about)
     else:
-        {".onnx": _write_onnx, ".pt2": _write_torch}[path.suffix](graph, list(heads), path, list(extra))
+        {".onnx": _write_onnx, ".pt2": _write_torch}[path.suffix](graph, list(heads), path, list(extra), about)
 
 
 def open_session(path: Path, heads: Sequence[str]) -> Session:
@@ -69,9 +73,9 @@ def open_session(path: Path, heads: Sequence[str]) -> Session:
     return {".onnx": _open_onnx, ".xml": _open_openvino, ".pt2": _open_torch}[path.suffix](path, list(heads))
 
 
-def _write_torch(graph: ExportedProgram, heads: list[str], path: Path, extra: list[str]) -> None:
+def _write_torch(graph: ExportedProgram, heads: list[str], path: Path, extra: list[str], about: str) -> None:
     with _quiet():
-        names = {"heads": "\n".join(heads), "inputs": "\n".join([IMAGES, *extra])}
+        names = {"heads": "\n".join(heads), "inputs": "\n".join([IMAGES, *extra]), KEY: about}
         torch.export.save(graph, path, extra_files=names)
 
 
@@ -87,13 +91,16 @@ def _open_torch(path: Path, heads: list[str]) -> Session:
     return run
 
 
-def _write_onnx(graph: ExportedProgram, heads: list[str], path: Path, extra: list[str]) -> None:
+def _write_onnx(graph: ExportedProgram, heads: list[str], path: Path, extra: list[str], about: str) -> None:
     for name in ("onnx", "onnxscript"):
         installed(name)
     weights = sum(tensor.nbytes for tensor in graph.state_dict.values())
     with _quiet():
         program = torch.onnx.export(graph, dynamo=True, verbose=False, input_names=[IMAGES, *extra], output_names=heads)
         assert program is not None
+        program.rename_axes({symbol: name for symbol, name in axis_names(graph).items()})
+        if about:
+            program.model.metadata_props[KEY] = about
         program.save(path, external_data=weights > LARGEST_SINGLE_ONNX)
 
 
@@ -117,7 +124,7 @@ def onnx_session(path: Path) -> Any:
 
 
 def _write_openvino(
-    graph: ExportedProgram, heads: list[str], path: Path, extra: list[str], calibration: Tensor | None
+    graph: ExportedProgram, heads: list[str], path: Path, extra: list[str], calibration: Tensor | None, about: str
 ) -> None:
     openvino = installed("openvino")
     with _quiet():
@@ -136,6 +143,8 @@ def _write_openvino(
     if calibration is not None:
         split_transposed_convolutions(model)
         use_8_bits(model, calibration)
+    if about:
+        model.set_rt_info(about, [KEY])
     try:
         openvino.save_model(model, path, compress_to_fp16=False)
     except RuntimeError as error:  # "basic_ios::clear: iostream error"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -52,6 +55,37 @@ def extra_inputs(config: BackboneConfig, input_size: tuple[int, int], count: int
         name: torch.from_numpy(values).expand(count, *values.shape)
         for name, values in config.view_inputs(picture, input_size).items()
     }
+
+
+def axis_names(graph: ExportedProgram) -> dict[str, str]:
+    """The symbols in the shapes of a graph of network_graph -> what they stand for: "batch", "rows", "columns" (the
+    latter of patches)."""
+    images, *_ = _user_inputs(graph)
+    sides: dict[str, Any] = {"batch": images.shape[0], "rows": images.shape[2], "columns": images.shape[3]}
+    free = {name: side for name, side in sides.items() if isinstance(side, torch.SymInt)}
+    return {str(symbol): name for name, side in free.items() for symbol in side.node.expr.free_symbols}
+
+
+def named_shapes(graph: ExportedProgram) -> tuple[list[list[int | str]], list[list[int | str]]]:
+    """The shapes of a graph's inputs and of its outputs: a free side as "batch" or in patches, "16*rows"."""
+    names = axis_names(graph)
+    outputs = [node.meta["val"] for node in graph.graph_module.graph.output_node().args[0]]
+
+    def named(values: Tensor) -> list[int | str]:
+        sides = (side if isinstance(side, int) else str(side) for side in values.shape)
+        return [
+            side if isinstance(side, int) else re.sub(r"\w+", lambda word: names.get(word[0], word[0]), side)
+            for side in sides
+        ]
+
+    return [named(values) for values in _user_inputs(graph)], [named(values) for values in outputs]
+
+
+def _user_inputs(graph: ExportedProgram) -> list[Tensor]:
+    """What stands for the images and the others."""
+    given = set(graph.graph_signature.user_inputs)
+    nodes = graph.graph_module.graph.find_nodes(op="placeholder")
+    return [node.meta["val"] for node in nodes if node.name in given]
 
 
 class _Maps(nn.Module):

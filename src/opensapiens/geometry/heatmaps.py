@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 
 MIN_VISIBILITY = 0.5  # below it a point has no heatmap
+BLUR_KERNEL = 11  # pixels of a heatmap, before its peak is refined
+BLUR_SIGMA = 0.3 * ((BLUR_KERNEL - 1) / 2 - 1) + 0.8  # what cv2 takes for such a kernel: 2.0
 LOG_RANGE = (1e-3, 50.0)  # heat outside it is clipped before the logarithm
 BLURRED_PIXELS = 1 << 19  # at a time: 2 MB, which stay in a cache
 EPSILON = float(np.finfo(np.float32).eps)
@@ -52,7 +54,7 @@ def encode_heatmaps(
 
 
 def decode_heatmaps(
-    heatmaps_BKHW: np.ndarray, input_size_hw: tuple[int, int], blur_kernel: int = 11
+    heatmaps_BKHW: np.ndarray, input_size_hw: tuple[int, int], blur_kernel: int = BLUR_KERNEL
 ) -> tuple[np.ndarray, np.ndarray]:
     """The position, refined below a pixel, and height of each heatmap's peak.
 

@@ -22,7 +22,7 @@ def depth(
     validation: Path | None = None,
     backgrounds: Path | None = None,
     framing: Framing = "scene",
-    input_size: Size = (1024, 768),
+    input_size: Size | None = None,
     schedule: ScheduleName = "paper",
     epochs: int | None = None,
     steps: int | None = None,
@@ -40,13 +40,14 @@ def depth(
     Args:
         data: a folder with `images` and depth (.npy, any unit) and optionally masks, or a folder of synthetic shards.
         output: folder for log, checkpoints, pictures and the trained model.
-        size: the backbone's size.
-        pretrained: a model folder or a published name, whose backbone the run starts with.
+        size: the backbone's size; nano is the network of the weights inside the package (--pretrained nano).
+        pretrained: a model folder or a name, whose backbone the run starts with: nano, with --size nano, or a published
+            one, with its size.
         validation: as data, to validate on.
         backgrounds: a folder of pictures without people, put behind the people.
         framing: scene cuts pieces of whole pictures, as published, and the model is then given whole pictures; person
             crops each person: for pictures of several people of whom only one has labels.
-        input_size: height and width of the network's input.
+        input_size: height and width of the network's input; by default 1024 768, of nano 256 208.
         schedule: paper follows the paper's text, published the released config of the size.
         epochs: passes over the data, where steps does not say how long to train; by default the released config's.
         steps: length of the run; by default by the epochs.

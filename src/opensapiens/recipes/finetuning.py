@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from opensapiens.backbones.sapiens import PUBLISHED_SIZES
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.data.augment import PUBLISHED_POSE, Augmentation
 from opensapiens.data.background import Backgrounds
@@ -10,7 +11,7 @@ from opensapiens.data.images import ImageCollection
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.recipes.published_schedules import PUBLISHED_DENSE, PublishedSchedule
-from opensapiens.recipes.sizes import SIZES, SizeName, backbone, head
+from opensapiens.recipes.sizes import SizeName, default_input, head, task_backbone
 from opensapiens.tasks.task import HeadTask, SeveralTasks
 from opensapiens.training.run import OptimizerSettings, Run, SampleSource, ScheduleSettings, Size
 
@@ -26,7 +27,7 @@ def one_task_run(
     size: SizeName = "0.3b",
     pretrained: str | None = None,
     validation: SampleSource | None = None,
-    input_size: Size = (1024, 768),
+    input_size: Size | None = None,
     augmentation: Augmentation | SceneCrop = PUBLISHED_POSE,
     backgrounds: Backgrounds | None = None,
     released: PublishedSchedule = PUBLISHED_DENSE,
@@ -49,15 +50,16 @@ def one_task_run(
     Raises:
         ValueError: "published" for a size that was not.
     """
-    if schedule == "published" and SIZES[size].head_channels is not None:
+    if schedule == "published" and size not in PUBLISHED_SIZES:
         raise ValueError(f"there is no published schedule for the size {size!r}: take --schedule paper")
+    input_size = input_size or default_input(size)
     batch_size = batch_size or released.batch_size
     steps = steps or max((epochs or released.epochs) * len(data) // batch_size, 1)
     optimizer, falling = _settings(released, schedule, steps)
     return Run(
         model=ModelDescription(
-            name=f"sapiens-{size}-{task.name}",
-            backbone=backbone(size, input_size, task.patch_padding),
+            name=f"{'opensapiens' if size == 'nano' else 'sapiens'}-{size}-{task.name}",
+            backbone=task_backbone(size, input_size, task.patch_padding),
             heads={task.name: description or head(size, task)},
             preprocessing=Preprocessing(
                 input_size, resize="squash" if isinstance(augmentation, SceneCrop) else "person_crop"

@@ -13,8 +13,9 @@ from opensapiens.data.augment import Augmentation
 from opensapiens.data.shards import ShardDataset
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.labels.keypoint_maps import source_indices
-from opensapiens.labels.keypoints import KEYPOINT_SETS
+from opensapiens.labels.keypoints import KEYPOINT_SETS, KeypointSet
 from opensapiens.labels.parts import PART_SETS, PartSet
+from opensapiens.recipes.sizes import NANO, NANO_DENSE_CHANNELS, NANO_POSE_CHANNELS, nano_head
 from opensapiens.synthetic.people import open_people
 from opensapiens.tasks.depth import DepthTask
 from opensapiens.tasks.normals import NormalsTask
@@ -81,14 +82,14 @@ def nano(
     batch_size: int = 16,
     input_size: Size = (192, 144),
     stages: tuple[tuple[int, Size], ...] = (),
-    start_from: Path | None = None,
-    pretrained: Path | None = None,
-    embed_dim: int = 192,
-    layers: int = 14,
-    heads: int = 6,
-    stem_channels: tuple[int, ...] = (32, 64, 96),
-    pose_channels: tuple[int, ...] = (128,),
-    dense_channels: tuple[int, ...] = (48,),
+    start_from: str | Path | None = None,
+    pretrained: str | Path | None = None,
+    embed_dim: int = NANO.embed_dim,
+    layers: int = NANO.layers,
+    heads: int = NANO.heads,
+    stem_channels: tuple[int, ...] = NANO.stem_channels,
+    pose_channels: tuple[int, ...] = NANO_POSE_CHANNELS,
+    dense_channels: tuple[int, ...] = NANO_DENSE_CHANNELS,
     lr: float = 1.2e-3,
     gentle: bool = False,
     label_stride: int = 4,
@@ -116,8 +117,9 @@ def nano(
         input_size: height and width of the network's input.
         stages: smaller, cheaper crops at first: a step, and the height and width of the crops until then; several in
             rising order.
-        start_from: a model folder to continue from, which may have smaller crops and fewer layers.
-        pretrained: a model folder of which only the backbone is taken.
+        start_from: a model folder or a name (nano: the weights inside the package) to continue from, which may have
+            smaller crops and fewer layers.
+        pretrained: a model folder or a name, of which only the backbone is taken.
         embed_dim: width of the transformer.
         layers: blocks of the transformer.
         heads: attention heads of a block.
@@ -200,15 +202,15 @@ def gently_weighted_parts() -> PartSet:
     return replace(parts, loss_weights=np.sqrt(parts.loss_weights))
 
 
+def nano_pose_task(points: KeypointSet, weights: tuple[float, ...] | None = None) -> PoseTask:
+    """Pose on nano's small maps. The published sigma shrinks with the crop, not below 2: narrower peaks are hard to
+    find from random weights."""
+    return PoseTask(points, least_sigma=2.0, location_weight=2 / POSE_WEIGHT, point_weights=weights)
+
+
 def nano_tasks() -> SeveralTasks:
-    """The four tasks. The published sigma shrinks with the crop, not below 2: narrower peaks are hard to find from
-    random weights."""
-    pose = PoseTask(
-        KEYPOINT_SETS[KEYPOINTS],
-        least_sigma=2.0,
-        location_weight=2 / POSE_WEIGHT,
-        point_weights=point_weights(),
-    )
+    """The four tasks."""
+    pose = nano_pose_task(KEYPOINT_SETS[KEYPOINTS], point_weights())
     weighted: list[tuple[HeadTask, float]] = [
         (pose, POSE_WEIGHT),
         (SegmentationTask(gently_weighted_parts(), dice_weight=1.0), 2.5),
@@ -223,16 +225,17 @@ def describe(
 ) -> ModelDescription:
     """The description of a nano model. Behind a backbone without convolutions, the channels of a head are those of
     transposed convolutions, and one 1x1 convolution of the last width follows."""
-    placed = {DepthTask.name: "sloped", NormalsTask.name: "turned"} if isinstance(backbone, NanoConfig) else {}
     tasks: list[HeadTask] = [
         PoseTask(KEYPOINT_SETS[KEYPOINTS]), SegmentationTask(PART_SETS[PARTS]), DepthTask(), NormalsTask()
     ]  # fmt: skip
 
     def head(task: HeadTask) -> HeadDescription:
         channels = pose_channels if isinstance(task, PoseTask) else dense_channels
-        deconvs, convs = ((), channels) if isinstance(backbone, NanoConfig) else (channels, channels[-1:])
-        labels = None if task.labels is None else task.labels.name
-        return HeadDescription(task.channels, deconvs, convs, labels, kind=placed.get(task.name, "upsampling"))
+        if isinstance(backbone, NanoConfig):
+            return nano_head(task, channels)
+        return HeadDescription(
+            task.channels, channels, channels[-1:], None if task.labels is None else task.labels.name
+        )
 
     return ModelDescription(
         name="opensapiens-nano",

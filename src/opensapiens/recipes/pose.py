@@ -5,6 +5,7 @@ from pathlib import Path
 from opensapiens.labels.own_labels import find_keypoint_set
 from opensapiens.recipes.finetuning import ScheduleName, one_task_run
 from opensapiens.recipes.labeled_people import people_with_keypoints
+from opensapiens.recipes.nano import nano_pose_task
 from opensapiens.recipes.published_schedules import HARDEST_POINTS, published_pose_schedule
 from opensapiens.recipes.sizes import SizeName
 from opensapiens.tasks.pose import PoseTask
@@ -20,7 +21,7 @@ def pose(
     images: Path | None = None,
     validation: Path | None = None,
     validation_images: Path | None = None,
-    input_size: Size = (1024, 768),
+    input_size: Size | None = None,
     schedule: ScheduleName = "paper",
     epochs: int | None = None,
     steps: int | None = None,
@@ -40,14 +41,15 @@ def pose(
         data: a COCO-style JSON file, with --images, or a folder of synthetic shards, whose 308 points are converted to
             the requested set.
         output: folder for log, checkpoints, pictures and the trained model.
-        size: the backbone's size.
-        pretrained: a model folder or a published name, whose backbone the run starts with.
+        size: the backbone's size; nano is the network of the weights inside the package (--pretrained nano).
+        pretrained: a model folder or a name, whose backbone the run starts with: nano, with --size nano, or a published
+            one, with its size.
         keypoints: the set of points: sapiens_308, wholebody_133, coco_17, or your own in a CSV file or a JSON with
             categories.
         images: the folder of the pictures of a COCO-style file.
         validation: as data, to validate on.
         validation_images: the folder of the pictures of --validation, if not --images.
-        input_size: height and width of the network's input.
+        input_size: height and width of the network's input; by default 1024 768, of nano 256 208.
         schedule: paper follows the paper's text, published the released config of the size.
         epochs: passes over the data, where steps does not say how long to train; by default the released config's.
         steps: length of the run; by default by the epochs.
@@ -58,7 +60,7 @@ def pose(
     points = find_keypoint_set(keypoints)
     hardest = HARDEST_POINTS.get((points.name, size)) if schedule == "published" else None
     return one_task_run(
-        PoseTask(points, hardest=hardest),
+        nano_pose_task(points) if size == "nano" else PoseTask(points, hardest=hardest),
         people_with_keypoints(data, images, points),
         output,
         size,

@@ -7,7 +7,7 @@ from opensapiens.data.images import ImageCollection
 from opensapiens.data.square_crop import SquareCrop
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import HEAD
-from opensapiens.recipes.sizes import SIZES, SizeName, backbone
+from opensapiens.recipes.sizes import SIZES, PretrainingSize, backbone
 from opensapiens.storage.listing import passed_over_sentence
 from opensapiens.tasks.masked_pretraining import MaskedPretrainingTask
 from opensapiens.tasks.task import SeveralTasks
@@ -20,7 +20,7 @@ WARMUP_SHARE = 40 / 1600
 def pretrain(
     data: tuple[Path, ...],
     output: Path,
-    size: SizeName = "0.3b",
+    size: PretrainingSize = "0.3b",
     validation: Path | None = None,
     input_size: Size = (1024, 1024),
     mask_ratio: float = 0.75,
@@ -46,7 +46,7 @@ def pretrain(
     Args:
         data: folders of images, tar shards of images, and folders of shards.
         output: folder for log, checkpoints, pictures and the trained model.
-        size: the backbone's size.
+        size: the backbone's size; nano is not among them, its convolutions would see the hidden patches.
         validation: a folder of images or shards to validate on.
         input_size: height and width of the network's input.
         mask_ratio: share of the patches that are hidden.

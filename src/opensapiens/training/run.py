@@ -97,8 +97,8 @@ class Run:
         backgrounds: pictures without people that are put behind the person, and how often.
         optimizer: AdamW, or Muon and AdamW.
         schedule: factor on the learning rate over the run.
-        start_from: a model folder whose weights the run starts with.
-        pretrained: a model, by folder or published name, whose backbone the run starts with.
+        start_from: a model, by folder or name (nano), whose weights the run starts with.
+        pretrained: a model, by folder or name, whose backbone the run starts with.
         trainable: "heads" freezes the backbone; "lora" freezes it and trains low-rank adapters.
         lora_rank: rank of the adapters.
         ema_decay: of the moving average of the weights, which is what is exported; 0 exports the last weights.
@@ -135,8 +135,8 @@ class Run:
     backgrounds: Backgrounds | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-    start_from: Path | None = None
-    pretrained: Path | str | None = None
+    start_from: str | Path | None = None
+    pretrained: str | Path | None = None
     trainable: Literal["all", "heads", "lora"] = "all"
     lora_rank: int = 16
     ema_decay: float = 0.999
