@@ -273,8 +273,9 @@ def test_boxes_by_the_longest_path(project: Path, capsys: pytest.CaptureFixture[
     command = ["predict", "cam1", "cam2", "cam3", "--output", "results", "--model", "tiny", "--boxes", "boxes.json"]
     assert main(command) == 1
     assert "cam3/1.jpg: no boxes for it in the file of boxes (there are some for cam1/1.jpg" in capsys.readouterr().err
-    found = [json.loads((project / "results" / f"{name}_keypoints.json").read_text()) for name in ("1_jpg", "1_jpg_2")]
+    found = [json.loads((project / "results" / f"{name}_keypoints.json").read_text()) for name in ("cam1_1", "cam2_1")]
     assert [one["annotations"][0]["bbox"] for one in found] == [[5, 5, 35, 75], [20, 5, 40, 75]]
+    assert [one["images"][0]["file_name"] for one in found] == ["cam1/1.jpg", "cam2/1.jpg"]
     (project / "boxes.json").write_text(json.dumps({"1.jpg": [[5, 5, 40, 80]]}))
     assert main(["predict", "cam1", "cam2", *command[4:5], "more", *command[6:]]) == 1
     assert "cam1/1.jpg: the boxes of '1.jpg' could be those of cam2/1.jpg too" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 
 from opensapiens import PredictOptions, VideoOptions, predict_files
 from opensapiens.cli import main
+from opensapiens.inference import job
 from opensapiens.inference.options import OptionsError
 
 
@@ -193,6 +195,19 @@ def test_two_processes_write_what_one_does(
         monkeypatch.setenv("WORLD_SIZE", "2")
         main([*command, str(tmp_path / "ranks"), "--device", "cpu"])
     assert outputs(tmp_path / "one") == outputs(tmp_path / "ranks")
+
+
+def ends_its_process(*_: object) -> None:
+    os._exit(9)
+
+
+def test_a_process_that_ends_is_a_sentence(
+    photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "run", ends_its_process)
+    command = ["predict", str(photos), "--model", str(tiny_model), "--output", str(tmp_path), "--devices", "cpu", "cpu"]
+    assert main(command) == 1
+    assert "error: a device's process ended before its files were done" in capsys.readouterr().err
 
 
 def test_what_is_done_is_left_out_with_resume(

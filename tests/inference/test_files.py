@@ -5,7 +5,7 @@ import pytest
 
 from opensapiens.inference.boxes import BoxesError, read_boxes
 from opensapiens.inference.files import find_inputs
-from opensapiens.inference.output import output_names
+from opensapiens.inference.output import distinct_paths, output_names
 
 
 def test_a_folder_gives_its_pictures_in_order(tmp_path: Path) -> None:
@@ -28,8 +28,12 @@ def test_inputs_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_no_two_outputs_share_a_name() -> None:
-    names = output_names([Path("x/a.jpg"), Path("x/a.png"), Path("y/a.jpg"), Path("b.jpg")])
-    assert names == ["a_jpg", "a_png", "a_jpg_2", "b"]
+    paths = distinct_paths([Path("x/a.jpg"), Path("x/a.png"), Path("y/a.jpg"), Path("b.jpg")])
+    assert paths == ["x/a.jpg", "a.png", "y/a.jpg", "b.jpg"]
+    assert output_names(paths) == ["x_a", "a", "y_a", "b"]
+    paths = distinct_paths([Path("a.jpg"), Path("a.png"), Path("x/b_c.png"), Path("b/c.png"), Path("x/c.png")])
+    assert output_names(paths) == ["a_jpg", "a_png", "b_c_png", "b_c_png_2", "x_c"]
+    assert output_names(distinct_paths([Path("a.jpg"), Path("a.jpg")])) == ["a_jpg", "a_jpg_2"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +21,14 @@ from opensapiens.inference.detr import DetrDetector
 from opensapiens.inference.files import find_inputs, is_video
 from opensapiens.inference.loading import load, torch_dtype, usable_device
 from opensapiens.inference.options import PredictOptions
-from opensapiens.inference.output import OutputRecord, described_models, endings_of, output_names, without_own
+from opensapiens.inference.output import (
+    OutputRecord,
+    described_models,
+    distinct_paths,
+    endings_of,
+    output_names,
+    without_own,
+)
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.prefetch import RESULTS_AHEAD, prefetch
 from opensapiens.inference.recording import record_video
@@ -41,9 +48,11 @@ OF_PHOTOS = {"features", "point_cloud"}
 
 @dataclass(frozen=True)
 class Job:
-    """Files, the names of their outputs, and the options; plain values, so that it can be sent to a process."""
+    """Files, what results call them, the names of their outputs, and the options; plain values, so that it can be sent
+    to a process."""
 
     files: tuple[Path, ...]
+    file_names: tuple[str, ...]
     names: tuple[str, ...]
     output: Path
     options: PredictOptions
@@ -93,7 +102,9 @@ def predict_files(
     named = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(path) for path in inputs]
     listing = find_inputs(named)
     files = without_own(listing.files, named)
-    summary = _on_devices(Job(tuple(files), tuple(output_names(files)), Path(output), options))
+    file_names = distinct_paths(files)
+    job = Job(tuple(files), tuple(file_names), tuple(output_names(file_names)), Path(output), options)
+    summary = _on_devices(job)
     summary.failures.sort()
     summary.files, summary.own = len(files), len(listing.files) - len(files)
     summary.passed_over = listing.passed_over
@@ -114,7 +125,13 @@ def _on_devices(job: Job) -> PredictSummary:
     with ProcessPoolExecutor(len(devices), get_context("spawn")) as pool:
         shares = [pool.submit(run, _on(job, device), rank, len(devices)) for rank, device in enumerate(devices)]
         for share in shares:
-            total.add(share.result())
+            try:
+                total.add(share.result())
+            except BrokenExecutor as error:
+                raise ChildProcessError(
+                    "a device's process ended before its files were done (out of memory?); finished files are kept, "
+                    "--resume predicts the others"
+                ) from error
     return total
 
 
@@ -203,7 +220,7 @@ class _Worker:
                     raise result
                 record = self._record(index)
                 record.begin(self.endings)
-                record.finish(self._determinants(file), self._save(result, self.job.names[index]))
+                record.finish(self._determinants(file), self._save(result, index))
                 self.summary.photos += 1
                 self.summary.people += len(result.persons)
                 self.summary.hidden |= any(person.hidden for person in result.persons)
@@ -220,7 +237,7 @@ class _Worker:
             frame_count_and_rate(file)  # before anything is written for what is no video
             record = self._record(index)
             record.begin(self.endings)
-            video = record_video(self.people, file, self.job.output, name, self.options)
+            video = record_video(self.people, file, self.job.output, name, self.options, self.job.file_names[index])
             record.finish(self._determinants(file), video.files)
         except (VideoError, FolderError) as error:
             self.summary.failures.append((index, str(error)))
@@ -258,11 +275,12 @@ class _Worker:
             except ImageError as error:
                 yield error
 
-    def _save(self, result: Result, name: str) -> list[Path]:
+    def _save(self, result: Result, index: int) -> list[Path]:
         """Write the files of a photo; returns them."""
+        name = self.job.names[index]
         files, boxes = [], None
         if self.people.model_of_task:
-            files = result.save(self.job.output, name, self.options.table)
+            files = result.save(self.job.output, name, self.options.table, self.job.file_names[index])
             boxes = np.array([person.box for person in result.persons], np.float32).reshape(-1, 4)
         if self.options.features:
             files.append(self.job.output / f"{name}_features.npz")

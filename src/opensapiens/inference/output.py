@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from opensapiens.inference.pipeline import People
@@ -30,15 +31,24 @@ ENDINGS = (
 LONGEST_NAME = 200  # bytes; file systems take 255, with the endings
 
 
-def output_names(files: Sequence[Path]) -> list[str]:
-    """A distinct name for each file's output: its stem; with its ending or a number where that is taken.
+def distinct_paths(files: Sequence[Path]) -> list[str]:
+    """The name of each file, with as many of its folders ("cam1/0001.jpg") as distinguish it from the others."""
+    parts = [file.absolute().parts for file in files]
+    endings = Counter(path[-length:] for path in parts for length in range(1, len(path) + 1))
+    lengths = [next((k for k in range(1, len(path)) if endings[path[-k:]] == 1), 1) for path in parts]
+    return ["/".join(path[-length:]) for path, length in zip(parts, lengths, strict=True)]
+
+
+def output_names(paths: Sequence[str]) -> list[str]:
+    """A distinct name for the output of each file: its `distinct_paths` without the ending and with _ for /; with the
+    ending, or a number, where that is taken.
 
     Names that would be too long for the file system with an ending are cut, and end in a hash of the full name.
     """
     names: dict[str, None] = {}
-    stems = [file.stem for file in files]
-    for file in files:
-        name = unique = _fitting(file.stem if stems.count(file.stem) == 1 else file.name.replace(".", "_"))
+    stems = [str(PurePosixPath(path).with_suffix("")).replace("/", "_") for path in paths]
+    for path, stem in zip(paths, stems, strict=True):
+        name = unique = _fitting(stem if stems.count(stem) == 1 else path.replace("/", "_").replace(".", "_"))
         number = 2
         while unique in names:
             unique, number = f"{name}_{number}", number + 1

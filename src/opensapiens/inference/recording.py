@@ -49,10 +49,16 @@ class VideoSummary:
 
 
 def record_video(
-    people: People, path: str | Path, folder: Path, name: str, options: PredictOptions = PredictOptions()
+    people: People,
+    path: str | Path,
+    folder: Path,
+    name: str,
+    options: PredictOptions = PredictOptions(),
+    file_name: str | None = None,
 ) -> VideoSummary:
     """Predict a video and write NAME_overlay.mp4 (pose, or else the first task there is), NAME_keypoints.json (COCO,
-    one image per frame, with "person_id") and what the options ask for.
+    one image per frame, with "person_id") and what the options ask for. file_name: what the keypoints call the video,
+    by default the name of the file.
 
     After an error or an interruption, the frames before it are kept as a playable file. With options.resume the first
     incomplete segment is predicted again, and the result is the same as without a break. Raises VideoError, OSError,
@@ -60,7 +66,7 @@ def record_video(
     ours.
     """
     total, rate = frame_count_and_rate(path)
-    recording = _Recording(people, Path(path), folder, name, options, rate)
+    recording = _Recording(people, Path(path), folder, name, options, rate, file_name or Path(path).name)
     first = recording.begin(options.resume)
     tracker = new_tracker(people, options.video.smooth)
     if first:
@@ -84,9 +90,16 @@ class _Recording:
     """The files of one video while they are written."""
 
     def __init__(
-        self, people: People, path: Path, folder: Path, name: str, options: PredictOptions, rate: Fraction
+        self,
+        people: People,
+        path: Path,
+        folder: Path,
+        name: str,
+        options: PredictOptions,
+        rate: Fraction,
+        file_name: str,
     ) -> None:
-        self.path, self.folder, self.name, self.options, self.rate = path, folder, name, options, rate
+        self.folder, self.name, self.options, self.rate, self.file_name = folder, name, options, rate, file_name
         self.segments = folder / f"{name}_segments"
         self.keypoint_set = people.keypoint_set
         self.about = {
@@ -131,7 +144,7 @@ class _Recording:
         image_id = frame.number + 1
         self.content["images"].append(
             {
-                "id": image_id, "file_name": f"{self.path.name}/{frame.number:06d}", "frame": frame.number,
+                "id": image_id, "file_name": f"{self.file_name}/{frame.number:06d}", "frame": frame.number,
                 "seconds": round(frame.seconds, 6), "width": width, "height": height,
             }
         )  # fmt: skip
@@ -223,7 +236,7 @@ class _Recording:
 
     def _write_json(self, path: Path, complete: bool) -> None:
         """COCO, segment by segment: the JSON of a long video does not fit into memory."""
-        info = {"video": self.path.name, "frames_per_second": float(self.rate), "complete": complete}
+        info = {"video": self.file_name, "frames_per_second": float(self.rate), "complete": complete}
         head = {"info": info, "categories": [coco_category(self.keypoint_set)]}
         with written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write(json.dumps(head, separators=(",", ":"))[:-1])
@@ -241,7 +254,7 @@ class _Recording:
         names = self.keypoint_set.names if self.keypoint_set else ()
         for content in self._contents():
             frames = {image["id"]: (image["frame"], image["seconds"]) for image in content["images"]}
-            yield table_rows(content["annotations"], names, self.path.name, frames)
+            yield table_rows(content["annotations"], names, self.file_name, frames)
 
 
 def _join_videos(parts: list[Path], path: Path, rate: Fraction) -> None:

@@ -146,21 +146,30 @@ class Result:
             images, titles, height=min(max(height, 256), 640), columns=3 if width > 1.2 * height else None
         )
 
-    def to_coco(self, name: str | None = None) -> dict[str, Any]:
-        """The people as a COCO keypoint dictionary of this one image: images, annotations, categories."""
+    def to_coco(self, file_name: str | None = None) -> dict[str, Any]:
+        """The people as a COCO keypoint dictionary of this one image: images, annotations, categories.
+
+        file_name: of the image; by default the source's name, or "image".
+        """
         height, width = self.image.shape[:2]
-        file_name = self.source.name if self.source else name or "image"
+        file_name = file_name or (self.source.name if self.source else "image")
         return {
             "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],
             "annotations": [person.to_coco(number, 1) for number, person in enumerate(self.persons, start=1)],
             "categories": [coco_category(self.keypoint_set)],
         }
 
-    def save(self, folder: str | Path, name: str | None = None, table: TableKind | None = None) -> list[Path]:
+    def save(
+        self,
+        folder: str | Path,
+        name: str | None = None,
+        table: TableKind | None = None,
+        file_name: str | None = None,
+    ) -> list[Path]:
         """Write everything into a folder (made if missing) and return the files written, each as other tools read it.
 
         name: how the files' names begin, by default the source's name without its ending, or "image". table: also the
-        keypoints as a table.
+        keypoints as a table. file_name: what the keypoints call the image, by default the source's name, or `name`.
 
         NAME_parts.png     indexed PNG: pixel = class id, palette = the part colors
         NAME_depth.png     16-bit PNG: 0 = nobody, 1 (nearest) … 65535 (farthest), linear between
@@ -192,7 +201,7 @@ class Result:
             futures += [pool.submit(save_overlay, path(f"{task}.jpg"), picture) for task, picture in pictures.items()]
         for future in futures:
             future.result()  # raises its error
-        coco = self.to_coco(name)
+        coco = self.to_coco(file_name or (None if self.source else name))
         if table is not None:
             names = self.keypoint_set.names if self.keypoint_set else ()
             rows = table_rows(coco["annotations"], names, coco["images"][0]["file_name"], {1: (None, None)})
