@@ -60,7 +60,7 @@ def test_a_stem_stays_fresh_where_the_tensors_have_none() -> None:
     without = {name: tensor for name, tensor in target.items() if not name.startswith("decoder.")}
     with pytest.raises(CheckpointError, match="decoder"):
         load_backbone(model(nano), without, nano, "the source")
-    with pytest.raises(CheckpointError, match="the source: a Sapiens backbone starts from a Sapiens backbone"):
+    with pytest.raises(CheckpointError, match="the source: a backbone of the family nano cannot start one of sapiens"):
         load_backbone(model(plain), target, nano, "the source")
 
 

@@ -47,7 +47,7 @@ def test_nano_by_name_gives_the_points_of_the_same_name_too(people_shards: Path,
 
 def test_another_network_than_nanos_says_which_size_to_take(people_shards: Path, tmp_path: Path) -> None:
     for start in ("pretrained", "start_from"):
-        with pytest.raises(CheckpointError, match="ive --size nano"):
+        with pytest.raises(CheckpointError, match=r"of the family nano.*: give its --size"):
             starting_model(own_points(people_shards, tmp_path, size="toy", **{start: "nano"}))
         with pytest.raises(ModelNotFound, match="Did you mean nano"):
             starting_model(own_points(people_shards, tmp_path, **{start: "nanno"}))

@@ -213,7 +213,8 @@ class SapiensBackbone(Transformer):
     def fitted(self, tensors: Mapping[str, Tensor], trained: object) -> dict[str, Tensor]:
         """See `Backbone.fitted`."""
         if not isinstance(trained, SapiensConfig):
-            raise ValueError("a Sapiens backbone starts from a Sapiens backbone")
+            family = getattr(trained, "family", type(trained).__name__)
+            raise ValueError(f"a backbone of the family {family} cannot start one of sapiens: give its --size")
         fitted = transformer.grown(tensors, trained.layers, self.config.layers)
         return transformer.fitted_transformer(
             fitted, trained.grid(), trained.class_token, self.config.grid(), self.config.class_token

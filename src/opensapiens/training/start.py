@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from opensapiens.backbones import BACKBONES, BackboneConfig
-from opensapiens.backbones.nano import NanoConfig
-from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.head_transfer import shared_channels, start_head
 from opensapiens.checkpoints.model_folder import (
@@ -75,8 +73,6 @@ def load_pretrained(model: HumanModel | MaskedAutoencoder, source: Path | str) -
     folder = model_folder(source)
     config = model.backbone.config
     description = read_description(folder, {**BACKBONES, config.family: type(config)})
-    if isinstance(description.backbone, NanoConfig) and isinstance(config, SapiensConfig):
-        raise CheckpointError(f"{source} holds a nano backbone, which the run does not train: give --size nano")
     tensors = folder_tensors(folder, description)
     of_backbone = {name.removeprefix(BACKBONE): t for name, t in tensors.items() if name.startswith(BACKBONE)}
     load_backbone(model, of_backbone, description.backbone, str(folder))
@@ -99,7 +95,8 @@ def started_from(run: Run) -> HumanModel:
     )
     layers = description.backbone.layers
     if _shape(description.backbone) != _shape(config) or not layers <= config.layers <= 2 * layers:
-        hint = ". Give --size nano" if isinstance(description.backbone, NanoConfig) else ""
+        family = description.backbone.family
+        hint = "" if family == config.family else f"; it is of the family {family}: give its --size"
         raise CheckpointError(
             f"{run.start_from} holds a backbone of another shape than the run trains; only the size of the crops may "
             f"differ, and the run may have up to twice its {layers} blocks{hint}"
