@@ -18,7 +18,8 @@ class AnnotateOptions:
     """How images are labeled, and how labels are written.
 
     Args:
-        model: names or folders of models, "nano" by default; each task is done by the first that has it.
+        model: the name or folder of a model, "nano" by default; repeat the option for several. Each task is done by the
+            first that has it.
         cameras: the calibration: .json (docs/annotation.md), .toml of Anipose, Pose2Sim or FreeMoCap, or a folder of
             OpenCV .yml files, of EasyMocap too.
         corrected: COCO files exported by a tool, in place of a model: points, parts, or one of each.

@@ -14,6 +14,8 @@ import tyro
 Options = TypeVar("Options")
 Flat = Annotated[Options, tyro.conf.arg(name="")]
 """A dataclass of options as a command's parameter: listed under "options", like the command's other parameters."""
+ONE_EACH = {"--model"}
+"""Options that take any number of values, one per use: what follows the first is an input, as people type it."""
 CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
 
 
@@ -32,8 +34,8 @@ def call(command: Callable[..., int], arguments: Sequence[str], prog: str) -> in
 def inputs_last(command: Callable[..., int], arguments: Sequence[str]) -> list[str]:
     """The options first, each with its values, then "--" and the inputs.
 
-    An option that takes any number of values takes all up to the next option or "--"; given twice, it has the values of
-    both. Arguments with an unknown option are returned unchanged, for tyro to report it.
+    An option that takes any number of values takes all up to the next option or "--", of ONE_EACH a single one; given
+    twice, it has the values of both. Arguments with an unknown option are returned unchanged, for tyro to report it.
     """
     counts = value_counts(command)
     values: dict[str, list[list[str]]] = {}
@@ -52,9 +54,10 @@ def inputs_last(command: Callable[..., int], arguments: Sequence[str]) -> list[s
         if name not in counts:
             return list(arguments)
         count, of_option = counts[name], [value] if is_equal else []
-        if count == 1 and not of_option and words:
+        if (count == 1 or name in ONE_EACH) and not of_option and words:
             of_option.append(words.popleft())  # whatever it looks like: --up -y
-        while words and (count is None or len(of_option) < count) and not _is_option(words[0]):
+        most = 1 if name in ONE_EACH else count
+        while words and (most is None or len(of_option) < most) and not _is_option(words[0]):
             of_option.append(words.popleft())
         if count is None and name in values:
             values[name][0] += of_option

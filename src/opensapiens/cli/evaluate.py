@@ -44,7 +44,7 @@ def evaluate(
         task: pose, segmentation, depth, normals, probe or knn.
         images: the folder of the photos, or a folder of shards (*.tar).
         annotations: the COCO file of the photos; for tasks other than pose the folder of their label maps.
-        model: names or folders of models.
+        model: the name or folder of a model; repeat the option for several.
         json: a file for the figures, a flat JSON object.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
         threads: CPU threads of the networks; by default one per core.

@@ -34,8 +34,9 @@ class PredictOptions:
     """How photos and videos are predicted, and what is saved.
 
     Args:
-        model: names or folders of models. Each task is done by the first model that has a head for it; an image is read
-            and searched for people once. Models that do not fit into memory together are loaded in turn.
+        model: the name or folder of a model; repeat the option for several. Each task is done by the first model that
+            has a head for it; an image is read and searched for people once. Models that do not fit into memory
+            together are loaded in turn.
         boxes: a JSON file with the people's boxes in photos, which are otherwise detected: a list of {"image": name,
             "bbox": [x, y, width, height]}, or {name: [[x1, y1, x2, y2], ...]}, or a COCO annotation file. A photo gets
             the boxes of the longest name that its path ends with.
