@@ -22,6 +22,7 @@ from opensapiens.storage.files import write_json, written
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import list_files, passed_over_sentence
 from opensapiens.storage.pictures import IMAGE_ENDINGS
+from opensapiens.storage.text_files import utf8
 from opensapiens.tasks.segmentation import save_parts
 
 LONGEST_NAME = 220  # bytes; file systems take 255, with the endings of labels and of files being written
@@ -52,6 +53,9 @@ def find_images(folder: Path) -> tuple[list[str], list[str], str]:
     kept: dict[str, str] = {}
     failures = []
     for name in names:
+        if utf8(name) != name:
+            failures.append(f"{utf8(name)}: its name is not UTF-8, as files of labels are; rename it")
+            continue
         if len(os.fsencode(PurePosixPath(name).name)) > LONGEST_NAME:
             failures.append(f"{name}: its labels would have names that are too long; rename it to {LONGEST_NAME} bytes")
             continue
