@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from opensapiens.checkpoints.convert import convert, sha256_of
+from opensapiens.checkpoints.convert import convert
 from opensapiens.checkpoints.model_description import DecoderDescription
 from opensapiens.checkpoints.model_folder import load_masked_autoencoder, load_model, read_description
 from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
@@ -25,6 +25,7 @@ from opensapiens.checkpoints.strict_loading import CheckpointError, read_tensors
 from opensapiens.checkpoints.tensor_names import UnmappedNamesError
 from opensapiens.checkpoints.torch_files import read_torch_file
 from opensapiens.cli import main
+from opensapiens.storage.files import sha256_of
 
 from .conftest import KINDS, autoencoder_tensors, published_tensors
 

@@ -10,11 +10,11 @@ import re
 import sys
 from pathlib import Path
 
-from opensapiens.storage.files import written_folder
+from opensapiens.storage.files import sha256_of, written_folder
 from opensapiens.storage.folders import clear, identity_of, mark
 from opensapiens.storage.hub import hub_file
 
-from .convert import convert, sha256_of
+from .convert import convert
 from .model_folder import CONFIG_FILE, weights_digest
 from .published_table import HOST_OF_FORM, PUBLISHED_MODELS, PublishedModel
 from .strict_loading import CheckpointError

@@ -1,6 +1,5 @@
 """Converts published files to our model folders and back, with every tensor unchanged."""
 
-import hashlib
 import os
 import reprlib
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from opensapiens.backbones.sapiens import SapiensConfig
-from opensapiens.storage.files import written
+from opensapiens.storage.files import sha256_of, written
 
 from .model_description import ModelDescription
 from .model_folder import BACKBONE, WEIGHTS_FILE, read_description, save_tensors
@@ -110,12 +109,6 @@ def convert(
     description = replace(description, source=origin or Path(source).name, sha256=sha256_of(source))
     save_tensors(target, tensors, description)
     return description
-
-
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _to_file(folder: Path, target: Path) -> ModelDescription:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from opensapiens.checkpoints.convert import sha256_of
 from opensapiens.curation.picture import Picture, Scores
 from opensapiens.curation.stage import Score, Stage, one_by_one
 from opensapiens.geometry.view import whole_image_view
 from opensapiens.inference.detection import Detector, PartMapDetector
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.loading import load, model_folder
+from opensapiens.storage.files import sha256_of
 
 PAPER_SIDE = 300  # pixels: the paper's least side of a person's box
 LOWEST_SCORE = 0.3  # of the detections that are kept

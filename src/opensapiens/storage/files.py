@@ -6,6 +6,7 @@ not followed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -94,3 +95,9 @@ def check_regular_file(path: int | str | Path, limit: int) -> None:
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for its writer
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
