@@ -188,7 +188,7 @@ def test_corrections_without_cameras(studio: Path) -> None:
 def test_pictures_of_another_size_are_named(studio: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (320, 180)).save(studio / "studio" / "cam_04" / "0.png")
     assert run_studio(studio, "out") == 1
-    assert "cam_04/0.png: 320×180 pixels (as EXIF turns it), but 640×360 in its ann" in capsys.readouterr().err
+    assert "cam_04/0.png: 320×180 pixels (after EXIF rotation), but 640×360 in its ann" in capsys.readouterr().err
     content = json.loads((studio / "from_tool.json").read_text())
     for image in content["images"]:
         if image["file_name"].endswith("cam_04/0.png"):

@@ -230,7 +230,6 @@ def test_several_models_tables_points_and_features(photos: Path, tiny_model: Pat
     command = ["predict", str(photos / "a.jpg"), "--whole-image", "--table", "csv", "--features"]
     command += ["--point-cloud", "200", "2", "2.5", "--output", str(tmp_path / "out")]
     assert main([*command, "--model", str(tiny_model), "--model", str(tiny_model), "--no-flip"]) == 0
-    assert main([*command, "--model", str(tiny_model), str(tiny_model)]) == 0
     assert len((tmp_path / "out" / "a_keypoints.csv").read_text().splitlines()) == 309
     assert np.load(tmp_path / "out" / "a_features.npz")["tokens"].shape == (1, 12, 24)
     assert (tmp_path / "out" / "a_points.ply").read_bytes().startswith(b"ply")

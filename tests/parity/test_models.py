@@ -153,7 +153,7 @@ def test_pose_model(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("pose_topdown_photo"), ids=name_of)
 @torch.no_grad()
 def test_pose_model_on_photo_crops(case: Case) -> None:
-    heatmaps = flip_average(task_model(case), case.tensor("output.crop_normalized"), case.tensor("input.flip_indices"))
+    heatmaps = flip_average(task_model(case), case.tensor("output.crop_normalised"), case.tensor("input.flip_indices"))
     case.assert_close("output.heatmaps_flip_avg", heatmaps)
 
 
