@@ -23,7 +23,7 @@ from opensapiens.annotation.association import Detection
 from opensapiens.annotation.options import MaskKind
 from opensapiens.annotation.picture_labels import PictureLabels
 from opensapiens.data.coco import coco_category, coco_images, coco_person, coco_persons, read_annotations
-from opensapiens.data.segmentations import mask_of, polygons_of, run_lengths_of
+from opensapiens.data.segmentations import FIELD, mask_in, polygons_of, run_lengths_of
 from opensapiens.geometry.boxes import person_area
 from opensapiens.inference.results import MINIMUM_SCORE
 from opensapiens.labels.keypoints import KeypointSet
@@ -89,7 +89,7 @@ def part_annotations(parts: np.ndarray, people: np.ndarray, kind: MaskKind) -> l
 def _part_annotation(part: int, person: int, segmentation: Any, box: Sequence[float], area: float) -> dict[str, Any]:
     return {
         "category_id": part, "bbox": [float(value) for value in box], "area": area, "iscrowd": 0,
-        "segmentation": segmentation, "attributes": {"person_id": person},
+        FIELD: segmentation, "attributes": {"person_id": person},
     }  # fmt: skip
 
 
@@ -218,12 +218,14 @@ def read_corrected_parts(path: Path, stems: Mapping[str, str], part_set: PartSet
     masks: dict[str, list[tuple[int, int, np.ndarray]]] = {}
     for annotation in content["annotations"]:
         name, part = names.get(_hashable(annotation.get("image_id"))), numbers.get(str(annotation.get("category_id")))
-        if name is not None and part is not None and annotation.get("segmentation") not in (None, [], [[]]):
-            try:
-                mask = mask_of(annotation["segmentation"], corrected.sizes[name])
-            except ValueError as error:
-                corrected.failures.append(f"{path}: annotation {annotation.get('id')} of {name}: {error}")
-                continue
+        if name is None or part is None:
+            continue
+        try:
+            mask = mask_in(annotation, corrected.sizes[name])
+        except ValueError as error:
+            corrected.failures.append(f"{path}: annotation {annotation.get('id')} of {name}: {error}")
+            continue
+        if mask is not None:
             masks.setdefault(name, []).append((int(mask.sum()), part, np.packbits(mask)))
     for name, drawn in masks.items():
         height, width = corrected.sizes[name]

@@ -5,14 +5,22 @@ In the coordinates of COCO's polygons pixel centers are at halves; ours are at w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 
+FIELD = "segmentation"  # of an annotation
 SHIFT = 4  # cv2 fills polygons at 1/16 pixel
 SMALLEST = 4  # pixels of a polygon; smaller specks are dropped
 MOST_BITS = 60  # of a run length
+
+
+def mask_in(annotation: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray | None:
+    """The mask of a COCO annotation, of (height, width); None without one. Raises ValueError as `mask_of`."""
+    shape = annotation.get(FIELD)
+    return None if shape in (None, [], [[]]) else mask_of(shape, size)
 
 
 def polygons_of(mask: np.ndarray) -> list[list[float]]:

@@ -24,7 +24,7 @@ from opensapiens.data.coco import (
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK
 from opensapiens.data.sample import Sample
-from opensapiens.data.segmentations import mask_of
+from opensapiens.data.segmentations import mask_in
 from opensapiens.data.shards import ShardDataset
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
 from opensapiens.geometry.boxes import image_box
@@ -258,11 +258,11 @@ def _coco_person(person: CocoPerson, record: dict[str, Any], image: np.ndarray) 
     assert person.keypoints is not None
     height, width = image.shape[:2]
     sample = Sample(image, key=f"{person.image.path.name}#{person.annotation_id}", box=person.box)
-    if record.get("segmentation") not in (None, [], [[]]):
-        try:
-            sample.labels[MASK] = mask_of(record["segmentation"], (height, width))
-        except ValueError as error:
-            logger.warning("%s: its mask is not scored (%s)", sample.key, error)
+    try:
+        mask = mask_in(record, (height, width))
+        sample.labels |= {} if mask is None else {MASK: mask}
+    except ValueError as error:
+        logger.warning("%s: its mask is not scored (%s)", sample.key, error)
     # COCO does not say how much of a person is hidden; the share of its points that are not visible comes near.
     hidden = float((person.keypoints[:, 2] < 2).mean())
     hard = difficulty((person.box[3] - person.box[1]) / height, hidden, _touches_border(person.box, height, width))

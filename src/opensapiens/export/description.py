@@ -14,6 +14,10 @@ from opensapiens.backbones.nano import PLACE
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.geometry.heatmaps import BLUR_KERNEL, BLUR_SIGMA, LOG_RANGE
 from opensapiens.geometry.view import Preprocessing
+from opensapiens.tasks.depth import DepthTask
+from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.segmentation import SegmentationTask
 
 KEY = "opensapiens"
 """Of the JSON: in the metadata_props of an ONNX file, the rt_info of an OpenVINO file, the extra files of a .pt2."""
@@ -46,7 +50,7 @@ TO_IMAGE = [
     "Its value at a point of the image is the bilinear one where the input shows that point.",
 ]
 READING: dict[str, dict[str, Any]] = {
-    "pose": {
+    PoseTask.name: {
         "is": "heatmaps, a channel for each point",
         "decode": {"method": "UDP with DARK", "blur_kernel": BLUR_KERNEL, "blur_sigma": BLUR_SIGMA,
                    "log_range": list(LOG_RANGE)},
@@ -62,16 +66,16 @@ READING: dict[str, dict[str, Any]] = {
             "In the image: center - size / 2 + size * point / (map width - 1, map height - 1).",
         ],
     },
-    "segmentation": {
+    SegmentationTask.name: {
         "is": "logits, a channel for each class; class 0 is the background",
         "how": [*TO_IMAGE, "The class of a pixel is the channel with the largest value then."],
     },
-    "depth": {
+    DepthTask.name: {
         "is": "relative depth of the person: small is near; no unit, a scale and offset of its own for each person",
-        "channels": ["depth"],
+        "channels": [DepthTask.name],
         "how": [*TO_IMAGE, "Keep it where there is a person, by the parts or a mask."],
     },
-    "normals": {
+    NormalsTask.name: {
         "is": "surface normals, +x right, +y up, +z towards the camera",
         "channels": ["x", "y", "z"],
         "flip_negated": [0],

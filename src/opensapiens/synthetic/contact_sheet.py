@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS
 from opensapiens.data.shards import ShardDataset
 from opensapiens.drawing.dense import depth_colors, draw_parts, normal_colors
 from opensapiens.drawing.sheet import sheet
@@ -21,7 +22,7 @@ def contact_sheet(folder: Path | str) -> np.ndarray:
     """The first frames of a folder of shards (H, W, 3) uint8: the first eight as image, visible points, parts, depth
     and normals, the others as image only."""
     dataset = ShardDataset(folder)
-    rows: dict[str, list[np.ndarray]] = {"image": [], "points": [], "parts": [], "depth": [], "normals": []}
+    rows: dict[str, list[np.ndarray]] = {"image": [], "points": [], PARTS.name: [], DEPTH.name: [], NORMALS.name: []}
     for number in range(min(COLUMNS, len(dataset.keys))):
         frame = dataset.read_frame(number)
         image = cv2.resize(frame["jpg"], None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
@@ -29,15 +30,15 @@ def contact_sheet(folder: Path | str) -> np.ndarray:
         depth = np.where(somebody, frame["depth.png"] * frame["json"]["depth_scale"], np.nan)
         normals = np.where(somebody[..., None], frame["normals.png"] / 127.5 - 1, np.nan)
         rows["image"].append(image)
-        rows["depth"].append(depth_colors(depth))
-        rows["normals"].append(normal_colors(normals))
+        rows[DEPTH.name].append(depth_colors(depth))
+        rows[NORMALS.name].append(normal_colors(normals))
         if "parts.png" in frame:  # points and parts are not known for scans
             for person in frame["json"]["persons"]:
                 keypoints = np.array(person["keypoints"])
                 image = draw_keypoints(image, keypoints[:, :2] * ENLARGED, keypoints[:, 2] / 2, SAPIENS_308, 0.75)
             rows["points"].append(image)
             dark = np.full_like(frame["jpg"], 30)
-            rows["parts"].append(draw_parts(dark, frame["parts.png"], SAPIENS_28, opacity=1.0))
+            rows[PARTS.name].append(draw_parts(dark, frame["parts.png"], SAPIENS_28, opacity=1.0))
     titles = [title for title, row in rows.items() for _ in row]
     pictures = [picture for row in rows.values() for picture in row]
     for number in range(COLUMNS, min(FRAMES, len(dataset.keys))):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from opensapiens.data.coco import WHOLEBODY_FIELDS, coco_category, coco_person
-from opensapiens.data.segmentations import run_lengths_of
+from opensapiens.data.segmentations import FIELD, run_lengths_of
 from opensapiens.data.shards import ShardDataset
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
@@ -62,4 +62,4 @@ def _annotation(person: dict[str, Any], mask: np.ndarray, keypoints: KeypointSet
     if chosen is not None and keypoints is WHOLEBODY_133:
         numbers = iter(annotation["keypoints"])
         annotation |= {field: list(islice(numbers, 3 * count)) for field, count in WHOLEBODY_FIELDS.items()}
-    return {**annotation, "segmentation": run_lengths_of(mask)}
+    return {**annotation, FIELD: run_lengths_of(mask)}
