@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from opensapiens.curation import sources
 from opensapiens.curation.sources import SourceError, find_items, read_item
 from opensapiens.storage.pictures import ImageError
 from opensapiens.storage.tars import TarError
@@ -86,6 +87,23 @@ def test_parquet_files_of_a_folder_that_cannot_be_used_stop_nothing(tmp_path: Pa
             read_item(item)
     with pytest.raises(SourceError, match=r"pages\.parquet: not a Parquet file that can be read"):
         list(find_items([tmp_path / "pages.parquet"]))
+
+
+@pytest.mark.parametrize("column", ["image", "path"])
+def test_a_value_that_is_stored_once_for_many_rows_does_not_fill_memory(
+    column: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    value = b"x" * 1_000_000 if column == "image" else "x" * 1_000_000
+    table = pa.table({column: pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array([value]))})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000
+    monkeypatch.setattr(sources, "MAX_GROUP_BYTES", 10_000_000)
+    with pytest.raises((ImageError, SourceError), match=r"a\.parquet: row group 0 holds more than 10,000,000 bytes"):
+        read_item(next(find_items([tmp_path / "a.parquet"])))
+    assert pa.default_memory_pool().max_memory() < 100_000_000
 
 
 def test_a_list_of_files(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from opensapiens.storage.files import read_regular_file
 from opensapiens.storage.json_files import read_json
@@ -20,6 +20,7 @@ from opensapiens.storage.tars import Member, TarError, members
 from opensapiens.storage.text_files import FileError, read_text
 
 MAX_LIST_BYTES = 1_000_000_000
+MAX_GROUP_BYTES = 2_000_000_000  # of the columns that are read of one Parquet row group, in memory
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
 PATH_COLUMNS = ("path", "file", "image_path")
 
@@ -176,7 +177,7 @@ def _parquet_items(path: Path) -> Iterator[Item]:
     number = 0
     for group, count in enumerate(groups):
         with _parquet_errors(path):
-            rows = file.read_row_group(group, columns).to_pylist() if columns else [{}] * count
+            rows = _rows(file, path, group, columns) if columns else [{}] * count
         for row_number, row in enumerate(rows):
             url, terms = str(row.get("url") or ""), str(row.get(license) or "")
             if content:
@@ -184,6 +185,19 @@ def _parquet_items(path: Path) -> Iterator[Item]:
             else:
                 yield Item(str(path.parent / str(row[location])), url=url, license=terms)
             number += 1
+
+
+def _rows(file: Any, path: str | Path, group: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a row group. Raises SourceError for more than MAX_GROUP_BYTES, whatever size the file gives."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    # One by one: of a value that is stored once for all rows, a batch would hold as many copies.
+    for batch in file.iter_batches(1, [group], columns):
+        size += batch.nbytes
+        if size > MAX_GROUP_BYTES:
+            raise SourceError(f"{path}: row group {group} holds more than {MAX_GROUP_BYTES:,} bytes")
+        rows += batch.to_pylist()
+    return rows
 
 
 def read_item(item: Item) -> bytes:
@@ -222,7 +236,7 @@ def _parquet_bytes(item: Item) -> bytes:
         column, _ = _image_columns(Path(item.file))
         with _parquet_errors(item.file):
             file = pq.ParquetFile(item.file, page_checksum_verification=True)
-            values = file.read_row_group(item.offset, [column]).column(0).to_pylist()
+            values = [row[column] for row in _rows(file, item.file, item.offset, [column])]
         _row_group = (place, values)
     value = _row_group[1][item.size]
     if isinstance(value, dict):  # Hugging Face's image type: {"bytes": ..., "path": ...}
