@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from opensapiens.inference.options import OptionsError
+from opensapiens.inference.options import Models, OptionsError
 
 MaskKind = Literal["polygons", "rle"]
 Up = Literal["y", "z", "-y"]
@@ -43,7 +43,7 @@ class AnnotateOptions:
         OptionsError: options that exclude each other, or a number that is too small.
     """
 
-    model: tuple[str, ...] = ()
+    model: Models = ()
     cameras: Path | None = None
     corrected: tuple[Path, ...] = ()
     keypoints: str | None = None

@@ -10,6 +10,7 @@ import tyro
 
 from opensapiens.cli.arguments import Flat
 from opensapiens.evaluation.options import EvaluateOptions
+from opensapiens.inference.options import Models
 
 
 def evaluate(
@@ -17,7 +18,7 @@ def evaluate(
     /,
     images: Path,
     annotations: Path | None = None,
-    model: tuple[str, ...] = ("nano",),
+    model: Models = ("nano",),
     json: Path | None = None,
     options: Flat[EvaluateOptions] = EvaluateOptions(),
     device: str | None = None,

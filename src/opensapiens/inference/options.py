@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
+
+Models = Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL")]
+"""Names or folders; the command takes one for each --model."""
 TableKind = Literal["csv", "parquet"]
 MapKind = Literal["png", "npz"]
 
@@ -72,7 +76,7 @@ class PredictOptions:
         OptionsError: options that exclude each other, or a number below 1.
     """
 
-    model: tuple[str, ...] = ("nano",)
+    model: Models = ("nano",)
     boxes: Path | None = None
     whole_image: bool = False
     detector: str | None = None
