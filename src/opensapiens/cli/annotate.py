@@ -38,7 +38,7 @@ def annotate(
 
     For example:
     $ opensapiens annotate photos --output labels
-    $ opensapiens annotate photos --output labels --model sapiens-1b-pose308 --model sapiens-1b-seg28 --keypoints coco_17
+    $ opensapiens annotate photos --output labels --model sapiens-1b-pose308 --model sapiens-1b-seg28
     $ opensapiens annotate studio --output labels --cameras calibration.toml --up z
     $ opensapiens annotate studio --output final --cameras calibration.toml --corrected from_cvat.json
 
