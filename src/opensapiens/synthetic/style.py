@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Frames are a function of seed, style and this version."""
 FRAMES_PER_BATCH = 16
 """Frames whose bodies are evaluated together, and frames of a scan in a row."""
