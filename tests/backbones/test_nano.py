@@ -1,5 +1,7 @@
 """The convolutional stem beside the patches, the decoder behind the blocks, and the place of a crop in its picture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -37,7 +39,7 @@ def test_features_have_stride_4_and_the_width_of_the_stem_there(backbone: NanoBa
 
 def test_the_decoder_adds_the_stems_maps_before_it_normalizes() -> None:
     torch.manual_seed(0)
-    decoder, features = ConvolutionalDecoder((8, 16, 24), 32), torch.randn(1, 32, 4, 3)
+    decoder, features = ConvolutionalDecoder((24, 16), 32), torch.randn(1, 32, 4, 3)
     pyramid = [torch.randn(1, 8, 32, 24), torch.randn(1, 16, 16, 12), torch.randn(1, 24, 8, 6)]
     coarse = decoder.levels[0](decoder.ups[0](features) + pyramid[2])
     up = F.conv_transpose2d(coarse, decoder.ups[1].weight, stride=2, padding=1)
@@ -45,6 +47,20 @@ def test_the_decoder_adds_the_stems_maps_before_it_normalizes() -> None:
     for block in decoder.levels[1][2:]:
         maps = maps + F.silu(F.group_norm(F.conv2d(maps, block.convolution.weight, padding=1), 8))
     torch.testing.assert_close(decoder(features, pyramid), maps, atol=1e-5, rtol=1e-5)
+
+
+def test_coarser_features_are_the_first_steps_of_the_decoder(backbone: NanoBackbone) -> None:
+    coarse = replace(CONFIG, feature_stride=8, layers=1).build()
+    assert coarse.config.feature_channels == 24
+    fitted = coarse.fitted(backbone.state_dict(), CONFIG)
+    coarse.load_state_dict(fitted)
+    assert fitted.keys() < backbone.state_dict().keys(), "the first block and the coarse maps are taken"
+    del backbone.blocks[1:]
+    images = torch.randn(2, 3, 64, 48)
+    tokens, grid, pyramid = backbone.embed(images)
+    features = backbone.encode(tokens).transpose(1, 2).unflatten(2, grid)
+    expected = backbone.decoder.levels[0](backbone.decoder.ups[0](features) + pyramid[2])
+    torch.testing.assert_close(coarse(images), expected)
 
 
 def test_every_parameter_gets_a_gradient(backbone: NanoBackbone) -> None:
@@ -64,6 +80,7 @@ def test_a_size_that_is_no_multiple_of_the_patch_is_padded_as_for_the_patches(ba
         ({"stem_channels": (8, 16)}, "not 2 maps"),
         ({"stem_channels": (8, 16, 20)}, "multiples of 8"),
         ({"stem_channels": (8, 16, 10**6)}, "stem_channels must be between 1 and 65,536"),
+        ({"feature_stride": 2}, "a power of two from 4 to 8"),
         ({"layers": 10**9}, "layers must be between 1 and 1,024"),
     ],
 )

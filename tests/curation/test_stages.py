@@ -162,5 +162,6 @@ def test_embeddings_are_unit_vectors_and_alike_for_the_same_picture() -> None:
 def test_the_embedded_models_weights_are_part_of_the_version() -> None:
     stages = {stage.name: stage for stage in default_stages()}
     assert len(stages) == 7
-    assert stages["person"].version.startswith("nano part map 2 ") and len(stages["person"].version) == 28
-    assert stages["embedding"].version == "nano " + stages["person"].version.split()[-1]
+    for stage, model in (("person", "detector"), ("embedding", "nano")):
+        name, digest = stages[stage].version.split()
+        assert name == model and len(digest) == 12

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from opensapiens.evaluation.average_precision import average_precision, person_score
+from opensapiens.evaluation.average_precision import average_precision
+from opensapiens.tasks.pose import person_score
 
 pytest.importorskip("faster_coco_eval")
 

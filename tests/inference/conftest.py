@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -80,6 +81,18 @@ def paint(boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int] = (1
         x, y = peak(boxes[0])
         image[..., 1] = 250 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 6**2))
     return np.round(image).astype(np.uint8)
+
+
+class PaintedDetector:
+    """Finds the boxes of `paint`, best first, with scores of 0.9, 0.89, ..."""
+
+    name = "painted"
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        count, _, stats, _ = cv2.connectedComponentsWithStats((image[..., 2] > 127).astype(np.uint8))
+        boxes = stats[1:, :4].astype(np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes, (0.9 - 0.01 * np.arange(count - 1)).astype(np.float32)
 
 
 def peak(box: tuple[int, int, int, int]) -> tuple[float, float]:

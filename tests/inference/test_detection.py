@@ -1,108 +1,158 @@
-from collections.abc import Sequence
+import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import nn
 
+from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
+from opensapiens.export.export import portrait
 from opensapiens.geometry.boxes import box_iou
-from opensapiens.inference.detection import PartMapDetector, WholeImage
+from opensapiens.geometry.view import Preprocessing
+from opensapiens.inference import detectors
+from opensapiens.inference.detection import DetectorError, PersonDetector, WholeImage
+from opensapiens.inference.detectors import automatic_detector, find_detector
+from opensapiens.inference.forward import LoadedModel
+from opensapiens.inference.pipeline import People, PipelineError
+from opensapiens.storage.pictures import read_image
+from opensapiens.tasks.detection import UNIT
 
-from .conftest import PixelReader, paint, painted_model
+from .conftest import PaintedDetector, paint, painted_model, peak
 
-
-@pytest.mark.parametrize("resize", ["person_crop", "squash"])
-@pytest.mark.parametrize(
-    "truth",
-    [
-        [(70, 20, 130, 100)],
-        [(0, 0, 60, 120)],  # touches the border
-        [(10, 20, 50, 110), (120, 30, 170, 90)],
-        [(70, 20, 130, 100), (138, 45, 160, 88)],  # the small one's crop shows more of the large one
-        [(5, 40, 35, 100), (80, 30, 120, 110), (160, 50, 190, 100)],
-    ],
-)
-def test_it_finds_each_person_once(truth: list[tuple[int, int, int, int]], resize: str) -> None:
-    heads = ["segmentation"]
-    boxes, scores = PartMapDetector(painted_model(resize, heads))(paint(truth))
-    assert len(boxes) == len(truth) == len(scores)
-    overlaps = box_iou(np.array(truth, np.float32), boxes)
-    assert (overlaps.max(axis=1) > 0.85).all(), overlaps
-    assert ((scores > 0.6) & (scores <= 1)).all()
+STRIDE = 8
 
 
-def test_the_second_look_makes_a_small_person_precise() -> None:
-    truth = (301, 203, 337, 279)
-    boxes, _ = PartMapDetector(painted_model(heads=["segmentation"]))(paint([truth], size=(480, 640)))
-    assert box_iou(np.array([truth], np.float32), boxes).max() > 0.9
+class Finds(nn.Module):
+    """Answers with boxes (x1, y1, x2, y2, score) in pixels of the network's input, at the places of their middles."""
 
-
-def test_windows_find_those_who_are_too_small_in_the_whole_image() -> None:
-    truth = (501, 203, 525, 253)
-    boxes, _ = PartMapDetector(painted_model(heads=["segmentation"]))(paint([truth], size=(800, 1200)))
-    assert box_iou(np.array([truth], np.float32), boxes).max(initial=0) > 0.8
-
-
-def test_what_is_painted_like_a_person_without_a_body_is_none() -> None:
-    person, scenery = (10, 20, 50, 110), (140, 30, 190, 100)
-    image = paint([person, scenery])  # points peak in the first alone
-    boxes, _ = PartMapDetector(painted_model(heads=["segmentation", "pose"]))(image)
-    assert len(boxes) == 1 and box_iou(np.array([person], np.float32), boxes).item() > 0.85
-
-
-class SeesNoBodyMirrored(PixelReader):
-    """Red rises from left to right in the image as it is."""
+    def __init__(self, found: list[tuple[float, float, float, float, float]]) -> None:
+        super().__init__()
+        self.found = found
+        self.nothing = nn.Parameter(torch.zeros(1))
 
     def forward(
-        self, images_B3HW: Tensor, heads: Sequence[str] | None = None, inputs: object = None
-    ) -> dict[str, Tensor]:
-        maps = super().forward(images_B3HW, heads)
-        if "pose" in maps:
-            rises = images_B3HW[:, 0, :, -8:].mean((1, 2)) > images_B3HW[:, 0, :, :8].mean((1, 2))
-            maps["pose"] = torch.where(rises[:, None, None, None], maps["pose"], -maps["pose"])
-        return maps
+        self, images_B3HW: torch.Tensor, heads: object = None, inputs: object = None
+    ) -> dict[str, torch.Tensor]:
+        height, width = (side // STRIDE for side in images_B3HW.shape[2:])
+        maps = torch.zeros(len(images_B3HW), 5, height, width)
+        maps[:, 0] = -9
+        for x1, y1, x2, y2, score in self.found:
+            column, row = int((x1 + x2) / 2 / STRIDE), int((y1 + y2) / 2 / STRIDE)
+            x, y = (column + 0.5) * STRIDE, (row + 0.5) * STRIDE
+            distances = torch.tensor([x - x1, y - y1, x2 - x, y2 - y])
+            maps[:, 0, row, column] = torch.logit(torch.tensor(score))
+            maps[:, 1:, row, column] = (distances / UNIT).log()
+        return {"detection": maps}
 
 
-def test_a_body_must_show_in_the_mirrored_image_too_where_weights_ask_for_that() -> None:
-    image = paint([(10, 20, 50, 110)])
-    plain, flipped = (painted_model(heads=["segmentation", "pose"], flip_test=flip) for flip in (False, True))
-    plain.network = flipped.network = SeesNoBodyMirrored()  # type: ignore[assignment]
-    assert len(PartMapDetector(plain)(image)[0]) == 1
-    assert len(PartMapDetector(flipped)(image)[0]) == 0
-    assert len(PartMapDetector(flipped, flip=False)(image)[0]) == 1
+def finder(*found: tuple[float, float, float, float, float]) -> LoadedModel:
+    """A network that sees pictures letterboxed to 128x128."""
+    description = ModelDescription(
+        name="finder",
+        backbone=painted_model().description.backbone,
+        heads={"detection": HeadDescription(5, (), (8,), kind="detection")},
+        preprocessing=Preprocessing((128, 128), resize="letterbox"),
+    )
+    return LoadedModel(Finds(list(found)), description)  # type: ignore[arg-type]
 
 
-def test_whoever_fills_the_picture_is_found_though_the_coarse_look_sees_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth = (20, 5, 180, 118)
-    detector = PartMapDetector(painted_model(heads=["segmentation", "pose"]))
-    monkeypatch.setattr(detector, "_coarse_views", lambda size: [])
-    boxes, _ = detector(paint([truth]))
-    assert len(boxes) == 1 and box_iou(np.array([truth], np.float32), boxes).item() > 0.85
+def test_boxes_come_back_to_pixels_of_the_picture_and_only_those_above_the_threshold() -> None:
+    # 200 wide and 120 high: shrunk to 0.64, with 25 or 26 rows above (128 - 77 = 51).
+    detector = PersonDetector(finder((32, 40, 64, 90, 0.8), (96, 30, 120, 100, 0.3)), threshold=0.5)
+    boxes, scores = detector(np.zeros((120, 200, 3), np.uint8))
+    top = (128 - 77) // 2
+    expected = np.array([[32, 40 - top, 64, 90 - top]]) / 0.64
+    assert np.abs(boxes - expected).max() < 0.6 and scores == pytest.approx([0.8], abs=1e-4)
+    assert (
+        len(
+            PersonDetector(finder((32, 40, 64, 90, 0.8), (96, 30, 120, 100, 0.3)), 0.2)(
+                np.zeros((120, 200, 3), np.uint8)
+            )[0]
+        )
+        == 2
+    )
 
 
-def test_nobody_is_found_in_a_speck() -> None:
-    boxes, _ = PartMapDetector(painted_model(heads=["segmentation"]))(paint([(301, 203, 318, 236)], size=(480, 640)))
-    assert len(boxes) == 0
+def test_of_two_boxes_on_one_person_the_better_one_stays() -> None:
+    found = (32, 40, 64, 90, 0.8), (32, 42, 64, 106, 0.7), (90, 40, 120, 90, 0.6)
+    image = np.zeros((128, 128, 3), np.uint8)
+    assert PersonDetector(finder(*found), 0.5)(image)[1] == pytest.approx([0.8, 0.6], abs=1e-4)
+    assert len(PersonDetector(finder(*found), 0.5, nms=0.9)(image)[0]) == 3
 
 
-def test_nobody() -> None:
-    boxes, scores = PartMapDetector(painted_model())(paint([]))
-    assert boxes.shape == (0, 4) and scores.shape == (0,)
+def test_boxes_are_cut_at_the_edge_of_the_picture() -> None:
+    boxes, _ = PersonDetector(finder((-20, -30, 60, 140, 0.9)), 0.5)(np.zeros((128, 128, 3), np.uint8))
+    assert np.abs(boxes - [[0, 0, 60, 128]]).max() < 1e-3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 2)])
 def test_tiny_images_are_no_crash(size: tuple[int, int]) -> None:
-    image = np.full((*size, 3), 255, np.uint8)
-    for resize in ("person_crop", "squash"):
-        boxes, _ = PartMapDetector(painted_model(resize, ["segmentation"]))(image)
-        assert boxes.shape[1] == 4
+    boxes, scores = PersonDetector(finder((32, 40, 64, 90, 0.8)), 0.5)(np.full((*size, 3), 255, np.uint8))
+    assert boxes.shape == (len(scores), 4)
 
 
-def test_a_model_without_parts_cannot_detect() -> None:
-    with pytest.raises(ValueError, match="no segmentation head"):
-        PartMapDetector(painted_model(heads=["pose"]))
+def test_a_model_without_a_detection_head_cannot_detect() -> None:
+    with pytest.raises(DetectorError, match="no detection head"):
+        PersonDetector(painted_model(heads=["pose"]))
 
 
 def test_the_whole_image_is_one_box() -> None:
     boxes, scores = WholeImage()(np.zeros((30, 40, 3), np.uint8))
     assert boxes.tolist() == [[0, 0, 40, 30]] and scores.tolist() == [1]
+
+
+def test_a_model_with_a_detection_head_finds_people_for_the_others() -> None:
+    people = People([finder((32, 40, 64, 90, 0.8)), painted_model(heads=["pose"])])
+    result = people(np.zeros((128, 128, 3), np.uint8))
+    assert result.detector == "finder" and result.tasks() == ["pose"]
+    assert [person.score for person in result.persons] == pytest.approx([0.8], abs=1e-4)
+    alone = People([finder((32, 40, 64, 90, 0.8))])(np.zeros((128, 128, 3), np.uint8))
+    assert alone.tasks() == [] and len(alone.persons) == 1
+    with pytest.raises(PipelineError, match="without heads"):
+        People([painted_model(heads=[])])(np.zeros((128, 128, 3), np.uint8))
+
+
+def test_results_name_the_detector_and_given_boxes_have_none(tmp_path: Path) -> None:
+    people = People([painted_model(heads=["pose"])], PaintedDetector())
+    image = paint([(70, 20, 130, 100)])
+    assert people(image).to_coco()["info"] == {"detector": "painted"}
+    assert people(image, boxes=[(70, 20, 130, 100)]).detector is None
+    assert "info" not in people(image, boxes=[]).to_coco()
+
+
+def test_of_two_people_with_the_same_pose_the_less_sure_one_goes() -> None:
+    first, second = (70, 20, 130, 100), (66, 16, 134, 104)
+
+    class Double:
+        def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.array([first, second], np.float32), np.array([0.5, 0.9], np.float32)
+
+    people = People([painted_model(heads=["pose", "segmentation"])], Double())
+    result = people(paint([first]))
+    assert result.detector == "Double" and [person.box.tolist() for person in result.persons] == [list(second)]
+    assert np.abs(result.persons[0].keypoints[0] - peak(first)).max() < 0.5
+    assert len(people(paint([first]), boxes=[first, second]).persons) == 2, "boxes that are given all stay"
+
+
+def test_the_embedded_detector_finds_the_person_of_a_portrait() -> None:
+    boxes, scores = find_detector("detector")(read_image(portrait()))
+    assert box_iou(boxes[:1], np.array([[10, 12, 320, 375]], np.float32)).item() > 0.7
+    assert scores[0] > 0.5 and len(boxes) == 1
+
+
+def test_auto_is_a_detr_only_where_its_weights_are(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def chosen(installed: bool, cached: Path | None) -> str:
+        automatic_detector.cache_clear()
+        monkeypatch.setattr(detectors, "find_spec", lambda name: name if installed else None)
+        monkeypatch.setattr(detectors, "cached_folder", lambda *_: cached)
+        return automatic_detector()
+
+    with caplog.at_level(logging.INFO):
+        assert chosen(installed=False, cached=None) == "detector" and not caplog.records
+        assert chosen(installed=True, cached=Path("x")) == detectors.DEFAULT_DETECTOR and not caplog.records
+        assert chosen(installed=True, cached=None) == "detector"
+    assert "downloads 81 MB once" in caplog.text
+    automatic_detector.cache_clear()

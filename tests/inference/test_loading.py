@@ -10,6 +10,7 @@ from opensapiens.checkpoints.model_description import HeadDescription, ModelDesc
 from opensapiens.checkpoints.model_folder import build_model, save_model
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.geometry.view import Preprocessing
+from opensapiens.inference.detection import WholeImage
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.loading import LoadError
 from opensapiens.inference.pipeline import People
@@ -114,7 +115,7 @@ def test_a_head_without_a_known_task_is_named(hair_model: Path) -> None:
 
 
 def test_a_task_of_ones_own_is_predicted(hair_model: Path, tmp_path: Path) -> None:
-    people = opensapiens.load(hair_model, device="cpu", tasks={"hair": DepthOfHair})
+    people = opensapiens.load(hair_model, device="cpu", tasks={"hair": DepthOfHair}, detector=WholeImage())
     result = people(np.zeros((50, 40, 3), np.uint8))
     assert result.tasks() == ["hair"] and result.titles == {"hair": "depth of hair"}
     assert np.isfinite(result.maps["hair"].values).all() and result.depth is None

@@ -10,7 +10,7 @@ from opensapiens.inference.pipeline import People, SomeImagesFailed
 from opensapiens.inference.results import Result
 from opensapiens.storage.pictures import ImageError
 
-from .conftest import PERSON_CLASS, paint, painted_model, peak
+from .conftest import PERSON_CLASS, PaintedDetector, paint, painted_model, peak
 
 BOX = (70, 20, 130, 100)
 
@@ -217,7 +217,7 @@ def pictures(folder) -> dict[str, np.ndarray | None]:
 
 
 def test_odd_files_are_predicted_or_named(tmp_path) -> None:
-    people = People([painted_model()])
+    people = People([painted_model()], PaintedDetector())
     for name, expected in pictures(tmp_path).items():
         if expected is None:
             with pytest.raises(ImageError, match=name.replace(".", r"\.")):
@@ -255,9 +255,9 @@ def test_an_empty_part_map_masks_everything_and_breaks_nothing(tmp_path) -> None
     assert result.save_point_cloud(tmp_path / "none.ply", 100, 1, 2) == 0
 
 
-def test_whole_images_are_searched_and_predicted_in_one_pass() -> None:
+def test_a_network_of_whole_images_and_one_of_people_work_together() -> None:
     model = painted_model("squash", ["segmentation", "depth"])
-    people = People([model, painted_model(heads=["pose"])])
+    people = People([model, painted_model(heads=["pose"])], PaintedDetector())
     result = people(paint([BOX]))
     assert model.network.inputs == 1
     assert len(result.persons) == 1 and np.abs(result.persons[0].keypoints[0] - peak(BOX)).max() < 1

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from opensapiens.inference import recording, video
+from opensapiens.inference.detection import WholeImage
 from opensapiens.inference.options import PredictOptions, VideoOptions
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.recording import record_video
@@ -19,11 +20,12 @@ from opensapiens.inference.video import (
     PredictedFrame,
     predict_video,
     predicted_frames,
+    usual_interval,
 )
 from opensapiens.storage.folders import FolderError
 from opensapiens.storage.videos import VideoError, frame_count_and_rate, open_video, read_frames
 
-from .conftest import paint, painted_model
+from .conftest import PaintedDetector, paint, painted_model
 
 av = pytest.importorskip("av")
 FRAMES = 14
@@ -47,7 +49,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def people() -> People:
-    return People([painted_model()], batch_size=4)
+    return People([painted_model()], PaintedDetector(), batch_size=4)
 
 
 def test_frames_are_read_in_order(clip: Path) -> None:
@@ -75,12 +77,17 @@ def test_people_are_followed_under_one_id_until_the_cut(clip: Path) -> None:
     assert np.abs(lefts - (20 + 4 * np.arange(FRAMES))).max() <= 3
 
 
+def test_a_cheap_detector_looks_at_every_frame() -> None:
+    for detector, interval in ((PaintedDetector(), 10), (WholeImage(), 1)):
+        assert usual_interval(detector) == interval
+
+
 def test_batches_are_filled_across_frames(clip: Path) -> None:
-    pipeline = People([painted_model("squash", ["segmentation", "depth"])], batch_size=4)
+    pipeline = People([painted_model("squash", ["segmentation", "depth"])], PaintedDetector(), batch_size=4)
     sizes: list[int] = []
     pipeline.models[0].network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))  # type: ignore[union-attr]
     assert len(list(predict_video(pipeline, clip))) == FRAMES
-    assert sizes == [4, 4, 4, 2], "and people are found in the same pass"
+    assert sizes == [4, 4, 4, 2]
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -100,7 +107,8 @@ def test_what_is_recorded(clip: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert len(list(read_frames(tmp_path / "clip_overlay.mp4"))) == FRAMES
     content = read(tmp_path)
-    assert content["info"]["complete"] and [one["person_id"] for one in content["annotations"]] == [1] * 8 + [2] * 6
+    assert content["info"]["complete"] and content["info"]["detector"] == "painted"
+    assert [one["person_id"] for one in content["annotations"]] == [1] * 8 + [2] * 6
     assert content["annotations"][9]["image_id"] == content["images"][9]["id"] == 10
     rows = (tmp_path / "clip_keypoints.csv").read_text().splitlines()
     assert rows[0] == "file,frame,seconds,person_id,keypoint,x,y,score" and len(rows) == 1 + FRAMES * 17

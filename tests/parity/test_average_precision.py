@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from opensapiens.data.coco import WHOLEBODY_FIELDS
-from opensapiens.evaluation.average_precision import STATISTICS, average_precision, oks_suppression, person_score
+from opensapiens.evaluation.average_precision import STATISTICS, average_precision
+from opensapiens.tasks.pose import oks_suppression, person_score
 
 from .cases import Case, cases, name_of
 

@@ -36,8 +36,7 @@ from opensapiens.annotation.tool_files import (
 from opensapiens.data.coco import CocoImage, read_annotations
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.inference.detection import WholeImage
-from opensapiens.inference.detr import DetrDetector
-from opensapiens.inference.loading import load, torch_dtype, usable_device
+from opensapiens.inference.loading import load
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.prefetch import prefetch
@@ -111,14 +110,8 @@ def annotate_images(images: Path, output: Path, options: AnnotateOptions = Annot
 
 def _load(options: AnnotateOptions) -> People:
     names = options.model or ("nano",)
-    people = load(names, options.device, options.dtype, batch_size=options.batch_size, runtime=options.runtime)
-    if options.whole_image:
-        people.detector = WholeImage()
-    elif options.detector is not None:
-        people.detector = DetrDetector(
-            options.detector, device=usable_device(options.device), dtype=torch_dtype(options.dtype)
-        )
-    return people
+    detector = WholeImage() if options.whole_image else options.detector
+    return load(names, options.device, options.dtype, detector, options.batch_size, runtime=options.runtime)
 
 
 def _predicted(images: Path, output: Path, options: AnnotateOptions, names: list[str], failures: list[str]) -> _Known:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from opensapiens.inference.options import Models, OptionsError
+from opensapiens.inference.options import AUTO, Models, OptionsError
 
 MaskKind = Literal["polygons", "rle"]
 Up = Literal["y", "z", "-y"]
@@ -30,7 +30,7 @@ class AnnotateOptions:
         unit: of the calibration's translations, as recorded in the files; nothing is converted.
         rate: frames per second, for the TRC files.
         whole_image: treat each image as one person who fills it.
-        detector: a DETR that finds the people, as for opensapiens predict; needs the extra "detect".
+        detector: what finds the people; see opensapiens predict --help.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
         dtype: float32 as published; the others take half the memory and are faster on most GPUs.
         runtime: what runs the networks; see opensapiens predict --help.
@@ -52,7 +52,7 @@ class AnnotateOptions:
     unit: Unit = "m"
     rate: float = 30.0
     whole_image: bool = False
-    detector: str | None = None
+    detector: str = AUTO
     device: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     runtime: Literal["auto", "torch", "compiled", "openvino", "openvino-int8", "onnx"] = "auto"
@@ -62,9 +62,9 @@ class AnnotateOptions:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        if self.whole_image and self.detector is not None:
+        if self.whole_image and self.detector != AUTO:
             raise OptionsError("--whole-image and --detector exclude each other")
-        if self.corrected and (self.model or self.detector is not None or self.whole_image or self.resume):
+        if self.corrected and (self.model or self.detector != AUTO or self.whole_image or self.resume):
             raise OptionsError(
                 "--corrected takes the place of a model: it excludes --model, --detector, --whole-image and --resume"
             )

@@ -27,7 +27,7 @@ from .sapiens import SapiensConfig, check_transformer
 from .transformer import LAYER_NORM_EPS, Block, PatchConvolution, Transformer, in_whole_patches, initialize_transformer
 
 GROUPS = 8  # of each group normalization; divides every width
-FINEST = 4  # stride of the decoder's map
+FINEST = 4  # the least stride of the feature map
 PLACE = "place"
 """The input beside pixels, (2,): the vector from the picture's center to the crop's, right and down along the crop's
 axes, in picture diagonals."""
@@ -43,9 +43,10 @@ class NanoConfig:
         layers: number of transformer blocks.
         heads: attention heads; divides embed_dim.
         stem_channels: of the stem's maps, from stride 2 on, one per power of two below the patch size. The feature map
-            has stride 4 and as many channels as the stem at that stride.
+            has as many channels as the stem at its stride.
         patch_size: side of a patch in pixels.
         mlp_ratio: hidden width of the MLP over embed_dim.
+        feature_stride: pixels between neighbors in the feature map, a power of two from 4 to half the patch size.
 
     Raises:
         ValueError: a number out of bounds, or numbers that do not fit together.
@@ -60,12 +61,15 @@ class NanoConfig:
     stem_channels: tuple[int, ...]
     patch_size: int = 16
     mlp_ratio: int = 4
+    feature_stride: int = FINEST
 
     def __post_init__(self) -> None:
         check_transformer(self.image_size, self.embed_dim, self.layers, self.heads, self.patch_size, self.mlp_ratio)
         maps = len(self.stem_channels)
         if 2 ** (maps + 1) != self.patch_size or self.patch_size <= FINEST:
             raise ValueError(f"a stem has a map for each power of two between 1 and {self.patch_size}, not {maps} maps")
+        if self.feature_stride not in [2**level for level in range(2, maps + 1)]:
+            raise ValueError(f"the stride of the features is a power of two from 4 to {self.patch_size // 2}")
         for width in self.stem_channels:
             check_bounds(MOST_CHANNELS, stem_channels=width)
         if any(width % GROUPS for width in (*self.stem_channels, self.embed_dim)):
@@ -74,12 +78,12 @@ class NanoConfig:
     @property
     def feature_channels(self) -> int:
         """Channels of the feature map."""
-        return self.stem_channels[1]
+        return self.decoder_channels[-1]
 
     @property
-    def feature_stride(self) -> int:
-        """Pixels between neighbors in the feature map."""
-        return FINEST
+    def decoder_channels(self) -> tuple[int, ...]:
+        """Channels of the decoder's maps, coarsest first."""
+        return self.stem_channels[: self.feature_stride.bit_length() - 3 : -1]
 
     @property
     def prefix_tokens(self) -> int:
@@ -116,7 +120,7 @@ class NanoConfig:
     def _convolution_multiply_adds(self, patches: int) -> int:
         with torch.device("meta"):
             stem = ConvolutionalStem(self.stem_channels, self.embed_dim)
-            decoder = ConvolutionalDecoder(self.stem_channels, self.embed_dim)
+            decoder = ConvolutionalDecoder(self.decoder_channels, self.embed_dim)
 
         def weights(module: nn.Module) -> int:
             return sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Conv2d))
@@ -146,11 +150,11 @@ class NanoBackbone(Transformer):
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
         self.stem = ConvolutionalStem(config.stem_channels, config.embed_dim)
-        self.decoder = ConvolutionalDecoder(config.stem_channels, config.embed_dim)
+        self.decoder = ConvolutionalDecoder(config.decoder_channels, config.embed_dim)
         initialize_transformer(self.blocks)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Normalized RGB images (B, 3, H, W) to the feature map: (B, feature_channels, H / 4, W / 4)."""
+        """Normalized RGB images (B, 3, H, W) to the feature map (B, feature_channels, H / stride, W / stride)."""
         tokens, grid, pyramid = self.embed(images_B3HW)
         features = self.encode(tokens).transpose(1, 2).unflatten(2, grid).contiguous()
         return self.decoder(features, pyramid)
@@ -176,10 +180,14 @@ class NanoBackbone(Transformer):
         return {"position_embedding"}
 
     def fitted(self, tensors: Mapping[str, Tensor], trained: object) -> dict[str, Tensor]:
-        """See `Backbone.fitted`. From a Sapiens backbone, which has no convolutions, those of this one stay."""
+        """See `Backbone.fitted`. From a Sapiens backbone, which has no convolutions, those of this one stay; from a
+        deeper nano, or one with a finer feature map, the first blocks and the coarse maps are taken."""
         if not isinstance(trained, NanoConfig | SapiensConfig):
             raise ValueError("a nano backbone starts from a nano or a Sapiens backbone")
         fitted = transformer.grown(tensors, trained.layers, self.config.layers)
+        if isinstance(trained, NanoConfig):
+            own = self.state_dict().keys()
+            fitted = {name: tensor for name, tensor in fitted.items() if name in own}
         fitted = transformer.fitted_transformer(
             fitted, trained.grid(), bool(trained.prefix_tokens), self.config.grid(), class_token=False
         )
@@ -211,14 +219,14 @@ class ConvolutionalStem(nn.Module):
 
 
 class ConvolutionalDecoder(nn.Module):
-    """Upsamples the patches' features to stride 4, adding the stem's map at each step."""
+    """Upsamples the patches' features to the feature map's stride, adding the stem's map at each step."""
 
     def __init__(self, channels: Sequence[int], embed_dim: int) -> None:
         super().__init__()
         self.ups = nn.ModuleList()
         self.levels = nn.ModuleList()
         before = embed_dim
-        for width in reversed(channels[1:]):
+        for width in channels:
             self.ups.append(nn.ConvTranspose2d(before, width, 4, stride=2, padding=1, bias=False))
             self.levels.append(
                 nn.Sequential(
@@ -228,9 +236,9 @@ class ConvolutionalDecoder(nn.Module):
             before = width
 
     def forward(self, features_BDHW: Tensor, pyramid: Sequence[Tensor]) -> Tensor:
-        """Features of the patches (B, D, rows, columns) and the stem's maps to (B, channels[1], 4 rows, 4 columns)."""
+        """Features of the patches (B, D, rows, columns) and the stem's maps, finest first, to the feature map."""
         maps = features_BDHW
-        for up, level, skip in zip(self.ups, self.levels, reversed(pyramid[1:]), strict=True):
+        for up, level, skip in zip(self.ups, self.levels, reversed(pyramid), strict=False):
             maps = level(up(maps) + skip)
         return maps
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from opensapiens.cli.arguments import CONFIG, call
-from opensapiens.inference.options import OptionsError
+from opensapiens.inference.options import EMBEDDED, OptionsError
 
 Preset = Literal["humans-300m", "readable"]
 
@@ -29,7 +29,7 @@ def score(
     sources: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")],
     /,
     out: Path,
-    detector: str = "nano",
+    detector: str = EMBEDDED,
     skip: tuple[str, ...] = (),
     workers: int | None = None,
     cluster: str | None = None,
@@ -50,8 +50,8 @@ def score(
     Args:
         sources: folders, tar shards, Parquet files with images or paths, lists of files (.txt), images.
         out: the folder to write the manifest to.
-        detector: a model whose part map finds people, or detr, or detr:NAME (extra "detect"); each needs its own
-            threshold.
+        detector: what finds people: the one inside this package, or another, see opensapiens predict --help; each
+            needs its own threshold.
         skip: stages to leave out: perceptual_hash, quality, drawing, embedding, person, text.
         workers: processes; by default one per core.
         cluster: the address of a Ray cluster, or "auto" for the one that this machine belongs to; all its machines must

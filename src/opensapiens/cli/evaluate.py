@@ -31,6 +31,9 @@ def evaluate(
     and mean OKS with its 95% interval. The other tasks are measured on folders of label maps. Every task can be
     measured on a folder of synthetic shards, as written by `opensapiens synthesize`.
 
+    Detection is measured on COCO files or shards: AP over all boxes, recall and precision at the detector's own
+    threshold, recall by the height of people, and wrong boxes in pictures without people.
+
     "probe" and "knn" measure frozen features: a linear probe or 20 nearest neighbors, fitted on --train and measured on
     --images. Both are folders with a subfolder of pictures per class, or folders of synthetic shards (body parts).
 
@@ -38,14 +41,16 @@ def evaluate(
     $ opensapiens evaluate pose --annotations person_keypoints_val2017.json --images val2017 --boxes detections.json
     $ opensapiens evaluate pose --annotations coco_wholebody_val_v1.0.json --images val2017 --protocol wholebody
     $ opensapiens evaluate normals --images shards/test --json normals.json
+    $ opensapiens evaluate detection --annotations instances_val2017.json --images val2017
     $ opensapiens evaluate depth --images hi4d/images --annotations hi4d/depth --masks hi4d/masks --protocol hi4d
     $ opensapiens evaluate probe --train classes/train --images classes/test
 
     Args:
-        task: pose, segmentation, depth, normals, probe or knn.
+        task: pose, segmentation, depth, normals, detection, probe or knn.
         images: the folder of the photos, or a folder of shards (*.tar).
-        annotations: the COCO file of the photos; for tasks other than pose the folder of their label maps.
-        model: the name or folder of a model; repeat the option for several.
+        annotations: the COCO file of the photos; for body parts, depth and normals the folder of their label maps.
+        model: the name or folder of a model; repeat the option for several. A model with a detection head finds the
+            people.
         json: a file for the figures, a flat JSON object.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
         threads: CPU threads of the networks; by default one per core.

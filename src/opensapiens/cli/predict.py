@@ -61,6 +61,12 @@ def predict(
     done = [counted(count, noun) for noun, count in counts.items() if count or noun == "photo"]
     done += [f"{summary.skipped} done before"] if summary.skipped else []
     print(f"{', '.join(done)}; results are in {output}")
+    if summary.empty:
+        print(
+            f"nobody was found in {counted(len(summary.empty), 'photo')}: {', '.join(summary.empty[:10])}"
+            f"{', …' if len(summary.empty) > 10 else ''}. If there are people: try --box-threshold with a lower score, "
+            "--boxes, --whole-image for portraits, or another --detector"
+        )
     if summary.hidden and not summary.shown:
         print("no keypoint scores high enough to be drawn (0.3): overlays show none, NAME_keypoints.json has them all")
     if summary.passed_over:

@@ -9,32 +9,36 @@ import numpy as np
 from opensapiens.curation.picture import Picture, Scores
 from opensapiens.curation.stage import Score, Stage, one_by_one
 from opensapiens.geometry.view import whole_image_view
-from opensapiens.inference.detection import Detector, PartMapDetector
+from opensapiens.inference.detection import Detector
+from opensapiens.inference.detectors import find_detector, is_own_detector
 from opensapiens.inference.features import encode_views
-from opensapiens.inference.loading import load, model_folder
+from opensapiens.inference.loading import load, model_folder, usable_device
+from opensapiens.inference.options import EMBEDDED
 from opensapiens.storage.files import sha256_of
 
 PAPER_SIDE = 300  # pixels: the paper's least side of a person's box
 LOWEST_SCORE = 0.3  # of the detections that are kept
-DETR = "detr"
 EMBEDDING_MODEL = "nano"
 
 
-def person_stage(detector: str | Detector = "nano", version: str = "1") -> Stage:
+def person_stage(detector: str | Detector = EMBEDDED, version: str = "1") -> Stage:
     """Boxes and scores of people, see `person_scores`.
 
-    detector: the name or folder of a model with a segmentation head; "detr", or "detr:" and a folder or name on the
-    hub; or your own detector, which can be pickled, with its version. Raises ModelNotFound.
+    detector: a name as `find_detector` takes it, or your own detector, which can be pickled, with its version. Raises
+    CheckpointError.
     """
     if not isinstance(detector, str):
         version = f"{type(detector).__name__} {version}"
-    elif detector.partition(":")[0] == DETR:
-        version = detector
+    elif is_own_detector(detector):
+        version = f"{detector} {_weights_version(detector)}"
     else:
-        version = f"{detector} part map 2 {_weights_version(detector)}"
+        version = detector
 
     def make() -> Score:
-        find = _detector(detector) if isinstance(detector, str) else detector
+        if isinstance(detector, str):
+            find = find_detector(detector, threshold=LOWEST_SCORE, device=usable_device())
+        else:
+            find = detector
         return one_by_one(lambda picture: person_scores(find, picture))
 
     columns = {
@@ -44,16 +48,6 @@ def person_stage(detector: str | Detector = "nano", version: str = "1") -> Stage
         "person_boxes": "float32[]",
     }
     return Stage("person", version, columns, make, gpu=True)
-
-
-def _detector(name: str) -> Detector:
-    kind, _, model = name.partition(":")
-    if kind != DETR:
-        return PartMapDetector(load(name).models[0], threshold=LOWEST_SCORE)
-    from opensapiens.inference.detr import DEFAULT_DETECTOR, DetrDetector
-    from opensapiens.inference.loading import usable_device
-
-    return DetrDetector(model or DEFAULT_DETECTOR, threshold=LOWEST_SCORE, device=usable_device())
 
 
 def person_scores(find: Detector, picture: Picture) -> Scores:

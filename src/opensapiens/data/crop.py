@@ -107,6 +107,7 @@ def _moved(
         sample,
         image=image,
         box=None if sample.box is None else _move_box(sample.box, matrix),
+        people=None if sample.people is None else _move_people(sample.people, matrix),
         keypoints=None if sample.keypoints is None else _move_keypoints(sample, matrix, flip),
         labels=labels,
         picture=moved_picture(sample.surroundings, matrix),
@@ -117,6 +118,11 @@ def _move_box(box: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The upright box around the moved corners."""
     corners = transform_points(box[[[0, 1], [2, 1], [2, 3], [0, 3]]], matrix)
     return np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
+
+
+def _move_people(people: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    moved = [[*_move_box(row[:4], matrix), row[4]] for row in people]
+    return np.array(moved, np.float32).reshape(-1, 5)
 
 
 def _move_keypoints(sample: Sample, matrix: np.ndarray, flip: bool) -> np.ndarray:

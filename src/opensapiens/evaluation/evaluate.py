@@ -10,7 +10,10 @@ from typing import Any, TypeVar, cast, get_args
 
 from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK, LabelKind
+from opensapiens.data.sample import Sample
+from opensapiens.data.scenes import FrameDataset
 from opensapiens.evaluation.dense import evaluate_dense
+from opensapiens.evaluation.detection import evaluate_detection, read_coco_people
 from opensapiens.evaluation.frozen import Method, evaluate_frozen
 from opensapiens.evaluation.options import EvaluateOptions
 from opensapiens.evaluation.people import (
@@ -29,6 +32,7 @@ from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.storage.files import write_text
 from opensapiens.storage.progress import progress
 from opensapiens.tasks import TASKS
+from opensapiens.tasks.detection import DetectionTask
 from opensapiens.tasks.pose import PoseTask
 
 Protocol = TypeVar("Protocol", DenseProtocol, PoseProtocol)
@@ -60,6 +64,8 @@ def evaluate(
     folder = Path(images)
     if not folder.is_dir():
         raise EvaluationError(f"no folder {folder}")
+    if task == DetectionTask.name:
+        return _detection(people, folder, annotations, options, failures)
     if task not in people.model_of_task:
         raise EvaluationError(f"this model has no {task} head")
     if task != PoseTask.name and (options.detect or options.boxes is not None):
@@ -69,9 +75,7 @@ def evaluate(
         figures = _pose(people, folder, annotations, options, records, failures)
     else:
         figures = _dense(task, people, folder, annotations, options, records, failures)
-    if options.per_person is not None:
-        rows = [json.dumps(_json_values(record)) for record in records]
-        write_text(options.per_person, "".join(f"{row}\n" for row in rows))
+    _write_records(options.per_person, records)
     model = people.model_of_task[task]
     about = {
         "task": task,
@@ -82,6 +86,34 @@ def evaluate(
     if options.boxes is not None:
         figures["boxes"] = str(options.boxes)
     return _json_values({**about, **figures})
+
+
+def _write_records(path: Path | None, records: list[dict[str, Any]]) -> None:
+    if path is not None:
+        write_text(path, "".join(f"{json.dumps(_json_values(record))}\n" for record in records))
+
+
+def _detection(
+    people: People,
+    folder: Path,
+    annotations: str | Path | None,
+    options: EvaluateOptions,
+    failures: list[str] | None,
+) -> dict[str, Any]:
+    total = options.limit
+    if annotations is None:
+        _check_shards(folder, "their COCO file")
+        frames = FrameDataset(folder)
+        total = min(len(frames), options.limit or len(frames))
+        pictures: Iterable[Sample] = (frames[number] for number in range(total))
+    else:
+        pictures = read_coco_people(annotations, folder, options.limit, failures)
+    records: list[dict[str, Any]] = []
+    figures = evaluate_detection(
+        people.detector, progress(pictures, f"evaluate {DetectionTask.name}", total, "images"), records
+    )
+    _write_records(options.per_person, records)
+    return _json_values({"task": DetectionTask.name, "data": str(annotations or folder), **figures})
 
 
 def _pose(

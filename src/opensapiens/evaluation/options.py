@@ -18,7 +18,7 @@ class EvaluateOptions:
         masks: a folder of masks of the people, next to --annotations.
         depth_scale: depths of a folder are multiplied by it; 0.001 for PNG files in millimeters.
         train: the folder that "probe" and "knn" learn from.
-        per_person: a file for the figures of each person, one JSON object per line.
+        per_person: a file for the figures of each person (detection: of each picture), one JSON object per line.
         limit: the largest number of images (for "probe" and "knn": images per class, or people).
         detect: let the pipeline detect the people; by default it gets the annotated boxes. Pose only.
         flip: also predict the mirrored image and average; by default only if the weights ask for it, as nano's do.

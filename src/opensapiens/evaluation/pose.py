@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from opensapiens.evaluation.average_precision import average_precision, oks_suppression, person_score
+from opensapiens.evaluation.average_precision import average_precision
 from opensapiens.evaluation.people import AnnotatedImage, AnnotatedPerson, EvaluationError, hardest_third
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
 from opensapiens.geometry.boxes import center_and_scale
@@ -17,7 +17,7 @@ from opensapiens.inference.boxes import NOBODY, in_image
 from opensapiens.inference.pipeline import People
 from opensapiens.labels.keypoint_maps import convert_keypoints, source_indices
 from opensapiens.labels.keypoints import KeypointSet
-from opensapiens.tasks.pose import oks
+from opensapiens.tasks.pose import oks, oks_suppression, person_score
 from opensapiens.tasks.segmentation import SegmentationTask
 
 FOUND = 0.5  # object keypoint similarity from which a person counts as found

@@ -23,6 +23,7 @@ def compose(
     predictions: Mapping[str, Sequence[Prediction]],
     model_of_task: Mapping[str, LoadedModel],
     source: Path | None = None,
+    detector: str | None = None,
 ) -> Result:
     """The result of one image: boxes (N×4) with scores, and per task one prediction per box, or one of the whole image.
 
@@ -31,7 +32,7 @@ def compose(
     people's masks, or everywhere if no network has parts. Without parts a person's mask is the box.
     """
     size = image.shape[:2]
-    result = Result(image, source=source)
+    result = Result(image, source=source, detector=detector)
     for name, model in model_of_task.items():
         task = model.tasks[name]
         if isinstance(task, PoseTask):

@@ -18,6 +18,9 @@ from opensapiens.inference.detection import DetectorError
 from opensapiens.storage.hub import HubUnreachable, hub_folder
 
 DEFAULT_DETECTOR = "PekingU/rtdetr_v2_r18vd"
+DOWNLOAD = "81 MB"
+"""Of its weights."""
+FILES = ["*.json", "*.safetensors"]
 PERSON = "person"
 
 
@@ -39,10 +42,11 @@ class DetrDetector:
         Only safetensors weights are read, and no code that comes with them is run. Raises DetectorError for a model
         that cannot be loaded or has no class "person", ModuleNotFoundError without the extra.
         """
+        self.name = str(name)
         transformers = _transformers()
         transformers.utils.logging.disable_progress_bar()  # which counts the tensors read
         try:
-            folder = str(name if Path(name).is_dir() else hub_folder(str(name), ["*.json", "*.safetensors"]))
+            folder = str(name if Path(name).is_dir() else hub_folder(str(name), FILES))
             self.processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
             network = transformers.AutoModelForObjectDetection.from_pretrained(
                 folder, use_safetensors=True, trust_remote_code=False, dtype=dtype
@@ -50,7 +54,7 @@ class DetrDetector:
         except HubUnreachable as error:
             raise DetectorError(
                 f"the detector {str(name)!r} is neither a folder nor in the Hugging Face cache of this machine, and "
-                f"there is {error}. Without --detector, people are found in the body-part map"
+                f"there is {error}. Without --detector, people are found by the detector inside this package"
             ) from error
         except (OSError, ValueError, ImportError) as error:
             reason = str(error).strip().partition("\n")[0]

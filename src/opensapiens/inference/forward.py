@@ -21,7 +21,6 @@ from opensapiens.inference.runtimes import Runtime, place_of
 from opensapiens.models.human_model import HumanModel
 from opensapiens.tasks import TASKS
 from opensapiens.tasks.forward import maps
-from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.tasks.task import HeadTask
 
 ImageView = tuple[np.ndarray, View]
@@ -91,13 +90,11 @@ class LoadedModel:
 class Prediction:
     """The prediction of a network for one view, in the coordinates of the image.
 
-    decoded: head -> the output of its task's `decode`, not masked. foreground: h×w float32, the probability of any part
-    at the resolution of the network's part map; only for a view of the whole image.
+    decoded: head -> the output of its task's `decode`, not masked.
     """
 
     view: View
     decoded: dict[str, Any]
-    foreground: np.ndarray | None = None
 
 
 def network_inputs(loaded: LoadedModel, network: HumanModel | Runtime, shown: Sequence[ImageView]) -> Tensor:
@@ -153,12 +150,4 @@ def read_maps(loaded: LoadedModel, maps_of_head: dict[str, Tensor], view: View) 
     """The maps C×h×w of one view, decoded into image coordinates."""
     with torch.inference_mode():
         decoded = {head: loaded.tasks[head].decode(head_maps, view) for head, head_maps in maps_of_head.items()}
-        prediction = Prediction(view, decoded)
-        if view.placed is not None and SegmentationTask.name in maps_of_head:
-            prediction.foreground = foreground(maps_of_head[SegmentationTask.name])
-    return prediction
-
-
-def foreground(logits_Chw: Tensor) -> np.ndarray:
-    """Probability (h, w) float32 that a pixel is any part of a person: 1 − softmax of class 0."""
-    return (1 - torch.softmax(logits_Chw, dim=0)[0]).cpu().numpy()
+    return Prediction(view, decoded)

@@ -16,11 +16,11 @@ import torch
 from tqdm import tqdm
 
 from opensapiens.inference.boxes import BoxesError, boxes_of, check_boxes, read_boxes
-from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
-from opensapiens.inference.detr import DetrDetector
+from opensapiens.inference.detection import Detector, PersonDetector, WholeImage, detector_name
+from opensapiens.inference.detectors import find_detector
 from opensapiens.inference.files import find_inputs, is_video
 from opensapiens.inference.loading import load, torch_dtype, usable_device
-from opensapiens.inference.options import PredictOptions
+from opensapiens.inference.options import AUTO, PredictOptions
 from opensapiens.inference.output import (
     OutputRecord,
     described_models,
@@ -38,8 +38,8 @@ from opensapiens.storage.folders import FolderError
 from opensapiens.storage.pictures import ImageError, read_image
 from opensapiens.storage.progress import progress
 from opensapiens.storage.videos import VideoError, frame_count_and_rate
+from opensapiens.tasks.detection import DetectionTask
 from opensapiens.tasks.saving import save_arrays
-from opensapiens.tasks.segmentation import SegmentationTask
 
 NOT_IN_RESULTS = {"model", "input_size", "resize", "device", "devices", "threads", "batch_size", "resume"}
 """Options that do not affect the results, or only through what `described_models` says."""
@@ -64,8 +64,8 @@ class PredictSummary:
     skipped because an earlier run had finished them.
 
     shown, hidden: whether there are people whose keypoints overlays show, and people whose keypoints all score too low.
-    failures: (index of the file, sentence). files: how many there were. own: files in the inputs' folders that an
-    earlier run wrote. passed_over: files that are not read, by what they are.
+    empty: photos in which nobody was found. failures: (index of the file, sentence). files: how many there were. own:
+    files in the inputs' folders that an earlier run wrote. passed_over: files that are not read, by what they are.
     """
 
     photos: int = 0
@@ -74,6 +74,7 @@ class PredictSummary:
     skipped: int = 0
     shown: bool = False
     hidden: bool = False
+    empty: list[str] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
     files: int = 0
     own: int = 0
@@ -81,7 +82,7 @@ class PredictSummary:
 
     def add(self, part: PredictSummary) -> None:
         """Add what another process did."""
-        for name in ("photos", "videos", "people", "skipped", "failures"):
+        for name in ("photos", "videos", "people", "skipped", "empty", "failures"):
             setattr(self, name, getattr(self, name) + getattr(part, name))
         self.shown |= part.shown
         self.hidden |= part.hidden
@@ -156,7 +157,10 @@ def run(job: Job, rank: int = 0, world: int = 1) -> PredictSummary:
     if rank == 0:
         runtimes = {runtime_of(loaded.network) for loaded in people.models if loaded.network is not None}
         print(f"runtime: {', '.join(sorted(runtimes)) or options.runtime}")
-    people.detector = _detector(options, people)
+    if options.boxes is None:
+        people.detector = _detector(options, people)
+        if rank == 0:
+            print(f"people: {detector_name(people.detector)}")
     worker = _Worker(job, people, None if options.boxes is None else read_boxes(options.boxes))
     pending = [index for index in range(rank, len(job.files), world) if worker.has_to_predict(index)]
     videos = [index for index in pending if is_video(job.files[index])]
@@ -170,18 +174,16 @@ def run(job: Job, rank: int = 0, world: int = 1) -> PredictSummary:
 
 
 def _detector(options: PredictOptions, people: People) -> Detector:
-    limits = {"threshold": options.box_threshold, "nms": options.nms}
-    given = {name: value for name, value in limits.items() if value is not None}
+    """What finds the people: a model that was named, or another detector."""
     if options.whole_image:
         return WholeImage()
-    if options.detector is None and not isinstance(people.detector, PartMapDetector):
-        return people.detector
-    if options.detector in (None, "parts"):
-        segmenter = people.model_of_task.get(SegmentationTask.name, people.models[0])
-        return PartMapDetector(segmenter, **given, flip=options.flip)
-    return DetrDetector(
-        options.detector, device=usable_device(options.device), dtype=torch_dtype(options.dtype), **given
-    )
+    limits = options.box_threshold, options.nms
+    finder = next((loaded for loaded in people.models if DetectionTask.name in loaded.tasks), None)
+    if finder is not None and options.detector == AUTO:
+        return PersonDetector(finder, *limits)
+    network = people.models[0].network
+    runtime = options.runtime if network is None else runtime_of(network)
+    return find_detector(options.detector, *limits, usable_device(options.device), torch_dtype(options.dtype), runtime)
 
 
 class _Worker:
@@ -223,6 +225,7 @@ class _Worker:
                 record.finish(self._determinants(file), self._save(result, index))
                 self.summary.photos += 1
                 self.summary.people += len(result.persons)
+                self.summary.empty += [] if result.persons else [str(file)]
                 self.summary.hidden |= any(person.hidden for person in result.persons)
                 self.summary.shown |= any(not person.hidden for person in result.persons)
             except (ImageError, FolderError) as error:
@@ -257,9 +260,10 @@ class _Worker:
         if is_video(file):
             options = {name: value for name, value in options.items() if name not in OF_PHOTOS} | video
         boxes = None if self.boxes is None else boxes_of(self.boxes, file).tolist()
+        detector = detector_name(self.people.detector) if boxes is None else None
         stat = file.stat()
         return {
-            **described_models(self.people), **options, "boxes": boxes,
+            **described_models(self.people), **options, "boxes": boxes, "detector": detector,
             "size": stat.st_size, "changed": stat.st_mtime_ns,
         }  # fmt: skip
 

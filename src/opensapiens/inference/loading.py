@@ -17,6 +17,7 @@ from opensapiens.checkpoints.model_folder import build_model, load_model, read_d
 from opensapiens.geometry.view import Preprocessing, Resize
 from opensapiens.inference.detection import Detector
 from opensapiens.inference.forward import LoadedModel
+from opensapiens.inference.options import AUTO
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.runtimes import Runtime, start_runtime
 from opensapiens.models.cost import parameters
@@ -37,7 +38,7 @@ def load(
     models: str | Path | Sequence[str | Path],
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    detector: Detector | None = None,
+    detector: Detector | str = AUTO,
     batch_size: int = 8,
     resize: Resize | None = None,
     input_size: tuple[int, int] | None = None,
@@ -54,7 +55,7 @@ def load(
             a few batches of images at a time.
         device: "cpu", "cuda", "cuda:1", "mps"; by default the GPU if there is one.
         dtype: "float32" (the default, as published), "bfloat16" or "float16": half the memory.
-        detector: finds the people when no boxes are given (default: see People).
+        detector: finds the people when no boxes are given, or its name, see `find_detector`.
         batch_size: how many views go through a network at a time.
         resize: how models without a pose head see an image, instead of as their weights ask for: "squash" (the whole
             image, as the published models do), "letterbox" (with its aspect ratio kept), "person_crop".

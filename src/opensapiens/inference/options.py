@@ -10,6 +10,8 @@ import tyro
 
 Models = Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL")]
 """Names or folders; the command takes one for each --model."""
+AUTO, EMBEDDED = "auto", "detector"
+"""The detector that is chosen where none is named, and the one inside this package."""
 TableKind = Literal["csv", "parquet"]
 MapKind = Literal["png", "npz"]
 
@@ -24,11 +26,12 @@ class VideoOptions:
 
     Args:
         detect_every: look for people in every n-th frame, and at cuts; in between their boxes move in straight lines.
+            By default in every frame; with a DETR in every tenth.
         smooth: take the jitter out of the keypoints (One-Euro filter).
         video_maps: also save the maps of every frame, in NAME_maps/.
     """
 
-    detect_every: int = 10
+    detect_every: int | None = None
     smooth: bool = False
     video_maps: MapKind | None = None
 
@@ -45,12 +48,13 @@ class PredictOptions:
             "bbox": [x, y, width, height]}, or {name: [[x1, y1, x2, y2], ...]}, or a COCO annotation file. A photo gets
             the boxes of the longest name that its path ends with.
         whole_image: take each image for one person who fills it.
-        detector: a DETR that finds the people: a name on the Hugging Face hub, for example PekingU/rtdetr_v2_r18vd or
-            ustc-community/dfine-small-obj365 (both Apache-2.0), or a folder; needs the extra "detect". By default
-            people are found in the body-part map, good enough for a few large ones.
-        box_threshold: the lowest score of a box, 0.5 by default with --detector.
-        nms: overlap (intersection over union) above which the lower-scored of two boxes is dropped; with --detector 0.7
-            by default.
+        detector: what finds the people. auto: with the extra "detect" PekingU/rtdetr_v2_r18vd, if its weights are on
+            this disk, else the detector inside this package. detector: the latter. Also a model of your own (train
+            detector), or a DETR: a name on the Hugging Face hub, for example PekingU/rtdetr_v2_r18vd or
+            ustc-community/dfine-small-obj365 (both Apache-2.0), or a folder.
+        box_threshold: the lowest score of a box, by default the detector's own.
+        nms: overlap (intersection over union) above which the lower-scored of two boxes is dropped, by default the
+            detector's own.
         flip: also predict the mirrored image and average: half the speed, slightly more accurate. By default as the
             weights ask for: the published pose models and nano do, other published models do not.
         resize: how models without a pose head see a photo: the whole image squashed to the input's size (squash: what
@@ -79,7 +83,7 @@ class PredictOptions:
     model: Models = ("nano",)
     boxes: Path | None = None
     whole_image: bool = False
-    detector: str | None = None
+    detector: str = AUTO
     box_threshold: float | None = None
     nms: float | None = None
     flip: bool | None = None
@@ -98,11 +102,13 @@ class PredictOptions:
     video: VideoOptions = VideoOptions()
 
     def __post_init__(self) -> None:
-        sources = {"--boxes": self.boxes, "--whole-image": self.whole_image, "--detector": self.detector}
+        named = self.detector != AUTO
+        sources = {"--boxes": self.boxes, "--whole-image": self.whole_image, "--detector": named}
         given = [name for name, value in sources.items() if value]
         if len(given) > 1:
             raise OptionsError(f"{' and '.join(given)} exclude each other")
         if self.device is not None and self.devices:
             raise OptionsError("--device and --devices exclude each other")
-        if self.batch_size < 1 or self.video.detect_every < 1 or (self.threads is not None and self.threads < 1):
+        numbers = (self.batch_size, self.video.detect_every, self.threads)
+        if any(number is not None and number < 1 for number in numbers):
             raise OptionsError("--batch-size, --detect-every and --threads are at least 1")

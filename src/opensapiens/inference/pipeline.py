@@ -7,22 +7,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast, overload
 
 import numpy as np
 
+from opensapiens.geometry.boxes import center_and_scale
 from opensapiens.geometry.view import View
 from opensapiens.inference.boxes import NOBODY, BoxesError, boxes_of, checked_boxes
 from opensapiens.inference.composing import compose
-from opensapiens.inference.detection import Detector, PartMapDetector, WholeImage
+from opensapiens.inference.detection import Detector, PersonDetector, detector_name
+from opensapiens.inference.detectors import find_detector
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel, Prediction, predict
+from opensapiens.inference.options import AUTO
 from opensapiens.inference.results import Result
+from opensapiens.inference.runtimes import place_of, runtime_of
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import PartSet
 from opensapiens.storage.pictures import ImageError, ImageSource, read_image
 from opensapiens.tasks import TASKS
-from opensapiens.tasks.pose import PoseTask
+from opensapiens.tasks.detection import DetectionTask
+from opensapiens.tasks.pose import PoseTask, oks_suppression, person_score
 from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.tasks.task import DenseTask
 
@@ -52,12 +58,18 @@ class SomeImagesFailed(ImageError):
 @dataclass(eq=False)
 class SourceImage:
     """An image on its way through the pipeline: H×W×3 uint8 RGB; N×4 xyxy boxes (None: to be detected) with scores
-    (None: 1); the file that it came from."""
+    (None: 1); the file that it came from; the name of the detector that found the boxes."""
 
     image: np.ndarray
     boxes: np.ndarray | None = None
     scores: np.ndarray | None = None
     source: Path | None = None
+    detector: str | None = None
+
+    def find_people(self, detector: Detector) -> None:
+        """Take the detector's boxes."""
+        self.boxes, self.scores = detector(self.image)
+        self.detector = detector_name(detector)
 
 
 class People:
@@ -67,9 +79,9 @@ class People:
     for it; an image is decoded and searched for people once. Any number of threads may share one, in every runtime.
     """
 
-    def __init__(self, models: Sequence[LoadedModel], detector: Detector | None = None, batch_size: int = 8) -> None:
-        """detector: by default the part map of the first network that has one, else the whole image is taken for one
-        person.
+    def __init__(self, models: Sequence[LoadedModel], detector: Detector | str = AUTO, batch_size: int = 8) -> None:
+        """detector: what finds people, or its name, see `find_detector`; loaded when it is needed. "auto" is the
+        first network with a detection head, if there is one.
 
         batch_size: how many views go through a network at a time, across people and images. Raises PipelineError
         without a network, or if one with a pose head takes whole images, for which no published pose model was made.
@@ -82,10 +94,30 @@ class People:
         self.models = list(models)
         self.batch_size = batch_size
         heads = {head: loaded for loaded in reversed(models) for head in loaded.tasks}
+        finder = heads.pop(DetectionTask.name, None)
         # In the order of TASKS, the caller's own tasks last.
         self.model_of_task = {head: heads[head] for head in [*TASKS, *heads] if head in heads}
-        segmenter = self.model_of_task.get(SegmentationTask.name)
-        self.detector: Detector = detector or (PartMapDetector(segmenter) if segmenter else WholeImage())
+        self._detector = PersonDetector(finder) if finder is not None and detector == AUTO else detector
+        self._loading = Lock()
+
+    @property
+    def detector(self) -> Detector:
+        """What finds the people. Raises DetectorError for one that cannot be loaded."""
+        with self._loading:
+            if isinstance(self._detector, str):
+                network = self.models[0].network
+                if network is None:
+                    self._detector = find_detector(self._detector)
+                else:
+                    device, dtype = place_of(network)
+                    self._detector = find_detector(
+                        self._detector, device=device, dtype=dtype, runtime=runtime_of(network)
+                    )
+        return self._detector
+
+    @detector.setter
+    def detector(self, detector: Detector | str) -> None:
+        self._detector = detector
 
     @property
     def keypoint_set(self) -> KeypointSet | None:
@@ -106,13 +138,6 @@ class People:
         """The tasks whose prediction is a map, by name."""
         tasks = {name: loaded.tasks[name] for name, loaded in self.model_of_task.items()}
         return {name: cast("DenseTask", task) for name, task in tasks.items() if not isinstance(task, PoseTask)}
-
-    @property
-    def finds_people_in_passing(self) -> bool:
-        """Whether detection is free: in the part map of the whole image, which is predicted anyway."""
-        if isinstance(self.detector, PartMapDetector):
-            return self.detector.looks_at_whole_images
-        return isinstance(self.detector, WholeImage)
 
     @overload
     def __call__(self, images: ImageSource, boxes: Boxes = None, flip: bool | None = None) -> Result: ...
@@ -222,9 +247,8 @@ class People:
         return encode_views(loaded, shown, self.batch_size)
 
     def _networks(self) -> list[LoadedModel]:
-        """Those in use; networks of whole images first, since people may be found in their maps."""
-        used = {id(loaded): loaded for loaded in self.model_of_task.values()}
-        return sorted(used.values(), key=lambda loaded: loaded.takes_people)
+        """Those in use."""
+        return list({id(loaded): loaded for loaded in self.model_of_task.values()}.values())
 
     def _run(self, loaded: LoadedModel, frames: Sequence[SourceImage], flip: bool | None) -> list[list[Prediction]]:
         """Per frame the predictions of one network for the frame's boxes (or one for the whole image)."""
@@ -236,35 +260,38 @@ class People:
         return [list(islice(predictions, len(views_of_frame))) for views_of_frame in views]
 
     def _predict(self, frames: list[SourceImage], flip: bool | None) -> Iterator[Result]:
-        if not self.model_of_task:
+        if not self.model_of_task and not isinstance(self._detector, PersonDetector):
             names = ", ".join(loaded.description.name for loaded in self.models)
             raise PipelineError(f"{names}: a backbone without heads predicts nothing; it gives features (encode)")
-        predictions: dict[int, list[list[Prediction]]] = {}
-        detected = False
-        for loaded in self._networks():
-            if loaded.takes_people and not detected:
-                self._find_people(frames, predictions)
-                detected = True
-            predictions[id(loaded)] = self._run(loaded, frames, flip)
-        if not detected:
-            self._find_people(frames, predictions)
+        for frame in frames:
+            if frame.boxes is None:
+                frame.find_people(self.detector)
+        predictions = {id(loaded): self._run(loaded, frames, flip) for loaded in self._networks()}
         for index, frame in enumerate(frames):
             of_task = {task: predictions[id(loaded)][index] for task, loaded in self.model_of_task.items()}
-            yield compose(frame.image, frame.boxes, frame.scores, of_task, self.model_of_task, frame.source)
+            if frame.detector is not None and self.keypoint_set is not None:
+                of_task = self._without_doubles(frame, of_task, self.keypoint_set)
+            yield compose(
+                frame.image, frame.boxes, frame.scores, of_task, self.model_of_task, frame.source, frame.detector
+            )
 
-    def _find_people(self, frames: Sequence[SourceImage], predictions: dict[int, list[list[Prediction]]]) -> None:
-        """Give every frame boxes and scores. predictions: of the networks that have run, by frame."""
-        detector = self.detector
-        for index, frame in enumerate(frames):
-            if frame.boxes is None:
-                if isinstance(detector, PartMapDetector) and id(detector.loaded) in predictions:
-                    (prediction,) = predictions[id(detector.loaded)][index]
-                    assert prediction.foreground is not None
-                    frame.boxes, frame.scores = detector.people_in(prediction.foreground, prediction.view)
-                else:
-                    frame.boxes, frame.scores = detector(frame.image)
-            if frame.scores is None:
-                frame.scores = np.ones(len(frame.boxes), np.float32)
+    def _without_doubles(
+        self, frame: SourceImage, of_task: dict[str, list[Prediction]], keypoint_set: KeypointSet
+    ) -> dict[str, list[Prediction]]:
+        """The predictions of the people who stay when of two with the same pose one goes; also their boxes."""
+        assert frame.boxes is not None and frame.scores is not None
+        poses = [prediction.decoded[PoseTask.name] for prediction in of_task[PoseTask.name]]
+        if len(poses) < 2:
+            return of_task
+        scores = [person_score(score, pose.scores) for score, pose in zip(frame.scores, poses, strict=True)]
+        areas = center_and_scale(frame.boxes)[1].prod(axis=1)  # of the padded crops, as published
+        points = np.stack([pose.points for pose in poses])
+        kept = np.sort(oks_suppression(points, np.array(scores), areas, keypoint_set.sigmas))
+        frame.boxes, frame.scores = frame.boxes[kept], frame.scores[kept]
+        return {
+            task: [predictions[i] for i in kept] if self.model_of_task[task].takes_people else predictions
+            for task, predictions in of_task.items()
+        }
 
 
 def _views(loaded: LoadedModel, frame: SourceImage) -> list[View]:

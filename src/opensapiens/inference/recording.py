@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from opensapiens.data.coco import coco_category
+from opensapiens.inference.detection import detector_name
 from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
@@ -26,7 +27,7 @@ from opensapiens.inference.results import SCORE_THRESHOLD, Result
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.inference.saving import save_table, table_rows
 from opensapiens.inference.tracking import Tracker
-from opensapiens.inference.video import SEGMENT, PredictedFrame, new_tracker, tracked_frames
+from opensapiens.inference.video import SEGMENT, PredictedFrame, new_tracker, tracked_frames, usual_interval
 from opensapiens.storage.files import written
 from opensapiens.storage.folders import claim, clear, discard
 from opensapiens.storage.json_files import read_json
@@ -71,7 +72,8 @@ def record_video(
     tracker = new_tracker(people, options.video.smooth)
     if first:
         tracker.restore(recording.last_state())
-    tracked = tracked_frames(people, path, tracker, options.flip, options.video.detect_every, first)
+    every = options.video.detect_every or usual_interval(people.detector)
+    tracked = tracked_frames(people, path, tracker, options.flip, every, first)
     bar = progress(None, Path(path).name, total, "frames", first, leave=False)
     try:
         with closing(tracked) as frames, bar:
@@ -106,7 +108,7 @@ class _Recording:
             "video": [str(path.resolve()), path.stat().st_size],
             **described_models(people),
             "runtimes": [runtime_of(loaded.network) if loaded.network is not None else "" for loaded in people.models],
-            "detector": type(people.detector).__name__,
+            "detector": detector_name(people.detector),
             "batch_size": people.batch_size,
             "flip": options.flip,
             **asdict(options.video),
@@ -236,7 +238,8 @@ class _Recording:
 
     def _write_json(self, path: Path, complete: bool) -> None:
         """COCO, segment by segment: the JSON of a long video does not fit into memory."""
-        info = {"video": self.file_name, "frames_per_second": float(self.rate), "complete": complete}
+        rate, detector = float(self.rate), self.about["detector"]
+        info = {"video": self.file_name, "frames_per_second": rate, "detector": detector, "complete": complete}
         head = {"info": info, "categories": [coco_category(self.keypoint_set)]}
         with written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write(json.dumps(head, separators=(",", ":"))[:-1])

@@ -75,7 +75,7 @@ class Result:
 
     image: H×W×3 uint8 RGB as it was decoded. maps: of every dense task that was predicted, by its name; titles: of the
     pictures of them. keypoint_set: None if no model with a pose head was loaded. source: the file it came
-    from, if it came from one.
+    from, if it came from one. detector: the name of what found the people; None for boxes that were given.
     """
 
     image: np.ndarray
@@ -84,6 +84,7 @@ class Result:
     titles: dict[str, str] = field(default_factory=dict)
     keypoint_set: KeypointSet | None = None
     source: Path | None = None
+    detector: str | None = None
 
     @property
     def parts(self) -> PartMap | None:
@@ -154,6 +155,7 @@ class Result:
         height, width = self.image.shape[:2]
         file_name = file_name or (self.source.name if self.source else "image")
         return {
+            **({} if self.detector is None else {"info": {"detector": self.detector}}),
             "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],
             "annotations": [person.to_coco(number, 1) for number, person in enumerate(self.persons, start=1)],
             "categories": [coco_category(self.keypoint_set)],

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from opensapiens.geometry.boxes import box_iou
-from opensapiens.inference.detection import Detector
+from opensapiens.inference.detection import Detector, PersonDetector, WholeImage, detector_name
 from opensapiens.inference.pipeline import People, SourceImage
 from opensapiens.inference.prefetch import RESULTS_AHEAD, prefetch
 from opensapiens.inference.results import Result
@@ -41,16 +41,23 @@ class PredictedFrame:
 
 
 def predict_video(
-    people: People, path: str | Path, flip: bool | None = None, detect_every: int = 10, smooth: bool = False
+    people: People, path: str | Path, flip: bool | None = None, detect_every: int | None = None, smooth: bool = False
 ) -> Iterator[Result]:
     """One result per frame, in order; people keep their ids as long as boxes or poses overlap, also across short gaps.
 
     detect_every: people are detected in every n-th frame, at cuts and at the end of each 60 frames; in between their
-    boxes move in straight lines. smooth: One-Euro filter on the keypoints. Raises VideoError for a file that is not a
+    boxes move in straight lines; by default in every frame with the detector inside this package, in every tenth with
+    others. smooth: One-Euro filter on the keypoints. Raises VideoError for a file that is not a
     readable video, and after the last result for one that ends early; ModuleNotFoundError without the extra "video".
     """
-    for frame in tracked_frames(people, path, new_tracker(people, smooth), flip, detect_every):
+    every = detect_every or usual_interval(people.detector)
+    for frame in tracked_frames(people, path, new_tracker(people, smooth), flip, every):
         yield frame.result
+
+
+def usual_interval(detector: Detector) -> int:
+    """Every how many frames people are detected by default: a large detector costs more than the networks."""
+    return 1 if isinstance(detector, PersonDetector | WholeImage) else 10
 
 
 def new_tracker(people: People, smooth: bool) -> Tracker:
@@ -89,12 +96,8 @@ def predicted_frames(
     while True:
         pending: deque[tuple[int, float, bool]] = deque()
         images = _noted(islice(frames, SEGMENT), begins_scene, pending)
-        if people.finds_people_in_passing:
-            source: Iterator[SourceImage] = (SourceImage(image) for image, _ in images)
-        else:
-            source = follow(images, people.detector, detect_every)
         count = 0
-        for result in people.stream(source, flip):
+        for result in people.stream(follow(images, people.detector, detect_every), flip):
             assert isinstance(result, Result)
             result.source = Path(path)
             count += 1
@@ -149,6 +152,7 @@ def follow(images: Iterable[tuple[np.ndarray, bool]], detector: Detector, every:
     """
     last_detection: tuple[np.ndarray, np.ndarray] | None = None
     waiting: list[np.ndarray] = []
+    name = detector_name(detector)
 
     def detect(image: np.ndarray) -> Iterator[SourceImage]:
         """The frames that wait for boxes, then this one."""
@@ -156,9 +160,10 @@ def follow(images: Iterable[tuple[np.ndarray, bool]], detector: Detector, every:
         detection = detector(image)
         if last_detection is not None:
             for step, frame in enumerate(waiting, start=1):
-                yield SourceImage(frame, *boxes_between(last_detection, detection, step / (len(waiting) + 1)))
+                between = boxes_between(last_detection, detection, step / (len(waiting) + 1))
+                yield SourceImage(frame, *between, detector=name)
         last_detection, waiting = detection, []
-        yield SourceImage(image, *detection)
+        yield SourceImage(image, *detection, detector=name)
 
     number = 0
     for image, begins_scene in images:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from .detection_head import DetectionHead
 from .placed_head import PlacedHead, sloped, turned
 from .upsampling_head import UpsamplingHead
 
@@ -32,5 +33,6 @@ HEADS: dict[str, Callable[[int, int, Sequence[int], Sequence[int], float], Head]
     "upsampling": UpsamplingHead,
     "sloped": partial(PlacedHead, sloped),
     "turned": partial(PlacedHead, turned),
+    "detection": DetectionHead,
 }
 """Kind of head in config.json -> its constructor, which takes the arguments of `UpsamplingHead`."""

@@ -30,16 +30,24 @@ def hub_folder(repo: str, patterns: list[str]) -> Path:
     Raises HubUnreachable, and what snapshot_download raises.
     """
     import huggingface_hub
+
+    cached = cached_folder(repo, patterns)
+    if cached is not None:
+        return cached
+    check_reachable()
+    return Path(huggingface_hub.snapshot_download(repo, allow_patterns=patterns))
+
+
+def cached_folder(repo: str, patterns: list[str]) -> Path | None:
+    """The same if it is in the hub's cache, else None."""
+    import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=patterns, local_files_only=True))
-        if all(any(folder.glob(pattern)) for pattern in patterns):
-            return folder
     except LocalEntryNotFoundError:
-        pass
-    check_reachable()
-    return Path(huggingface_hub.snapshot_download(repo, allow_patterns=patterns))
+        return None
+    return folder if all(any(folder.glob(pattern)) for pattern in patterns) else None
 
 
 def check_reachable() -> None:

@@ -30,6 +30,8 @@ from opensapiens.tasks.task import Targets, mean_over
 
 SHARPNESS = 6.0
 PUBLISHED_HEIGHT = 256  # pixels of the heatmaps that the published sigma is for
+CONFIDENT = 0.2  # points scoring above it count in a person's score
+DUPLICATE = 0.9  # object keypoint similarity above which the lower-scored of two people is dropped
 
 
 class PosePrediction(NamedTuple):
@@ -324,6 +326,31 @@ def oks(points_BK2: Tensor, truth_BK2: Tensor, visibility_BK: Tensor, area_B: Te
     visible = visibility_BK > 0
     similarity = torch.where(visible, torch.exp(-squared_distance / spread), 0)
     return similarity.sum(dim=1) / visible.sum(dim=1)
+
+
+def person_score(box_score: float, keypoint_scores: np.ndarray) -> float:
+    """The published score of a person: that of the box times the mean over points scoring above 0.2 (0 without any)."""
+    confident = keypoint_scores[keypoint_scores > CONFIDENT]
+    return float(box_score * confident.mean()) if len(confident) else 0.0
+
+
+def oks_suppression(
+    points_NK2: np.ndarray, scores: np.ndarray, areas: np.ndarray, sigmas: np.ndarray, threshold: float = DUPLICATE
+) -> np.ndarray:
+    """Indices (n,) of the people of one image who stay, best first, when each removes those too similar to it.
+
+    The similarity is OKS with the mean of both areas (pixels; the published code takes those of the padded boxes).
+    """
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    kept: list[int] = []
+    while len(order):
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        squared = ((points_NK2[order] - points_NK2[best]) ** 2).sum(axis=-1)
+        area = (areas[order] + areas[best]) / 2 + np.spacing(1)
+        similarity = np.exp(-squared / (2 * sigmas) ** 2 / area[:, None] / 2).mean(axis=1)
+        order = order[similarity <= threshold]
+    return np.array(kept, dtype=int)
 
 
 class PoseMetric:

@@ -1,0 +1,68 @@
+"""Which detector finds the people, by its name."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+
+from opensapiens.checkpoints.catalog import ModelNotFound, model_folder
+from opensapiens.checkpoints.model_folder import read_description
+from opensapiens.checkpoints.strict_loading import CheckpointError
+from opensapiens.inference.detection import Detector, load_person_detector
+from opensapiens.inference.detr import DEFAULT_DETECTOR, DOWNLOAD, FILES, DetrDetector
+from opensapiens.inference.options import AUTO, EMBEDDED
+from opensapiens.storage.hub import cached_folder
+
+logger = logging.getLogger(__name__)
+
+
+def find_detector(
+    name: str = AUTO,
+    threshold: float | None = None,
+    nms: float | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    runtime: str = "torch",
+) -> Detector:
+    """A detector by its name.
+
+    name: "auto" for a DETR whose weights are on this disk, with the extra "detect", else the one inside this package;
+    "detector" for the latter; the folder of a model with a detection head; or a DETR by its name on the Hugging Face
+    hub or its folder. threshold, nms: of the boxes, each detector's own by default. runtime: for detectors of our own.
+    Raises DetectorError, CheckpointError.
+    """
+    if name == AUTO:
+        name = automatic_detector()
+    if is_own_detector(name):
+        # A calibration for 8-bit integers is for crops of people.
+        exact = "openvino" if runtime == "openvino-int8" else runtime
+        return load_person_detector(name, threshold, nms, device, dtype, exact)
+    limits = {key: value for key, value in (("threshold", threshold), ("nms", nms)) if value is not None}
+    return DetrDetector(name, device=device, dtype=dtype, **limits)
+
+
+def is_own_detector(name: str) -> bool:
+    """Whether a name is that of a model of this package's format, and not of a DETR."""
+    try:
+        read_description(model_folder(name))
+    except (ModelNotFound, CheckpointError):
+        return False
+    return True
+
+
+@cache
+def automatic_detector() -> str:
+    """The name of the detector that "auto" takes; says once what else there is."""
+    if find_spec("transformers") is None:
+        return EMBEDDED
+    if cached_folder(DEFAULT_DETECTOR, FILES) is not None:
+        return DEFAULT_DETECTOR
+    logger.info(
+        "people are found by the detector inside this package; a larger one: --detector %s downloads %s once",
+        DEFAULT_DETECTOR,
+        DOWNLOAD,
+    )
+    return EMBEDDED
