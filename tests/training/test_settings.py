@@ -180,7 +180,7 @@ class Spoilt:
 def test_unreadable_pictures_are_passed_over(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     train(replace(run, data=Spoilt(run.data, range(2, 4))))  # twelve samples, of which each is drawn once
     assert set((run.output / "unreadable.txt").read_text().split()) >= {"2:", "3:", "truncated"}
-    assert "2 pictures could not be read" in capsys.readouterr().out
+    assert f"could not be read were replaced by others: see {run.output / 'unreadable.txt'}" in capsys.readouterr().out
     with pytest.raises(ImageError, match="truncated"):
         train(replace(run, data=Spoilt(run.data, range(12)), output=run.output / "none"))
 

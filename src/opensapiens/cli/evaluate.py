@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from opensapiens.cli.arguments import Flat
+from opensapiens.cli.failures import exit_code
 from opensapiens.evaluation.options import EvaluateOptions
 from opensapiens.inference.options import Models
 
@@ -73,7 +73,4 @@ def evaluate(
     print("\n".join(lines(figures)))
     if json is not None:
         write_json(json, figures)
-    if failures:
-        print(f"{counted(len(failures), 'picture')} left out:", file=sys.stderr)
-        print("\n".join(f"  {sentence}" for sentence in failures), file=sys.stderr)
-    return 1 if failures else 0
+    return exit_code(failures, f"{counted(len(failures), 'picture')} left out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -17,14 +16,12 @@ from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import is_taken
 from opensapiens.storage.pictures import IMAGE_ENDINGS, MAX_FILE_BYTES, ImageError
 from opensapiens.storage.tars import Member, TarError, members
-from opensapiens.storage.text_files import FileError, read_text
+from opensapiens.storage.text_files import FileError, read_text, utf8
 
 MAX_LIST_BYTES = 1_000_000_000
 MAX_GROUP_BYTES = 2_000_000_000  # of the columns that are read of one Parquet row group, in memory
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
 PATH_COLUMNS = ("path", "file", "image_path")
-
-logger = logging.getLogger(__name__)
 
 
 class SourceError(ValueError):
@@ -52,14 +49,16 @@ class Item:
         return f"{self.file}::{self.member}" if self.member else self.file
 
 
-def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None = None) -> Iterator[Item]:
+def find_items(
+    sources: Sequence[str | Path], passed_over: Counter[str] | None = None, left_out: list[str] | None = None
+) -> Iterator[Item]:
     """The images of folders (searched recursively), tar shards, Parquet files, lists (.txt, one file a line) and single
     images, in a fixed order.
 
     Tars and Parquet files in a folder are opened, too; a damaged one gives an item without a member, which `read_item`
-    cannot read, so that it is counted. passed_over: counts the other files in folders, by kind. Raises SourceError for
-    a source that does not exist or holds no image, and for a Parquet file named as a source that is damaged or has no
-    images; TarError for such a tar.
+    cannot read, so that it is counted. passed_over: counts the other files in folders, by kind. left_out: gets a
+    sentence for each file whose name the manifest cannot hold. Raises SourceError for a source that does not exist or
+    holds no image, and for a Parquet file named as a source that is damaged or has no images; TarError for such a tar.
     """
     for given in map(Path, sources):
         if not given.exists():
@@ -67,10 +66,10 @@ def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None =
         empty = True
         for item in _items_of(given, True, Counter() if passed_over is None else passed_over):
             empty = False
-            if any("\ud800" <= letter <= "\udfff" for letter in item.file):  # surrogates: bytes that are not UTF-8
-                logger.warning("%s is left out: its name is not UTF-8; rename it", ascii(item.file))
-            else:
+            if utf8(item.file) == item.file:
                 yield item
+            elif left_out is not None:
+                left_out.append(f"{utf8(item.file)}: its name is not UTF-8; rename it")
         if empty:
             raise SourceError(f"no image in {given}")
 
