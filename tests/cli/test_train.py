@@ -63,8 +63,8 @@ def test_unreadable_pictures_are_named_at_the_end(tmp_path: Path, capsys: pytest
     command = ["train", "pretrain", "--data", str(photos), "--output", str(tmp_path / "run"), "--steps", "8", *toy]
     assert main(command) == 1
     said = capsys.readouterr().err.splitlines()[-12:]
-    sentences = [f"  {photos}/empty_{number:02d}.png: the file is empty" for number in range(12)]
-    sentences.append(rf"  {photos}/\udcff.jpg: the file is empty")
+    sentences = [f"  {photos}/empty_{number:02d}.png: the file is empty; copy it again" for number in range(12)]
+    sentences.append(rf"  {photos}/\udcff.jpg: the file is empty; copy it again")
     assert len(set(said[:10])) == 10 and set(said[:10]) < set(sentences)
     assert said[10:] == [f"  and 3 more: see {tmp_path}/run/unreadable.txt", "13 pictures could not be read"]
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()

@@ -233,8 +233,8 @@ def test_curating_then_pretraining(tmp_path: Path, capsys: pytest.CaptureFixture
         assert "12 ok, 11 unreadable" in printed
         assert said.splitlines()[-12:] == [
             f"  {images}/\ufffd.jpg: its name is not UTF-8; rename it",
-            f"  {images}/cut.jpg: cannot be decoded (Truncated File Read)",
-            *(f"  {images}/empty_{number:02d}.jpg: the file is empty" for number in range(8, 16)),
+            f"  {images}/cut.jpg: cannot be decoded (Truncated File Read); copy it again",
+            *(f"  {images}/empty_{number:02d}.jpg: the file is empty; copy it again" for number in range(8, 16)),
             f"  and 2 more: see {tmp_path}/scored/manifest.parquet",
             "12 images could not be scored",
         ]

@@ -138,6 +138,17 @@ def test_a_name_that_is_not_utf_8_is_left_out(tmp_path: Path) -> None:
     assert left_out == [f"{tmp_path}/b\ufffd.jpg: its name is not UTF-8; rename it"]
 
 
+@pytest.mark.parametrize("ending", [".tar", ".parquet"])
+def test_a_pipe_or_broken_link_of_a_folder_is_an_item_that_cannot_be_read(ending: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    os.mkfifo(tmp_path / f"a{ending}")
+    (tmp_path / f"b{ending}").symlink_to("nowhere")
+    pipe, link = find_items([tmp_path])
+    for item, name, sentence in ((pipe, "a", "not a regular file"), (link, "b", "No such file")):
+        with pytest.raises(ImageError, match=f"/{name}{ending}: .*{sentence}"):
+            read_item(item)
+
+
 def test_a_damaged_tar_of_a_folder_is_an_item_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar"):
         write_tar(tmp_path / name, {"1.jpg": b"one", "2.jpg": b"two"})

@@ -112,7 +112,10 @@ def test_unreadable_pictures_end_all_ranks_alike(tmp_path: Path) -> None:
     ]
     said = [rank.communicate(timeout=600)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [1, 1]
-    assert said[0].splitlines()[-2:] == [f"  {photos}/empty.png: the file is empty", "1 picture could not be read"]
+    assert said[0].splitlines()[-2:] == [
+        f"  {photos}/empty.png: the file is empty; copy it again",
+        "1 picture could not be read",
+    ]
     assert "could not be read" not in said[1]
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 

@@ -11,11 +11,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from opensapiens.storage.files import read_regular_file
+from opensapiens.storage.files import check_regular_file, read_regular_file
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import is_taken
 from opensapiens.storage.pictures import IMAGE_ENDINGS, MAX_FILE_BYTES, ImageError
-from opensapiens.storage.tars import Member, TarError, members
+from opensapiens.storage.tars import Member, TarError, members, open_tar
 from opensapiens.storage.text_files import FileError, read_text, utf8
 
 MAX_LIST_BYTES = 1_000_000_000
@@ -102,7 +102,7 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
 
 def _tar_items(path: Path) -> Iterator[Item]:
     """Members that are images, with url and license from the .json of the same key, as img2dataset writes them."""
-    with open(path, "rb") as file:
+    with open_tar(path) as file:
         # The last images before damage are left out: their .json, which may name an opt-out, may be what is lost.
         for _, group in groupby(members(path), key=lambda member: _key(member.name)):
             yield from _group_items(path, list(group), file)
@@ -151,10 +151,11 @@ def _first_of(wanted: Sequence[str], names: Sequence[str]) -> str:
 
 @contextmanager
 def _parquet_errors(path: str | Path) -> Iterator[None]:
-    """Raises SourceError in place of what pyarrow raises on damaged files."""
+    """Raises SourceError for pipes and devices, and in place of what pyarrow raises on damaged files."""
     import pyarrow as pa
 
     try:
+        check_regular_file(path, 1 << 62)
         yield
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{path}: not a Parquet file that can be read ({str(error)[:200]})") from error

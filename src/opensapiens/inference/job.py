@@ -202,7 +202,7 @@ class _Worker:
                 check_boxes(self.boxes, file, self.job.files)
             record = self._record(index)
             record.check(self.endings)
-            if self.options.resume and record.is_done(self._determinants(file)):
+            if self.options.resume and file.exists() and record.is_done(self._determinants(file)):
                 self.summary.skipped += 1
                 return False
         except (BoxesError, FolderError) as error:
