@@ -34,6 +34,8 @@ def evaluate(
     "probe" and "knn" measure frozen features: a linear probe or 20 nearest neighbors, fitted on --train and measured on
     --images. Both are folders with a subfolder of pictures per class, or folders of synthetic shards (body parts).
 
+    A picture that cannot be read is left out and named at the end, and the exit code is 1.
+
     For example:
     $ opensapiens evaluate pose --annotations person_keypoints_val2017.json --images val2017 --boxes detections.json
     $ opensapiens evaluate pose --annotations coco_wholebody_val_v1.0.json --images val2017 --protocol wholebody
