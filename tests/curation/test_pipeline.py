@@ -114,6 +114,20 @@ def test_a_stopped_run_goes_on_and_gives_the_same(scored: Path, tmp_path: Path, 
         score([scored / "images"], tmp_path / "out", [FILE])
 
 
+def test_new_images_in_a_scored_folder_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "images").mkdir()
+    for seed in range(2):
+        (tmp_path / "images" / f"{seed}.jpg").write_bytes(encoded(noise_image(seed)))
+    score([tmp_path / "images"], tmp_path / "out", stages())
+    score([tmp_path / "images"], tmp_path / "out", stages())
+    assert not caplog.text
+    (tmp_path / "images" / "2.jpg").write_bytes(encoded(noise_image(2)))
+    score([tmp_path / "images"], tmp_path / "out", stages())
+    assert f"{tmp_path}/out has the scores of 2 images, but now there are 3" in caplog.text
+    shutil.rmtree(tmp_path / "images")
+    assert score([tmp_path / "images"], tmp_path / "out", stages()).statuses == {"ok": 2}
+
+
 def test_with_gpus_two_pools_give_the_same(scored: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(score_module, "gpus_available", lambda: True)
     score([scored / "images"], tmp_path / "out", stages(mean_stage(gpu=True)))

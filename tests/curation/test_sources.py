@@ -38,13 +38,15 @@ def test_a_folder_is_searched_in_order(tmp_path: Path) -> None:
 def test_images_in_a_tar_come_with_their_facts(tmp_path: Path) -> None:
     facts = json.dumps({"url": "https://example.org/x", "license": "CC0"}).encode()
     members = {"01.jpg": b"one", "01.json": facts, "02.parts.png": b"label", "02.jpg": b"two", "02.json": b"{broken"}
+    members |= {"a.b/3.x.jpg": b"three"}
     write_tar(tmp_path / "s.tar", members)
     items = list(find_items([tmp_path]))
     assert [(item.member, item.url, item.license) for item in items] == [
         ("01.jpg", "https://example.org/x", "CC0"),
         ("02.jpg", "", ""),
+        ("a.b/3.x.jpg", "", ""),
     ]
-    assert [read_item(item) for item in items] == [b"one", b"two"]
+    assert [read_item(item) for item in items] == [b"one", b"two", b"three"]
     assert items[0].source == f"{tmp_path}/s.tar::01.jpg"
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_folder import load_masked_autoencoder, load_model
+from opensapiens.data.background import Backgrounds
 from opensapiens.data.sample import Sample
 from opensapiens.recipes.nano import describe, nano_smoke
 from opensapiens.recipes.pretrain import pretrain
@@ -183,6 +184,13 @@ def test_unreadable_pictures_are_passed_over(run: Run, capsys: pytest.CaptureFix
     assert f"could not be read were replaced by others: see {run.output / 'unreadable.txt'}" in capsys.readouterr().out
     with pytest.raises(ImageError, match="truncated"):
         train(replace(run, data=Spoilt(run.data, range(12)), output=run.output / "none"))
+
+
+def test_unreadable_backgrounds_are_passed_over(run: Run) -> None:
+    backgrounds = Backgrounds([run.data[0], run.data[1]], chance=1.0)
+    train(replace(run, backgrounds=replace(backgrounds, pictures=Spoilt(backgrounds.pictures, range(2)))))
+    assert {"0:", "1:"} <= set((run.output / "unreadable.txt").read_text().split())
+    assert (run.output / "model" / "model.safetensors").exists()
 
 
 def test_unreadable_samples_of_validation_are_passed_over(run: Run, pretraining: Run) -> None:

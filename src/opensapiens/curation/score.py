@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import pickle
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,21 +36,25 @@ from opensapiens.curation.manifest import (
 )
 from opensapiens.curation.picture import Picture, decode, working_copy
 from opensapiens.curation.privacy import BlockList, OptOutList
-from opensapiens.curation.sources import Item, find_items, read_item
+from opensapiens.curation.sources import Item, SourceError, find_items, read_item
 from opensapiens.curation.stage import Score, Stage
 from opensapiens.curation.stages import default_stages
 from opensapiens.curation.tries import GIVEN_UP, Tries
 from opensapiens.curation.whole import finish_manifest
 from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import check_output, claim, clear
+from opensapiens.storage.listing import counted
 from opensapiens.storage.pictures import ImageError
 from opensapiens.storage.progress import progress
+from opensapiens.storage.tars import TarError
 
 SCORED = "scored images"  # the kind of the folder
 INPUTS = "a list of inputs"
 PARTS = "parts of a manifest"
 
 Seconds = defaultdict[str, float]  # by stage
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,8 @@ def score(
         summary.statuses = finish_manifest(out, stages, run["inputs"], evaluation)
         work.opted_out.log_unmatched(_matched_lines(out / "manifest.parquet", work.opted_out))
         write_json(out / "run.json", {**run, "statuses": summary.statuses})
+    else:
+        _warn_of_changes(sources, out, run["inputs"])
     clear(out / "parts", PARTS)
     summary.failures = [*run.get("left_out", []), *_failures(out / "manifest.parquet")]
     return summary
@@ -135,6 +143,17 @@ def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]
     run = {**identity, "inputs": inputs, "part": PART, "passed_over": dict(passed_over), "left_out": left_out}
     write_json(out / "run.json", run)
     return run
+
+
+def _warn_of_changes(sources: Sequence[str | Path], out: Path, scored: int) -> None:
+    """Warn where the sources of a finished run hold more or fewer images than it scored."""
+    with suppress(SourceError, TarError):  # they may be gone
+        count = sum(1 for _ in progress(find_items(sources), "listing", unit="images"))
+        if count != scored:
+            logger.warning(
+                "%s has the scores of %s, but now there are %d: score them into another folder",
+                out, counted(scored, "image"), count,
+            )  # fmt: skip
 
 
 def _matched_lines(manifest: Path, opted_out: OptOutList) -> set[str]:

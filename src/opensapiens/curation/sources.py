@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from opensapiens.data.images import NOT_PHOTOS
 from opensapiens.storage.files import check_regular_file, read_regular_file
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import is_taken
@@ -120,9 +121,8 @@ def _group_items(path: Path, group: list[Member], file: BinaryIO) -> Iterator[It
             file.seek(member.offset)
             facts = _facts(file.read(member.size))
     for member in group:
-        last = member.name.rpartition("/")[2]
-        # KEY.jpg is an image; KEY.parts.png is a label of one.
-        if last.count(".") == 1 and Path(last).suffix.lower() in IMAGE_ENDINGS:
+        name = member.name.lower()
+        if name.endswith(IMAGE_ENDINGS) and not name.endswith(NOT_PHOTOS):
             yield Item(str(path), member.name, member.offset, member.size, facts["url"], facts["license"])
 
 

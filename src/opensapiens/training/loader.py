@@ -106,11 +106,14 @@ class ValidationBatches(Dataset[tuple[Batch, list[Sample]] | None]):
 
 
 def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
-    """The sample at a position of the run, with a random background and augmented."""
+    """The sample at a position of the run, with a random background, if that can be read, and augmented."""
     sample = readable_sample(run, position)
     generator, augmentation = sample_generator(position, run.seed), run.augmentation
     if run.backgrounds is not None:
-        sample = with_random_background(sample, generator, run.backgrounds)
+        try:
+            sample = with_random_background(sample, generator, run.backgrounds)
+        except UNREADABLE_SAMPLE as error:  # the picture keeps its own
+            note_unreadable(run, error)
     if isinstance(augmentation, SquareCrop):
         return square_crop(sample, size, generator, augmentation)
     if isinstance(augmentation, SceneCrop):
