@@ -268,7 +268,8 @@ def test_a_photo_of_a_long_name(project: Path) -> None:
 def test_boxes_by_the_longest_path(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for camera in ("cam1", "cam2", "cam3"):
         picture(project / camera / "1.jpg")
-    boxes: dict[str, list] = {"cam1/1.jpg": [[5, 5, 40, 80]], "cam2/1.jpg": [[20, 5, 60, 80]]}
+    boxes: dict[str, list] = {"cam1/1.jpg": [[0, 0, 9, 9]], "cam2/1.jpg": [[20, 5, 60, 80]]}
+    boxes[f"{project.name}/cam1/1.jpg"] = [[5, 5, 40, 80]]
     (project / "boxes.json").write_text(json.dumps(boxes))
     command = ["predict", "cam1", "cam2", "cam3", "--output", "results", "--model", "tiny", "--boxes", "boxes.json"]
     assert main(command) == 1

@@ -113,12 +113,15 @@ def test_files_that_are_no_coco_files(tmp_path: Path, protocol: str) -> None:
 
 
 @pytest.mark.parametrize("segmentation", [[[]], [], None, {"size": [80, 90], "counts": [7200]}, [["x"] * 6], "text"])
-def test_a_mask_that_is_none_leaves_the_person(segmentation: object, tmp_path: Path) -> None:
+def test_a_mask_that_is_none_leaves_the_person(
+    segmentation: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     content = json.loads(coco_file(tmp_path).read_text())
     content["annotations"][0]["segmentation"] = segmentation
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     ((person,),) = [image.persons for image in read_coco_images(tmp_path / "annotations.json", tmp_path)]
     assert person.sample.mask is None
+    assert ("its mask is not scored" in caplog.text) == (segmentation not in ([[]], [], None))
 
 
 @pytest.mark.parametrize("box", [[10, 5, 0, 70], [500, 5, 10, 10], [10, 5, -5, 20]])
