@@ -32,6 +32,7 @@ from opensapiens.curation.score import ScoreSummary, score
 from opensapiens.curation.stages import FILE, PERCEPTUAL_HASH, QUALITY, default_stages
 
 RUN = "import sys; from opensapiens.cli import main; sys.exit(main(sys.argv[1:]))"
+DONE = (0, 1)  # 1: some images cannot be read
 
 
 def fresh(folder: Path) -> Path:
@@ -130,7 +131,8 @@ def print_kill(images: Path, out: Path, seed: int) -> None:
     skip = ["--skip", "text", "person", "embedding", "--workers", "2"]
     command = [sys.executable, "-c", RUN, "curate", "score", str(images), *skip, "--out"]
     start = time.perf_counter()
-    subprocess.run([*command, str(fresh(out / "whole"))], check=True)
+    if subprocess.run([*command, str(fresh(out / "whole"))]).returncode not in DONE:
+        raise SystemExit("the run failed")
     length = time.perf_counter() - start
     killed, generator, deaths = fresh(out / "killed"), random.Random(seed), 0
     while True:
@@ -140,7 +142,7 @@ def print_kill(images: Path, out: Path, seed: int) -> None:
             timer.start()
         code = process.wait()
         timer.cancel()
-        if code == 0:
+        if code in DONE:
             break
         deaths += 1
         print(f"killed with {len(list(killed.glob('parts/*/*.parquet')))} parts done", flush=True)

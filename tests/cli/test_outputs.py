@@ -161,7 +161,7 @@ def test_results_of_another_photo_of_the_same_name_stay(project: Path, capsys: p
     assert files(project / "results") == before
 
 
-def test_a_foreign_folder_among_checkpoints_stays(project: Path) -> None:
+def test_a_foreign_folder_among_checkpoints_stays(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = "train nano_smoke --data people --output new --checkpoint-steps 1 --device cpu --steps"
     command = words.split(" ")
     assert main([*command, "4"]) == 0
@@ -171,6 +171,10 @@ def test_a_foreign_folder_among_checkpoints_stays(project: Path) -> None:
     assert main([*command, "6"]) == 0
     kept = sorted(path.name for path in (project / "new" / "checkpoints").iterdir())
     assert kept == ["00000005", "00000006", "9-mine", "99999999-best"]
+    (project / "new" / "checkpoints" / "9-mine").rename(project / "new" / "checkpoints" / "9")
+    assert main([*command, "8"]) == 1
+    assert "checkpoints/9 is not a checkpoint of opensapiens" in capsys.readouterr().err
+    assert (project / "new" / "checkpoints" / "9" / "a").read_bytes() == THEIRS
 
 
 def test_a_full_disk_while_training_is_one_sentence(
@@ -268,7 +272,8 @@ def test_a_photo_of_a_long_name(project: Path) -> None:
 def test_boxes_by_the_longest_path(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for camera in ("cam1", "cam2", "cam3"):
         picture(project / camera / "1.jpg")
-    boxes: dict[str, list] = {"cam1/1.jpg": [[5, 5, 40, 80]], "cam2/1.jpg": [[20, 5, 60, 80]]}
+    boxes: dict[str, list] = {"cam1/1.jpg": [[0, 0, 9, 9]], "cam2/1.jpg": [[20, 5, 60, 80]]}
+    boxes[f"{project.name}/cam1/1.jpg"] = [[5, 5, 40, 80]]
     (project / "boxes.json").write_text(json.dumps(boxes))
     command = ["predict", "cam1", "cam2", "cam3", "--output", "results", "--model", "tiny", "--boxes", "boxes.json"]
     assert main(command) == 1

@@ -1,6 +1,8 @@
+import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import opensapiens
 from opensapiens.cli import main
@@ -47,6 +49,27 @@ def test_training_gives_a_folder_that_predicts(
     assert main(["train", "nano_smoke", *options]) == 0
     folder = capsys.readouterr().out.split("the model is in ")[1].split(";")[0]
     assert set(opensapiens.load(folder, device="cpu").model_of_task) == {"pose", "segmentation", "depth", "normals"}
+
+
+def test_unreadable_pictures_are_named_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(30):
+        Image.new("RGB", (40, 40), (8 * number, 0, 0)).save(photos / f"{number}.png")
+    for number in range(12):
+        (photos / f"empty_{number:02d}.png").touch()
+    (photos / os.fsdecode(b"\xff.jpg")).touch()
+    toy = ["--size", "toy", "--input-size", "32", "32", "--batch-size", "6", "--workers", "0", "--device", "cpu"]
+    command = ["train", "pretrain", "--data", str(photos), "--output", str(tmp_path / "run"), "--steps", "8", *toy]
+    assert main(command) == 1
+    said = capsys.readouterr().err.splitlines()[-12:]
+    sentences = [f"  {photos}/empty_{number:02d}.png: the file is empty; copy it again" for number in range(12)]
+    sentences.append(rf"  {photos}/\udcff.jpg: the file is empty; copy it again")
+    assert len(set(said[:10])) == 10 and set(said[:10]) < set(sentences)
+    assert said[10:] == [f"  and 3 more: see {tmp_path}/run/unreadable.txt", "13 pictures could not be read"]
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+    assert main(command) == 1, "all is done, and nothing is read again"
+    assert capsys.readouterr().err.splitlines()[-12:] == said
 
 
 @pytest.mark.parametrize(

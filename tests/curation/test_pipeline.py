@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -113,6 +114,20 @@ def test_a_stopped_run_goes_on_and_gives_the_same(scored: Path, tmp_path: Path, 
         score([scored / "images"], tmp_path / "out", [FILE])
 
 
+def test_new_images_in_a_scored_folder_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "images").mkdir()
+    for seed in range(2):
+        (tmp_path / "images" / f"{seed}.jpg").write_bytes(encoded(noise_image(seed)))
+    score([tmp_path / "images"], tmp_path / "out", stages())
+    score([tmp_path / "images"], tmp_path / "out", stages())
+    assert not caplog.text
+    (tmp_path / "images" / "2.jpg").write_bytes(encoded(noise_image(2)))
+    score([tmp_path / "images"], tmp_path / "out", stages())
+    assert f"{tmp_path}/out has the scores of 2 images, but now there are 3" in caplog.text
+    shutil.rmtree(tmp_path / "images")
+    assert score([tmp_path / "images"], tmp_path / "out", stages()).statuses == {"ok": 2}
+
+
 def test_with_gpus_two_pools_give_the_same(scored: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(score_module, "gpus_available", lambda: True)
     score([scored / "images"], tmp_path / "out", stages(mean_stage(gpu=True)))
@@ -126,6 +141,7 @@ def test_an_image_that_a_stage_fails_on_loses_only_its_own_scores(scored: Path, 
     (row,) = (row for row in table(tmp_path / "out").to_pylist() if row["status"] == "incomplete")
     assert row["file"] == bad["file"] and row["mean"] is None and row["phash"] == bad["phash"]
     assert row["error"] == "mean: RuntimeError: not this one"
+    assert summary.failures == [f"{bad['file']}: {row['error']}"]
 
 
 def test_lists_and_evaluation_sets(scored: Path, tmp_path: Path) -> None:
@@ -214,7 +230,7 @@ def test_pretraining_reads_the_shards(packed: Path) -> None:
     assert heights == [48] * 70 + [96]
 
 
-def test_curating_then_pretraining(tmp_path: Path) -> None:
+def test_curating_then_pretraining(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole way by its commands: folder -> scores -> selection -> shards -> steps of pretraining on those."""
     images = tmp_path / "images"
     images.mkdir()
@@ -222,7 +238,20 @@ def test_curating_then_pretraining(tmp_path: Path) -> None:
         (images / f"{seed:02d}.jpg").write_bytes(encoded(noise_image(seed, 96, 80)))
     (images / "cut.jpg").write_bytes(encoded(noise_image(12))[:150])
     out, selected, shards = (str(tmp_path / name) for name in ("scored", "selected", "shards"))
-    assert main(["curate", "score", str(images), "--out", out, "--skip", "text", "person", "embedding"]) == 0
+    (images / os.fsdecode(b"\xff.jpg")).write_bytes(encoded(noise_image(13)))
+    for number in range(8, 18):
+        (images / f"empty_{number:02d}.jpg").touch()
+    for _ in range(2):  # the second time all is done
+        assert main(["curate", "score", str(images), "--out", out, "--skip", "text", "person", "embedding"]) == 1
+        printed, said = capsys.readouterr()
+        assert "12 ok, 11 unreadable" in printed
+        assert said.splitlines()[-12:] == [
+            f"  {images}/\ufffd.jpg: its name is not UTF-8; rename it",
+            f"  {images}/cut.jpg: cannot be decoded (Truncated File Read); copy it again",
+            *(f"  {images}/empty_{number:02d}.jpg: the file is empty; copy it again" for number in range(8, 16)),
+            f"  and 2 more: see {tmp_path}/scored/manifest.parquet",
+            "12 images could not be scored",
+        ]
     assert main(["curate", "select", out, "--out", selected, "--where", "status == 'ok'"]) == 0
     assert main(["curate", "pack", selected, "--out", shards, "--shard-size", "5"]) == 0
     size = ["--size", "toy", "--input-size", "32", "32", "--batch-size", "4", "--workers", "0", "--device", "cpu"]

@@ -38,13 +38,15 @@ def test_a_folder_is_searched_in_order(tmp_path: Path) -> None:
 def test_images_in_a_tar_come_with_their_facts(tmp_path: Path) -> None:
     facts = json.dumps({"url": "https://example.org/x", "license": "CC0"}).encode()
     members = {"01.jpg": b"one", "01.json": facts, "02.parts.png": b"label", "02.jpg": b"two", "02.json": b"{broken"}
+    members |= {"a.b/3.x.jpg": b"three"}
     write_tar(tmp_path / "s.tar", members)
     items = list(find_items([tmp_path]))
     assert [(item.member, item.url, item.license) for item in items] == [
         ("01.jpg", "https://example.org/x", "CC0"),
         ("02.jpg", "", ""),
+        ("a.b/3.x.jpg", "", ""),
     ]
-    assert [read_item(item) for item in items] == [b"one", b"two"]
+    assert [read_item(item) for item in items] == [b"one", b"two", b"three"]
     assert items[0].source == f"{tmp_path}/s.tar::01.jpg"
 
 
@@ -130,11 +132,23 @@ def test_a_list_in_another_encoding(tmp_path: Path) -> None:
         list(find_items([tmp_path / "list.txt"]))
 
 
-def test_a_name_that_is_not_utf_8_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_name_that_is_not_utf_8_is_left_out(tmp_path: Path) -> None:
     for name in (b"a.jpg", b"b\xff.jpg"):
         (tmp_path / os.fsdecode(name)).write_bytes(b"x")
-    assert [Path(item.file).name for item in find_items([tmp_path])] == ["a.jpg"]
-    assert r"b\udcff.jpg' is left out: its name is not UTF-8" in caplog.text
+    left_out: list[str] = []
+    assert [Path(item.file).name for item in find_items([tmp_path], left_out=left_out)] == ["a.jpg"]
+    assert left_out == [f"{tmp_path}/b\ufffd.jpg: its name is not UTF-8; rename it"]
+
+
+@pytest.mark.parametrize("ending", [".tar", ".parquet"])
+def test_a_pipe_or_broken_link_of_a_folder_is_an_item_that_cannot_be_read(ending: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    os.mkfifo(tmp_path / f"a{ending}")
+    (tmp_path / f"b{ending}").symlink_to("nowhere")
+    pipe, link = find_items([tmp_path])
+    for item, name, sentence in ((pipe, "a", "not a regular file"), (link, "b", "No such file")):
+        with pytest.raises(ImageError, match=f"/{name}{ending}: .*{sentence}"):
+            read_item(item)
 
 
 def test_a_damaged_tar_of_a_folder_is_an_item_that_cannot_be_read(tmp_path: Path) -> None:

@@ -124,7 +124,9 @@ def test_unusual_numbers_in_a_coco_file_change_no_score(change: str, tmp_path: P
     assert figures["hardest_third_AP"] == pytest.approx(1)
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_scored(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_scored(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = json.loads(coco_file(tmp_path).read_text())
     content["annotations"][3]["keypoints"] = content["annotations"][0]["keypoints"]
     (tmp_path / "annotations.json").write_text(json.dumps(content))
@@ -134,6 +136,8 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_scored(tmp_pa
     assert figures["images"] == 1 and len(failures) == 1 and "2.png" in failures[0]
     assert main(["evaluate", "pose", "--images", str(tmp_path), "--annotations", str(tmp_path / "annotations.json"),
                  "--model", str(tiny_model)]) == 1  # fmt: skip
+    sentence, last = capsys.readouterr().err.splitlines()[-2:]
+    assert sentence.startswith(f"  {tmp_path}/2.png: not a picture") and last == "1 picture left out"
 
 
 def test_boxes_of_a_detector_outside_the_picture_are_passed_over(tmp_path: Path, tiny_model: Path) -> None:

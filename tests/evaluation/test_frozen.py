@@ -21,6 +21,7 @@ from opensapiens.evaluation.frozen import (
     patch_classes,
 )
 from opensapiens.evaluation.people import EvaluationError
+from opensapiens.storage.pictures import ImageError
 
 
 def clouds(count: int, seed: int) -> Labeled:
@@ -109,8 +110,13 @@ def test_folders_that_do_not_do(
         evaluate_frozen("knn", loaded, classes / "train", classes / "test")
     (classes / "test" / "green" / "1.png").unlink()
     (classes / "test" / "red" / "0.png").write_bytes(b"no picture")
-    with pytest.raises(EvaluationError, match=r"1 pictures cannot be read: .*0\.png"):
+    with pytest.raises(ImageError, match=r"0\.png"):
         evaluate_frozen("knn", loaded, classes / "train", classes / "test")
+    command = ["evaluate", "knn", "--train", str(classes / "train"), "--images", str(classes / "test")]
+    assert main([*command, "--model", str(tiny_model), "--device", "cpu"]) == 1
+    out, err = capsys.readouterr()
+    assert ["images", "5"] in map(str.split, out.splitlines())
+    assert "red/0.png: not a picture" in err.splitlines()[-2] and err.splitlines()[-1] == "1 picture left out"
     with pytest.raises(EvaluationError, match="does not"):
         evaluate_frozen("knn", loaded, people_shards, classes / "test")
     with pytest.raises(EvaluationError, match="no folder"):

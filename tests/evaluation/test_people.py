@@ -1,15 +1,19 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from opensapiens.cli import main
 from opensapiens.data.coco import AnnotationError
+from opensapiens.data.shards import ShardError
 from opensapiens.evaluation.people import difficulty, hardest_third, read_coco_images, read_shard_images
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS
 from opensapiens.labels.keypoint_maps import source_indices
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
+from opensapiens.storage.tars import members
 
 
 def test_difficulty_grows_with_what_is_missing() -> None:
@@ -22,6 +26,28 @@ def test_difficulty_grows_with_what_is_missing() -> None:
 def test_the_hardest_third() -> None:
     assert hardest_third([0.1, 0.9, 0.5, 0.4, 0.2, 0.8]).tolist() == [False, True, False, False, False, True]
     assert hardest_third([0.0]).tolist() == [True]
+
+
+def test_a_damaged_frame_of_a_shard_is_named_and_the_others_are_read(
+    people_shards: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for shard in people_shards.glob("*.tar"):
+        shutil.copy(shard, tmp_path)
+    damaged = tmp_path / "000001.tar"
+    picture = [member for member in members(damaged) if member.name.endswith(".jpg")][1]
+    content = bytearray(damaged.read_bytes())
+    content[picture.offset : picture.offset + picture.size] = bytes(picture.size)
+    damaged.write_bytes(content)
+    with pytest.raises(ShardError, match=r"00000004\.jpg"):
+        list(read_shard_images(tmp_path))
+    for task in ("pose", "depth"):
+        assert main(["evaluate", task, "--images", str(tmp_path), "--model", str(tiny_model), "--device", "cpu"]) == 1
+        out, err = capsys.readouterr()
+        assert ["people", "10"] in map(str.split, out.splitlines())
+        assert err.splitlines()[-2:] == [
+            "  000001.tar/00000004.jpg: not an image that can be decoded",
+            "1 picture left out",
+        ]
 
 
 def test_shards_come_frame_by_frame_as_coco(people_shards: Path) -> None:
@@ -87,12 +113,15 @@ def test_files_that_are_no_coco_files(tmp_path: Path, protocol: str) -> None:
 
 
 @pytest.mark.parametrize("segmentation", [[[]], [], None, {"size": [80, 90], "counts": [7200]}, [["x"] * 6], "text"])
-def test_a_mask_that_is_none_leaves_the_person(segmentation: object, tmp_path: Path) -> None:
+def test_a_mask_that_is_none_leaves_the_person(
+    segmentation: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     content = json.loads(coco_file(tmp_path).read_text())
     content["annotations"][0]["segmentation"] = segmentation
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     ((person,),) = [image.persons for image in read_coco_images(tmp_path / "annotations.json", tmp_path)]
     assert person.sample.mask is None
+    assert ("its mask is not scored" in caplog.text) == (segmentation not in ([[]], [], None))
 
 
 @pytest.mark.parametrize("box", [[10, 5, 0, 70], [500, 5, 10, 10], [10, 5, -5, 20]])

@@ -22,10 +22,12 @@ from opensapiens.inference.video import (
     predicted_frames,
     usual_interval,
 )
+from opensapiens.labels.keypoints import COCO_17
+from opensapiens.labels.own_labels import label_entry
 from opensapiens.storage.folders import FolderError
 from opensapiens.storage.videos import VideoError, frame_count_and_rate, open_video, read_frames
 
-from .conftest import PaintedDetector, paint, painted_model
+from .conftest import HEADS, PaintedDetector, paint, painted_model
 
 av = pytest.importorskip("av")
 FRAMES = 14
@@ -213,6 +215,11 @@ def test_a_run_of_other_settings_is_not_resumed(clip: Path, tmp_path: Path, monk
             record_video(people(), clip, tmp_path, "clip")
     with pytest.raises(FolderError, match="of another smooth"):
         record_video(people(), clip, tmp_path, "clip", PredictOptions(resume=True, video=VideoOptions(smooth=True)))
+    renamed = painted_model()
+    own = label_entry(replace(COCO_17, name="own", names=("tip", *COCO_17.names[1:])))
+    renamed.description.heads["pose"] = replace(HEADS["pose"], labels=own)
+    with pytest.raises(FolderError, match="of another heads"):
+        record_video(People([renamed], PaintedDetector(), batch_size=4), clip, tmp_path, "clip", PredictOptions(resume=True))
     smooth = PredictOptions(video=VideoOptions(smooth=True))
     assert record_video(people(), clip, tmp_path, "clip", smooth).frames == FRAMES
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from opensapiens.storage.files import write_bytes, write_json, write_text, written, written_folder
+from opensapiens.storage.files import temporary_beside, write_bytes, write_json, write_text, written, written_folder
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
@@ -46,6 +46,14 @@ def test_an_error_about_another_file_stays_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, written(tmp_path / "a.bin"):
         (tmp_path / "missing").read_bytes()
     assert caught.value.filename == str(tmp_path / "missing")
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_not_in_the_way(tmp_path: Path) -> None:
+    left = temporary_beside(tmp_path / "a")
+    left.mkdir()
+    with written_folder(tmp_path / "a") as temporary:
+        write_text(temporary / "b", "new")
+    assert (tmp_path / "a" / "b").read_text() == "new" and left.is_dir()
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a folder holds is taken or counted, in every command that lists one."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from opensapiens.data.images import ImageCollection
 from opensapiens.inference.files import find_inputs
 from opensapiens.storage.listing import passed_over_sentence
 
-TAKEN = ["a.JPE", "b.jfif", "c.gif", "d.tiff"]
+TAKEN = ["a.JPE", "b.jfif", "c.gif", "d.tiff", "h.jpg", "j.png"]
 
 
 def by_predict(folder: Path) -> tuple[list[Path], str]:
@@ -39,14 +40,13 @@ def by_pretraining(folder: Path) -> tuple[list[Path], str]:
 @pytest.mark.parametrize("read", [by_predict, by_annotate, by_curate, by_pretraining])
 def test_what_is_passed_over_is_counted(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     silent = ("._a.jpg", ".DS_Store", "README.md", "labels.json", "a.npz")
-    for name in (*TAKEN, *silent, "e.heic", "f.HEIC", "g.tar.gz", "i"):
+    for name in (*TAKEN[:4], *silent, "e.heic", "f.HEIC", "g.tar.gz", "i"):
         (tmp_path / name).touch()
-    (tmp_path / "h.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "h.jpg").symlink_to("nowhere.jpg")  # reading says what is wrong with these two
+    os.mkfifo(tmp_path / "j.png")
     files, sentence = read(tmp_path)
     assert [file.name for file in files] == TAKEN
-    assert sentence == (
-        "5 files skipped: 2 .heic (convert to JPEG or PNG), 1 .gz (unpack it), 1 broken link, 1 without an ending"
-    )
+    assert sentence == "4 files skipped: 2 .heic (convert to JPEG or PNG), 1 .gz (unpack it), 1 without an ending"
 
 
 def test_a_hidden_file_beside_a_picture_is_no_picture(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from PIL import Image
 
 from opensapiens.recipes.nano import nano_smoke
 from opensapiens.recipes.pretrain import pretrain
@@ -89,6 +90,34 @@ def test_two_ranks_equal_one(people_shards: Path, tmp_path: Path) -> None:
     forget_the_end(tmp_path / "fsdp")
     train(script.uneven_run(people_shards, tmp_path / "fsdp"))
     assert_same_numbers(tmp_path / "fsdp", one)
+
+
+def test_unreadable_pictures_end_all_ranks_alike(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(7):
+        Image.new("RGB", (40, 40), (30 * number, 0, 0)).save(photos / f"{number}.png")
+    (photos / "empty.png").touch()
+    words = ["pretrain", "--data", str(photos), "--output", str(tmp_path / "run"), "--size", "toy", "--device", "cpu"]
+    words += ["--input-size", "32", "32", "--steps", "2", "--batch-size", "4", "--workers", "0"]
+    # Not by torchrun, which hides the exit codes of the ranks.
+    environment = {**ENVIRONMENT, "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    environment["TORCHELASTIC_RUN_ID"] = "1"
+    command = [sys.executable, "-m", "opensapiens", "train", *words]
+    ranks = [
+        subprocess.Popen(
+            command, env={**environment, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in "01"
+    ]
+    said = [rank.communicate(timeout=600)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [1, 1]
+    assert said[0].splitlines()[-2:] == [
+        f"  {photos}/empty.png: the file is empty; copy it again",
+        "1 picture could not be read",
+    ]
+    assert "could not be read" not in said[1]
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
 def test_killed_at_a_random_step(people_shards: Path, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 
 from opensapiens.backbones.sapiens import SapiensConfig
 from opensapiens.checkpoints.model_folder import load_masked_autoencoder, load_model
+from opensapiens.data.background import Backgrounds
 from opensapiens.data.sample import Sample
+from opensapiens.data.shards import ShardError
 from opensapiens.recipes.nano import describe, nano_smoke
 from opensapiens.recipes.pretrain import pretrain
 from opensapiens.storage.pictures import ImageError
@@ -167,22 +169,33 @@ class Spoilt:
 
     source: Any
     bad: range
+    error: type[Exception] = ImageError
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int, /) -> Sample:
         if index in self.bad:
-            raise ImageError(f"picture {index}: truncated")
+            raise self.error(f"picture {index}: truncated")
         return self.source[index]
 
 
-def test_unreadable_pictures_are_passed_over(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    train(replace(run, data=Spoilt(run.data, range(2, 4))))  # twelve samples, of which each is drawn once
+@pytest.mark.parametrize("error", [ImageError, ShardError])
+def test_unreadable_pictures_are_passed_over(
+    error: type[Exception], run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(replace(run, data=Spoilt(run.data, range(2, 4), error)))  # twelve samples, of which each is drawn once
     assert set((run.output / "unreadable.txt").read_text().split()) >= {"2:", "3:", "truncated"}
-    assert "2 pictures could not be read" in capsys.readouterr().out
-    with pytest.raises(ImageError, match="truncated"):
-        train(replace(run, data=Spoilt(run.data, range(12)), output=run.output / "none"))
+    assert f"could not be read were replaced by others: see {run.output / 'unreadable.txt'}" in capsys.readouterr().out
+    with pytest.raises(error, match="truncated"):
+        train(replace(run, data=Spoilt(run.data, range(12), error), output=run.output / "none"))
+
+
+def test_unreadable_backgrounds_are_passed_over(run: Run) -> None:
+    backgrounds = Backgrounds([run.data[0], run.data[1]], chance=1.0)
+    train(replace(run, backgrounds=replace(backgrounds, pictures=Spoilt(backgrounds.pictures, range(2)))))
+    assert {"0:", "1:"} <= set((run.output / "unreadable.txt").read_text().split())
+    assert (run.output / "model" / "model.safetensors").exists()
 
 
 def test_unreadable_samples_of_validation_are_passed_over(run: Run, pretraining: Run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import tyro
 
 from opensapiens.annotation.options import AnnotateOptions
 from opensapiens.cli.arguments import Flat
+from opensapiens.cli.failures import exit_code
 
 
 def annotate(
@@ -53,7 +53,4 @@ def annotate(
     print(f"{counted(summary.images, 'picture')}, {counted(summary.people, 'person')}; labels are in {output}")
     for note in summary.notes:
         print(note)
-    if summary.failures:
-        print(f"{counted(len(summary.failures), 'problem')}:", file=sys.stderr)
-        print("\n".join(f"  {sentence}" for sentence in summary.failures), file=sys.stderr)
-    return 1 if summary.failures else 0
+    return exit_code(summary.failures, counted(len(summary.failures), "problem"))

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from opensapiens.cli.arguments import CONFIG, call
+from opensapiens.cli.failures import exit_code
 from opensapiens.inference.options import EMBEDDED, OptionsError
 
 Preset = Literal["humans-300m", "readable"]
@@ -39,8 +40,8 @@ def score(
 ) -> int:
     """Score every image: writes a manifest with one row per image. Nothing is dropped here.
 
-    A run that was stopped resumes. An image that cannot be read gets a row that says so; the exit code is 1 only if a
-    stage failed on an image that could be read, or an image killed the process that scored it.
+    A run that was stopped resumes. An image that cannot be read, that a stage fails on, or that kills the process that
+    scores it gets a row that says so; the first ten are named at the end, and the exit code is 1.
 
     For example:
     $ opensapiens curate score photos/ shards/ list.txt --out scored
@@ -62,7 +63,7 @@ def score(
     """
     from opensapiens.curation.score import score as run
     from opensapiens.curation.stages import default_stages
-    from opensapiens.storage.listing import passed_over_sentence
+    from opensapiens.storage.listing import counted, passed_over_sentence
 
     if not sources:
         raise OptionsError("name at least one folder, shard, Parquet file or list (see --help)")
@@ -78,7 +79,8 @@ def score(
     print(", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items())) + f"; see {out}")
     if summary.passed_over:
         print(passed_over_sentence(summary.passed_over))
-    return 1 if summary.statuses.get("incomplete") else 0
+    count = f"{counted(len(summary.failures), 'image')} could not be scored"
+    return exit_code(summary.failures, count, out / "manifest.parquet")
 
 
 def select(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from opensapiens.cli.arguments import Flat
+from opensapiens.cli.failures import exit_code
 from opensapiens.evaluation.options import EvaluateOptions
 from opensapiens.inference.options import Models
 
@@ -36,6 +36,8 @@ def evaluate(
 
     "probe" and "knn" measure frozen features: a linear probe or 20 nearest neighbors, fitted on --train and measured on
     --images. Both are folders with a subfolder of pictures per class, or folders of synthetic shards (body parts).
+
+    A picture that cannot be read is left out and named at the end, and the exit code is 1.
 
     For example:
     $ opensapiens evaluate pose --annotations person_keypoints_val2017.json --images val2017 --boxes detections.json
@@ -78,7 +80,4 @@ def evaluate(
     print("\n".join(lines(figures)))
     if json is not None:
         write_json(json, figures)
-    if failures:
-        print(f"{counted(len(failures), 'picture')} left out:", file=sys.stderr)
-        print("\n".join(f"  {sentence}" for sentence in failures), file=sys.stderr)
-    return 1 if failures else 0
+    return exit_code(failures, f"{counted(len(failures), 'picture')} left out")

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from opensapiens.cli.arguments import Flat
+from opensapiens.cli.failures import exit_code
 from opensapiens.inference.options import PredictOptions
 
 
@@ -71,7 +72,5 @@ def predict(
         print("no keypoint scores high enough to be drawn (0.3): overlays show none, NAME_keypoints.json has them all")
     if summary.passed_over:
         print(passed_over_sentence(summary.passed_over))
-    if summary.failures:
-        print(f"{len(summary.failures)} of {counted(summary.files, 'file')} could not be processed:", file=sys.stderr)
-        print("\n".join(f"  {sentence}" for _, sentence in summary.failures), file=sys.stderr)
-    return 1 if summary.failures else 0
+    failures = [sentence for _, sentence in summary.failures]
+    return exit_code(failures, f"{len(failures)} of {counted(summary.files, 'file')} could not be processed")

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints, is_
 import docstring_parser
 import tyro
 
+from opensapiens.cli.failures import exit_code
+from opensapiens.storage.listing import counted
+
 if TYPE_CHECKING:
     from opensapiens.training.run import Run
 
@@ -37,6 +40,9 @@ def train(arguments: Sequence[str]) -> int:
         hint = f" Did you mean {matches[0]}?" if matches else ""
         print(f"opensapiens train: no recipe {arguments[0]!r}.{hint} There are: {', '.join(recipes)}", file=sys.stderr)
         return 2
+    import torch.distributed as dist
+
+    from opensapiens.training.loader import UNREADABLE, noted_unreadable
     from opensapiens.training.loop import train as run_training
 
     try:
@@ -45,6 +51,7 @@ def train(arguments: Sequence[str]) -> int:
         print(f"opensapiens train: {error}", file=sys.stderr)
         return 2
     folder = run_training(run)
+    unreadable = noted_unreadable(run.output)
     if os.environ.get("RANK", "0") == "0":
         use = (
             f"train pose --pretrained {folder} ..."
@@ -52,7 +59,10 @@ def train(arguments: Sequence[str]) -> int:
             else f"predict photo.jpg --output out --model {folder}"
         )
         print(f"the model is in {folder}; use it with: opensapiens {use}")
-    return 0
+        exit_code(unreadable, f"{counted(len(unreadable), 'picture')} could not be read", run.output / UNREADABLE)
+    if dist.is_initialized():
+        dist.barrier()  # torchrun ends the other ranks when one exits with 1
+    return 1 if unreadable else 0
 
 
 class UnknownOption(ValueError):
@@ -83,6 +93,7 @@ def overview(recipes: dict[str, Callable[..., Run]]) -> str:
         ["usage: opensapiens train RECIPE [OPTIONS]", "", "Train a model. Recipes:", *rows, "",
          "Options of a recipe:  opensapiens train nano --help",
          "Example:  opensapiens train nano --data shards/train --output runs/nano",
+         "A picture that cannot be read is replaced by another; at the end it is named, and the exit code is 1.",
          "Several GPUs:  torchrun --nproc-per-node 8 -m opensapiens train pose --data ..."]
     )  # fmt: skip
 

@@ -8,7 +8,8 @@ import logging
 import pickle
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from opensapiens.curation.manifest import (
     UNREADABLE,
     check_modules,
     columns_of,
-    item_of_row,
     part_path,
     read_inputs,
     read_run,
@@ -36,15 +36,17 @@ from opensapiens.curation.manifest import (
 )
 from opensapiens.curation.picture import Picture, decode, working_copy
 from opensapiens.curation.privacy import BlockList, OptOutList
-from opensapiens.curation.sources import Item, find_items, read_item
+from opensapiens.curation.sources import Item, SourceError, find_items, read_item
 from opensapiens.curation.stage import Score, Stage
 from opensapiens.curation.stages import default_stages
 from opensapiens.curation.tries import GIVEN_UP, Tries
 from opensapiens.curation.whole import finish_manifest
 from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import check_output, claim, clear
+from opensapiens.storage.listing import counted
 from opensapiens.storage.pictures import ImageError
 from opensapiens.storage.progress import progress
+from opensapiens.storage.tars import TarError
 
 SCORED = "scored images"  # the kind of the folder
 INPUTS = "a list of inputs"
@@ -68,9 +70,11 @@ class Work:
 @dataclass
 class ScoreSummary:
     """What a run did. statuses: rows of the whole manifest by status. images, seconds (by stage): of this call alone.
-    passed_over: files in the source folders that are not images, by kind."""
+    failures: a sentence for each image without complete scores. passed_over: files in the source folders that are not
+    images, by kind."""
 
     statuses: dict[str, int]
+    failures: list[str] = field(default_factory=list)
     images: int = 0
     seconds: Seconds = field(default_factory=lambda: defaultdict(float))
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -116,7 +120,10 @@ def score(
         summary.statuses = finish_manifest(out, stages, run["inputs"], evaluation)
         work.opted_out.log_unmatched(_matched_lines(out / "manifest.parquet", work.opted_out))
         write_json(out / "run.json", {**run, "statuses": summary.statuses})
+    else:
+        _warn_of_changes(sources, out, run["inputs"])
     clear(out / "parts", PARTS)
+    summary.failures = [*run.get("left_out", []), *_failures(out / "manifest.parquet")]
     return summary
 
 
@@ -130,23 +137,50 @@ def _prepared(out: Path, sources: Sequence[str | Path], identity: dict[str, Any]
     claim(out / "inputs", INPUTS)
     claim(out / "parts", PARTS)
     passed_over: Counter[str] = Counter()
-    bar = progress(find_items(sources, passed_over), "listing", unit="images")
-    run = {**identity, "inputs": write_inputs(out / "inputs", bar), "part": PART, "passed_over": dict(passed_over)}
+    left_out: list[str] = []
+    bar = progress(find_items(sources, passed_over, left_out), "listing", unit="images")
+    inputs = write_inputs(out / "inputs", bar)
+    run = {**identity, "inputs": inputs, "part": PART, "passed_over": dict(passed_over), "left_out": left_out}
     write_json(out / "run.json", run)
     return run
 
 
+def _warn_of_changes(sources: Sequence[str | Path], out: Path, scored: int) -> None:
+    """Warn where the sources of a finished run hold more or fewer images than it scored."""
+    with suppress(SourceError, TarError):  # they may be gone
+        count = sum(1 for _ in progress(find_items(sources), "listing", unit="images"))
+        if count != scored:
+            logger.warning(
+                "%s has the scores of %s, but now there are %d: score them into another folder",
+                out, counted(scored, "image"), count,
+            )  # fmt: skip
+
+
 def _matched_lines(manifest: Path, opted_out: OptOutList) -> set[str]:
     """The lines of the opt-out lists that named an image of a manifest."""
+    matched: set[str] = set()
+    for row in _rows_of(manifest, ["file", "member", "url"], OPTED_OUT):
+        matched |= opted_out.lines_for(Item(row["file"], row["member"], url=row["url"]))
+    return matched
+
+
+def _failures(manifest: Path) -> list[str]:
+    """A sentence for each image of a manifest that could not be read or scored."""
+    failures = []
+    for row in _rows_of(manifest, ["file", "member", "error"], UNREADABLE, INCOMPLETE):
+        error = row["error"].removeprefix("the image data: ")
+        named = error.startswith(row["file"])
+        failures.append(error if named else f"{Item(row['file'], row['member']).source}: {error}")
+    return failures
+
+
+def _rows_of(manifest: Path, columns: list[str], *statuses: str) -> Iterator[dict[str, Any]]:
+    """The rows of a manifest with one of some statuses."""
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
-    matched: set[str] = set()
-    rows = ds.dataset(manifest).scanner(columns=["file", "member", "url"], filter=pc.field("status") == OPTED_OUT)
-    for batch in rows.to_batches():
-        for row in batch.to_pylist():
-            matched |= opted_out.lines_for(Item(row["file"], row["member"], url=row["url"]))
-    return matched
+    for batch in ds.dataset(manifest).scanner(columns=columns, filter=pc.field("status").isin(statuses)).to_batches():
+        yield from batch.to_pylist()
 
 
 def _score_parts(work: Work, inputs: int, workers: int | None, address: str | None, summary: ScoreSummary) -> None:
@@ -166,8 +200,6 @@ def _score_parts(work: Work, inputs: int, workers: int | None, address: str | No
                 for name, spent in facts["seconds"].items():
                     summary.seconds[name] += spent
                 counts.update(facts["statuses"])
-                for sentence in facts["given_up"]:
-                    logger.warning(sentence)
                 bar.update(int(row["images"]))
                 bar.set_postfix({name: number for name, number in counts.items() if name != OK})
                 summary.images += int(row["images"])
@@ -208,13 +240,11 @@ class PartScorer:
             rows, packed, seconds = pickle.loads(batch["facts"][0])
             pictures = [_unpacked(picture) for picture in packed]
         tries = Tries(path.with_suffix(".first" if self.first else ".second"))
-        given_up = []
         for places in tries.groups(len(rows)):
             for place in places:
                 if tries.given_up(place):
                     rows[place] |= {"status": INCOMPLETE, "error": GIVEN_UP}
                     pictures[place] = None
-                    given_up.append(f"{item_of_row(rows[place]).source}: {GIVEN_UP}")
                 elif self.first:
                     pictures[place] = self._opened(items[place], rows[place], seconds)
             group = slice(places.start, places.stop)
@@ -223,7 +253,7 @@ class PartScorer:
                     _run(stage, score, rows[group], pictures[group], seconds)
         if self.last:
             statuses = self._write(path, rows)
-            result = _row(part, len(rows), {"seconds": seconds, "statuses": statuses, "given_up": given_up})
+            result = _row(part, len(rows), {"seconds": seconds, "statuses": statuses})
         else:
             result = _row(part, len(rows), (rows, [_packed(picture) for picture in pictures], seconds))
         tries.done()

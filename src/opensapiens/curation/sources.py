@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -12,19 +11,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from opensapiens.storage.files import read_regular_file
+from opensapiens.data.images import NOT_PHOTOS
+from opensapiens.storage.files import check_regular_file, read_regular_file
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.listing import is_taken
 from opensapiens.storage.pictures import IMAGE_ENDINGS, MAX_FILE_BYTES, ImageError
-from opensapiens.storage.tars import Member, TarError, members
-from opensapiens.storage.text_files import FileError, read_text
+from opensapiens.storage.tars import Member, TarError, members, open_tar
+from opensapiens.storage.text_files import FileError, read_text, utf8
 
 MAX_LIST_BYTES = 1_000_000_000
 MAX_GROUP_BYTES = 2_000_000_000  # of the columns that are read of one Parquet row group, in memory
 BYTES_COLUMNS = ("image", "jpg", "bytes", "content")
 PATH_COLUMNS = ("path", "file", "image_path")
-
-logger = logging.getLogger(__name__)
 
 
 class SourceError(ValueError):
@@ -52,14 +50,16 @@ class Item:
         return f"{self.file}::{self.member}" if self.member else self.file
 
 
-def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None = None) -> Iterator[Item]:
+def find_items(
+    sources: Sequence[str | Path], passed_over: Counter[str] | None = None, left_out: list[str] | None = None
+) -> Iterator[Item]:
     """The images of folders (searched recursively), tar shards, Parquet files, lists (.txt, one file a line) and single
     images, in a fixed order.
 
     Tars and Parquet files in a folder are opened, too; a damaged one gives an item without a member, which `read_item`
-    cannot read, so that it is counted. passed_over: counts the other files in folders, by kind. Raises SourceError for
-    a source that does not exist or holds no image, and for a Parquet file named as a source that is damaged or has no
-    images; TarError for such a tar.
+    cannot read, so that it is counted. passed_over: counts the other files in folders, by kind. left_out: gets a
+    sentence for each file whose name the manifest cannot hold. Raises SourceError for a source that does not exist or
+    holds no image, and for a Parquet file named as a source that is damaged or has no images; TarError for such a tar.
     """
     for given in map(Path, sources):
         if not given.exists():
@@ -67,10 +67,10 @@ def find_items(sources: Sequence[str | Path], passed_over: Counter[str] | None =
         empty = True
         for item in _items_of(given, True, Counter() if passed_over is None else passed_over):
             empty = False
-            if any("\ud800" <= letter <= "\udfff" for letter in item.file):  # surrogates: bytes that are not UTF-8
-                logger.warning("%s is left out: its name is not UTF-8; rename it", ascii(item.file))
-            else:
+            if utf8(item.file) == item.file:
                 yield item
+            elif left_out is not None:
+                left_out.append(f"{utf8(item.file)}: its name is not UTF-8; rename it")
         if empty:
             raise SourceError(f"no image in {given}")
 
@@ -103,7 +103,7 @@ def _items_of(path: Path, named: bool, passed_over: Counter[str]) -> Iterator[It
 
 def _tar_items(path: Path) -> Iterator[Item]:
     """Members that are images, with url and license from the .json of the same key, as img2dataset writes them."""
-    with open(path, "rb") as file:
+    with open_tar(path) as file:
         # The last images before damage are left out: their .json, which may name an opt-out, may be what is lost.
         for _, group in groupby(members(path), key=lambda member: _key(member.name)):
             yield from _group_items(path, list(group), file)
@@ -121,9 +121,8 @@ def _group_items(path: Path, group: list[Member], file: BinaryIO) -> Iterator[It
             file.seek(member.offset)
             facts = _facts(file.read(member.size))
     for member in group:
-        last = member.name.rpartition("/")[2]
-        # KEY.jpg is an image; KEY.parts.png is a label of one.
-        if last.count(".") == 1 and Path(last).suffix.lower() in IMAGE_ENDINGS:
+        name = member.name.lower()
+        if name.endswith(IMAGE_ENDINGS) and not name.endswith(NOT_PHOTOS):
             yield Item(str(path), member.name, member.offset, member.size, facts["url"], facts["license"])
 
 
@@ -152,10 +151,11 @@ def _first_of(wanted: Sequence[str], names: Sequence[str]) -> str:
 
 @contextmanager
 def _parquet_errors(path: str | Path) -> Iterator[None]:
-    """Raises SourceError in place of what pyarrow raises on damaged files."""
+    """Raises SourceError for pipes and devices, and in place of what pyarrow raises on damaged files."""
     import pyarrow as pa
 
     try:
+        check_regular_file(path, 1 << 62)
         yield
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{path}: not a Parquet file that can be read ({str(error)[:200]})") from error

@@ -57,7 +57,8 @@ class FolderDataset:
             if name in files:
                 values = kind.read(files[name], self.part_set, self.depth_scale)
                 if values.shape[:2] != image.shape[:2]:
-                    raise ImageError(f"{files[name]}: {values.shape[:2]} pixels, its picture {image.shape[:2]}")
+                    sizes = f"{values.shape[:2]} pixels, its picture {image.shape[:2]} (after EXIF rotation)"
+                    raise ImageError(f"{files[name]}: {sizes}; draw it anew on the picture")
                 sample.labels[kind] = values
         person = sample.person()
         sample.box = None if person is None else box_of_mask(person)

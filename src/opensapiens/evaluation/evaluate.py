@@ -60,7 +60,8 @@ def evaluate(
     if task in get_args(Method):
         if options.train is None:
             raise EvaluationError(f"{task} learns from labeled data: name it with --train")
-        return evaluate_frozen(cast("Method", task), people.models[0], options.train, images, options.limit)
+        method = cast("Method", task)
+        return evaluate_frozen(method, people.models[0], options.train, images, options.limit, failures=failures)
     folder = Path(images)
     if not folder.is_dir():
         raise EvaluationError(f"no folder {folder}")
@@ -134,7 +135,7 @@ def _pose(
         if boxes is not None:
             raise EvaluationError("--boxes needs the COCO file whose image ids it has: name it with --annotations")
         _check_shards(folder, "their COCO file")
-        source = read_shard_images(folder, options.limit, protocol.keypoint_set)
+        source = read_shard_images(folder, options.limit, protocol.keypoint_set, failures)
     else:
         source = read_coco_images(annotations, folder, options.limit, protocol, boxes is not None, failures)
     given = None if boxes is None else read_person_boxes(boxes)
@@ -168,7 +169,7 @@ def _dense(
                 f"the protocol {options.protocol} needs label maps: name their folder with --annotations"
             )
         _check_shards(folder, "the folder of their label maps")
-        source: Iterable[AnnotatedImage] = read_shard_images(folder, options.limit)
+        source: Iterable[AnnotatedImage] = read_shard_images(folder, options.limit, failures=failures)
         return evaluate_dense(people, _progress(source, task), task, flip, records)
     if not Path(annotations).is_dir():
         raise EvaluationError(f"a file has no labels for {task}: name the folder of the label maps with --annotations")

@@ -42,7 +42,13 @@ class Labeled:
 
 
 def evaluate_frozen(
-    method: Method, loaded: LoadedModel, train: str | Path, test: str | Path, limit: int | None = None, seed: int = 0
+    method: Method,
+    loaded: LoadedModel,
+    train: str | Path,
+    test: str | Path,
+    limit: int | None = None,
+    seed: int = 0,
+    failures: list[str] | None = None,
 ) -> dict[str, Any]:
     """How well classes can be told from the features of a backbone that is not trained on them.
 
@@ -53,27 +59,38 @@ def evaluate_frozen(
 
     probe: logistic regression on standardized features; the strength of its penalty is picked on a fifth of the
     training set. knn: 20 nearest by cosine, each voting by exp(similarity / 0.07). limit: at most so many pictures of a
-    class, or people, of either folder. Raises EvaluationError for folders that are neither, or whose classes differ.
+    class, or people, of either folder. failures: a list to which a sentence is added for each picture that cannot be
+    read; without it they raise ImageError. Raises EvaluationError for folders that are neither, or whose classes
+    differ.
     """
     for folder in (train, test):
         if not Path(folder).is_dir():
             raise EvaluationError(f"no folder {folder}")
     dense = any(Path(train).glob("*.tar"))
-    figures = (_dense if dense else _pictures)(method, loaded, Path(train), Path(test), limit, seed)
+    if dense:
+        figures = _dense(method, loaded, Path(train), Path(test), limit, seed)
+    else:
+        figures = _pictures(method, loaded, Path(train), Path(test), limit, seed, failures)
     width = loaded.description.backbone.embed_dim
     about = {"task": method, "model": loaded.description.name, "of": "body parts" if dense else "pictures"}
     return {**about, "data": str(test), "train": str(train), "features": width, **figures}
 
 
 def _pictures(
-    method: Method, loaded: LoadedModel, train: Path, test: Path, limit: int | None, seed: int
+    method: Method,
+    loaded: LoadedModel,
+    train: Path,
+    test: Path,
+    limit: int | None,
+    seed: int,
+    failures: list[str] | None,
 ) -> dict[str, Any]:
     names, test_names = _class_names(train), _class_names(test)
     unknown = [name for name in test_names if name not in names]
     if len(names) < 2 or unknown:
         reason = f"; {', '.join(unknown)} are only in {test}" if unknown else ""
         raise EvaluationError(f"{train} needs a subfolder of pictures for each of two or more classes{reason}")
-    known, asked = (_picture_features(loaded, folder, names, limit) for folder in (train, test))
+    known, asked = (_picture_features(loaded, folder, names, limit, failures) for folder in (train, test))
     predicted = _classify(method, known, asked.features, len(names), seed)
     right = (predicted == asked.classes).double()
     per_class = [float(right[asked.classes == number].mean()) for number in asked.classes.unique().tolist()]
@@ -97,23 +114,25 @@ def _images_in(folder: Path) -> list[Path]:
     return list_files(folder, IMAGE_ENDINGS).files
 
 
-def _picture_features(loaded: LoadedModel, folder: Path, names: Sequence[str], limit: int | None) -> Labeled:
+def _picture_features(
+    loaded: LoadedModel, folder: Path, names: Sequence[str], limit: int | None, failures: list[str] | None
+) -> Labeled:
     files = [(path, number) for number, name in enumerate(names) for path in _images_in(folder / name)[:limit]]
-    if not files:
-        raise EvaluationError(f"{folder} holds no pictures")
-    rows, classes, failures = [], [], []
+    rows, classes = [], []
     for path, number in progress(files, f"features of {folder.name}", unit="images"):
         try:
             image = read_image(path)
         except ImageError as error:
+            if failures is None:
+                raise
             failures.append(str(error))
             continue
         # Squashed, as in the published feature extraction, even for weights trained on person crops.
         view = whole_image_view(image.shape[:2], loaded.input_size)
         rows.append(encode_views(loaded, [(image, view)]).pooled[0])
         classes.append(number)
-    if failures:
-        raise EvaluationError(f"{len(failures)} pictures cannot be read: {'; '.join(failures[:5])}")
+    if not rows:
+        raise EvaluationError(f"{folder} holds no pictures that can be read")
     return Labeled(torch.from_numpy(np.stack(rows)), torch.tensor(classes))
 
 

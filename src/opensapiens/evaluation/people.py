@@ -25,7 +25,7 @@ from opensapiens.data.folders import FolderDataset
 from opensapiens.data.label_kinds import MASK
 from opensapiens.data.sample import Sample
 from opensapiens.data.segmentations import mask_in
-from opensapiens.data.shards import ShardDataset
+from opensapiens.data.shards import ShardDataset, ShardError
 from opensapiens.evaluation.protocols import POSE_PROTOCOLS, PoseProtocol
 from opensapiens.geometry.boxes import image_box
 from opensapiens.labels.keypoint_maps import convert_keypoints
@@ -90,16 +90,31 @@ def hardest_third(difficulties: Sequence[float]) -> np.ndarray:
 
 
 def read_shard_images(
-    folder: str | Path, limit: int | None = None, keypoint_set: KeypointSet = COCO_17
+    folder: str | Path,
+    limit: int | None = None,
+    keypoint_set: KeypointSet = COCO_17,
+    failures: list[str] | None = None,
 ) -> Iterator[AnnotatedImage]:
-    """The frames of a folder of shards, at most `limit`, their points brought to a set. Raises ShardError."""
-    dataset = ShardDataset(folder)
+    """The frames of a folder of shards, at most `limit`, their points brought to a set.
+
+    failures: a list to which a sentence is added for each frame that cannot be read; without it they raise ShardError.
+    """
     # A sample's key is "shard/frame#person"; the people of a frame follow each other.
-    people = ((dataset[index], dataset.person_record(index)) for index in range(len(dataset)))
-    frames = groupby(people, key=lambda person: person[0].key.rpartition("#")[0])
+    frames = groupby(_shard_people(ShardDataset(folder), failures), key=lambda person: person[0].key.rpartition("#")[0])
     for number, (_, people_of_frame) in enumerate(islice(frames, limit)):
         samples, records = zip(*people_of_frame, strict=True)
         yield _shard_image(number + 1, list(samples), list(records), keypoint_set)
+
+
+def _shard_people(dataset: ShardDataset, failures: list[str] | None) -> Iterator[tuple[Sample, dict[str, Any]]]:
+    for index in range(len(dataset)):
+        try:
+            yield dataset[index], dataset.person_record(index)
+        except ShardError as error:
+            if failures is None:
+                raise
+            if str(error) not in failures:  # of another person of the frame
+                failures.append(str(error))
 
 
 def read_coco_images(

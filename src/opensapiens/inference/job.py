@@ -204,7 +204,7 @@ class _Worker:
                 check_boxes(self.boxes, file, self.job.files)
             record = self._record(index)
             record.check(self.endings)
-            if self.options.resume and record.is_done(self._determinants(file)):
+            if self.options.resume and file.exists() and record.is_done(self._determinants(file)):
                 self.summary.skipped += 1
                 return False
         except (BoxesError, FolderError) as error:
@@ -225,7 +225,8 @@ class _Worker:
                 record.finish(self._determinants(file), self._save(result, index))
                 self.summary.photos += 1
                 self.summary.people += len(result.persons)
-                self.summary.empty += [] if result.persons else [str(file)]
+                if result.detector is not None and not result.persons:
+                    self.summary.empty.append(str(file))
                 self.summary.hidden |= any(person.hidden for person in result.persons)
                 self.summary.shown |= any(not person.hidden for person in result.persons)
             except (ImageError, FolderError) as error:

@@ -43,20 +43,12 @@ def list_files(folder: Path, endings: tuple[str, ...], below: bool = True) -> Li
 
 
 def is_taken(path: Path, endings: tuple[str, ...], passed_over: Counter[str]) -> bool:
-    """Whether a file is wanted. Others are counted by reason, unless nobody would expect a picture or video."""
+    """Whether a file is wanted, also one that reading will refuse: a broken link or a pipe. Others are counted by
+    ending, unless nobody would expect a picture or video."""
     ending = path.suffix.lower()
-    if ending in NO_PICTURES and ending not in endings:
-        return False
-    reason = ""
-    if path.is_symlink() and not path.exists():
-        reason = "broken link"
-    elif ending not in endings:
-        reason = (ending or "without an ending") + (f" ({ADVICE[ending]})" if ending in ADVICE else "")
-    elif not path.is_file():
-        reason = "not a regular file"
-    if reason:
-        passed_over[reason] += 1
-    return not reason
+    if ending not in endings and ending not in NO_PICTURES:
+        passed_over[(ending or "without an ending") + (f" ({ADVICE[ending]})" if ending in ADVICE else "")] += 1
+    return ending in endings
 
 
 def passed_over_sentence(passed_over: Counter[str]) -> str:

@@ -65,15 +65,16 @@ def open_image(data: bytes, name: str, formats: tuple[str, ...] = IMAGE_FORMATS)
     All pictures in this package are opened here.
     """
     if not data:
-        raise ImageError(f"{name}: the file is empty")
+        raise ImageError(f"{name}: the file is empty; copy it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is MAX_PIXELS
             image = _open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture in a format that can be read ({', '.join(formats)})") from error
+        listed = ", ".join(formats)
+        raise ImageError(f"{name}: not a picture in a format that can be read ({listed}); convert it to PNG") from error
     except Exception as error:  # Pillow's readers raise many kinds on malformed headers
-        raise ImageError(f"{name}: cannot be decoded ({_said(error)})") from error
+        raise ImageError(f"{name}: cannot be decoded ({_said(error)}); copy it again") from error
     _check_size(image.size, name)
     return image
 
@@ -150,7 +151,7 @@ def _decoded(image: Image.Image, name: str) -> np.ndarray:
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except Exception as error:  # as above
-        raise ImageError(f"{name}: truncated or damaged ({_said(error)})") from error
+        raise ImageError(f"{name}: truncated or damaged ({_said(error)}); copy it again") from error
     return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if mirrored else pixels, turns))
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from opensapiens.storage.files import written
+from opensapiens.storage.files import check_regular_file, written
 
 BLOCK = tarfile.BLOCKSIZE
 ZEROS = bytes(BLOCK)
@@ -46,22 +46,29 @@ class Member:
     size: int
 
 
+def open_tar(path: Path | str) -> BinaryIO:
+    """An archive for reading. Raises TarError for one that cannot be opened, or is a pipe or device."""
+    try:
+        check_regular_file(path, 1 << 62)
+        return open(path, "rb")
+    except OSError as error:
+        raise TarError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
 def members(path: Path | str) -> Iterator[Member]:
     """The regular files of an uncompressed tar, in order, one at a time; folders are skipped.
 
     A cut-off archive is only noticed at the end. Raises TarError for a damaged header, an archive that does not end in
-    two zero blocks and only zeros, links, devices, sparse files, and names or sizes out of bounds; OSError for a file
-    that cannot be opened.
+    two zero blocks and only zeros, links, devices, sparse files, and names or sizes out of bounds, and for a file that
+    cannot be opened.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise TarError(f"{path}: not a regular file")
-    with open(path, "rb") as file:
+    with open_tar(path) as file:
         yield from _walk(file, os.fstat(file.fileno()).st_size, str(path))
 
 
 def contents(path: Path | str, ending: str = "") -> Iterator[tuple[Member, bytes]]:
     """The regular files whose names have the ending, with their bytes. Raises as `members`."""
-    with open(path, "rb") as file:
+    with open_tar(path) as file:
         for member in members(path):
             if member.name.endswith(ending):
                 file.seek(member.offset)

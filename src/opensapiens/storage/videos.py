@@ -93,7 +93,7 @@ def pyav() -> ModuleType:
 
 def _video_stream(container: InputContainer, path: str | Path) -> VideoStream:
     if not container.streams.video:
-        raise VideoError(f"{path}: there is no picture in this file")
+        raise VideoError(f"{path}: there is no picture in this file; copy it again if it was cut off")
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise VideoError(f"{path}: its pictures are in a coding that this FFmpeg does not know")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -105,11 +106,14 @@ class ValidationBatches(Dataset[tuple[Batch, list[Sample]] | None]):
 
 
 def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
-    """The sample at a position of the run, with a random background and augmented."""
+    """The sample at a position of the run, with a random background, if that can be read, and augmented."""
     sample = readable_sample(run, position)
     generator, augmentation = sample_generator(position, run.seed), run.augmentation
     if run.backgrounds is not None:
-        sample = with_random_background(sample, generator, run.backgrounds)
+        try:
+            sample = with_random_background(sample, generator, run.backgrounds)
+        except UNREADABLE_SAMPLE as error:  # the picture keeps its own
+            note_unreadable(run, error)
     if isinstance(augmentation, SquareCrop):
         return square_crop(sample, size, generator, augmentation)
     if isinstance(augmentation, SceneCrop):
@@ -137,8 +141,14 @@ def readable_sample(run: Run, position: int) -> Sample:
 def note_unreadable(run: Run, error: Exception) -> None:
     """Adds a skipped picture to `run.output`/unreadable.txt."""
     run.output.mkdir(parents=True, exist_ok=True)
-    with (run.output / UNREADABLE).open("a", encoding="utf-8") as notes:
+    with (run.output / UNREADABLE).open("a", encoding="utf-8", errors="backslashreplace") as notes:
         notes.write(f"{error}\n")
+
+
+def noted_unreadable(output: Path) -> list[str]:
+    """A sentence for each picture in the unreadable.txt of a run's folder, in the order of their first reading."""
+    notes = output / UNREADABLE
+    return list(dict.fromkeys(notes.read_text(encoding="utf-8").splitlines())) if notes.exists() else []
 
 
 def plain_crop(run: Run, sample: Sample, size: tuple[int, int]) -> Sample:

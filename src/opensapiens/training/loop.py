@@ -35,7 +35,8 @@ def train(run: Run) -> Path:
     """Trains the model of `run` and returns the folder of the finished model, for `opensapiens.load`.
 
     Writes to `run.output`: `checkpoints/`, from which the same call resumes, `log.jsonl`, and `model/` with the
-    averaged weights, at every validation and at the end. Under torchrun, each process takes its share of every batch.
+    averaged weights, at every validation and at the end. A picture that cannot be read is replaced by another and noted
+    in `unreadable.txt`. Under torchrun, each process takes its share of every batch.
     Raises TrainingDiverged, FolderError if the folder holds another run, and errors of reading the data.
     """
     ranks = join_ranks(run)
@@ -96,9 +97,7 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
         ready_at = time.monotonic()
     log.close()
     if ranks.rank == 0 and (notes := run.output / UNREADABLE).exists():
-        print(
-            f"{len(set(notes.read_text().splitlines()))} pictures could not be read and were passed over: see {notes}"
-        )
+        print(f"pictures that could not be read were replaced by others: see {notes}")
     return export(run, ranks, finished_model(run, average))
 
 
