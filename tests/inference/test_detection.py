@@ -150,7 +150,7 @@ def test_auto_is_a_detr_only_where_its_weights_are(
         monkeypatch.setattr(detectors, "cached_folder", lambda *_: cached)
         return automatic_detector()
 
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):
         assert chosen(installed=False, cached=None) == "detector" and not caplog.records
         assert chosen(installed=True, cached=Path("x")) == detectors.DEFAULT_DETECTOR and not caplog.records
         assert chosen(installed=True, cached=None) == "detector"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
-from opensapiens.checkpoints.catalog import ModelNotFound, model_folder
 from opensapiens.checkpoints.model_folder import read_description
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.inference.detection import Detector, load_person_detector
 from opensapiens.inference.detr import DEFAULT_DETECTOR, DOWNLOAD, FILES, DetrDetector
 from opensapiens.inference.options import AUTO, EMBEDDED
 from opensapiens.storage.hub import cached_folder
+from opensapiens.tasks.detection import DetectionTask
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +46,13 @@ def find_detector(
 
 
 def is_own_detector(name: str) -> bool:
-    """Whether a name is that of a model of this package's format, and not of a DETR."""
+    """Whether a name is that of a detector of our own: the one inside this package, or a folder in its format."""
+    if name == EMBEDDED:
+        return True
     try:
-        read_description(model_folder(name))
-    except (ModelNotFound, CheckpointError):
+        return Path(name).is_dir() and DetectionTask.name in read_description(name).heads
+    except CheckpointError:
         return False
-    return True
 
 
 @cache
@@ -60,7 +62,7 @@ def automatic_detector() -> str:
         return EMBEDDED
     if cached_folder(DEFAULT_DETECTOR, FILES) is not None:
         return DEFAULT_DETECTOR
-    logger.info(
+    logger.warning(
         "people are found by the detector inside this package; a larger one: --detector %s downloads %s once",
         DEFAULT_DETECTOR,
         DOWNLOAD,
