@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from opensapiens.cli import main
+from opensapiens.cli.failures import exit_code
 from opensapiens.cli.main import COMMANDS
 
 
@@ -94,6 +95,13 @@ def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     monkeypatch.setattr("opensapiens.inference.job.find_inputs", interrupted)
     assert main(["predict", "a.jpg", "--output", str(tmp_path)]) == 130
+
+
+def test_what_names_in_files_could_tell_a_terminal_is_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "a\x1b[2Jb.pth"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+    assert exit_code(["é.jpg\x1b[2J: damaged\x07"], "1 picture") == 1
+    assert capsys.readouterr().err == "  é.jpg\\x1b[2J: damaged\\x07\n1 picture\n"
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

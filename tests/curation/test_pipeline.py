@@ -19,6 +19,7 @@ import pyarrow.parquet as pq  # noqa: E402
 
 from opensapiens.cli import main  # noqa: E402
 from opensapiens.curation import pack as pack_module  # noqa: E402
+from opensapiens.curation import remove as remove_module  # noqa: E402
 from opensapiens.curation import score as score_module  # noqa: E402
 from opensapiens.curation.manifest import PART, ManifestError  # noqa: E402
 from opensapiens.curation.pack import Packing, pack  # noqa: E402
@@ -347,6 +348,26 @@ def test_removing(scored: Path, packed: Path, tmp_path: Path) -> None:
     fates = json.loads((tmp_path / "shards" / "manifest.json").read_text())["fates"]
     assert fates == {"packed": 68, "removed": 3}
     assert remove(tmp_path / "shards", (tmp_path / "block.txt",)) == []
+
+
+def test_a_shard_that_loses_images_while_it_is_read_is_not_replaced(
+    scored: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(packed, tmp_path / "shards")
+    before = {path.name: path.read_bytes() for path in sorted((tmp_path / "shards").glob("*.tar"))}
+    rows = {Path(row["file"]).name: row for row in table(scored / "out").to_pylist()}
+    (tmp_path / "block.txt").write_text(f"{rows['020.jpg']['sha256']}\n")
+    read, seen = remove_module._frames, set()
+
+    def losing(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+        found = list(read(path))
+        yield from found[:-1] if path in seen else found
+        seen.add(path)
+
+    monkeypatch.setattr(remove_module, "_frames", losing)
+    with pytest.raises(ShardError, match="would be left"):
+        remove(tmp_path / "shards", (tmp_path / "block.txt",))
+    assert before == {path.name: path.read_bytes() for path in sorted((tmp_path / "shards").glob("*.tar"))}
 
 
 def test_folders_that_another_command_made_stay(scored: Path, packed: Path, tmp_path: Path) -> None:

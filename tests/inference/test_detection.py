@@ -46,27 +46,27 @@ class Finds(nn.Module):
         return {"detection": maps}
 
 
-def finder(*found: tuple[float, float, float, float, float]) -> LoadedModel:
-    """A network that sees pictures letterboxed to 128x128."""
+def found_by(*found: tuple[float, float, float, float, float], size: int = 128) -> list[LoadedModel]:
+    """A network that sees pictures letterboxed to a square."""
     description = ModelDescription(
         name="finder",
         backbone=painted_model().description.backbone,
         heads={"detection": HeadDescription(5, (), (8,), kind="detection")},
-        preprocessing=Preprocessing((128, 128), resize="letterbox"),
+        preprocessing=Preprocessing((size, size), resize="letterbox"),
     )
-    return LoadedModel(Finds(list(found)), description)  # type: ignore[arg-type]
+    return [LoadedModel(Finds(list(found)), description)]  # type: ignore[arg-type]
 
 
 def test_boxes_come_back_to_pixels_of_the_picture_and_only_those_above_the_threshold() -> None:
     # 200 wide and 120 high: shrunk to 0.64, with 25 or 26 rows above (128 - 77 = 51).
-    detector = PersonDetector(finder((32, 40, 64, 90, 0.8), (96, 30, 120, 100, 0.3)), threshold=0.5)
+    detector = PersonDetector(found_by((32, 40, 64, 90, 0.8), (96, 30, 120, 100, 0.3)), threshold=0.5)
     boxes, scores = detector(np.zeros((120, 200, 3), np.uint8))
     top = (128 - 77) // 2
     expected = np.array([[32, 40 - top, 64, 90 - top]]) / 0.64
     assert np.abs(boxes - expected).max() < 0.6 and scores == pytest.approx([0.8], abs=1e-4)
     assert (
         len(
-            PersonDetector(finder((32, 40, 64, 90, 0.8), (96, 30, 120, 100, 0.3)), 0.2)(
+            PersonDetector(found_by((32, 40, 64, 90, 0.8), (96, 30, 120, 100, 0.3)), 0.2)(
                 np.zeros((120, 200, 3), np.uint8)
             )[0]
         )
@@ -77,24 +77,24 @@ def test_boxes_come_back_to_pixels_of_the_picture_and_only_those_above_the_thres
 def test_of_two_boxes_on_one_person_the_better_one_stays() -> None:
     found = (32, 40, 64, 90, 0.8), (32, 42, 64, 106, 0.7), (90, 40, 120, 90, 0.6)
     image = np.zeros((128, 128, 3), np.uint8)
-    assert PersonDetector(finder(*found), 0.5)(image)[1] == pytest.approx([0.8, 0.6], abs=1e-4)
-    assert len(PersonDetector(finder(*found), 0.5, nms=0.9)(image)[0]) == 3
+    assert PersonDetector(found_by(*found), 0.5)(image)[1] == pytest.approx([0.8, 0.6], abs=1e-4)
+    assert len(PersonDetector(found_by(*found), 0.5, nms=0.9)(image)[0]) == 3
 
 
 def test_boxes_are_cut_at_the_edge_of_the_picture() -> None:
-    boxes, _ = PersonDetector(finder((-20, -30, 60, 140, 0.9)), 0.5)(np.zeros((128, 128, 3), np.uint8))
+    boxes, _ = PersonDetector(found_by((-20, -30, 60, 140, 0.9)), 0.5)(np.zeros((128, 128, 3), np.uint8))
     assert np.abs(boxes - [[0, 0, 60, 128]]).max() < 1e-3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 2)])
 def test_tiny_images_are_no_crash(size: tuple[int, int]) -> None:
-    boxes, scores = PersonDetector(finder((32, 40, 64, 90, 0.8)), 0.5)(np.full((*size, 3), 255, np.uint8))
+    boxes, scores = PersonDetector(found_by((32, 40, 64, 90, 0.8)), 0.5)(np.full((*size, 3), 255, np.uint8))
     assert boxes.shape == (len(scores), 4)
 
 
 def test_a_model_without_a_detection_head_cannot_detect() -> None:
     with pytest.raises(DetectorError, match="no detection head"):
-        PersonDetector(painted_model(heads=["pose"]))
+        PersonDetector([painted_model(heads=["pose"])])
 
 
 def test_the_whole_image_is_one_box() -> None:
@@ -102,15 +102,20 @@ def test_the_whole_image_is_one_box() -> None:
     assert boxes.tolist() == [[0, 0, 40, 30]] and scores.tolist() == [1]
 
 
-def test_a_model_with_a_detection_head_finds_people_for_the_others() -> None:
-    people = People([finder((32, 40, 64, 90, 0.8)), painted_model(heads=["pose"])])
-    result = people(np.zeros((128, 128, 3), np.uint8))
-    assert result.detector == "finder" and result.tasks() == ["pose"]
-    assert [person.score for person in result.persons] == pytest.approx([0.8], abs=1e-4)
-    alone = People([finder((32, 40, 64, 90, 0.8))])(np.zeros((128, 128, 3), np.uint8))
-    assert alone.tasks() == [] and len(alone.persons) == 1
-    with pytest.raises(PipelineError, match="without heads"):
-        People([painted_model(heads=[])])(np.zeros((128, 128, 3), np.uint8))
+def test_large_people_are_those_of_the_small_picture() -> None:
+    small, middling, large = (16, 16, 32, 48, 0.8), (64, 16, 80, 60, 0.7), (40, 4, 120, 120, 0.9)
+    halved = [tuple(value / 2 for value in box[:4]) + (0.6,) for box in (small, middling, large)]
+    looks = found_by(small, middling, large) + found_by(*halved, size=64)
+    boxes, scores = PersonDetector(looks, 0.1)(np.zeros((128, 128, 3), np.uint8))
+    assert scores == pytest.approx([0.8, 0.7, 0.6], abs=1e-4), "the large one of the second look, the others once"
+    assert np.abs(boxes - [small[:4], middling[:4], large[:4]]).max() < 1e-3
+
+
+def test_a_detector_alone_predicts_nothing() -> None:
+    for heads in ([], ["detection"]):
+        model = found_by()[0] if heads else painted_model(heads=[])
+        with pytest.raises(PipelineError, match="or finds people"):
+            People([model])(np.zeros((128, 128, 3), np.uint8))
 
 
 def test_results_name_the_detector_and_given_boxes_have_none(tmp_path: Path) -> None:

@@ -219,7 +219,9 @@ def test_a_run_of_other_settings_is_not_resumed(clip: Path, tmp_path: Path, monk
     own = label_entry(replace(COCO_17, name="own", names=("tip", *COCO_17.names[1:])))
     renamed.description.heads["pose"] = replace(HEADS["pose"], labels=own)
     with pytest.raises(FolderError, match="of another heads"):
-        record_video(People([renamed], PaintedDetector(), batch_size=4), clip, tmp_path, "clip", PredictOptions(resume=True))
+        record_video(
+            People([renamed], PaintedDetector(), batch_size=4), clip, tmp_path, "clip", PredictOptions(resume=True)
+        )
     smooth = PredictOptions(video=VideoOptions(smooth=True))
     assert record_video(people(), clip, tmp_path, "clip", smooth).frames == FRAMES
 

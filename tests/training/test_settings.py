@@ -21,6 +21,7 @@ from opensapiens.recipes.nano import describe, nano_smoke
 from opensapiens.recipes.pretrain import pretrain
 from opensapiens.storage.pictures import ImageError
 from opensapiens.training.devices import Ranks
+from opensapiens.training.loader import default_workers
 from opensapiens.training.log import make_tracker
 from opensapiens.training.loop import TrainingDiverged, divergence, train
 from opensapiens.training.low_rank import AdaptedLinear, add_adapters, merged
@@ -52,6 +53,17 @@ def assert_same_losses(found: Run, expected: Run) -> None:
     for ours, theirs in zip(logged(found), logged(expected), strict=True):
         for name in LOSSES:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-7), (theirs["step"], name)
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"), [(1, 1, 0), (2, 1, 1), (16, 1, 8), (16, 4, 3), (2, 2, 0), (None, 1, 0)]
+)
+def test_loaders_leave_a_core_to_training(
+    cores: int | None, processes: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert default_workers() == workers
 
 
 def test_pieces_of_a_batch_and_recomputing_change_nothing(run: Run, tmp_path: Path) -> None:

@@ -51,8 +51,7 @@ def evaluate(
         task: pose, segmentation, depth, normals, detection, probe or knn.
         images: the folder of the photos, or a folder of shards (*.tar).
         annotations: the COCO file of the photos; for body parts, depth and normals the folder of their label maps.
-        model: the name or folder of a model; repeat the option for several. A model with a detection head finds the
-            people.
+        model: the name or folder of a model; repeat the option for several.
         json: a file for the figures, a flat JSON object.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
         threads: CPU threads of the networks; by default one per core.
@@ -74,7 +73,7 @@ def evaluate(
         torch.set_num_threads(max(threads, 1))
     for output in filter(None, (json, options.per_person)):
         check_output(output, [images, annotations, options.boxes, options.masks, options.train])
-    people = load(model, device=device, batch_size=batch_size)
+    people = load(model, device=device, detector=options.detector, batch_size=batch_size)
     failures: list[str] = []
     figures = measure(task, people, images, annotations, options, failures)
     print("\n".join(lines(figures)))

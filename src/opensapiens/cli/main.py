@@ -17,6 +17,7 @@ from opensapiens.cli.convert import convert
 from opensapiens.cli.curate import curate
 from opensapiens.cli.evaluate import evaluate
 from opensapiens.cli.export import export
+from opensapiens.cli.failures import printable
 from opensapiens.cli.models import models
 from opensapiens.cli.plan import plan
 from opensapiens.cli.predict import predict
@@ -93,7 +94,7 @@ def run(words: list[str]) -> int:
     except Exception as error:
         if isinstance(error, BrokenPipeError) or not is_expected(error):
             raise
-        print(f"opensapiens: error: {describe(error)}", file=sys.stderr)
+        print(f"opensapiens: error: {printable(describe(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError | FileNotFoundError | ModuleNotFoundError) else 1
 
 

@@ -42,6 +42,7 @@ def train(arguments: Sequence[str]) -> int:
         return 2
     import torch.distributed as dist
 
+    from opensapiens.tasks.detection import DetectionTask
     from opensapiens.training.loader import UNREADABLE, noted_unreadable
     from opensapiens.training.loop import train as run_training
 
@@ -53,10 +54,11 @@ def train(arguments: Sequence[str]) -> int:
     folder = run_training(run)
     unreadable = noted_unreadable(run.output)
     if os.environ.get("RANK", "0") == "0":
+        role = "detector" if DetectionTask.name in run.model.heads else "model"
         use = (
             f"train pose --pretrained {folder} ..."
             if run.masked
-            else f"predict photo.jpg --output out --model {folder}"
+            else f"predict photo.jpg --output out --{role} {folder}"
         )
         print(f"the model is in {folder}; use it with: opensapiens {use}")
         exit_code(unreadable, f"{counted(len(unreadable), 'picture')} could not be read", run.output / UNREADABLE)

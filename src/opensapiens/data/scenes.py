@@ -64,15 +64,18 @@ class SceneSettings:
     mosaic_chance: of four pictures in one. frame_chance, cutout_chance: of a frame, and of people cut out of frames, in
     all that is no mosaic; the rest are photos alone.
     people: chances of 0, 1, 2, ... cut-out people. height: of a cut-out person, in heights of the picture; those of one
-    picture are of similar heights. zoom: of a frame: its longer side over the picture's. photo_zoom: of a photo, 1 =
-    as much of it as fits. things: mean number of things before the people, and behind them.
+    picture are of similar heights. largest: of a person's longer side, in sides of the picture: who is larger may be
+    missed, since another look at the picture, made smaller, finds them. zoom: of a frame: its longer side over the
+    picture's. photo_zoom: of a photo, 1 = as much of it as fits. things: mean number of things before the people, and
+    behind them.
     """
 
-    mosaic_chance: float = 0.12
+    mosaic_chance: float = 0.35
     frame_chance: float = 0.48
     cutout_chance: float = 0.43
     people: tuple[float, ...] = (0.06, 0.3, 0.2, 0.12, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02, 0.02, 0.01, 0.01)
     height: tuple[float, float] = (0.06, 1.7)
+    largest: float = 0.69
     zoom: tuple[float, float] = (0.5, 2.6)
     photo_zoom: tuple[float, float] = (1.0, 3.0)
     things: float = 1.0
@@ -177,7 +180,10 @@ class Scenes:
         rng = np.random.default_rng((self.seed, 4, index))
         layers = self.compose(rng)
         image = change_image(layers.image, 0.6 * self.size[0], rng, COLORS)
-        return Sample(image=image, key=f"scene:{self.seed}/{index}", people=layers.people())
+        people = layers.people()
+        sides = (people[:, 2:4] - people[:, :2]).max(axis=1)
+        people[sides > self.settings.largest * max(self.size), 4] = 0
+        return Sample(image=image, key=f"scene:{self.seed}/{index}", people=people)
 
     def compose(self, rng: np.random.Generator) -> Layers:
         """A picture before light, lens and compression change it."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from opensapiens.inference.options import AUTO
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:
@@ -21,6 +23,7 @@ class EvaluateOptions:
         per_person: a file for the figures of each person (detection: of each picture), one JSON object per line.
         limit: the largest number of images (for "probe" and "knn": images per class, or people).
         detect: let the pipeline detect the people; by default it gets the annotated boxes. Pose only.
+        detector: what finds the people, see opensapiens predict --help; for --detect and detection.
         flip: also predict the mirrored image and average; by default only if the weights ask for it, as nano's do.
     """
 
@@ -32,6 +35,7 @@ class EvaluateOptions:
     per_person: Path | None = None
     limit: int | None = None
     detect: bool = False
+    detector: str = AUTO
     flip: bool | None = None
 
 

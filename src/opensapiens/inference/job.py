@@ -16,11 +16,11 @@ import torch
 from tqdm import tqdm
 
 from opensapiens.inference.boxes import BoxesError, boxes_of, check_boxes, read_boxes
-from opensapiens.inference.detection import Detector, PersonDetector, WholeImage, detector_name
+from opensapiens.inference.detection import Detector, WholeImage, detector_name
 from opensapiens.inference.detectors import find_detector
 from opensapiens.inference.files import find_inputs, is_video
 from opensapiens.inference.loading import load, torch_dtype, usable_device
-from opensapiens.inference.options import AUTO, PredictOptions
+from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import (
     OutputRecord,
     described_models,
@@ -38,7 +38,6 @@ from opensapiens.storage.folders import FolderError
 from opensapiens.storage.pictures import ImageError, read_image
 from opensapiens.storage.progress import progress
 from opensapiens.storage.videos import VideoError, frame_count_and_rate
-from opensapiens.tasks.detection import DetectionTask
 from opensapiens.tasks.saving import save_arrays
 
 NOT_IN_RESULTS = {"model", "input_size", "resize", "device", "devices", "threads", "batch_size", "resume"}
@@ -174,16 +173,12 @@ def run(job: Job, rank: int = 0, world: int = 1) -> PredictSummary:
 
 
 def _detector(options: PredictOptions, people: People) -> Detector:
-    """What finds the people: a model that was named, or another detector."""
     if options.whole_image:
         return WholeImage()
-    limits = options.box_threshold, options.nms
-    finder = next((loaded for loaded in people.models if DetectionTask.name in loaded.tasks), None)
-    if finder is not None and options.detector == AUTO:
-        return PersonDetector(finder, *limits)
     network = people.models[0].network
     runtime = options.runtime if network is None else runtime_of(network)
-    return find_detector(options.detector, *limits, usable_device(options.device), torch_dtype(options.dtype), runtime)
+    device, dtype = usable_device(options.device), torch_dtype(options.dtype)
+    return find_detector(options.detector, options.box_threshold, options.nms, device, dtype, runtime)
 
 
 class _Worker:

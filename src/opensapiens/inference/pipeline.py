@@ -16,7 +16,7 @@ from opensapiens.geometry.boxes import center_and_scale
 from opensapiens.geometry.view import View
 from opensapiens.inference.boxes import NOBODY, BoxesError, boxes_of, checked_boxes
 from opensapiens.inference.composing import compose
-from opensapiens.inference.detection import Detector, PersonDetector, detector_name
+from opensapiens.inference.detection import Detector, detector_name
 from opensapiens.inference.detectors import find_detector
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.forward import LoadedModel, Prediction, predict
@@ -80,8 +80,7 @@ class People:
     """
 
     def __init__(self, models: Sequence[LoadedModel], detector: Detector | str = AUTO, batch_size: int = 8) -> None:
-        """detector: what finds people, or its name, see `find_detector`; loaded when it is needed. "auto" is the
-        first network with a detection head, if there is one.
+        """detector: what finds people, or its name, see `find_detector`; loaded when it is needed.
 
         batch_size: how many views go through a network at a time, across people and images. Raises PipelineError
         without a network, or if one with a pose head takes whole images, for which no published pose model was made.
@@ -94,10 +93,10 @@ class People:
         self.models = list(models)
         self.batch_size = batch_size
         heads = {head: loaded for loaded in reversed(models) for head in loaded.tasks}
-        finder = heads.pop(DetectionTask.name, None)
+        heads.pop(DetectionTask.name, None)
         # In the order of TASKS, the caller's own tasks last.
         self.model_of_task = {head: heads[head] for head in [*TASKS, *heads] if head in heads}
-        self._detector = PersonDetector(finder) if finder is not None and detector == AUTO else detector
+        self._detector = detector
         self._loading = Lock()
 
     @property
@@ -260,9 +259,12 @@ class People:
         return [list(islice(predictions, len(views_of_frame))) for views_of_frame in views]
 
     def _predict(self, frames: list[SourceImage], flip: bool | None) -> Iterator[Result]:
-        if not self.model_of_task and not isinstance(self._detector, PersonDetector):
+        if not self.model_of_task:
             names = ", ".join(loaded.description.name for loaded in self.models)
-            raise PipelineError(f"{names}: a backbone without heads predicts nothing; it gives features (encode)")
+            raise PipelineError(
+                f"{names}: a backbone without heads predicts nothing; it gives features (encode), or finds people "
+                "(detector=)"
+            )
         for frame in frames:
             if frame.boxes is None:
                 frame.find_people(self.detector)
