@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +14,12 @@ from opensapiens.checkpoints.model_folder import read_description
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.inference.detection import Detector, load_person_detector
 from opensapiens.inference.detr import DEFAULT_DETECTOR, DOWNLOAD, FILES, DetrDetector
+from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.options import AUTO, EMBEDDED
+from opensapiens.inference.second_look import CANDIDATE_SCORE, SecondLook
 from opensapiens.storage.hub import cached_folder
 from opensapiens.tasks.detection import DetectionTask
+from opensapiens.tasks.segmentation import SegmentationTask
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +31,22 @@ def find_detector(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     runtime: str = "torch",
+    models: Sequence[LoadedModel] = (),
 ) -> Detector:
     """A detector by its name.
 
-    name: "auto" for a DETR whose weights are on this disk, with the extra "detect", else the one inside this package;
-    "detector" for the latter; the folder of a model with a detection head; or a DETR by its name on the Hugging Face
-    hub or its folder. threshold, nms: of the boxes, each detector's own by default. runtime: for detectors of our own.
+    name: "auto" for a DETR whose weights are on this disk, with the extra "detect", else the one inside this package,
+    whose boxes the first of `models` with parts of people in crops looks at again; "detector" for it alone; the folder
+    of a model with a detection head; or a DETR by its name on the Hugging Face hub or its folder. threshold, nms: of
+    the boxes, each detector's own by default. runtime: for detectors of our own.
     Raises DetectorError, CheckpointError.
     """
     if name == AUTO:
         name = automatic_detector()
+        checkers = [model for model in models if model.takes_people and SegmentationTask.name in model.tasks]
+        if name == EMBEDDED and checkers:
+            least = CANDIDATE_SCORE if threshold is None else threshold
+            return SecondLook(find_detector(name, least, nms, device, dtype, runtime), checkers[0])
     if is_own_detector(name):
         # A calibration for 8-bit integers is for crops of people.
         exact = "openvino" if runtime == "openvino-int8" else runtime

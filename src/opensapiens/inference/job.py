@@ -178,7 +178,7 @@ def _detector(options: PredictOptions, people: People) -> Detector:
     network = people.models[0].network
     runtime = options.runtime if network is None else runtime_of(network)
     device, dtype = usable_device(options.device), torch_dtype(options.dtype)
-    return find_detector(options.detector, options.box_threshold, options.nms, device, dtype, runtime)
+    return find_detector(options.detector, options.box_threshold, options.nms, device, dtype, runtime, people.models)
 
 
 class _Worker:

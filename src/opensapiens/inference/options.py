@@ -49,7 +49,8 @@ class PredictOptions:
             the boxes of the longest name that its path ends with.
         whole_image: take each image for one person who fills it.
         detector: what finds the people. auto: with the extra "detect" PekingU/rtdetr_v2_r18vd, if its weights are on
-            this disk, else the detector inside this package. detector: the latter. Also a model of your own (train
+            this disk, else the detector inside this package, whose boxes nano looks at again. detector: that one alone.
+            Also a model of your own (train
             detector), or a DETR: a name on the Hugging Face hub, for example PekingU/rtdetr_v2_r18vd or
             ustc-community/dfine-small-obj365 (both Apache-2.0), or a folder.
         box_threshold: the lowest score of a box, by default the detector's own.

@@ -106,11 +106,11 @@ class People:
             if isinstance(self._detector, str):
                 network = self.models[0].network
                 if network is None:
-                    self._detector = find_detector(self._detector)
+                    self._detector = find_detector(self._detector, models=self.models)
                 else:
                     device, dtype = place_of(network)
                     self._detector = find_detector(
-                        self._detector, device=device, dtype=dtype, runtime=runtime_of(network)
+                        self._detector, device=device, dtype=dtype, runtime=runtime_of(network), models=self.models
                     )
         return self._detector
 

@@ -21,6 +21,7 @@ from opensapiens.inference.detection import Detector, PersonDetector, WholeImage
 from opensapiens.inference.pipeline import People, SourceImage
 from opensapiens.inference.prefetch import RESULTS_AHEAD, prefetch
 from opensapiens.inference.results import Result
+from opensapiens.inference.second_look import SecondLook
 from opensapiens.inference.tracking import Tracker
 from opensapiens.storage.videos import VideoError, read_frames
 
@@ -57,7 +58,7 @@ def predict_video(
 
 def usual_interval(detector: Detector) -> int:
     """Every how many frames people are detected by default: a large detector costs more than the networks."""
-    return 1 if isinstance(detector, PersonDetector | WholeImage) else 10
+    return 1 if isinstance(detector, PersonDetector | SecondLook | WholeImage) else 10
 
 
 def new_tracker(people: People, smooth: bool) -> Tracker:
