@@ -56,6 +56,18 @@ def test_whoever_fills_the_picture_is_found_though_the_detector_finds_nobody() -
     assert look(paint([]))[0].shape == (0, 4)
 
 
+def test_whoever_fills_the_picture_takes_the_place_of_unsure_things_beside_them() -> None:
+    truth, thing = (20, 5, 150, 118), (160, 20, 180, 60)
+    image = paint([truth, thing])
+    unsure, sure = (
+        SecondLook(Proposes(*[(0, 0, 2, 2)] * skipped, thing), painted_model(heads=["segmentation"]))(image)
+        for skipped in (4, 0)
+    )
+    assert len(unsure[0]) == 1 and box_iou(np.array([truth], np.float32), unsure[0]).item() > 0.85
+    assert unsure[1] == pytest.approx([WHOLE_SCORE]), "the thing scored 0.5"
+    assert len(sure[0]) == 2 and sure[1] == pytest.approx([0.9, WHOLE_SCORE])
+
+
 class SeesNoBodyMirrored(PixelReader):
     """Red rises from left to right in the image as it is."""
 

@@ -1,8 +1,8 @@
 """A second look at what a detector finds, by the network that predicts the people.
 
 Each box is cropped as a person. If the network has parts, the crop must show the foreground of somebody, whose box is
-taken; if it has points, also a body, which scenery that is mistaken for people does not have. If nobody passes, the
-whole picture is the last candidate: of whoever fills it, a detector may see only a piece.
+taken; if it has points, also a body, which scenery that is mistaken for people does not have. Where few or none pass,
+the whole picture is a candidate too: of whoever fills it, a detector may see only a piece, or something beside them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ SURE_FOREGROUND = 0.7  # the least mean of it
 SMALLEST_SHARE = 0.004  # of a view: smaller blobs are noise of the map, not people
 SUREST_POINTS = 6  # of COCO's 17 that tell a body: a head and a shoulder have as many
 BODY_PEAK = 0.54  # the least mean of their heatmaps' maxima
-WHOLE_SCORE = 0.3  # of somebody who was found in the whole picture alone
+FEW = 2  # people: with more, nobody fills the picture
+MUCH_LARGER = 3.0  # area of somebody who fills the picture, over those who were found
+SURE = 0.7  # score of those who stay beside somebody who fills the picture: others are often things behind them
+WHOLE_SCORE = 0.35  # of somebody who was found in the whole picture alone
 SAME_PERSON = 0.5  # overlap from which two boxes are one person
 
 
@@ -47,9 +50,13 @@ class SecondLook:
         """Boxes (N, 4) float32 xyxy pixels within the H×W×3 uint8 image, and scores (N,), best first."""
         boxes, scores = self.first(image)
         boxes, scores = self._checked(image, boxes[:MOST_CANDIDATES], scores[:MOST_CANDIDATES])
-        if len(boxes) == 0:
-            return self._checked(image, image_box(image.shape[:2])[None], np.array([WHOLE_SCORE], np.float32))
-        return boxes, scores
+        if len(boxes) > FEW:
+            return boxes, scores
+        whole, score = self._checked(image, image_box(image.shape[:2])[None], np.array([WHOLE_SCORE], np.float32))
+        if len(whole) == 0 or (len(boxes) and _areas(whole)[0] < MUCH_LARGER * _areas(boxes).max()):
+            return boxes, scores
+        sure = scores >= SURE
+        return np.concatenate([boxes[sure], whole]), np.concatenate([scores[sure], score])
 
     def _checked(self, image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The boxes that show somebody, also mirrored where the weights ask for that."""
@@ -82,6 +89,10 @@ class SecondLook:
         found, marks = np.array(people, np.float32).reshape(-1, 4), np.array(kept, np.float32)
         distinct = non_maximum_suppression(found, marks, SAME_PERSON)
         return found[distinct], marks[distinct]
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 
 def _shows_body(heatmaps_Khw: Tensor) -> bool:
