@@ -180,7 +180,7 @@ def test_a_folder_of_published_files(
     shutil.copy(weights, tmp_path / "mine" / place / name)
     monkeypatch.setenv(conversion_cache.WEIGHTS_VARIABLE, str(tmp_path / "mine"))
     on_disk = {summary.name for summary in list_models() if summary.on_disk}
-    assert on_disk == {"nano", NAME} & on_disk | {NAME}
+    assert on_disk == {"detector", "nano", NAME} & on_disk | {NAME}
     assert name in read_description(model_folder(NAME)).source and not hub.requests
 
 
