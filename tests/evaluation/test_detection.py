@@ -74,7 +74,7 @@ def test_the_command(photos: Path, people_shards: Path, tmp_path: Path, capsys: 
     arguments = ["evaluate", "detection", "--annotations", str(coco), "--images", str(photos)]
     assert main([*arguments, "--json", str(json_file), "--per-person", str(tmp_path / "out" / "p.jsonl")]) == 0
     figures = json.loads(json_file.read_text())
-    assert figures["task"] == "detection" and figures["detector"] == "opensapiens-detector"
+    assert figures["task"] == "detection" and figures["detector"].startswith("opensapiens-detector")
     assert len((tmp_path / "out" / "p.jsonl").read_text().splitlines()) == 2
     assert main(["evaluate", "detection", "--images", str(people_shards), "--limit", "2"]) == 0
     assert "whole_picture_AP50" in capsys.readouterr().out
