@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import resource
 import struct
 import zipfile
 from collections.abc import Callable
@@ -230,6 +231,11 @@ def test_small_files_take_little_time_and_memory(tmp_path: Path) -> None:
         b"\x80\x02" + b"}" + b"r" + struct.pack("<I", 0xFFFFFFF0) + b"."
     )  # a place in the memo that is four billion on
     assert read_pickle(io.BytesIO(far), "a test") == {}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="a test is damaged"):  # claims to be followed by a billion bytes
+        read_pickle(io.BufferedReader(io.BytesIO(b"\x80\x05\x96" + struct.pack("<Q", 10**9) + b"abc.")), "a test")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 500_000  # kB
+    assert read_pickle(io.BytesIO(pickle.dumps(bytearray(b"ab"), protocol=5)), "a test") == b"ab"
 
 
 def test_records_remember_and_do_nothing() -> None:

@@ -89,6 +89,11 @@ def test_parquet_files_of_a_folder_that_cannot_be_used_stop_nothing(tmp_path: Pa
             read_item(item)
     with pytest.raises(SourceError, match=r"pages\.parquet: not a Parquet file that can be read"):
         list(find_items([tmp_path / "pages.parquet"]))
+    pq.write_table(table, tmp_path / "names.parquet")
+    data = (tmp_path / "names.parquet").read_bytes()
+    (tmp_path / "names.parquet").write_bytes(data.replace(b"url", b"\xf0rl"))
+    with pytest.raises(SourceError, match=r"names\.parquet: not a Parquet file that can be read"):
+        list(find_items([tmp_path / "names.parquet"]))
 
 
 @pytest.mark.parametrize("column", ["image", "path"])

@@ -5,6 +5,7 @@ record of its arguments.
 """
 
 import pickle
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
@@ -107,6 +108,13 @@ def _check_key(key: Any) -> None:
             left += value[: LARGEST_KEY + 1]
 
 
+def _read_bytearray(unpickler: Any) -> None:
+    """BYTEARRAY8, which Python's version fills with zeros to the length that the file claims before it reads."""
+    (length,) = struct.unpack("<Q", unpickler.read(8))
+    unpickler.append(bytearray(unpickler.read(length)))
+
+
+_InertUnpickler.dispatch[pickle.BYTEARRAY8[0]] = _read_bytearray
 for _operation, _hashed in (
     (pickle.SETITEM, slice(-2, -1)),
     (pickle.SETITEMS, slice(None, None, 2)),

@@ -157,7 +157,7 @@ def _parquet_errors(path: str | Path) -> Iterator[None]:
     try:
         check_regular_file(path, 1 << 62)
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise SourceError(f"{path}: not a Parquet file that can be read ({str(error)[:200]})") from error
 
 
