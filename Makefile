@@ -7,7 +7,7 @@
 
 BIN := .venv/bin
 STAMP := .venv/installed
-EXTRAS := train,eval,detect,video,synthetic,exr,curate,export
+EXTRAS := train,eval,detect,video,synthetic,exr,formats,curate,export
 
 help:
 	@sed -n '1,3s/^# //p' Makefile

@@ -8,7 +8,6 @@ import pytest
 
 from opensapiens.annotation.association import Detection
 from opensapiens.annotation.picture_labels import PictureLabels, find_images, load_labels, load_maps, save_labels
-from opensapiens.annotation.tables import write_trc
 from opensapiens.annotation.tool_files import (
     part_annotations,
     person_annotation,
@@ -162,30 +161,6 @@ def test_names_that_labels_cannot_have_are_failures(tmp_path: Path) -> None:
     names, failures, _ = find_images(tmp_path)
     assert names == ["a.jpg"] and [sentence[:3] for sentence in failures] == ["caf", "nnn"]
     assert all(sentence.endswith("rename it") or "rename it to 220" in sentence for sentence in failures)
-
-
-def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:
-    points = np.array([[[1.0, 2, 3], [4, 5, 6]], [[np.nan] * 3, [7, 8, 9]]])
-    write_trc(tmp_path / "p.trc", points, ("nose", "left_eye"), 50, "m", "z")
-    lines = (tmp_path / "p.trc").read_text().split("\n")
-    assert lines[0] == "PathFileType\t4\t(X/Y/Z)\tp.trc"
-    header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=True))
-    assert header["NumFrames"] == "2" and header["NumMarkers"] == "2" and header["Units"] == "m"
-    assert header["DataRate"] == "50" and header["OrigDataStartFrame"] == "1"
-    assert lines[3].split("\t") == ["Frame#", "Time", "nose", "", "", "left_eye", "", ""]
-    assert lines[4].split("\t") == ["", "", "X1", "Y1", "Z1", "X2", "Y2", "Z2"] and lines[5] == ""
-    assert [float(cell) for cell in lines[6].split("\t")] == [1, 0, 2, 3, 1, 5, 6, 4], "y is up: x, y, z -> y, z, x"
-    assert lines[7].split("\t")[:5] == ["2", "0.020000", "", "", ""] and len(lines) == 9
-
-
-@pytest.mark.parametrize("up", ["y", "z", "-y"])
-def test_turned_axes_stay_right_handed(tmp_path: Path, up: str) -> None:
-    axis = {"y": [0.0, 1, 0], "z": [0.0, 0, 1], "-y": [0.0, -1, 0]}[up]
-    points = np.array([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1], axis]])
-    write_trc(tmp_path / "p.trc", points, tuple("xyzu"), 30, "m", up)  # type: ignore[arg-type]
-    numbers = [float(cell) for cell in (tmp_path / "p.trc").read_text().split("\n")[6].split("\t")[2:]]
-    turned = np.array(numbers).reshape(4, 3)
-    assert np.linalg.det(turned[:3]) == pytest.approx(1) and turned[3].tolist() == [0, 1, 0]
 
 
 def test_points_that_are_not_there_are_zero() -> None:

@@ -168,9 +168,11 @@ def test_python_does_what_the_command_does(
     threads: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", threads.append)
     command = ["predict", "--output", str(tmp_path / "a"), "--model", str(tiny_model), "--whole-image"]
-    command += ["--threads", "3", "--table", "csv", "--runtime", "torch", "--no-flip"]
+    command += ["--threads", "3", "--format", "default", "csv", "--runtime", "torch", "--no-flip"]
     assert main([*command, str(photos)]) == 1 and threads == [3]
-    options = PredictOptions(model=(str(tiny_model),), whole_image=True, table="csv", runtime="torch", flip=False)
+    options = PredictOptions(
+        model=(str(tiny_model),), whole_image=True, format=("default", "csv"), runtime="torch", flip=False
+    )
     summary = predict_files(photos, tmp_path / "b", options)
     assert outputs(tmp_path / "a") == outputs(tmp_path / "b") and len(outputs(tmp_path / "a")) > 20
     assert (summary.photos, summary.people, summary.files, len(summary.failures)) == (4, 4, 7, 3)
@@ -245,7 +247,7 @@ def test_what_is_done_is_left_out_with_resume(
 
 
 def test_several_models_tables_points_and_features(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
-    command = ["predict", str(photos / "a.jpg"), "--whole-image", "--table", "csv", "--features"]
+    command = ["predict", str(photos / "a.jpg"), "--whole-image", "--format", "default", "csv", "--features"]
     command += ["--point-cloud", "200", "2", "2.5", "--output", str(tmp_path / "out")]
     assert main([*command, "--model", str(tiny_model), "--model", str(tiny_model), "--no-flip"]) == 0
     assert len((tmp_path / "out" / "a_keypoints.csv").read_text().splitlines()) == 309

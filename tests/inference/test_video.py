@@ -13,6 +13,8 @@ from PIL import Image
 
 from opensapiens.inference import recording, video
 from opensapiens.inference.detection import WholeImage
+from opensapiens.inference.formats.format import VideoPeople
+from opensapiens.inference.formats.trc import TRC
 from opensapiens.inference.options import PredictOptions, VideoOptions
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.recording import record_video
@@ -100,7 +102,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def test_what_is_recorded(clip: Path, tmp_path: Path) -> None:
-    options = PredictOptions(table="csv", video=VideoOptions(video_maps="png"))
+    options = PredictOptions(format=("default", "csv", "png"))
     made = record_video(people(), clip, tmp_path, "clip", options)
     assert made.frames == FRAMES and made.people == 2
     assert sorted(path.name for path in made.files) == ["clip_keypoints.csv", "clip_keypoints.json", "clip_overlay.mp4"]
@@ -140,7 +142,7 @@ def stopping_at(number: int, stop: BaseException) -> Any:
 def test_an_interrupted_run_goes_on_to_the_same_end(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smooth: bool
 ) -> None:
-    settings = PredictOptions(table="csv", video=VideoOptions(3, smooth, "npz"))
+    settings = PredictOptions(format=("default", "csv", "npz"), video=VideoOptions(3, smooth))
     record_video(people(), clip, tmp_path / "whole", "clip", settings)
     folder = tmp_path / "broken"
     with monkeypatch.context() as patch:
@@ -266,3 +268,59 @@ def test_without_the_extra_the_error_says_what_to_install(clip: Path, monkeypatc
     monkeypatch.setattr(builtins, "__import__", without_av)
     with pytest.raises(ModuleNotFoundError, match=r"pip install opensapiens\[video\]"):
         list(read_frames(clip))
+
+
+def trc_of(path: Path) -> tuple[dict[str, str], list[str], np.ndarray]:
+    """Header, names, and frame × (number, seconds, points): as Pose2Sim splits the file."""
+    lines = path.read_text().splitlines()
+    names = lines[3].split("\t")[2::3]
+    rows = [[float(cell or "nan") for cell in line.split("\t")] for line in lines[6:]]
+    return dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=True)), names, np.array(rows)
+
+
+def test_each_person_of_a_video_has_a_trc_file(clip: Path, tmp_path: Path) -> None:
+    made = record_video(people(), clip, tmp_path, "clip", PredictOptions(format=("trc", "json")))
+    assert sorted(path.name for path in made.files) == ["clip_keypoints.json", "clip_trc"]
+    assert sorted(path.name for path in (tmp_path / "clip_trc").iterdir()) == ["person_1.trc", "person_2.trc"]
+    content = read(tmp_path)
+    for person, frames in ((1, range(8)), (2, range(8, FRAMES))):
+        header, names, rows = trc_of(tmp_path / "clip_trc" / f"person_{person}.trc")
+        assert header["NumFrames"] == str(len(frames)) and header["DataRate"] == "10" and header["Units"] == "px"
+        assert names == list(COCO_17.names)
+        assert rows[:, 0].tolist() == [number + 1 for number in frames]
+        assert np.allclose(rows[:, 1], [number / 10 for number in frames])
+        for row, number in zip(rows, frames, strict=True):
+            points = np.array(content["annotations"][number]["keypoints"], float).reshape(17, 3)
+            expected = np.column_stack([points[:, 0], 119 - points[:, 1], np.zeros(17)])
+            expected[points[:, 2] == 0] = np.nan
+            assert np.array_equal(row[2:].reshape(17, 3), expected, equal_nan=True)
+
+
+def test_a_person_out_of_sight_has_empty_cells(tmp_path: Path) -> None:
+    seen = {"keypoints": [5.0, 2.0, 2], "person_id": 1}
+    pieces = [
+        {"images": [{"id": k + 1, "frame": k, "seconds": k / 2, "height": 10} for k in piece], "annotations": shown}
+        for piece, shown in ((range(2), [{**seen, "image_id": 2}]), (range(2, 5), [{**seen, "image_id": 4}]))
+    ]
+    points = replace(COCO_17, names=("nose",))
+    video = VideoPeople("clip.mp4", Fraction(2), points, "painted", True, lambda: iter(pieces))
+    assert TRC.video is not None
+    TRC.video(video)["trc"](tmp_path)
+    _, _, rows = trc_of(tmp_path / "person_1.trc")
+    assert rows[:, :2].tolist() == [[2, 0.5], [3, 1], [4, 1.5]]
+    assert rows[0, 2:].tolist() == rows[2, 2:].tolist() == [5, 7, 0] and np.isnan(rows[1, 2:]).all()
+
+
+def test_each_frame_has_the_files_of_its_formats(clip: Path, tmp_path: Path) -> None:
+    pytest.importorskip("OpenEXR")
+    made = record_video(people(), clip, tmp_path, "clip", PredictOptions(format=("openpose", "exr", "wholebody")))
+    assert [path.name for path in made.files] == ["clip_wholebody.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip_exr", "clip_openpose_json", "clip_wholebody.json"]
+    assert sorted(path.name for path in (tmp_path / "clip_exr").iterdir()) == [f"{k:06d}.exr" for k in range(FRAMES)]
+    names = [f"clip_{number:012d}_keypoints.json" for number in range(FRAMES)]
+    files = [tmp_path / "clip_openpose_json" / name for name in names]
+    assert sorted(files) == sorted((tmp_path / "clip_openpose_json").iterdir())
+    ids = [[person["person_id"] for person in json.loads(file.read_text())["people"]] for file in files]
+    assert ids == [[[1]]] * 8 + [[[2]]] * 6
+    rows = json.loads((tmp_path / "clip_wholebody.json").read_text())
+    assert [row["image_id"] for row in rows] == list(range(1, FRAMES + 1)) and len(rows[0]["face_kpts"]) == 204

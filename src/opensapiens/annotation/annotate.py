@@ -24,7 +24,7 @@ from opensapiens.annotation.picture_labels import (
     stem_of,
 )
 from opensapiens.annotation.review import write_review_page, write_review_table
-from opensapiens.annotation.tables import write_points_json, write_trc
+from opensapiens.annotation.tables import write_points_json, write_tracks
 from opensapiens.annotation.tool_files import (
     person_annotation,
     prelabeled,
@@ -36,6 +36,7 @@ from opensapiens.annotation.tool_files import (
 from opensapiens.data.coco import CocoImage, read_annotations
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.inference.detection import WholeImage
+from opensapiens.inference.formats.c3d import c3d_library
 from opensapiens.inference.loading import load
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
@@ -95,6 +96,8 @@ def annotate_images(images: Path, output: Path, options: AnnotateOptions = Annot
     except ValueError as error:
         raise OptionsError(str(error)) from error
     cameras = None if options.cameras is None else read_cameras(options.cameras)  # before the long part
+    if options.c3d:
+        c3d_library()
     names, failures, passed_over = find_images(images)
     summary = LabelSummary(notes=[passed_over] if passed_over else [], failures=failures)
     if options.corrected:
@@ -273,13 +276,7 @@ def _compared(
     agreement = views.agreement
     write_cameras(output / "cameras.json", rig.cameras)
     write_points_json(output / "points_3d.json", views, options.unit)
-    for person in sorted({instance.person for instance in views.instances}):
-        points = np.full((len(rig.frames), len(keypoint_set), 3), np.nan)
-        for i, instance in enumerate(views.instances):
-            if instance.person == person:
-                points[instance.frame] = np.where((agreement.reason[i] == 0)[:, None], agreement.points[i], np.nan)
-        path = output / f"person_{person}.trc"
-        write_trc(path, points, keypoint_set.names, options.rate, options.unit, options.up)
+    write_tracks(output, views, options)
     doubtful = write_review_table(output / "review.csv", views)
     write_review_page(output / "review.html", images, views)
     total = agreement.reason.size

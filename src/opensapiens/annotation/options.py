@@ -28,7 +28,8 @@ class AnnotateOptions:
         masks: how parts.json stores masks; all tools read polygons, which have no holes; rle is exact.
         up: the axis of the calibration's world that points up; TRC files have y up.
         unit: of the calibration's translations, as recorded in the files; nothing is converted.
-        rate: frames per second, for the TRC files.
+        rate: frames per second, for the TRC and C3D files.
+        c3d: also write the points in space as person_1.c3d, …, z up (extra "formats").
         whole_image: treat each image as one person who fills it.
         detector: what finds the people; see opensapiens predict --help.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
@@ -51,6 +52,7 @@ class AnnotateOptions:
     up: Up = "z"
     unit: Unit = "m"
     rate: float = 30.0
+    c3d: bool = False
     whole_image: bool = False
     detector: str = AUTO
     device: str | None = None
@@ -70,3 +72,5 @@ class AnnotateOptions:
             )
         if self.batch_size < 1 or self.workers < 1 or self.rate <= 0:
             raise OptionsError("--batch-size and --workers are at least 1, --rate is above 0")
+        if self.c3d and self.cameras is None:
+            raise OptionsError("--c3d needs --cameras: it holds points in space")

@@ -18,14 +18,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from opensapiens.data.coco import coco_category
 from opensapiens.inference.detection import detector_name
+from opensapiens.inference.formats import FORMATS, formats_of
+from opensapiens.inference.formats.format import Frame, VideoPeople
 from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.results import SCORE_THRESHOLD, Result
 from opensapiens.inference.runtimes import runtime_of
-from opensapiens.inference.saving import save_table, table_rows
 from opensapiens.inference.tracking import Tracker
 from opensapiens.inference.video import SEGMENT, PredictedFrame, new_tracker, tracked_frames, usual_interval
 from opensapiens.storage.files import written
@@ -103,6 +103,8 @@ class _Recording:
     ) -> None:
         self.folder, self.name, self.options, self.rate, self.file_name = folder, name, options, rate, file_name
         self.segments = folder / f"{name}_segments"
+        self.formats = formats_of(options.formats_of_videos())
+        self.has_overlay = FORMATS["overlay"] in self.formats
         self.keypoint_set = people.keypoint_set
         self.about = {
             "video": [str(path.resolve()), path.stat().st_size],
@@ -111,6 +113,7 @@ class _Recording:
             "detector": detector_name(people.detector),
             "batch_size": people.batch_size,
             "flip": options.flip,
+            "format": options.format,
             **asdict(options.video),
         }
         self.size: tuple[int, int] | None = None  # of the overlay: height and width
@@ -139,9 +142,10 @@ class _Recording:
 
     def add(self, frame: PredictedFrame, tracker: Tracker) -> None:
         """Write one frame; after the last frame of a segment, complete the segment."""
-        if self.open is None:
+        if not self.content:
             self._open_segment(frame)
-        self._encode(frame.result)
+        if self.has_overlay:
+            self._encode(frame.result)
         height, width = frame.result.image.shape[:2]
         image_id = frame.number + 1
         self.content["images"].append(
@@ -153,37 +157,37 @@ class _Recording:
         for person in frame.result.persons:
             self.annotations += 1
             self.content["annotations"].append(person.to_coco(self.annotations, image_id))
-        kind = self.options.video.video_maps
-        if kind is not None:
-            frame.result.save_maps(self.folder / f"{self.name}_maps", f"{frame.number:06d}", kind)
+        for one in self.formats:
+            if one.frame is not None:
+                for file, write in one.frame(Frame(frame.result, frame.number, self.name)).items():
+                    write(self.folder / f"{self.name}_{one.folder}" / file)
         if frame.number % SEGMENT == SEGMENT - 1:
             self.close_segment(tracker, whole=True)
 
     def close_segment(self, tracker: Tracker, whole: bool) -> None:
         """Close the files of the open segment, if there is one; only a whole one gets its final names."""
-        if self.open is None:
+        if not self.content:
             return
-        container, stream = self.open
-        self.open = None
-        container.mux(stream.encode())
-        container.close()
+        if self.open is not None:
+            container, stream = self.open
+            container.mux(stream.encode())
+            container.close()
         part = self._part()
         self.content["tracker"] = tracker.state()
         part.with_suffix(".json").write_text(json.dumps(self.content, separators=(",", ":")), encoding="utf-8")
         if whole:
-            for ending in (".mp4", ".json"):  # the JSON last: where it is, the segment is whole
+            endings = (".mp4", ".json") if self.open is not None else (".json",)
+            for ending in endings:  # the JSON last: where it is, the segment is whole
                 part.with_suffix(ending).replace(self._stem().with_suffix(ending))
+        self.open, self.content = None, {}
 
     def join(self, complete: bool) -> VideoSummary:
         """Join the segments; those of a complete video are deleted."""
         segments = self._paths()
         files: list[Path] = []
-        if segments:
+        if segments and self.has_overlay:
             files.append(self.folder / f"{self.name}_overlay.mp4")
             _join_videos([path.with_suffix(".mp4") for path in segments], files[-1], self.rate)
-        if self.options.table is not None:
-            files.append(self.folder / f"{self.name}_keypoints.{self.options.table}")
-            save_table(files[-1], self._rows())
         frames = people = 0
         shown = hidden = False
         for content in self._contents():
@@ -193,12 +197,10 @@ class _Recording:
                 best = max(annotation.get("keypoint_scores", []), default=None)
                 hidden |= best is not None and best < SCORE_THRESHOLD
                 shown |= best is not None and best >= SCORE_THRESHOLD
-        files.append(self.folder / f"{self.name}_keypoints.json")
-        self._write_json(files[-1], complete)
+        if segments or complete:
+            files += self._write_people(complete)
         if complete or not segments:
             discard(self.segments)
-        if not segments and not complete:
-            files.pop().unlink()
         return VideoSummary(frames, people, files, hidden and not shown)
 
     def _open_segment(self, frame: PredictedFrame) -> None:
@@ -206,6 +208,8 @@ class _Recording:
             height, width = frame.result.image.shape[:2]
             self.size = height - height % 2, width - width % 2  # H.264 takes even sizes only
         self.content = {"first": frame.number, "size": self.size, "images": [], "annotations": []}
+        if not self.has_overlay:
+            return
         container = open_for_writing(self._part().with_suffix(".mp4"))
         stream = container.add_stream("h264", rate=self.rate, options=QUALITY)
         stream.height, stream.width = self.size
@@ -236,28 +240,15 @@ class _Recording:
         for path in self._paths():
             yield read_json(path)
 
-    def _write_json(self, path: Path, complete: bool) -> None:
-        """COCO, segment by segment: the JSON of a long video does not fit into memory."""
-        rate, detector = float(self.rate), self.about["detector"]
-        info = {"video": self.file_name, "frames_per_second": rate, "detector": detector, "complete": complete}
-        head = {"info": info, "categories": [coco_category(self.keypoint_set)]}
-        with written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(head, separators=(",", ":"))[:-1])
-            for key in ("images", "annotations"):
-                file.write(f',"{key}":[')
-                separator = ""
-                for content in self._contents():
-                    for entry in content[key]:
-                        file.write(separator + json.dumps(entry, separators=(",", ":")))
-                        separator = ",\n"
-                file.write("]")
-            file.write("}\n")
-
-    def _rows(self) -> Iterator[list[tuple[Any, ...]]]:
-        names = self.keypoint_set.names if self.keypoint_set else ()
-        for content in self._contents():
-            frames = {image["id"]: (image["frame"], image["seconds"]) for image in content["images"]}
-            yield table_rows(content["annotations"], names, self.file_name, frames)
+    def _write_people(self, complete: bool) -> list[Path]:
+        """What the formats write once for a video."""
+        detector = str(self.about["detector"])
+        people = VideoPeople(self.file_name, self.rate, self.keypoint_set, detector, complete, self._contents)
+        made = [one.video(people) for one in self.formats if one.video is not None]
+        files = {self.folder / f"{self.name}_{ending}": write for one in made for ending, write in one.items()}
+        for path, write in files.items():
+            write(path)
+        return list(files)
 
 
 def _join_videos(parts: list[Path], path: Path, rate: Fraction) -> None:
