@@ -9,11 +9,13 @@ import pytest
 from opensapiens.annotation.association import Detection
 from opensapiens.annotation.picture_labels import PictureLabels, find_images, load_labels, load_maps, save_labels
 from opensapiens.annotation.tool_files import (
+    Corrected,
     part_annotations,
     person_annotation,
     prelabeled,
     read_corrected,
     read_corrected_parts,
+    read_tool_file,
     write_cvat_labels,
     write_keypoints,
     write_parts,
@@ -27,6 +29,14 @@ def detection(keypoint_set: KeypointSet, seed: int = 0) -> Detection:
     rng = np.random.default_rng(seed)
     points = rng.uniform(20, 80, (len(keypoint_set), 2)).round(2)
     return Detection(points, rng.choice([0.02, 0.2, 0.8], len(points)), np.array([10.0, 15, 90, 85]), 0.9, 3)
+
+
+def corrected(path: Path, stems: dict[str, str]) -> Corrected:
+    return read_corrected(read_tool_file(path, COCO_17), path, path.parent, stems, COCO_17)
+
+
+def corrected_parts(path: Path) -> Corrected:
+    return read_corrected_parts(read_tool_file(path, COCO_17), path, {"a": "a.jpg"}, SAPIENS_28)
 
 
 @pytest.mark.parametrize("keypoint_set", KEYPOINT_SETS.values(), ids=KEYPOINT_SETS)
@@ -85,7 +95,7 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.names)}],
     }  # fmt: skip
     (tmp_path / "from_tool.json").write_text(json.dumps(content))
-    found = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17)
+    found = corrected(tmp_path / "from_tool.json", {"cam_01/a": "cam_01/a.jpg"})
     ((one, visibility),) = found.people["cam_01/a.jpg"]
     np.testing.assert_array_equal(visibility, points[:, 2])
     np.testing.assert_array_equal(one.scores, points[:, 2] == 2)
@@ -94,11 +104,21 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
     assert len(found.failures) == 1 and "b.jpg" in found.failures[0]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"images": []}', '{"images": [3], "annotations": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "[3]",
+        '[{"data": {}, "annotations": [{"result": [{"value": 3}]}]}]',
+        '{"images": []}',
+        '{"images": [3], "annotations": []}',
+    ],
+)
 def test_a_file_of_no_tool(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(AnnotationError, match=r"a\.json"):
-        read_corrected(tmp_path / "a.json", tmp_path, {}, COCO_17)
+        corrected(tmp_path / "a.json", {})
 
 
 def part_maps() -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +140,7 @@ def test_parts_round_trip(tmp_path: Path, kind: str) -> None:
         (2, 2),
     }
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    found = corrected_parts(tmp_path / "parts.json")
     assert not found.failures
     np.testing.assert_array_equal(found.maps["a.jpg"], parts)
 
@@ -130,7 +150,7 @@ def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
     annotations = part_annotations(parts, people, "rle")
     annotations[0]["segmentation"]["counts"][0] += 1
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    found = corrected_parts(tmp_path / "parts.json")
     assert len(found.failures) == 1 and "annotation 1 of a.jpg" in found.failures[0]
     assert set(np.unique(found.maps["a.jpg"])) == set(np.unique(parts)) - {annotations[0]["category_id"]}
 

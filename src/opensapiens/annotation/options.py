@@ -22,9 +22,12 @@ class AnnotateOptions:
             first that has it.
         cameras: the calibration: .json (docs/annotation.md), .toml of Anipose, Pose2Sim or FreeMoCap, or a folder of
             OpenCV .yml files, of EasyMocap too.
-        corrected: COCO files exported by a tool, in place of a model: points, parts, or one of each.
+        corrected: files exported by a tool, COCO or Label Studio's JSON, in place of a model: points, parts, or one of
+            each.
         keypoints: coco_17, wholebody_133, sapiens_308, or a .csv or COCO .json file: the points to write, by default
             those of the model; with --corrected also those to read, by default sapiens_308.
+        image_root: what image addresses in label_studio.json begin with, before the path of the image below the folder
+            of images; by default for Label Studio's local storage.
         masks: how parts.json stores masks; all tools read polygons, which have no holes; rle is exact.
         up: the axis of the calibration's world that points up; TRC files have y up.
         unit: of the calibration's translations, as recorded in the files; nothing is converted.
@@ -48,6 +51,7 @@ class AnnotateOptions:
     cameras: Path | None = None
     corrected: tuple[Path, ...] = ()
     keypoints: str | None = None
+    image_root: str = "/data/local-files/?d="
     masks: MaskKind = "polygons"
     up: Up = "z"
     unit: Unit = "m"
