@@ -100,6 +100,7 @@ def misuse(folder: Path, tiny_model: Path) -> dict[str, list[str]]:
         "--flip and --no-flip": [photo, *output, *model, "--flip", "--no-flip"],
         "multiples of 16": [photo, *output, *model, "--input-size", "100", "64"],
         "no device": [photo, *output, *model, "--device", "cuda:99"],
+        "needs --point-cloud": [photo, *output, *model, "--format", "glb"],
         "focal length": [photo, *output, *model, "--whole-image", "--point-cloud", "100", "3", "2"],
         "--output": [photo, *model],
         "--outpt": [photo, "--outpt", "x", *model],
@@ -111,7 +112,7 @@ def misuse(folder: Path, tiny_model: Path) -> dict[str, list[str]]:
     [
         "no such file or folder", "no photo or video in", "at least one photo", "no model named", "not JSON",
         "exclude each other", "--output", "--outpt", "--flip and --no-flip", "multiples of 16", "no device",
-        "focal length",
+        "focal length", "needs --point-cloud",
     ],
 )  # fmt: skip
 def test_misuse_is_one_sentence_and_exit_code_2(
@@ -253,3 +254,24 @@ def test_several_models_tables_points_and_features(photos: Path, tiny_model: Pat
     assert len((tmp_path / "out" / "a_keypoints.csv").read_text().splitlines()) == 309
     assert np.load(tmp_path / "out" / "a_features.npz")["tokens"].shape == (1, 12, 24)
     assert (tmp_path / "out" / "a_points.ply").read_bytes().startswith(b"ply")
+
+
+def test_only_what_was_asked_for_is_written(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+    command = ["predict", "--model", str(tiny_model), "--whole-image", "--output", str(tmp_path / "out"), "--format"]
+    assert main([*command, "json", "openpose", str(photos / "a.jpg")]) == 0, "a photo may follow the formats"
+    made = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".")
+    assert made == ["a_keypoints.json", "a_openpose.json"]
+    (person,) = json.loads((tmp_path / "out" / "a_openpose.json").read_text())["people"]
+    assert len(person["pose_keypoints_2d"]) == 75
+
+
+def test_a_video_without_any_file_to_write_is_a_failure(
+    photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "clip.mp4").write_bytes(b"")
+    command = ["predict", str(photos / "a.jpg"), str(photos / "clip.mp4"), "--model", str(tiny_model), "--whole-image"]
+    assert main([*command, "--output", str(tmp_path / "out"), "--format", "sheet"]) == 1
+    captured = capsys.readouterr()
+    assert "clip.mp4: --format sheet is for photos" in captured.err and "1 photo, 1 person" in captured.out
+    assert main([*command[:2], *command[3:], "--output", str(tmp_path / "out"), "--format", "trc"]) == 1
+    assert "a.jpg: --format trc is for videos" in capsys.readouterr().err

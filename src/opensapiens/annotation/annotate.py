@@ -248,10 +248,10 @@ def _write(
     points = target if source else None
     write_cvat_labels(output / "cvat_labels.json", points, part_set)
     write_interface(output / "label_studio.xml", points, part_set)
-    rows = (
+    tasks = (
         (picture, annotations.get(name, []), parts_of(output, name, part_set)) for name, picture in pictures.items()
     )
-    write_tasks(output / "label_studio.json", rows, points, part_set, options.image_root)
+    write_tasks(output / "label_studio.json", tasks, points, part_set, options.image_root)
 
 
 def _annotations(
