@@ -1,6 +1,9 @@
 import csv
+import io
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -103,6 +106,28 @@ def test_a_result_prints_as_one_line(result: Result) -> None:
     assert repr(result) == "Result(200×120, 1 person: pose, segmentation, depth, normals)"
     assert repr(People([painted_model(heads=["depth"])])(paint([]), boxes=[])) == "Result(200×120, nobody found: depth)"
     assert repr(Result(result.image, result.persons * 2)) == "Result(200×120, 2 people: boxes)"
+
+
+def test_a_notebook_shows_the_sheet(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Image.open(io.BytesIO(result._repr_png_()))
+    assert shown.format == "PNG" and np.array_equal(np.asarray(shown), np.asarray(result.draw()))
+    monkeypatch.setattr("opensapiens.inference.results.NOTEBOOK_SIDE", 300)
+    assert max(Image.open(io.BytesIO(result._repr_png_())).size) == 300
+
+
+def test_show_takes_the_notebook_or_the_viewer(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewed: list[Image.Image] = []
+    monkeypatch.setattr(Image.Image, "show", lambda self: viewed.append(self))
+    cell: list[Image.Image] = []
+    for shell, seen in ((None, viewed), (object(), cell)):
+        notebook = SimpleNamespace(get_ipython=lambda shell=shell: shell, display=SimpleNamespace(display=cell.append))
+        monkeypatch.setitem(sys.modules, "IPython", notebook)
+        result.show(["depth"])
+        assert [picture.size for picture in seen] == [(200, 120)]
+    assert len(viewed) == 1
+    monkeypatch.delitem(sys.modules, "IPython")
+    result.show()
+    assert len(viewed) == 2
 
 
 def test_maps_are_there_by_the_name_of_their_task(result: Result) -> None:

@@ -74,7 +74,7 @@ def test_people_are_followed_under_one_id_until_the_cut(clip: Path) -> None:
         return detector(image)
 
     detector, pipeline.detector = pipeline.detector, counted
-    results = list(predict_video(pipeline, clip, detect_every=5))
+    results = list(pipeline.video(clip, detect_every=5))
     assert looks == 3 + 2, "frames 0, 5 and 7, the last of the scene; then 8 and 13, the last of all"
     assert [[person.id for person in result.persons] for result in results] == [[1]] * 8 + [[2]] * 6
     lefts = np.array([np.flatnonzero(result.persons[0].mask[60])[0] for result in results])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from opensapiens.tasks.task import TaskMap
 
 SCORE_THRESHOLD = 0.3  # as in the published demos: points below it are not drawn
 MINIMUM_SCORE = 0.05  # a point below it is written with visibility 0, COCO's value for a point that was not found
+
+NOTEBOOK_SIDE = 1600  # pixels; a notebook stores what it shows
 
 
 class ResultError(ValueError):
@@ -102,6 +106,25 @@ class Result:
         """One line: the size of the image, how many people, which tasks."""
         height, width = self.image.shape[:2]
         return f"Result({width}×{height}, {people_in_words(len(self.persons))}: {', '.join(self.tasks()) or 'boxes'})"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the sheet of all tasks, scaled down to NOTEBOOK_SIDE pixels."""
+        picture, content = self.draw(), BytesIO()
+        picture.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE))
+        picture.save(content, "PNG")
+        return content.getvalue()
+
+    def show(self, tasks: Sequence[str] | None = None, threshold: float = SCORE_THRESHOLD) -> None:
+        """Show `draw(tasks, threshold)`: in a notebook under the cell, elsewhere in the system's viewer of pictures.
+
+        Raises ResultError for a task that was not predicted.
+        """
+        picture = self.draw(tasks, threshold)
+        notebook = sys.modules.get("IPython")  # loaded where there is one
+        if notebook is not None and notebook.get_ipython() is not None:
+            notebook.display.display(picture)
+        else:
+            picture.show()
 
     def overlays(self, threshold: float = SCORE_THRESHOLD) -> dict[str, np.ndarray]:
         """One H×W×3 uint8 RGB picture per task that was predicted."""
