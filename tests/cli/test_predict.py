@@ -100,6 +100,7 @@ def misuse(folder: Path, tiny_model: Path) -> dict[str, list[str]]:
         "--flip and --no-flip": [photo, *output, *model, "--flip", "--no-flip"],
         "multiples of 16": [photo, *output, *model, "--input-size", "100", "64"],
         "no device": [photo, *output, *model, "--device", "cuda:99"],
+        "--overlay hair: the model predicts pose": [photo, *output, *model, "--overlay", "hair"],
         "needs --point-cloud": [photo, *output, *model, "--format", "glb"],
         "focal length": [photo, *output, *model, "--whole-image", "--point-cloud", "100", "3", "2"],
         "--output": [photo, *model],
@@ -112,7 +113,7 @@ def misuse(folder: Path, tiny_model: Path) -> dict[str, list[str]]:
     [
         "no such file or folder", "no photo or video in", "at least one photo", "no model named", "not JSON",
         "exclude each other", "--output", "--outpt", "--flip and --no-flip", "multiples of 16", "no device",
-        "focal length", "needs --point-cloud",
+        "focal length", "needs --point-cloud", "--overlay hair: the model predicts pose",
     ],
 )  # fmt: skip
 def test_misuse_is_one_sentence_and_exit_code_2(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from opensapiens.drawing import person_color
 from opensapiens.inference import recording, video
 from opensapiens.inference.detection import WholeImage
 from opensapiens.inference.formats.format import VideoPeople
@@ -180,7 +181,7 @@ def test_a_killed_run_leaves_whole_segments_and_goes_on(
         with pytest.raises(KeyboardInterrupt):
             record_video(people(), clip, tmp_path / "killed", "clip")
     whole = {path.name for path in (tmp_path / "killed" / "clip_segments").iterdir() if ".part" not in path.name}
-    assert whole == {"000000.json", "000000.mp4", "identity.json"}
+    assert whole == {"000000.json", "000000.overlay.mp4", "identity.json"}
     record_video(people(), clip, tmp_path / "killed", "clip", PredictOptions(resume=True))
     for name in ("clip_keypoints.json", "clip_overlay.mp4"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
@@ -324,3 +325,84 @@ def test_each_frame_has_the_files_of_its_formats(clip: Path, tmp_path: Path) -> 
     assert ids == [[[1]]] * 8 + [[[2]]] * 6
     rows = json.loads((tmp_path / "clip_wholebody.json").read_text())
     assert [row["image_id"] for row in rows] == list(range(1, FRAMES + 1)) and len(rows[0]["face_kpts"]) == 204
+
+
+def packets_of(path: Path, kind: str) -> list[tuple[float, bytes]]:
+    """Time and content of the packets of a video's first stream of a kind."""
+    with open_video(path) as container:
+        (stream,) = getattr(container.streams, kind)
+        return [(float(one.pts * one.time_base), bytes(one)) for one in container.demux(stream) if one.dts is not None]
+
+
+def sounding_clip(path: Path, seconds: list[float], coding: str = "aac") -> Path:
+    """A person who moves right, in frames at these times, and a tone."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 200, 120, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream(coding, rate=16_000, layout="mono")
+        for number, time in enumerate(seconds):
+            image = paint([(20 + 4 * number, 20, 80 + 4 * number, 100)])
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        tone = (3000 * np.sin(np.arange(int(16_000 * (seconds[-1] + 0.1))) / 5)).astype(np.int16)
+        wave = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+        wave.sample_rate = 16_000
+        container.mux(sound.encode(wave))
+        container.mux(sound.encode())
+    return path
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_frames_keep_their_times_and_the_sound_its_packets(tmp_path: Path) -> None:
+    seconds = [0, 0.1, 0.15, 0.5, 1.3, 1.35, 1.4, 1.9, 1.95, 2.0]
+    source = sounding_clip(tmp_path / "clip.mp4", seconds)
+    record_video(people(), source, tmp_path / "out", "clip")
+    made = tmp_path / "out" / "clip_overlay.mp4"
+    assert [time for time, _ in packets_of(made, "video")] == pytest.approx(seconds, abs=1e-4)
+    assert [time for _, time in read_frames(made)] == pytest.approx(seconds, abs=1e-4)
+    before, after = ([one for one in packets_of(path, "audio") if one[0] >= 0] for path in (source, made))
+    assert (
+        len(after) >= len(before) - 1
+        and after == [(pytest.approx(time, abs=1e-3), data) for time, data in before][: len(after)]
+    )
+
+
+def test_sound_that_mp4_cannot_hold_is_encoded_again(tmp_path: Path) -> None:
+    source = sounding_clip(tmp_path / "clip.mkv", [k / 10 for k in range(8)], "pcm_s16le")
+    record_video(people(), source, tmp_path / "out", "clip")
+    with open_video(tmp_path / "out" / "clip_overlay.mp4") as container:
+        (stream,) = container.streams.audio
+        assert stream.codec_context.name == "aac"
+        length = sum(frame.samples for frame in container.decode(stream)) / stream.codec_context.sample_rate
+    assert length == pytest.approx(0.8, abs=0.15)
+
+
+def first_frame(path: Path) -> np.ndarray:
+    return next(iter(read_frames(path)))[0].astype(float)
+
+
+def test_the_overlay_shows_what_is_asked_for(clip: Path, tmp_path: Path) -> None:
+    shown = {}
+    for overlay in ((), ("depth", "pose"), ("side-by-side",), ("normals", "side-by-side")):
+        options = PredictOptions(format=("overlay",), video=VideoOptions(overlay=overlay))
+        (path,) = record_video(people(), clip, tmp_path / "_".join(("o", *overlay)), "clip", options).files
+        shown[overlay] = first_frame(path)
+    assert {overlay: picture.shape[1] for overlay, picture in shown.items()} == {
+        (): 200, ("depth", "pose"): 200, ("side-by-side",): 800, ("normals", "side-by-side"): 400
+    }  # fmt: skip
+    assert shown["depth", "pose"][110, 150].max() < 0.6 * shown[()][110, 150].max(), "depth darkens the photo"
+    frame, color = shown[()], person_color(1)
+    assert np.abs(frame[60, 20] - color).max() < 90, "the left edge of the box of person 1"
+
+
+def test_maps_as_videos_of_their_own(clip: Path, tmp_path: Path) -> None:
+    made = record_video(people(), clip, tmp_path, "clip", PredictOptions(format=("videos",)))
+    names = {path.name for path in made.files}
+    assert names == {"clip_segmentation.mp4", "clip_depth.mp4", "clip_normals.mp4"}
+    for path in made.files:
+        assert len(list(read_frames(path))) == FRAMES
+        frame = first_frame(path)
+        assert frame[5, 150].max() < 30 and frame[60, 50].max() > 60, "people on black"

@@ -21,7 +21,7 @@ from opensapiens.inference.detectors import find_detector
 from opensapiens.inference.files import find_inputs, is_video
 from opensapiens.inference.formats import check_formats, formats_of
 from opensapiens.inference.loading import load, torch_dtype, usable_device
-from opensapiens.inference.options import OptionsError, PredictOptions
+from opensapiens.inference.options import SIDE_BY_SIDE, OptionsError, PredictOptions
 from opensapiens.inference.output import (
     OutputRecord,
     described_models,
@@ -155,6 +155,9 @@ def run(job: Job, rank: int = 0, world: int = 1) -> PredictSummary:
         runtime="torch" if options.features else options.runtime,
     )
     check_formats([name for name in options.format if name != "default"], list(people.model_of_task))
+    unknown = [name for name in options.video.overlay if name not in (SIDE_BY_SIDE, *people.model_of_task)]
+    if unknown:
+        raise OptionsError(f"--overlay {unknown[0]}: the model predicts {', '.join(people.model_of_task) or 'nothing'}")
     if rank == 0:
         runtimes = {runtime_of(loaded.network) for loaded in people.models if loaded.network is not None}
         print(f"runtime: {', '.join(sorted(runtimes)) or options.runtime}")

@@ -14,12 +14,13 @@ Models = Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL")]
 AUTO, EMBEDDED = "auto", "detector"
 """The detector that is chosen where none is named, and the one inside this package."""
 FormatName = Literal[
-    "default", "json", "png", "npz", "overlay", "sheet", "cutout",
+    "default", "json", "png", "npz", "overlay", "videos", "sheet", "cutout",
     "csv", "parquet", "openpose", "wholebody", "trc", "exr", "ply", "glb",
 ]  # fmt: skip
 """Each has a file in `inference/formats`; default stands for those that are written when none is named."""
 OF_PHOTOS: tuple[FormatName, ...] = ("json", "png", "npz", "overlay", "sheet")
 OF_VIDEOS: tuple[FormatName, ...] = ("json", "overlay")
+SIDE_BY_SIDE = "side-by-side"
 CLOUDS: tuple[FormatName, ...] = ("ply", "glb")
 
 
@@ -35,10 +36,13 @@ class VideoOptions:
         detect_every: look for people in every n-th frame, and at cuts; in between their boxes move in straight lines.
             By default in every frame; with a DETR in every tenth.
         smooth: take the jitter out of the keypoints (One-Euro filter).
+        overlay: what NAME_overlay.mp4 shows: pose, segmentation, depth, normals, over each other, or side-by-side in
+            panels; by default the first task of the model.
     """
 
     detect_every: int | None = None
     smooth: bool = False
+    overlay: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,10 @@ class PredictOptions:
         batch_size: views (people, or whole images) per forward pass, filled across photos and frames.
         format: which files are written, by default for photos json png npz overlay sheet, for videos json overlay; a
             list replaces that, unless default is in it. json: COCO keypoints. png, npz: maps, of a video those of
-            every frame. overlay, sheet, cutout: pictures. csv, parquet: a table of points. openpose: one JSON per
-            frame, as OpenPose writes it. wholebody: COCO-WholeBody results. trc: 2D points over time (videos). exr:
-            depth and normals for compositing. ply, glb: point clouds (photos). See docs/formats.md.
+            every frame. overlay, sheet, cutout: pictures. videos: one of each map. csv, parquet: a table of points.
+            openpose: one JSON per frame, as OpenPose writes it. wholebody: COCO-WholeBody results. trc: 2D points over
+            time (videos). exr: depth and normals for compositing. ply, glb: point clouds (photos). See
+            docs/formats.md.
         point_cloud: for point clouds of photos, by default a PLY. Depth is relative, so give the focal length in pixels
             and the distances of the nearest and the farthest point, for example 1200 2.0 2.6.
         features: also save the backbone features of the first model, NAME_features.npz, of photos.

@@ -76,7 +76,7 @@ def is_own(path: Path) -> bool:
 
 def endings_of(people: People) -> tuple[str, ...]:
     """The endings, after NAME_, of everything that may be written for an input."""
-    overlays = [f"{name}.jpg" for name in people.model_of_task]
+    overlays = [f"{name}.{ending}" for name in people.model_of_task for ending in ("jpg", "mp4")]
     files = [ending for task in people.dense_tasks.values() for ending in task.blank((1, 1)).files()]
     return (*ENDINGS, *overlays, *files)
 

@@ -15,26 +15,24 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from opensapiens.inference.detection import detector_name
-from opensapiens.inference.formats import FORMATS, formats_of
+from opensapiens.inference.encoding import Encoder, even, join_videos
+from opensapiens.inference.formats import formats_of
 from opensapiens.inference.formats.format import Frame, VideoPeople
 from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
-from opensapiens.inference.results import SCORE_THRESHOLD, Result
+from opensapiens.inference.results import SCORE_THRESHOLD
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.inference.tracking import Tracker
 from opensapiens.inference.video import SEGMENT, PredictedFrame, new_tracker, tracked_frames, usual_interval
-from opensapiens.storage.files import written
 from opensapiens.storage.folders import claim, clear, discard
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.progress import progress
-from opensapiens.storage.videos import frame_count_and_rate, open_for_writing, open_video, pyav
+from opensapiens.storage.videos import frame_count_and_rate
 
-QUALITY = {"crf": "20"}
 SEGMENTS = "segments of a video"  # the kind of the folder
 
 
@@ -104,7 +102,6 @@ class _Recording:
         self.folder, self.name, self.options, self.rate, self.file_name = folder, name, options, rate, file_name
         self.segments = folder / f"{name}_segments"
         self.formats = formats_of(options.formats_of_videos())
-        self.has_overlay = FORMATS["overlay"] in self.formats
         self.keypoint_set = people.keypoint_set
         self.about = {
             "video": [str(path.resolve()), path.stat().st_size],
@@ -116,8 +113,9 @@ class _Recording:
             "format": options.format,
             **asdict(options.video),
         }
-        self.size: tuple[int, int] | None = None  # of the overlay: height and width
-        self.open: tuple[Any, Any] | None = None
+        self.path = path
+        self.sizes: dict[str, tuple[int, int]] = {}  # of the videos that are made, height and width
+        self.open: dict[str, Encoder] = {}
         self.content: dict[str, Any] = {}
         self.annotations = 0
 
@@ -132,7 +130,7 @@ class _Recording:
             for content in self._contents():
                 frames += len(content["images"])
                 self.annotations += len(content["annotations"])
-                self.size = tuple(content["size"])
+                self.sizes = {name: tuple(size) for name, size in content["sizes"].items()}
         return frames
 
     def last_state(self) -> dict[str, Any]:
@@ -143,9 +141,7 @@ class _Recording:
     def add(self, frame: PredictedFrame, tracker: Tracker) -> None:
         """Write one frame; after the last frame of a segment, complete the segment."""
         if not self.content:
-            self._open_segment(frame)
-        if self.has_overlay:
-            self._encode(frame.result)
+            self.content = {"first": frame.number, "images": [], "annotations": []}
         height, width = frame.result.image.shape[:2]
         image_id = frame.number + 1
         self.content["images"].append(
@@ -157,10 +153,13 @@ class _Recording:
         for person in frame.result.persons:
             self.annotations += 1
             self.content["annotations"].append(person.to_coco(self.annotations, image_id))
+        shown = Frame(frame.result, frame.number, self.name, self.options.video.overlay)
         for one in self.formats:
             if one.frame is not None:
-                for file, write in one.frame(Frame(frame.result, frame.number, self.name)).items():
+                for file, write in one.frame(shown).items():
                     write(self.folder / f"{self.name}_{one.folder}" / file)
+            if one.pictures is not None:
+                self._encode(one.pictures(shown), frame.seconds)
         if frame.number % SEGMENT == SEGMENT - 1:
             self.close_segment(tracker, whole=True)
 
@@ -168,26 +167,21 @@ class _Recording:
         """Close the files of the open segment, if there is one; only a whole one gets its final names."""
         if not self.content:
             return
-        if self.open is not None:
-            container, stream = self.open
-            container.mux(stream.encode())
-            container.close()
+        for encoder in self.open.values():
+            encoder.close()
         part = self._part()
-        self.content["tracker"] = tracker.state()
-        part.with_suffix(".json").write_text(json.dumps(self.content, separators=(",", ":")), encoding="utf-8")
+        self.content |= {"tracker": tracker.state(), "sizes": self.sizes}
+        part.write_text(json.dumps(self.content, separators=(",", ":")), encoding="utf-8")
         if whole:
-            endings = (".mp4", ".json") if self.open is not None else (".json",)
-            for ending in endings:  # the JSON last: where it is, the segment is whole
-                part.with_suffix(ending).replace(self._stem().with_suffix(ending))
-        self.open, self.content = None, {}
+            for name in self.open:
+                _beside(part, name).replace(_beside(self._stem(), name))
+            part.replace(self._stem())  # last: where it is, the segment is whole
+        self.open, self.content = {}, {}
 
     def join(self, complete: bool) -> VideoSummary:
         """Join the segments; those of a complete video are deleted."""
         segments = self._paths()
-        files: list[Path] = []
-        if segments and self.has_overlay:
-            files.append(self.folder / f"{self.name}_overlay.mp4")
-            _join_videos([path.with_suffix(".mp4") for path in segments], files[-1], self.rate)
+        files = self._join_videos() if segments else []
         frames = people = 0
         shown = hidden = False
         for content in self._contents():
@@ -203,35 +197,28 @@ class _Recording:
             discard(self.segments)
         return VideoSummary(frames, people, files, hidden and not shown)
 
-    def _open_segment(self, frame: PredictedFrame) -> None:
-        if self.size is None:
-            height, width = frame.result.image.shape[:2]
-            self.size = height - height % 2, width - width % 2  # H.264 takes even sizes only
-        self.content = {"first": frame.number, "size": self.size, "images": [], "annotations": []}
-        if not self.has_overlay:
-            return
-        container = open_for_writing(self._part().with_suffix(".mp4"))
-        stream = container.add_stream("h264", rate=self.rate, options=QUALITY)
-        stream.height, stream.width = self.size
-        stream.pix_fmt = "yuv420p"
-        self.open = container, stream
+    def _encode(self, pictures: dict[str, np.ndarray], seconds: float) -> None:
+        """Add a picture to each video, at a time of the source."""
+        for name, picture in pictures.items():
+            if name not in self.open:
+                size = self.sizes.setdefault(name, even(picture))
+                self.open[name] = Encoder(_beside(self._part(), name), size, self.rate)
+            self.open[name].add(picture, seconds - self.content["images"][0]["seconds"])
 
-    def _encode(self, result: Result) -> None:
-        assert self.open is not None and self.size is not None
-        container, stream = self.open
-        tasks = result.tasks()
-        picture = result.overlay(tasks[0]) if tasks else result.image
-        height, width = self.size
-        if picture.shape[0] - height not in (0, 1) or picture.shape[1] - width not in (0, 1):
-            picture = cv2.resize(picture, (width, height))  # the frames of the video change size
-        frame = pyav().VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
-        container.mux(stream.encode(frame))
+    def _join_videos(self) -> list[Path]:
+        begins = {path: read_json(path)["images"][0]["seconds"] for path in self._paths()}
+        files = []
+        for name in self.sizes:
+            files.append(self.folder / f"{self.name}_{name}.mp4")
+            join_videos([(_beside(path, name), begin) for path, begin in begins.items()], files[-1], self.path)
+        return files
 
     def _stem(self) -> Path:
-        return self.segments / f"{self.content['first'] // SEGMENT:06d}"
+        """The file of the open segment's people, when it is whole."""
+        return self.segments / f"{self.content['first'] // SEGMENT:06d}.json"
 
     def _part(self) -> Path:
-        return self.segments / f"{self._stem().name}.part.x"
+        return self._stem().with_suffix(".part.json")
 
     def _paths(self) -> list[Path]:
         return sorted(self.segments.glob("[0-9]*.json"))
@@ -251,19 +238,6 @@ class _Recording:
         return list(files)
 
 
-def _join_videos(parts: list[Path], path: Path, rate: Fraction) -> None:
-    """The packets of several videos of one size in one file, without encoding them again."""
-    with written(path) as unfinished, open_for_writing(unfinished) as joined:
-        target, frames = None, 0
-        for part in parts:
-            with open_video(part) as container:
-                source: Any = container.streams.video[0]
-                target = target or joined.add_stream_from_template(source)
-                offset = round(frames / rate / source.time_base)
-                for packet in container.demux(source):
-                    if packet.dts is None:  # the empty one that ends the stream
-                        continue
-                    packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
-                    packet.stream = target
-                    joined.mux(packet)
-                frames += source.frames
+def _beside(people: Path, name: str) -> Path:
+    """The video of a segment, beside the file of its people."""
+    return people.with_suffix(f".{name}.mp4")

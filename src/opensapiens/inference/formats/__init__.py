@@ -7,7 +7,7 @@ from opensapiens.inference.formats.exr import EXR
 from opensapiens.inference.formats.format import Format
 from opensapiens.inference.formats.maps import NPZ, PNG
 from opensapiens.inference.formats.openpose import OPENPOSE
-from opensapiens.inference.formats.pictures import CUTOUT, OVERLAY, SHEET
+from opensapiens.inference.formats.pictures import CUTOUT, OVERLAY, SHEET, VIDEOS
 from opensapiens.inference.formats.point_cloud import GLB, PLY
 from opensapiens.inference.formats.table import CSV, PARQUET
 from opensapiens.inference.formats.trc import TRC
@@ -18,6 +18,7 @@ FORMATS: Mapping[FormatName, Format] = {
     "png": PNG,
     "npz": NPZ,
     "overlay": OVERLAY,
+    "videos": VIDEOS,
     "sheet": SHEET,
     "cutout": CUTOUT,
     "exr": EXR,

@@ -36,11 +36,13 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The result of a video's frame. number: from 0. name: of the video's outputs."""
+    """The result of a video's frame. number: from 0. name: of the video's outputs. overlay: what is drawn over it, see
+    `VideoOptions`."""
 
     result: Result
     number: int
     name: str
+    overlay: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,8 @@ class Format:
     """One kind of file, for one kind of reader.
 
     photo, frame, video: what is written for a photo, for each frame of a video (into the folder NAME_<folder>), and
-    once for a video; None where the format has no such file. needs: names of tasks; the format needs one of them.
+    once for a video; None where the format has no such file. pictures: of a frame, by name; the pictures of a name
+    become the video NAME_<name>.mp4. needs: names of tasks; the format needs one of them.
     endings: of all files that may be written, after NAME_, except those of task maps. library: imports what the format
     needs; raises ModuleNotFoundError that says how to install it.
     """
@@ -73,6 +76,7 @@ class Format:
     photo: Callable[[Photo], Files] | None = None
     frame: Callable[[Frame], Files] | None = None
     video: Callable[[VideoPeople], Files] | None = None
+    pictures: Callable[[Frame], dict[str, np.ndarray]] | None = None
     folder: str = ""
     needs: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
@@ -81,7 +85,7 @@ class Format:
     @property
     def is_of_videos(self) -> bool:
         """Whether there is anything to write for a video."""
-        return self.frame is not None or self.video is not None
+        return not (self.frame is None and self.video is None and self.pictures is None)
 
 
 def missing_library(module: str, what: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
