@@ -7,8 +7,6 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from opensapiens.drawing.skeleton import draw_box
-
 TURN = 0.618034  # of the circle of hues, from one number to the next: the golden ratio keeps neighbors apart
 
 
@@ -26,7 +24,8 @@ def draw_tags(image: np.ndarray, people: Iterable[tuple[int, np.ndarray]]) -> np
     canvas = np.ascontiguousarray(image).copy()
     for number, box in people:
         color = person_color(number)
-        canvas = draw_box(canvas, box, color)
+        corners = [(round(float(x)), round(float(y))) for x, y in np.asarray(box, float).reshape(2, 2)]
+        cv2.rectangle(canvas, corners[0], corners[1], color, max(2, size // 8), cv2.LINE_AA)
         x1, y1, x2, y2 = font.getbbox(str(number))
         tag = Image.new("RGB", (round(x2 - x1) + size // 2, round(y2 - y1) + size // 2), color)
         ImageDraw.Draw(tag).text((size // 4 - x1, size // 4 - y1), str(number), fill=(20, 20, 20), font=font)
