@@ -1,5 +1,6 @@
 """Points in space as TRC and C3D; the latter is opened by another library than the one that writes it."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,12 @@ def test_turned_axes_stay_right_handed(up: Up) -> None:
     axis = {"y": [0.0, 1, 0], "z": [0.0, 0, 1], "-y": [0.0, -1, 0]}[up]
     for turn, turned in ((Y_UP[up], [0, 1, 0]), (Z_UP @ Y_UP[up], [0, 0, 1])):
         assert np.linalg.det(turn) == pytest.approx(1) and (turn @ axis).tolist() == turned
+
+
+def test_a_missing_library_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ezc3d", None)
+    with pytest.raises(ModuleNotFoundError, match=r"^C3D files need ezc3d: pip install opensapiens\[formats\]$"):
+        write_c3d(tmp_path / "a.c3d", np.zeros((1, 1, 3)), ("nose",), 30, "m")
 
 
 def test_a_c3d_file_needs_cameras() -> None:

@@ -80,7 +80,9 @@ def test_a_format_that_the_model_has_nothing_for(result: Result, tmp_path: Path)
         Result(result.image).save(tmp_path, formats=("openpose",))
     with pytest.raises(OptionsError, match="--format glb needs --point-cloud"):
         PredictOptions(format=("glb",))
-    with pytest.raises(ValueError, match="needs point_cloud"):
+    with pytest.raises(OptionsError, match="the format trc is of videos alone"):
+        result.save(tmp_path, formats=("json", "trc"))
+    with pytest.raises(OptionsError, match="needs point_cloud"):
         result.save(tmp_path, formats=("ply",))
     assert PredictOptions(point_cloud=CAMERA).formats_of_photos()[-1] == "ply"
     assert PredictOptions(point_cloud=CAMERA, format=("glb",)).formats_of_photos() == ("glb",)

@@ -380,6 +380,24 @@ def test_sound_that_mp4_cannot_hold_is_encoded_again(tmp_path: Path) -> None:
     assert length == pytest.approx(0.8, abs=0.15)
 
 
+def test_frames_of_a_longer_clip_do_not_stay(clip: Path, tmp_path: Path) -> None:
+    pytest.importorskip("OpenEXR")
+    options = PredictOptions(format=("png", "npz", "exr", "openpose", "trc"))
+    record_video(people(), clip, tmp_path, "clip", options)
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        later = path.name.replace("000013", "000099").replace("person_2", "person_7")
+        path.with_name(later).touch()
+        if "openpose" not in path.parent.name:
+            path.with_name(f"my_{path.name}").touch()
+    before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
+    record_video(people(), clip, tmp_path, "clip", options)
+    removed = before - {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
+    assert {path.name for path in removed} == {
+        "000099_parts.png", "000099_depth.png", "000099_normals.png", "000099.npz", "000099.exr",
+        "clip_000000000099_keypoints.json", "person_7.trc",
+    }  # fmt: skip
+
+
 def first_frame(path: Path) -> np.ndarray:
     return next(iter(read_frames(path)))[0].astype(float)
 

@@ -19,7 +19,7 @@ from opensapiens.inference.boxes import BoxesError, boxes_of, check_boxes, read_
 from opensapiens.inference.detection import Detector, WholeImage, detector_name
 from opensapiens.inference.detectors import find_detector
 from opensapiens.inference.files import find_inputs, is_video
-from opensapiens.inference.formats import check_formats, formats_of
+from opensapiens.inference.formats import FORMATS, check_formats, formats_of
 from opensapiens.inference.loading import load, torch_dtype, usable_device
 from opensapiens.inference.options import SIDE_BY_SIDE, OptionsError, PredictOptions
 from opensapiens.inference.output import (
@@ -293,8 +293,9 @@ class _Worker:
         name = self.job.names[index]
         files, boxes = [], None
         if self.people.model_of_task:
-            formats, file_name = self.options.formats_of_photos(), self.job.file_names[index]
-            files = result.save(self.job.output, name, formats, file_name, self.options.point_cloud)
+            formats = [one for one in self.options.formats_of_photos() if FORMATS[one].photo is not None]
+            file_name, point_cloud = self.job.file_names[index], self.options.point_cloud
+            files = result.save(self.job.output, name, formats, file_name, point_cloud)
             boxes = np.array([person.box for person in result.persons], np.float32).reshape(-1, 4)
         if self.options.features:
             files.append(self.job.output / f"{name}_features.npz")

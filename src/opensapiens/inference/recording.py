@@ -8,6 +8,7 @@ interrupted, they are joined into the output files. A resumed run continues afte
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -123,6 +124,7 @@ class _Recording:
         """Make the folder; the number of frames in the complete segments of an earlier run."""
         if not resume:
             clear(self.segments, SEGMENTS)
+            self._remove_frames()
         frames = 0
         if claim(self.segments, SEGMENTS, self.about):
             for leftover in list(self.segments.glob("*.part*")):
@@ -132,6 +134,13 @@ class _Recording:
                 self.annotations += len(content["annotations"])
                 self.sizes = {name: tuple(size) for name, size in content["sizes"].items()}
         return frames
+
+    def _remove_frames(self) -> None:
+        for one in self.formats:
+            folder = self.folder / f"{self.name}_{one.folder}"
+            for path in list(folder.iterdir()) if one.folder and folder.is_dir() else []:
+                if re.fullmatch(one.inside, path.name):
+                    path.unlink()
 
     def last_state(self) -> dict[str, Any]:
         """The tracker after the last whole segment."""

@@ -204,14 +204,14 @@ class Result:
         NAME_pose.jpg, NAME_segmentation.jpg, …   one overlay per task; NAME_sheet.jpg   all of them on one sheet
         NAME_keypoints.json   COCO keypoints with "keypoint_scores" and "person_id"; last, so that it says: all is there
 
-        Only what was predicted is written. Raises OptionsError for a format that needs another task,
+        Only what was predicted is written. Raises OptionsError for a format of videos or one that needs another task,
         ModuleNotFoundError for one whose library is not installed, OSError if the folder cannot be written.
         """
         # Formats are of results, so they import this module.
-        from opensapiens.inference.formats import FORMATS, check_formats, formats_of
+        from opensapiens.inference.formats import check_formats, formats_of
         from opensapiens.inference.formats.format import Photo
 
-        check_formats([one for one in formats if one in FORMATS], self.tasks())
+        check_formats([one for one in formats if one != "default"], self.tasks(), of_photo=True)
         chosen = formats_of(resolved(formats, OF_PHOTOS))
         name = name or (self.source.stem if self.source else "image")
         photo = Photo(self, file_name or (self.source.name if self.source else name), point_cloud)

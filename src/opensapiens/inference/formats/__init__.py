@@ -42,11 +42,13 @@ def formats_of(names: Sequence[FormatName]) -> list[Format]:
     return [known for name, known in FORMATS.items() if name in names]
 
 
-def check_formats(names: Sequence[FormatName], tasks: Sequence[str]) -> None:
+def check_formats(names: Sequence[FormatName], tasks: Sequence[str], of_photo: bool = False) -> None:
     """Raises OptionsError for a format that needs what none of the tasks predicts, and ModuleNotFoundError for one that
-    needs a library which is not installed."""
+    needs a library which is not installed. of_photo: also an OptionsError for a format of videos alone."""
     for name in names:
         wanted = formats_of([name])[0]
+        if of_photo and wanted.photo is None:
+            raise OptionsError(f"the format {name} is of videos alone")
         if wanted.needs and not set(wanted.needs) & set(tasks):
             given = f"the model predicts {', '.join(tasks)}" if tasks else "the model has no heads"
             raise OptionsError(f"the format {name} needs {' or '.join(wanted.needs)}; {given}")

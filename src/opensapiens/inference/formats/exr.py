@@ -72,6 +72,7 @@ EXR = Format(
     _of_photo,
     _of_frame,
     folder=FOLDER,
+    inside=r"\d{6}\.exr",
     needs=(DepthTask.name, NormalsTask.name),
     endings=("maps.exr",),
     library=exr_library,

@@ -68,7 +68,8 @@ class Format:
 
     photo, frame, video: what is written for a photo, for each frame of a video (into the folder NAME_<folder>), and
     once for a video; None where the format has no such file. pictures: of a frame, by name; the pictures of a name
-    become the video NAME_<name>.mp4. needs: names of tasks; the format needs one of them.
+    become the video NAME_<name>.mp4. inside: a regular expression of the names of files in the folder, which a new run
+    removes first, or those of a longer clip would stay. needs: names of tasks; the format needs one of them.
     endings: of all files that may be written, after NAME_, except those of task maps. library: imports what the format
     needs; raises ModuleNotFoundError that says how to install it.
     """
@@ -78,6 +79,7 @@ class Format:
     video: Callable[[VideoPeople], Files] | None = None
     pictures: Callable[[Frame], dict[str, np.ndarray]] | None = None
     folder: str = ""
+    inside: str = ""
     needs: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
     library: Callable[[], ModuleType] | None = None

@@ -35,5 +35,5 @@ def _npz_of_frame(frame: Frame) -> Files:
     return {f"{frame.number:06d}.npz": npz(**arrays)} if arrays else {}
 
 
-PNG = Format(_png_of_photo, _png_of_frame, folder=FOLDER)
-NPZ = Format(_npz_of_photo, _npz_of_frame, folder=FOLDER)
+PNG = Format(_png_of_photo, _png_of_frame, folder=FOLDER, inside=r"\d{6}_\w+\.png")
+NPZ = Format(_npz_of_photo, _npz_of_frame, folder=FOLDER, inside=r"\d{6}\.npz")

@@ -103,4 +103,11 @@ def _of_frame(frame: Frame) -> Files:
     return {name: partial(write_json, content=content(frame.result, tracked=True), indent=None)}
 
 
-OPENPOSE = Format(_of_photo, _of_frame, folder=FOLDER, needs=(PoseTask.name,), endings=("openpose.json",))
+OPENPOSE = Format(
+    _of_photo,
+    _of_frame,
+    folder=FOLDER,
+    inside=r".*_\d{12}_keypoints\.json",
+    needs=(PoseTask.name,),
+    endings=("openpose.json",),
+)

@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from opensapiens.inference.formats.format import Files, Format, Photo, missing_library
+from opensapiens.inference.options import OptionsError
 from opensapiens.storage.files import write_bytes
 from opensapiens.tasks.depth import DepthTask
 
@@ -52,7 +53,9 @@ def _ply(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None) -> 
 
 def _of_photo(kind: str, photo: Photo) -> Files:
     if photo.point_cloud is None:
-        raise ValueError(f"{kind} needs point_cloud=(focal length in pixels, nearest, farthest): depth is relative")
+        raise OptionsError(
+            f"the format {kind} needs point_cloud=(focal length in pixels, nearest, farthest): depth is relative"
+        )
     numbers = photo.point_cloud
 
     def write(path: Path) -> None:

@@ -93,4 +93,4 @@ def _found(content: dict[str, Any]) -> Iterator[tuple[int, int, np.ndarray]]:
         yield annotation["person_id"], image["frame"], np.where(seen[:, None] > 0, points, np.nan)
 
 
-TRC = Format(video=_of_video, folder=FOLDER, needs=(PoseTask.name,))
+TRC = Format(video=_of_video, folder=FOLDER, inside=r"person_\d+\.trc", needs=(PoseTask.name,))
