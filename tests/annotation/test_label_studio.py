@@ -83,6 +83,7 @@ def test_a_point_that_a_person_drew_belongs_to_the_box_around_it(written: Path) 
     tasks = exported(written)
     regions = tasks[0]["annotations"][0]["result"]
     regions[:] = [region for region in regions if region["id"] != "person_2_0"]
+    regions[0]["value"] |= {"x": 0, "y": 0, "width": 100, "height": 100}  # the other person's box is around it, too
     nose = {"x": 100 * 30.5 / 40, "y": 100 * 25.5 / 60, "width": 0.4, "keypointlabels": ["nose"]}
     regions.append(
         {"id": "drawn", "original_width": 40, "original_height": 60, "type": "keypointlabels", "value": nose}

@@ -172,7 +172,7 @@ def test_wholebody_results_score_full_marks_against_themselves(tmp_path: Path) -
     result = posed(WHOLEBODY_133)
     (path,) = result.save(tmp_path, "000000000139", ("wholebody",))
     rows = json.loads(path.read_text())
-    assert rows[0]["image_id"] == 139 and id_in_name("cam2/img.jpg") == 1
+    assert rows[0]["image_id"] == 139 and id_in_name("cam2/img.jpg") == 1 and id_in_name("cam2_0007.png") == 7
     first = 0
     for field, count in {
         "keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21

@@ -27,7 +27,7 @@ def c3d_library() -> ModuleType:
 
 
 def write_c3d(path: Path, points_FK3: np.ndarray, names: Sequence[str], rate: float, unit: str) -> None:
-    """One person's points, z up, as float32; NaN is written as missing (residual -1).
+    """One person's points, z up, as float32; ezc3d writes NaN as missing (residual -1).
 
     rate: frames per second. unit: "m" or "mm". Raises ModuleNotFoundError without ezc3d.
     """
@@ -44,8 +44,6 @@ def write_c3d(path: Path, points_FK3: np.ndarray, names: Sequence[str], rate: fl
     homogeneous = np.ones((4, points_FK3.shape[1], len(points_FK3)))
     homogeneous[:3] = points_FK3.transpose(2, 1, 0)
     content["data"]["points"] = homogeneous
-    missing = ~np.isfinite(points_FK3).all(axis=-1).T
-    content["data"]["meta_points"]["residuals"] = np.where(missing, -1.0, 0.0)[None]
     with written(path) as temporary:
         named = temporary.with_suffix(".c3d")  # ezc3d appends the ending where it is not there
         try:
