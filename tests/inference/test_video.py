@@ -424,3 +424,24 @@ def test_maps_as_videos_of_their_own(clip: Path, tmp_path: Path) -> None:
         assert len(list(read_frames(path))) == FRAMES
         frame = first_frame(path)
         assert frame[5, 150].max() < 30 and frame[60, 50].max() > 60, "people on black"
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_a_run_without_videos_is_interrupted_and_goes_on(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PredictOptions(format=("json", "trc", "openpose"))
+    record_video(people(), clip, tmp_path / "whole", "clip", settings)
+    folder = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        patch.setattr(video, "predicted_frames", stopping_at(10, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            record_video(people(), clip, folder, "clip", settings)
+    assert len(read(folder)["images"]) == 10 and not read(folder)["info"]["complete"]
+    record_video(people(), clip, folder, "clip", replace(settings, resume=True))
+    assert not list(folder.rglob("*.mp4")) and not (folder / "clip_segments").exists()
+    whole, broken = (
+        {path.relative_to(top): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+        for top in (tmp_path / "whole", folder)
+    )
+    assert whole == broken and len(whole) == 1 + 2 + FRAMES
