@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from opensapiens.drawing import person_color
-from opensapiens.inference import recording, video
+from opensapiens.inference import encoding, recording, video
 from opensapiens.inference.detection import WholeImage
 from opensapiens.inference.formats.format import VideoPeople
 from opensapiens.inference.formats.trc import TRC
@@ -378,6 +378,24 @@ def test_sound_that_mp4_cannot_hold_is_encoded_again(tmp_path: Path) -> None:
         assert stream.codec_context.name == "aac"
         length = sum(frame.samples for frame in container.decode(stream)) / stream.codec_context.sample_rate
     assert length == pytest.approx(0.8, abs=0.15)
+
+
+def test_damaged_sound_does_not_lose_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = sounding_clip(tmp_path / "clip.mkv", [k / 10 for k in range(8)])
+    write = encoding._Sound._write
+
+    def damaged(self: Any, packet: Any) -> None:
+        if packet.pts * packet.time_base > 0.3:
+            raise av.InvalidDataError(1, "damaged")
+        write(self, packet)
+
+    monkeypatch.setattr(encoding._Sound, "_write", damaged)
+    record_video(people(), source, tmp_path / "out", "clip")
+    made = tmp_path / "out" / "clip_overlay.mp4"
+    assert len(packets_of(made, "video")) == 8 and 2 < len(packets_of(made, "audio")) < 8
+    assert caplog.text.count("clip.mkv: its sound could not be kept to its end") == 1
 
 
 def test_frames_of_a_longer_clip_do_not_stay(clip: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Without B-frames a packet's order is its time, so pieces can be put one after th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
@@ -19,6 +20,7 @@ from opensapiens.storage.videos import open_for_writing, open_video, pyav
 
 QUALITY = {"crf": "20", "bf": "0"}
 TICKS = Fraction(1, 90_000)  # of a second
+logger = logging.getLogger(__name__)
 IN_MP4 = {"aac", "mp3", "ac3", "eac3", "opus", "alac"}
 """Codings of sound that an MP4 file can hold, and players of it understand; others are encoded as AAC."""
 
@@ -65,7 +67,7 @@ def join_videos(parts: Sequence[tuple[Path, float]], path: Path, source: Path) -
     with written(path) as unfinished, closing(open_for_writing(unfinished)) as joined, open_video(source) as original:
         with open_video(parts[0][0]) as first:
             target = joined.add_stream_from_template(first.streams.video[0])
-        sound = _Sound(joined, original, origin)
+        sound = _Sound(joined, original, origin, source)
         last = -1
         for part, begin in parts:
             with open_video(part) as container:
@@ -84,13 +86,17 @@ def join_videos(parts: Sequence[tuple[Path, float]], path: Path, source: Path) -
 
 
 class _Sound:
-    """The first sound of a video on its way into another one. origin: seconds of the source that are 0 in the other."""
+    """The first sound of a video on its way into another one, to its end or to where it is damaged, which is logged.
 
-    def __init__(self, joined: Any, source: Any, origin: float) -> None:
-        self.joined, self.origin = joined, origin
+    origin: seconds of the source that are 0 in the other. path: of the source.
+    """
+
+    def __init__(self, joined: Any, source: Any, origin: float, path: Path) -> None:
+        self.joined, self.origin, self.path = joined, origin, path
         self.target: Any = None
         self.copied = False
         self.packets: Iterator[Any] = iter(())
+        self.next: Any = None
         streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
         if not streams:
             return
@@ -100,35 +106,48 @@ class _Sound:
         else:
             self.target = joined.add_stream("aac", rate=streams[0].codec_context.sample_rate)
         self.packets = self._wanted(source.demux(streams[0]))
-        self.next = next(self.packets, None)
+        self.next = self._following()
 
     def copy(self, end: float) -> None:
         """Write what sounds before this time, in seconds of the joined video."""
-        while self.target is not None and self.next is not None and self._seconds(self.next) < end:
-            packet = self.next
-            if self.copied:
-                shift = round(self.origin / packet.time_base)
-                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, self.target
-                self.joined.mux(packet)
+        while self.next is not None and self._seconds(self.next) < end:
+            try:
+                self._write(self.next)
+            except pyav().FFmpegError as error:
+                self._stop(error)
             else:
-                for frame in packet.decode():
-                    frame.pts = None  # counted by the encoder
-                    self.joined.mux(self.target.encode(frame))
-            self.next = next(self.packets, None)
+                self.next = self._following()
 
     def finish(self) -> None:
         """Write what the encoder still holds."""
         if self.target is not None and not self.copied:
             self.joined.mux(self.target.encode())
 
-    def _wanted(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """Those from the origin on, before any damage."""
-        try:
-            for packet in packets:
-                if packet.pts is not None and packet.dts is not None and self._seconds(packet) >= 0:
-                    yield packet
-        except pyav().FFmpegError:
+    def _write(self, packet: Any) -> None:
+        if self.copied:
+            shift = round(self.origin / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, self.target
+            self.joined.mux(packet)
             return
+        for frame in packet.decode():
+            frame.pts = None  # counted by the encoder
+            self.joined.mux(self.target.encode(frame))
+
+    def _following(self) -> Any:
+        try:
+            return next(self.packets, None)
+        except pyav().FFmpegError as error:
+            self._stop(error)
+
+    def _stop(self, error: Exception) -> None:
+        logger.warning("%s: its sound could not be kept to its end (%s)", self.path, error)
+        self.next, self.packets = None, iter(())
+
+    def _wanted(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """Those from the origin on."""
+        for packet in packets:
+            if packet.pts is not None and packet.dts is not None and self._seconds(packet) >= 0:
+                yield packet
 
     def _seconds(self, packet: Any) -> float:
         return float(packet.pts * packet.time_base) - self.origin
