@@ -5,9 +5,10 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test
 
+PYTHONS := python3.11 python3
 BIN := .venv/bin
 STAMP := .venv/installed
-EXTRAS := train,eval,detect,video,synthetic,exr,curate,export
+EXTRAS := train,eval,detect,video,synthetic,exr,formats,curate,export
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -15,7 +16,7 @@ help:
 # One stamp for both commands: packages are installed once, and again only when one of these two files changes.
 # A python3.11 that is found but does not start (a version manager's shim) is passed over.
 $(STAMP): pyproject.toml constraints.txt
-	@for python in python3.11 python3; do \
+	@for python in $(PYTHONS); do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then break; fi; \
 	  python=; \
 	done; \
@@ -39,6 +40,7 @@ WITH_RAY := tests/curation
 
 test: $(STAMP)
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(WITH_WORKERS) tests/test_*.py
 	$(BIN)/python -m pytest $(WITH_PROGRAMS)

@@ -49,6 +49,7 @@ EXTRA_MODULES = {
     "train": {"tensorboard"},
     "eval": {"faster_coco_eval"},
     "exr": {"OpenEXR"},
+    "formats": {"OpenEXR", "ezc3d", "pyarrow", "trimesh"},
     "detect": {"transformers"},
     "video": {"av"},
     "synthetic": {"anny", "warp", "trimesh"},

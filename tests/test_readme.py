@@ -15,7 +15,12 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PHOTO = ROOT / "examples" / "photos" / "grace_hopper.jpg"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-WITH_LINKS = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+WITH_LINKS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+]
 
 
 def commands(text: str) -> list[str]:

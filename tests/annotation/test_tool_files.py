@@ -8,13 +8,14 @@ import pytest
 
 from opensapiens.annotation.association import Detection
 from opensapiens.annotation.picture_labels import PictureLabels, find_images, load_labels, load_maps, save_labels
-from opensapiens.annotation.tables import write_trc
 from opensapiens.annotation.tool_files import (
+    Corrected,
     part_annotations,
     person_annotation,
     prelabeled,
     read_corrected,
     read_corrected_parts,
+    read_tool_file,
     write_cvat_labels,
     write_keypoints,
     write_parts,
@@ -28,6 +29,14 @@ def detection(keypoint_set: KeypointSet, seed: int = 0) -> Detection:
     rng = np.random.default_rng(seed)
     points = rng.uniform(20, 80, (len(keypoint_set), 2)).round(2)
     return Detection(points, rng.choice([0.02, 0.2, 0.8], len(points)), np.array([10.0, 15, 90, 85]), 0.9, 3)
+
+
+def corrected(path: Path, stems: dict[str, str]) -> Corrected:
+    return read_corrected(read_tool_file(path, COCO_17), path, path.parent, stems, COCO_17)
+
+
+def corrected_parts(path: Path) -> Corrected:
+    return read_corrected_parts(read_tool_file(path, COCO_17), path, {"a": "a.jpg"}, SAPIENS_28)
 
 
 @pytest.mark.parametrize("keypoint_set", KEYPOINT_SETS.values(), ids=KEYPOINT_SETS)
@@ -86,7 +95,7 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.names)}],
     }  # fmt: skip
     (tmp_path / "from_tool.json").write_text(json.dumps(content))
-    found = read_corrected(tmp_path / "from_tool.json", tmp_path, {"cam_01/a": "cam_01/a.jpg"}, COCO_17)
+    found = corrected(tmp_path / "from_tool.json", {"cam_01/a": "cam_01/a.jpg"})
     ((one, visibility),) = found.people["cam_01/a.jpg"]
     np.testing.assert_array_equal(visibility, points[:, 2])
     np.testing.assert_array_equal(one.scores, points[:, 2] == 2)
@@ -95,11 +104,21 @@ def test_corrected_points_come_back(tmp_path: Path) -> None:
     assert len(found.failures) == 1 and "b.jpg" in found.failures[0]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"images": []}', '{"images": [3], "annotations": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "[3]",
+        '[{"data": {}, "annotations": [{"result": [{"value": 3}]}]}]',
+        '{"images": []}',
+        '{"images": [3], "annotations": []}',
+    ],
+)
 def test_a_file_of_no_tool(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(AnnotationError, match=r"a\.json"):
-        read_corrected(tmp_path / "a.json", tmp_path, {}, COCO_17)
+        corrected(tmp_path / "a.json", {})
 
 
 def part_maps() -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +140,7 @@ def test_parts_round_trip(tmp_path: Path, kind: str) -> None:
         (2, 2),
     }
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    found = corrected_parts(tmp_path / "parts.json")
     assert not found.failures
     np.testing.assert_array_equal(found.maps["a.jpg"], parts)
 
@@ -131,7 +150,7 @@ def test_a_bad_piece_does_not_lose_the_others(tmp_path: Path) -> None:
     annotations = part_annotations(parts, people, "rle")
     annotations[0]["segmentation"]["counts"][0] += 1
     write_parts(tmp_path / "parts.json", [(PictureLabels("a.jpg", (60, 40), []), annotations)], SAPIENS_28)
-    found = read_corrected_parts(tmp_path / "parts.json", {"a": "a.jpg"}, SAPIENS_28)
+    found = corrected_parts(tmp_path / "parts.json")
     assert len(found.failures) == 1 and "annotation 1 of a.jpg" in found.failures[0]
     assert set(np.unique(found.maps["a.jpg"])) == set(np.unique(parts)) - {annotations[0]["category_id"]}
 
@@ -162,30 +181,6 @@ def test_names_that_labels_cannot_have_are_failures(tmp_path: Path) -> None:
     names, failures, _ = find_images(tmp_path)
     assert names == ["a.jpg"] and [sentence[:3] for sentence in failures] == ["caf", "nnn"]
     assert all(sentence.endswith("rename it") or "rename it to 220" in sentence for sentence in failures)
-
-
-def test_a_trc_file_as_opensim_reads_it(tmp_path: Path) -> None:
-    points = np.array([[[1.0, 2, 3], [4, 5, 6]], [[np.nan] * 3, [7, 8, 9]]])
-    write_trc(tmp_path / "p.trc", points, ("nose", "left_eye"), 50, "m", "z")
-    lines = (tmp_path / "p.trc").read_text().split("\n")
-    assert lines[0] == "PathFileType\t4\t(X/Y/Z)\tp.trc"
-    header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=True))
-    assert header["NumFrames"] == "2" and header["NumMarkers"] == "2" and header["Units"] == "m"
-    assert header["DataRate"] == "50" and header["OrigDataStartFrame"] == "1"
-    assert lines[3].split("\t") == ["Frame#", "Time", "nose", "", "", "left_eye", "", ""]
-    assert lines[4].split("\t") == ["", "", "X1", "Y1", "Z1", "X2", "Y2", "Z2"] and lines[5] == ""
-    assert [float(cell) for cell in lines[6].split("\t")] == [1, 0, 2, 3, 1, 5, 6, 4], "y is up: x, y, z -> y, z, x"
-    assert lines[7].split("\t")[:5] == ["2", "0.020000", "", "", ""] and len(lines) == 9
-
-
-@pytest.mark.parametrize("up", ["y", "z", "-y"])
-def test_turned_axes_stay_right_handed(tmp_path: Path, up: str) -> None:
-    axis = {"y": [0.0, 1, 0], "z": [0.0, 0, 1], "-y": [0.0, -1, 0]}[up]
-    points = np.array([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1], axis]])
-    write_trc(tmp_path / "p.trc", points, tuple("xyzu"), 30, "m", up)  # type: ignore[arg-type]
-    numbers = [float(cell) for cell in (tmp_path / "p.trc").read_text().split("\n")[6].split("\t")[2:]]
-    turned = np.array(numbers).reshape(4, 3)
-    assert np.linalg.det(turned[:3]) == pytest.approx(1) and turned[3].tolist() == [0, 1, 0]
 
 
 def test_points_that_are_not_there_are_zero() -> None:

@@ -56,6 +56,11 @@ def test_prelabels(pictures: Path, tiny_model: Path, tmp_path: Path, capsys: pyt
     assert all(sample.parts is not None and sample.parts.shape == (90, 70) for sample in samples.values())
     assert len(json.loads((out / "parts.json").read_text())["categories"]) == 27
     assert (out / "cvat_labels.json").is_file()
+    tasks = json.loads((out / "label_studio.json").read_text())
+    assert [task["data"]["image"].partition("?d=")[2] for task in tasks] == ["a.jpg", "sub/b.png", "sub/c.jpg"]
+    kinds = {region["type"] for task in tasks for region in task["predictions"][0]["result"]}
+    assert kinds == {"rectanglelabels", "keypointlabels", "polygonlabels"}
+    assert (out / "label_studio.xml").read_text().count("<Label ") == 1 + 308 + 27
 
 
 def test_a_stopped_run_goes_on(
@@ -152,7 +157,22 @@ def test_views_that_agree(studio: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert points["people"][0]["points"][0] is None and points["people"][0]["views"][9] == 5
     rows = list(csv.DictReader((out / "review.csv").open()))
     assert [(row["frame"], row["point"], row["reason"]) for row in rows] == [(f, "nose", "unseen") for f in "012"]
+    assert not list(out.glob("*.c3d"))
     assert (out / "person_1.trc").read_text().count("\n") == 9 and (out / "review.html").is_file()
+
+
+def test_tracks_of_a_rig_as_c3d(studio: Path) -> None:
+    pytest.importorskip("ezc3d")
+    c3d = pytest.importorskip("c3d")
+    assert run_studio(studio, "tracks", "--c3d", "--up", "y") == 1
+    truth = json.loads((studio / "tracks" / "points_3d.json").read_text())["people"]
+    with (studio / "tracks" / "person_1.c3d").open("rb") as file:
+        frames = [frame for _, frame, _ in c3d.Reader(file).read_frames()]
+    assert len(frames) == len(truth) == 3
+    for frame, row in zip(frames, truth, strict=True):
+        assert frame[0, 3] < 0, "the nose is to be looked at"
+        x, y, z = np.array(row["points"][1:], float).T
+        np.testing.assert_allclose(frame[1:, :3], np.column_stack([z, x, y]), atol=1e-5)
 
 
 def test_the_result_does_not_depend_on_the_run(studio: Path) -> None:

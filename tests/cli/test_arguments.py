@@ -20,7 +20,7 @@ ORDERS = [
     ("predict", "--model x --model y z --output o -- a.jpg -b.jpg", "--model x y --output o -- z a.jpg -b.jpg"),
     ("predict", "--model x a.jpg --output o", "--model x --output o -- a.jpg"),
     ("predict", "--point-cloud 1200 -2 3 a.jpg --batch_size 2", "--point-cloud 1200 -2 3 --batch-size 2 -- a.jpg"),
-    ("predict", "a.jpg --video-maps npz b.mp4 --no-smooth", "--video-maps npz --no-smooth -- a.jpg b.mp4"),
+    ("predict", "a.jpg b.mp4 --format npz trc --no-smooth", "--format npz trc --no-smooth -- a.jpg b.mp4"),
     ("predict", "a.jpg --oputput o", "a.jpg --oputput o"),
     ("predict", "a.jpg --output", "--output -- a.jpg"),
     ("evaluate", "--images x --flip pose --limit 3", "--images x --flip --limit 3 -- pose"),

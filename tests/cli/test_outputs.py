@@ -148,7 +148,7 @@ def test_folders_of_a_video_that_are_not_ours(project: Path, name: str, capsys: 
         container.mux(stream.encode())
     (project / "results" / name).mkdir(parents=True)
     (project / "results" / name / "000000.json").write_bytes(THEIRS)
-    assert predict(project, "clip.mp4", "--output", "results", "--video-maps", "png") == 1
+    assert predict(project, "clip.mp4", "--output", "results", "--format", "png") == 1
     assert f"{name} exists" in capsys.readouterr().err
     assert (project / "results" / name / "000000.json").read_bytes() == THEIRS
 
@@ -221,7 +221,7 @@ def with_last_point(model: ModelDescription, name: str) -> ModelDescription:
 
 @pytest.mark.parametrize(
     "then",
-    ["--features", "--point-cloud 200 2 3", "--table csv", "--no-flip", "--boxes boxes.json", "--input-size 48 32"],
+    ["--features", "--point-cloud 200 2 3", "--format csv", "--no-flip", "--boxes boxes.json", "--input-size 48 32"],
 )
 def test_other_options_are_not_done_before(project: Path, then: str, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "boxes.json").write_text(json.dumps({"a.jpg": [[5, 5, 40, 80]]}))
@@ -264,7 +264,7 @@ def test_a_photo_of_a_long_name(project: Path) -> None:
     names = [("ä" * 123) + f"{number}.jpg" for number in range(2)]
     for name in names:
         picture(project / "long" / name)
-    assert predict(project, "long", "--output", "results", "--table", "csv") == 0
+    assert predict(project, "long", "--output", "results", "--format", "json", "csv") == 0
     made = [path.name for path in (project / "results").glob("*_keypoints.json")]
     assert len(made) == 2 and all(name.startswith("ää") for name in made)
 

@@ -100,6 +100,8 @@ def misuse(folder: Path, tiny_model: Path) -> dict[str, list[str]]:
         "--flip and --no-flip": [photo, *output, *model, "--flip", "--no-flip"],
         "multiples of 16": [photo, *output, *model, "--input-size", "100", "64"],
         "no device": [photo, *output, *model, "--device", "cuda:99"],
+        "--overlay hair: the model predicts pose": [photo, *output, *model, "--overlay", "hair"],
+        "needs --point-cloud": [photo, *output, *model, "--format", "glb"],
         "focal length": [photo, *output, *model, "--whole-image", "--point-cloud", "100", "3", "2"],
         "--output": [photo, *model],
         "--outpt": [photo, "--outpt", "x", *model],
@@ -111,7 +113,7 @@ def misuse(folder: Path, tiny_model: Path) -> dict[str, list[str]]:
     [
         "no such file or folder", "no photo or video in", "at least one photo", "no model named", "not JSON",
         "exclude each other", "--output", "--outpt", "--flip and --no-flip", "multiples of 16", "no device",
-        "focal length",
+        "focal length", "needs --point-cloud", "--overlay hair: the model predicts pose",
     ],
 )  # fmt: skip
 def test_misuse_is_one_sentence_and_exit_code_2(
@@ -168,9 +170,11 @@ def test_python_does_what_the_command_does(
     threads: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", threads.append)
     command = ["predict", "--output", str(tmp_path / "a"), "--model", str(tiny_model), "--whole-image"]
-    command += ["--threads", "3", "--table", "csv", "--runtime", "torch", "--no-flip"]
+    command += ["--threads", "3", "--format", "default", "csv", "--runtime", "torch", "--no-flip"]
     assert main([*command, str(photos)]) == 1 and threads == [3]
-    options = PredictOptions(model=(str(tiny_model),), whole_image=True, table="csv", runtime="torch", flip=False)
+    options = PredictOptions(
+        model=(str(tiny_model),), whole_image=True, format=("default", "csv"), runtime="torch", flip=False
+    )
     summary = predict_files(photos, tmp_path / "b", options)
     assert outputs(tmp_path / "a") == outputs(tmp_path / "b") and len(outputs(tmp_path / "a")) > 20
     assert (summary.photos, summary.people, summary.files, len(summary.failures)) == (4, 4, 7, 3)
@@ -245,9 +249,30 @@ def test_what_is_done_is_left_out_with_resume(
 
 
 def test_several_models_tables_points_and_features(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
-    command = ["predict", str(photos / "a.jpg"), "--whole-image", "--table", "csv", "--features"]
+    command = ["predict", str(photos / "a.jpg"), "--whole-image", "--format", "default", "csv", "--features"]
     command += ["--point-cloud", "200", "2", "2.5", "--output", str(tmp_path / "out")]
     assert main([*command, "--model", str(tiny_model), "--model", str(tiny_model), "--no-flip"]) == 0
     assert len((tmp_path / "out" / "a_keypoints.csv").read_text().splitlines()) == 309
     assert np.load(tmp_path / "out" / "a_features.npz")["tokens"].shape == (1, 12, 24)
     assert (tmp_path / "out" / "a_points.ply").read_bytes().startswith(b"ply")
+
+
+def test_only_what_was_asked_for_is_written(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+    command = ["predict", "--model", str(tiny_model), "--whole-image", "--output", str(tmp_path / "out"), "--format"]
+    assert main([*command, "json", "openpose", str(photos / "a.jpg")]) == 0, "a photo may follow the formats"
+    made = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".")
+    assert made == ["a_keypoints.json", "a_openpose.json"]
+    (person,) = json.loads((tmp_path / "out" / "a_openpose.json").read_text())["people"]
+    assert len(person["pose_keypoints_2d"]) == 75
+
+
+def test_a_video_without_any_file_to_write_is_a_failure(
+    photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "clip.mp4").write_bytes(b"")
+    command = ["predict", str(photos / "a.jpg"), str(photos / "clip.mp4"), "--model", str(tiny_model), "--whole-image"]
+    assert main([*command, "--output", str(tmp_path / "out"), "--format", "sheet"]) == 1
+    captured = capsys.readouterr()
+    assert "clip.mp4: --format sheet is for photos" in captured.err and "1 photo, 1 person" in captured.out
+    assert main([*command[:2], *command[3:], "--output", str(tmp_path / "out"), "--format", "trc"]) == 1
+    assert "a.jpg: --format trc is for videos" in capsys.readouterr().err

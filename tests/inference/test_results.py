@@ -1,6 +1,9 @@
 import csv
+import io
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,9 +11,12 @@ import pytest
 from PIL import Image
 
 from opensapiens.inference.detection import WholeImage
+from opensapiens.inference.formats.format import Frame
+from opensapiens.inference.formats.maps import NPZ, PNG
+from opensapiens.inference.formats.table import save_table, table_rows
 from opensapiens.inference.pipeline import People
 from opensapiens.inference.results import Result, ResultError
-from opensapiens.inference.saving import save_overlay, save_table, table_rows
+from opensapiens.inference.saving import save_overlay
 from opensapiens.labels.keypoints import COCO_17
 from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.tasks.depth import DepthMap, depth_to_16_bits
@@ -102,6 +108,28 @@ def test_a_result_prints_as_one_line(result: Result) -> None:
     assert repr(Result(result.image, result.persons * 2)) == "Result(200×120, 2 people: boxes)"
 
 
+def test_a_notebook_shows_the_sheet(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Image.open(io.BytesIO(result._repr_png_()))
+    assert shown.format == "PNG" and np.array_equal(np.asarray(shown), np.asarray(result.draw()))
+    monkeypatch.setattr("opensapiens.inference.results.NOTEBOOK_SIDE", 300)
+    assert max(Image.open(io.BytesIO(result._repr_png_())).size) == 300
+
+
+def test_show_takes_the_notebook_or_the_viewer(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewed: list[Image.Image] = []
+    monkeypatch.setattr(Image.Image, "show", lambda self: viewed.append(self))
+    cell: list[Image.Image] = []
+    for shell, seen in ((None, viewed), (object(), cell)):
+        notebook = SimpleNamespace(get_ipython=lambda shell=shell: shell, display=SimpleNamespace(display=cell.append))
+        monkeypatch.setitem(sys.modules, "IPython", notebook)
+        result.show(["depth"])
+        assert [picture.size for picture in seen] == [(200, 120)]
+    assert len(viewed) == 1
+    monkeypatch.delitem(sys.modules, "IPython")
+    result.show()
+    assert len(viewed) == 2
+
+
 def test_maps_are_there_by_the_name_of_their_task(result: Result) -> None:
     assert list(result.maps) == ["segmentation", "depth", "normals"]
     assert result.parts is result.maps["segmentation"] and result.depth is result.maps["depth"]
@@ -128,44 +156,32 @@ def test_the_point_cloud_is_where_the_camera_sees_it(result: Result, tmp_path) -
             result.save_point_cloud(tmp_path / "none.ply", *wrong)
 
 
-def test_the_ply_is_read_by_another_tool(result: Result, tmp_path) -> None:
-    trimesh = pytest.importorskip("trimesh")
-    assert result.depth is not None and result.normals is not None
-    count = result.save_point_cloud(tmp_path / "people.ply", 150, 2.0, 3.0)
-    cloud = trimesh.load(tmp_path / "people.ply", process=False)
-    there = np.isfinite(result.depth.values)
-    assert len(cloud.vertices) == count == there.sum()
-    assert np.allclose(cloud.vertices, result.depth.points(150, 2.0, 3.0)[there], atol=1e-5)
-    assert (np.asarray(cloud.colors)[:, :3] == result.image[there]).all()
-    header, _, _ = (tmp_path / "people.ply").read_bytes().partition(b"end_header")
-    assert b"property float nz" in header
-    with pytest.raises(ResultError, match="needs depth"):
-        Result(result.image).save_point_cloud(tmp_path / "none.ply", 150, 2, 3)
-
-
 def test_the_table_has_a_row_per_point(result: Result, tmp_path) -> None:
-    result.save(tmp_path, "photo", table="csv")
+    result.save(tmp_path, "photo", formats=("csv",))
     with (tmp_path / "photo_keypoints.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 17 and rows[5]["keypoint"] == COCO_17.names[5] and rows[0]["frame"] == ""
     assert float(rows[0]["x"]) == pytest.approx(result.persons[0].keypoints[0, 0], abs=0.01)
     assert not list(tmp_path.glob("*.part"))
     parquet = pytest.importorskip("pyarrow.parquet")
-    result.save(tmp_path, "photo", table="parquet")
+    result.save(tmp_path, "photo", formats=("parquet",))
     table = parquet.read_table(tmp_path / "photo_keypoints.parquet").to_pylist()
     assert [row["keypoint"] for row in table] == list(COCO_17.names) and table[3]["person_id"] == 1
 
 
 def test_maps_of_a_frame_in_16_bits(result: Result, tmp_path) -> None:
     assert result.normals is not None and result.depth is not None
-    result.save_maps(tmp_path, "000001", "png")
+    frame = Frame(result, 1, "clip")
+    for one in (PNG, NPZ):
+        assert one.frame is not None
+        for name, write in one.frame(frame).items():
+            write(tmp_path / name)
     values = cv2.imread(str(tmp_path / "000001_normals.png"), cv2.IMREAD_UNCHANGED)
     assert values.dtype == np.uint16
     there = values.any(axis=-1)
     assert (there == np.isfinite(result.normals.values).all(axis=-1)).all()
     back = (values[there][:, ::-1].astype(float) - 1) / 65534 * 2 - 1
     assert np.abs(back - result.normals.values[there]).max() < 1e-4
-    result.save_maps(tmp_path, "000001", "npz")
     maps = np.load(tmp_path / "000001.npz")
     assert np.array_equal(maps["depth"], result.depth.values, equal_nan=True) and maps["parts"].dtype == np.uint8
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from opensapiens.annotation.calibration import read_cameras, write_cameras
-from opensapiens.annotation.map_files import write_agreed_maps, write_maps, write_parts_of
+from opensapiens.annotation.label_studio import write_interface, write_tasks
+from opensapiens.annotation.map_files import parts_of, write_agreed_maps, write_maps, write_parts_of
 from opensapiens.annotation.multiview import Views, agreed_annotations, compare, converted, lay_out
 from opensapiens.annotation.options import AnnotateOptions, OptionsError
 from opensapiens.annotation.picture_labels import (
@@ -24,18 +25,22 @@ from opensapiens.annotation.picture_labels import (
     stem_of,
 )
 from opensapiens.annotation.review import write_review_page, write_review_table
-from opensapiens.annotation.tables import write_points_json, write_trc
+from opensapiens.annotation.tables import write_points_json, write_tracks
 from opensapiens.annotation.tool_files import (
+    has_points,
+    holds_both,
     person_annotation,
     prelabeled,
     read_corrected,
     read_corrected_parts,
+    read_tool_file,
     write_cvat_labels,
     write_keypoints,
 )
-from opensapiens.data.coco import CocoImage, read_annotations
+from opensapiens.data.coco import CocoImage
 from opensapiens.geometry.cameras import CalibratedCamera
 from opensapiens.inference.detection import WholeImage
+from opensapiens.inference.formats.c3d import c3d_library
 from opensapiens.inference.loading import load
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
@@ -95,6 +100,8 @@ def annotate_images(images: Path, output: Path, options: AnnotateOptions = Annot
     except ValueError as error:
         raise OptionsError(str(error)) from error
     cameras = None if options.cameras is None else read_cameras(options.cameras)  # before the long part
+    if options.c3d:
+        c3d_library()
     names, failures, passed_over = find_images(images)
     summary = LabelSummary(notes=[passed_over] if passed_over else [], failures=failures)
     if options.corrected:
@@ -157,15 +164,17 @@ def _corrected(
     maps: dict[str, np.ndarray] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for file in options.corrected:
-        content = (
-            read_corrected(file, images, stems, keypoint_set)
-            if _has_points(file)
-            else read_corrected_parts(file, stems, SAPIENS_28)
-        )
-        people |= content.people
-        maps |= content.maps
-        sizes |= content.sizes
-        failures += content.failures
+        exported = read_tool_file(file, keypoint_set)
+        contents = []
+        if has_points(exported):
+            contents.append(read_corrected(exported, file, images, stems, keypoint_set))
+        if not contents or holds_both(exported):
+            contents.append(read_corrected_parts(exported, file, stems, SAPIENS_28))
+        for content in contents:
+            people |= content.people
+            maps |= content.maps
+            sizes |= content.sizes
+            failures += [sentence for sentence in content.failures if sentence not in failures]
     folder = output / "corrected"
     _claim_labels(output, images, options)
     clear(folder, "corrected labels")
@@ -184,11 +193,6 @@ def _corrected(
         parts = maps.get(name)
         save_labels(folder, labels[name], parts, None if parts is None else _owners(parts, labels[name]), SAPIENS_28)
     return _Known(folder, labels, keypoint_set if people else None, SAPIENS_28 if maps else None, visibility)
-
-
-def _has_points(file: Path) -> bool:
-    content = read_annotations(file)
-    return any(row.get("keypoints") for key in ("categories", "annotations") for row in content[key])
 
 
 def _owners(parts: np.ndarray, picture: PictureLabels) -> np.ndarray:
@@ -219,6 +223,7 @@ def _write(
 ) -> None:
     source, part_set, pictures = known.keypoint_set, known.part_set, known.pictures
     views = None
+    annotations: Mapping[str, list[dict[str, Any]]] = {}
     if source is not None and target is not None:
         if cameras is None:
             annotations = {
@@ -240,7 +245,13 @@ def _write(
                 )
             )
         write_parts_of(output, pictures, part_set, options.masks)
-    write_cvat_labels(output / "cvat_labels.json", target if source else None, part_set)
+    points = target if source else None
+    write_cvat_labels(output / "cvat_labels.json", points, part_set)
+    write_interface(output / "label_studio.xml", points, part_set)
+    tasks = (
+        (picture, annotations.get(name, []), parts_of(output, name, part_set)) for name, picture in pictures.items()
+    )
+    write_tasks(output / "label_studio.json", tasks, points, part_set, options.image_root)
 
 
 def _annotations(
@@ -273,13 +284,7 @@ def _compared(
     agreement = views.agreement
     write_cameras(output / "cameras.json", rig.cameras)
     write_points_json(output / "points_3d.json", views, options.unit)
-    for person in sorted({instance.person for instance in views.instances}):
-        points = np.full((len(rig.frames), len(keypoint_set), 3), np.nan)
-        for i, instance in enumerate(views.instances):
-            if instance.person == person:
-                points[instance.frame] = np.where((agreement.reason[i] == 0)[:, None], agreement.points[i], np.nan)
-        path = output / f"person_{person}.trc"
-        write_trc(path, points, keypoint_set.names, options.rate, options.unit, options.up)
+    write_tracks(output, views, options)
     doubtful = write_review_table(output / "review.csv", views)
     write_review_page(output / "review.html", images, views)
     total = agreement.reason.size

@@ -45,12 +45,22 @@ def write_parts_of(output: Path, labels: Mapping[str, PictureLabels], part_set: 
 
     def rows() -> Iterator[tuple[PictureLabels, list[dict[str, Any]]]]:
         for name in progress(list(labels), "parts.json", unit="pictures"):
-            stem = stem_of(name)
-            parts, people = output / "parts" / f"{stem}.png", output / "people" / f"{stem}.png"
-            if parts.is_file():
-                yield labels[name], part_annotations(read_parts(parts, part_set), read_array(people), masks)
+            if _map_file(output, name).is_file():
+                yield labels[name], parts_of(output, name, part_set, masks)
 
     write_parts(output / "parts.json", rows(), part_set)
+
+
+def parts_of(output: Path, name: str, part_set: PartSet | None, masks: MaskKind = "polygons") -> list[dict[str, Any]]:
+    """The parts of a picture as COCO annotations, from its maps in output; none where there are no maps."""
+    parts, people = _map_file(output, name), output / "people" / f"{stem_of(name)}.png"
+    if part_set is None or not parts.is_file():
+        return []
+    return part_annotations(read_parts(parts, part_set), read_array(people), masks)
+
+
+def _map_file(output: Path, name: str) -> Path:
+    return output / "parts" / f"{stem_of(name)}.png"
 
 
 @dataclass(frozen=True, eq=False)

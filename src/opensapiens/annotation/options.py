@@ -22,13 +22,17 @@ class AnnotateOptions:
             first that has it.
         cameras: the calibration: .json (docs/annotation.md), .toml of Anipose, Pose2Sim or FreeMoCap, or a folder of
             OpenCV .yml files, of EasyMocap too.
-        corrected: COCO files exported by a tool, in place of a model: points, parts, or one of each.
+        corrected: files exported by a tool, COCO or Label Studio's JSON, in place of a model: points, parts, or one of
+            each.
         keypoints: coco_17, wholebody_133, sapiens_308, or a .csv or COCO .json file: the points to write, by default
             those of the model; with --corrected also those to read, by default sapiens_308.
+        image_root: what image addresses in label_studio.json begin with, before the path of the image below the folder
+            of images; by default for Label Studio's local storage.
         masks: how parts.json stores masks; all tools read polygons, which have no holes; rle is exact.
         up: the axis of the calibration's world that points up; TRC files have y up.
         unit: of the calibration's translations, as recorded in the files; nothing is converted.
-        rate: frames per second, for the TRC files.
+        rate: frames per second, for the TRC and C3D files.
+        c3d: also write the points in space as person_1.c3d, …, z up (extra "formats").
         whole_image: treat each image as one person who fills it.
         detector: what finds the people; see opensapiens predict --help.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.
@@ -47,10 +51,12 @@ class AnnotateOptions:
     cameras: Path | None = None
     corrected: tuple[Path, ...] = ()
     keypoints: str | None = None
+    image_root: str = "/data/local-files/?d="
     masks: MaskKind = "polygons"
     up: Up = "z"
     unit: Unit = "m"
     rate: float = 30.0
+    c3d: bool = False
     whole_image: bool = False
     detector: str = AUTO
     device: str | None = None
@@ -70,3 +76,5 @@ class AnnotateOptions:
             )
         if self.batch_size < 1 or self.workers < 1 or self.rate <= 0:
             raise OptionsError("--batch-size and --workers are at least 1, --rate is above 0")
+        if self.c3d and self.cameras is None:
+            raise OptionsError("--c3d needs --cameras: it holds points in space")

@@ -1,23 +1,25 @@
-"""Points in space as files: JSON, and TRC as biomechanics tools read it."""
+"""Points in space as files: JSON, and TRC and C3D as biomechanics tools read them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from opensapiens.annotation.agreement import REASONS
 from opensapiens.annotation.multiview import Views
-from opensapiens.annotation.options import Unit, Up
-from opensapiens.storage.files import write_json, write_text
+from opensapiens.annotation.options import AnnotateOptions
+from opensapiens.inference.formats.c3d import write_c3d
+from opensapiens.inference.formats.trc import write_trc
+from opensapiens.storage.files import write_json
 
-# OpenSim has y up. Each keeps the axes right-handed.
-TURNS = {
+# All keep the axes right-handed. OpenSim, and so TRC, has y up; most tools that read C3D have z up.
+Y_UP = {
     "y": np.eye(3),
     "z": np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]),
     "-y": np.diag([1.0, -1, -1]),
 }
+Z_UP = Y_UP["z"].T  # from y up
 
 
 def write_points_json(path: Path, views: Views, unit: str) -> None:
@@ -51,25 +53,16 @@ def _rounded(values: np.ndarray, digits: int) -> list:
     return np.round(values.astype(float), digits).tolist()
 
 
-def write_trc(path: Path, points_FK3: np.ndarray, names: Sequence[str], rate: float, unit: Unit, up: Up) -> None:
-    """One person's points as a TRC file (Motion Analysis; OpenSim reads it): y up, one row per frame.
-
-    points_FK3: in the world's axes, of which `up` is the one that points up, in `unit`; NaN becomes an empty cell.
-    rate: frames per second.
-    """
-    turned = points_FK3 @ TURNS[up].T
-    count = len(turned)
-    header = "DataRate CameraRate NumFrames NumMarkers Units OrigDataRate OrigDataStartFrame OrigNumFrames"
-    values = (f"{rate:g}", f"{rate:g}", count, len(names), unit, f"{rate:g}", 1, count)
-    lines = [
-        f"PathFileType\t4\t(X/Y/Z)\t{path.name}",
-        "\t".join(header.split()),
-        "\t".join(map(str, values)),
-        "\t".join(["Frame#", "Time", *(cell for name in names for cell in (name, "", ""))]),
-        "\t".join(["", "", *(f"{axis}{k}" for k in range(1, len(names) + 1) for axis in "XYZ")]),
-        "",
-    ]
-    for number, points in enumerate(turned, start=1):
-        cells = [f"{value:.6f}" if np.isfinite(value) else "" for value in points.ravel()]
-        lines.append("\t".join([str(number), f"{(number - 1) / rate:.6f}", *cells]))
-    write_text(path, "\n".join(lines) + "\n")
+def write_tracks(folder: Path, views: Views, options: AnnotateOptions) -> None:
+    """person_1.trc, … and, if asked for, person_1.c3d, …: the points of each person over all frames, without those that
+    a person should look at."""
+    agreement, names = views.agreement, views.keypoint_set.names
+    for person in sorted({instance.person for instance in views.instances}):
+        points = np.full((len(views.rig.frames), len(names), 3), np.nan)
+        for i, instance in enumerate(views.instances):
+            if instance.person == person:
+                points[instance.frame] = np.where((agreement.reason[i] == 0)[:, None], agreement.points[i], np.nan)
+        y_up = points @ Y_UP[options.up].T
+        write_trc(folder / f"person_{person}.trc", y_up, names, options.rate, options.unit)
+        if options.c3d:
+            write_c3d(folder / f"person_{person}.c3d", y_up @ Z_UP.T, names, options.rate, options.unit)

@@ -20,16 +20,26 @@ import numpy as np
 
 from opensapiens.annotation.agreement import SURE
 from opensapiens.annotation.association import Detection
+from opensapiens.annotation.label_studio import coco_of_export
 from opensapiens.annotation.options import MaskKind
 from opensapiens.annotation.picture_labels import PictureLabels
-from opensapiens.data.coco import coco_category, coco_images, coco_person, coco_persons, read_annotations
+from opensapiens.data.coco import (
+    AnnotationError,
+    checked_annotations,
+    coco_category,
+    coco_images,
+    coco_person,
+    coco_persons,
+)
 from opensapiens.data.segmentations import FIELD, mask_in, polygons_of, run_lengths_of
 from opensapiens.geometry.boxes import person_area
 from opensapiens.inference.results import MINIMUM_SCORE
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import IGNORED, PartSet
 from opensapiens.storage.files import write_json, written
+from opensapiens.storage.json_files import MAX_ANNOTATION_BYTES, read_json
 from opensapiens.storage.pictures import MAX_PIXELS
+from opensapiens.storage.text_files import FileError
 
 INFO = {"description": "opensapiens annotate"}
 MARGIN = 0.1  # of the extent of a person's points, around them, where a tool gives no box
@@ -179,14 +189,36 @@ class Corrected:
     failures: list[str] = field(default_factory=list)
 
 
-def read_corrected(path: Path, images: Path, stems: Mapping[str, str], keypoint_set: KeypointSet) -> Corrected:
-    """People as somebody has corrected them in a tool.
+def read_tool_file(path: Path, keypoint_set: KeypointSet) -> dict[str, Any]:
+    """What a tool has exported, as the content of a COCO file: COCO, or Label Studio's JSON. Raises AnnotationError."""
+    try:
+        content = read_json(path, limit=MAX_ANNOTATION_BYTES)
+    except FileError as error:
+        raise AnnotationError(str(error)) from error
+    return (
+        coco_of_export(content, path, keypoint_set) if isinstance(content, list) else checked_annotations(content, path)
+    )
+
+
+def has_points(content: Mapping[str, Any]) -> bool:
+    """Whether there are people with points in the content of a file."""
+    return any(row.get("keypoints") for key in ("categories", "annotations") for row in content[key])
+
+
+def holds_both(content: Mapping[str, Any]) -> bool:
+    """Whether there are masks of something else than people, too, as in Label Studio's export."""
+    return any(FIELD in row and "keypoints" not in row for row in content["annotations"]) and has_points(content)
+
+
+def read_corrected(
+    content: dict[str, Any], path: Path, images: Path, stems: Mapping[str, str], keypoint_set: KeypointSet
+) -> Corrected:
+    """People as somebody has corrected them in a tool. content: of the file `path`, from `read_tool_file`.
 
     A point marked as seen has score 1, any other 0: it is kept, but is no evidence for other views. stems: of the
     pictures -> their paths below `images`. Where a tool left out the box, it is drawn around the points. Raises
     AnnotationError.
     """
-    content = read_annotations(path)
     for annotation in content["annotations"]:
         if "keypoints" in annotation and not (isinstance(annotation.get("bbox"), list) and any(annotation["bbox"])):
             annotation["bbox"] = _box_around(annotation["keypoints"])
@@ -204,10 +236,9 @@ def read_corrected(path: Path, images: Path, stems: Mapping[str, str], keypoint_
     return corrected
 
 
-def read_corrected_parts(path: Path, stems: Mapping[str, str], part_set: PartSet) -> Corrected:
-    """Part maps from a COCO file of instances; large parts are drawn first, so that a part inside another stays.
+def read_corrected_parts(content: dict[str, Any], path: Path, stems: Mapping[str, str], part_set: PartSet) -> Corrected:
+    """Part maps from the instances of a COCO file; large parts are drawn first, so that a part inside another stays.
     Categories are matched by name. Raises AnnotationError."""
-    content = read_annotations(path)
     lowered = [name.lower() for name in part_set.names]
     numbers = {
         str(category.get("id")): lowered.index(str(category.get("name")).lower())

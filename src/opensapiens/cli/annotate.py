@@ -24,6 +24,7 @@ def annotate(
       keypoints.json     COCO keypoints, for CVAT, COCO Annotator, Label Studio, and for training
       parts.json         COCO instances of the body parts; parts/ and people/ are the same as indexed PNG
       cvat_labels.json   the labels of a CVAT project, with the skeleton of all points
+      label_studio.json, label_studio.xml   tasks with predictions for Label Studio, and the project's interface
 
     With --cameras the images are those of a calibrated rig, in one folder per camera, named after it, and images of the
     same name show the same moment. Points are triangulated robustly, projected back into all views, including those
@@ -31,7 +32,7 @@ def annotate(
       review.html, review.csv   what a person should look at: images, and a table of points
       parts_review/             white where the views do not agree on the body part
       points_3d.json            points in space, with their uncertainty
-      person_1.trc ...          the same for biomechanics tools (OpenSim)
+      person_1.trc ...          the same for biomechanics tools (OpenSim); with --c3d also as C3D
 
     An image that cannot be read, a camera without images or a frame that lacks some does not stop the others: each is
     named at the end, and the exit code is 1. Formats, conventions and limits: docs/annotation.md.

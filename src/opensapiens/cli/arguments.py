@@ -6,8 +6,8 @@ import dataclasses
 import inspect
 import types
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -34,10 +34,11 @@ def call(command: Callable[..., int], arguments: Sequence[str], prog: str) -> in
 def inputs_last(command: Callable[..., int], arguments: Sequence[str]) -> list[str]:
     """The options first, each with its values, then "--" and the inputs.
 
-    An option that takes any number of values takes all up to the next option or "--", of ONE_EACH a single one; given
-    twice, it has the values of both. Arguments with an unknown option are returned unchanged, for tyro to report it.
+    An option that takes any number of values takes all up to the next option or "--", of ONE_EACH a single one; of a
+    fixed list of words, those that are in it. Given twice, it has the values of both. Arguments with an unknown option
+    are returned unchanged, for tyro to report it.
     """
-    counts = value_counts(command)
+    counts, words_of = value_counts(command), value_words(command)
     values: dict[str, list[list[str]]] = {}
     inputs: list[str] = []
     words = deque(arguments)
@@ -58,6 +59,8 @@ def inputs_last(command: Callable[..., int], arguments: Sequence[str]) -> list[s
             of_option.append(words.popleft())  # whatever it looks like: --up -y
         most = 1 if name in ONE_EACH else count
         while words and (most is None or len(of_option) < most) and not _is_option(words[0]):
+            if most is None and of_option and name in words_of and words[0] not in words_of[name]:
+                break
             of_option.append(words.popleft())
         if count is None and name in values:
             values[name][0] += of_option
@@ -79,6 +82,25 @@ def value_counts(command: Callable[..., Any]) -> dict[str, int | None]:
         if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
             counts |= _counts(parameter.name, hints[parameter.name])
     return counts
+
+
+def value_words(command: Callable[..., Any]) -> dict[str, tuple[str, ...]]:
+    """The words that options of a fixed list take, each any number of them."""
+    words: dict[str, tuple[str, ...]] = {}
+    for name, hint in _fields(command):
+        kinds = get_args(hint) if get_origin(hint) is tuple else ()
+        if len(kinds) == 2 and kinds[1] is Ellipsis and get_origin(kinds[0]) is Literal:
+            words[f"--{name.replace('_', '-')}"] = get_args(kinds[0])
+    return words
+
+
+def _fields(owner: Any) -> Iterator[tuple[str, Any]]:
+    """The names and types of a command's parameters and of the fields of dataclasses among them."""
+    for name, hint in get_type_hints(owner).items():
+        if dataclasses.is_dataclass(hint):
+            yield from _fields(hint)
+        else:
+            yield name, hint
 
 
 def _counts(name: str, hint: Any) -> dict[str, int | None]:

@@ -29,7 +29,8 @@ def predict(
       NAME_pose.jpg, ..., NAME_sheet.jpg   an overlay per task, and all of them on one sheet
 
     For each video: NAME_overlay.mp4 and NAME_keypoints.json, in which people keep a "person_id".
-    Only what the models can do is saved. Axes, units and polarity: docs/conventions.md.
+    Only what the models can do is saved. --format chooses other files, for other tools: docs/formats.md.
+    Axes, units and polarity: docs/conventions.md.
 
     A file that cannot be read does not stop the others: it is named at the end, and the exit code is 1. Run an
     interrupted command again with --resume: files that are done with the same models and options are skipped, and a
@@ -41,7 +42,8 @@ def predict(
     $ opensapiens predict photo.jpg --output out --model sapiens-1b-pose308 --model sapiens-1b-seg28
     $ opensapiens predict photo.jpg --output out --boxes boxes.json
     $ opensapiens predict crowd.jpg --output out --detector PekingU/rtdetr_v2_r18vd
-    $ opensapiens predict clip.mp4 --output out --smooth --table csv --video-maps npz
+    $ opensapiens predict clip.mp4 --output out --smooth --format default csv npz
+    $ opensapiens predict cam1.mp4 cam2.mp4 --output pose --format openpose trc
     $ opensapiens predict photos/ --output out --devices cuda:0 cuda:1 --dtype bfloat16
     $ torchrun --nproc-per-node 8 -m opensapiens predict photos/ --output out
 

@@ -19,8 +19,9 @@ from opensapiens.inference.boxes import BoxesError, boxes_of, check_boxes, read_
 from opensapiens.inference.detection import Detector, WholeImage, detector_name
 from opensapiens.inference.detectors import find_detector
 from opensapiens.inference.files import find_inputs, is_video
+from opensapiens.inference.formats import FORMATS, check_formats, formats_of
 from opensapiens.inference.loading import load, torch_dtype, usable_device
-from opensapiens.inference.options import PredictOptions
+from opensapiens.inference.options import SIDE_BY_SIDE, OptionsError, PredictOptions
 from opensapiens.inference.output import (
     OutputRecord,
     described_models,
@@ -42,7 +43,7 @@ from opensapiens.tasks.saving import save_arrays
 
 NOT_IN_RESULTS = {"model", "input_size", "resize", "device", "devices", "threads", "batch_size", "resume"}
 """Options that do not affect the results, or only through what `described_models` says."""
-OF_PHOTOS = {"features", "point_cloud"}
+ONLY_OF_PHOTOS = {"features", "point_cloud"}
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,10 @@ def run(job: Job, rank: int = 0, world: int = 1) -> PredictSummary:
         input_size=options.input_size,
         runtime="torch" if options.features else options.runtime,
     )
+    check_formats([name for name in options.format if name != "default"], list(people.model_of_task))
+    unknown = [name for name in options.video.overlay if name not in (SIDE_BY_SIDE, *people.model_of_task)]
+    if unknown:
+        raise OptionsError(f"--overlay {unknown[0]}: the model predicts {', '.join(people.model_of_task) or 'nothing'}")
     if rank == 0:
         runtimes = {runtime_of(loaded.network) for loaded in people.models if loaded.network is not None}
         print(f"runtime: {', '.join(sorted(runtimes)) or options.runtime}")
@@ -195,6 +200,7 @@ class _Worker:
         try:
             if self.boxes is not None and is_video(file):
                 raise BoxesError(f"{file}: --boxes is for photos; people in videos are detected")
+            self._check_formats(file)
             if self.boxes is not None:
                 check_boxes(self.boxes, file, self.job.files)
             record = self._record(index)
@@ -202,7 +208,7 @@ class _Worker:
             if self.options.resume and file.exists() and record.is_done(self._determinants(file)):
                 self.summary.skipped += 1
                 return False
-        except (BoxesError, FolderError) as error:
+        except (BoxesError, FolderError, OptionsError) as error:
             self.summary.failures.append((index, str(error)))
             return False
         return True
@@ -246,6 +252,13 @@ class _Worker:
         self.summary.hidden |= video.hidden
         self.summary.shown |= video.people > 0 and not video.hidden
 
+    def _check_formats(self, file: Path) -> None:
+        """Raises OptionsError for a file of which none of the formats asked for writes anything."""
+        formats = formats_of(self.options.formats_of_videos() if is_video(file) else self.options.formats_of_photos())
+        if self.people.model_of_task and not any(one.is_of_videos if is_video(file) else one.photo for one in formats):
+            others = "photos" if is_video(file) else "videos"
+            raise OptionsError(f"{file}: --format {' '.join(self.options.format)} is for {others}")
+
     def _record(self, index: int) -> OutputRecord:
         return OutputRecord(self.job.output, self.job.names[index], self.job.files[index])
 
@@ -254,7 +267,7 @@ class _Worker:
         options = {name: value for name, value in asdict(self.options).items() if name not in NOT_IN_RESULTS}
         video = options.pop("video")
         if is_video(file):
-            options = {name: value for name, value in options.items() if name not in OF_PHOTOS} | video
+            options = {name: value for name, value in options.items() if name not in ONLY_OF_PHOTOS} | video
         boxes = None if self.boxes is None else boxes_of(self.boxes, file).tolist()
         detector = detector_name(self.people.detector) if boxes is None else None
         stat = file.stat()
@@ -280,14 +293,13 @@ class _Worker:
         name = self.job.names[index]
         files, boxes = [], None
         if self.people.model_of_task:
-            files = result.save(self.job.output, name, self.options.table, self.job.file_names[index])
+            formats = [one for one in self.options.formats_of_photos() if FORMATS[one].photo is not None]
+            file_name, point_cloud = self.job.file_names[index], self.options.point_cloud
+            files = result.save(self.job.output, name, formats, file_name, point_cloud)
             boxes = np.array([person.box for person in result.persons], np.float32).reshape(-1, 4)
         if self.options.features:
             files.append(self.job.output / f"{name}_features.npz")
             self._save_features(files[-1], result.image, boxes)
-        if self.options.point_cloud is not None and self.people.model_of_task:
-            files.append(self.job.output / f"{name}_points.ply")
-            result.save_point_cloud(files[-1], *self.options.point_cloud)
         return files
 
     def _save_features(self, path: Path, image: np.ndarray, boxes: np.ndarray | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,8 +13,15 @@ Models = Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL")]
 """Names or folders; the command takes one for each --model."""
 AUTO, EMBEDDED = "auto", "detector"
 """The detector that is chosen where none is named, and the one inside this package."""
-TableKind = Literal["csv", "parquet"]
-MapKind = Literal["png", "npz"]
+FormatName = Literal[
+    "default", "json", "png", "npz", "overlay", "videos", "sheet", "cutout",
+    "csv", "parquet", "openpose", "wholebody", "trc", "exr", "ply", "glb",
+]  # fmt: skip
+"""Each has a file in `inference/formats`; default stands for those that are written when none is named."""
+OF_PHOTOS: tuple[FormatName, ...] = ("json", "png", "npz", "overlay", "sheet")
+OF_VIDEOS: tuple[FormatName, ...] = ("json", "overlay")
+SIDE_BY_SIDE = "side-by-side"
+CLOUDS: tuple[FormatName, ...] = ("ply", "glb")
 
 
 class OptionsError(ValueError):
@@ -28,12 +36,13 @@ class VideoOptions:
         detect_every: look for people in every n-th frame, and at cuts; in between their boxes move in straight lines.
             By default in every frame; with a DETR in every tenth.
         smooth: take the jitter out of the keypoints (One-Euro filter).
-        video_maps: also save the maps of every frame, in NAME_maps/.
+        overlay: what NAME_overlay.mp4 shows: pose, segmentation, depth, normals, over each other, or side-by-side in
+            panels; by default the first task of the model.
     """
 
     detect_every: int | None = None
     smooth: bool = False
-    video_maps: MapKind | None = None
+    overlay: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,13 @@ class PredictOptions:
             where they are installed, else plain PyTorch. A conversion takes seconds and is cached. openvino-int8
             multiplies 8-bit integers: faster, less exact (see opensapiens bench).
         batch_size: views (people, or whole images) per forward pass, filled across photos and frames.
-        table: also save the keypoints as a table, one row per point; parquet needs pyarrow.
-        point_cloud: also save photos' depth as NAME_points.ply. Depth is relative, so give the focal length in pixels
+        format: which files are written, by default for photos json png npz overlay sheet, for videos json overlay; a
+            list replaces that, unless default is in it. json: COCO keypoints. png, npz: maps, of a video those of
+            every frame. overlay, sheet, cutout: pictures. videos: one of each map. csv, parquet: a table of points.
+            openpose: one JSON per frame, as OpenPose writes it. wholebody: COCO-WholeBody results. trc: 2D points over
+            time (videos). exr: depth and normals for compositing. ply, glb: point clouds (photos). See
+            docs/formats.md.
+        point_cloud: for point clouds of photos, by default a PLY. Depth is relative, so give the focal length in pixels
             and the distances of the nearest and the farthest point, for example 1200 2.0 2.6.
         features: also save the backbone features of the first model, NAME_features.npz, of photos.
         resume: skip what is done, and go on with what is not.
@@ -96,7 +110,7 @@ class PredictOptions:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     runtime: Literal["auto", "torch", "compiled", "openvino", "openvino-int8", "onnx"] = "auto"
     batch_size: int = 8
-    table: TableKind | None = None
+    format: tuple[FormatName, ...] = ()
     point_cloud: tuple[float, float, float] | None = None
     features: bool = False
     resume: bool = False
@@ -113,3 +127,22 @@ class PredictOptions:
         numbers = (self.batch_size, self.video.detect_every, self.threads)
         if any(number is not None and number < 1 for number in numbers):
             raise OptionsError("--batch-size, --detect-every and --threads are at least 1")
+        clouds = [name for name in CLOUDS if name in self.format]
+        if clouds and self.point_cloud is None:
+            raise OptionsError(f"--format {clouds[0]} needs --point-cloud FOCAL NEAR FAR, since depth is relative")
+
+    def formats_of_photos(self) -> tuple[FormatName, ...]:
+        """What is written for a photo; also a PLY if only the numbers of a point cloud are given."""
+        names = resolved(self.format, OF_PHOTOS)
+        asked = self.point_cloud is not None and not set(CLOUDS) & set(names)
+        return (*names, CLOUDS[0]) if asked else names
+
+    def formats_of_videos(self) -> tuple[FormatName, ...]:
+        """What is written for a video."""
+        return resolved(self.format, OF_VIDEOS)
+
+
+def resolved(names: Sequence[FormatName], usual: tuple[FormatName, ...]) -> tuple[FormatName, ...]:
+    """The names without repetition, those of `usual` in place of none and of "default"."""
+    spelled = [one for name in names or usual for one in (usual if name == "default" else (name,))]
+    return tuple(dict.fromkeys(spelled))

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from opensapiens.inference.formats import FORMATS
 from opensapiens.inference.pipeline import People
 from opensapiens.storage.files import write_json
 from opensapiens.storage.folders import FolderError
@@ -22,11 +23,8 @@ from opensapiens.storage.json_files import read_json
 from opensapiens.storage.text_files import FileError
 
 RECORDS = ".opensapiens"
-FOLDERS = ("segments", "maps")
-ENDINGS = (
-    *("keypoints.json", "keypoints.csv", "keypoints.parquet", "features.npz", "points.ply", "overlay.mp4", "sheet.jpg"),
-    *FOLDERS,
-)
+FOLDERS = tuple(dict.fromkeys(["segments", *(known.folder for known in FORMATS.values() if known.folder)]))
+ENDINGS = (*FOLDERS, "features.npz", *(ending for known in FORMATS.values() for ending in known.endings))
 """Of the files and folders that may be written for any input, after NAME_; maps add their own."""
 LONGEST_NAME = 200  # bytes; file systems take 255, with the endings
 
@@ -78,7 +76,7 @@ def is_own(path: Path) -> bool:
 
 def endings_of(people: People) -> tuple[str, ...]:
     """The endings, after NAME_, of everything that may be written for an input."""
-    overlays = [f"{name}.jpg" for name in people.model_of_task]
+    overlays = [f"{name}.{ending}" for name in people.model_of_task for ending in ("jpg", "mp4")]
     files = [ending for task in people.dense_tasks.values() for ending in task.blank((1, 1)).files()]
     return (*ENDINGS, *overlays, *files)
 
@@ -99,7 +97,8 @@ class OutputRecord:
         record = _record(self.folder, self.name)
         paths = [self.folder / f"{self.name}_{ending}" for ending in endings]
         taken = [path for path in paths if os.path.lexists(path)] if record is None else []
-        taken += [path for path in paths if path.name.endswith(FOLDERS) and path.is_symlink()]
+        folders = [self.folder / f"{self.name}_{folder}" for folder in FOLDERS]
+        taken += [path for path in folders if path.is_symlink()]
         if taken:
             raise FolderError(
                 f"{self.file}: {taken[0]} exists, and opensapiens predict did not write it; choose another output "

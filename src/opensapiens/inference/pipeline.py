@@ -215,6 +215,14 @@ class People:
             for outcome in chunk:
                 yield next(results) if isinstance(outcome, SourceImage) else outcome
 
+    def video(
+        self, path: str | Path, flip: bool | None = None, detect_every: int | None = None, smooth: bool = False
+    ) -> Iterator[Result]:
+        """One result per frame of a video, in order, with ids that stay; see `inference.video.predict_video`."""
+        from opensapiens.inference.video import predict_video  # it imports this module
+
+        return predict_video(self, path, flip, detect_every, smooth)
+
     def predict_boxes(
         self, image: np.ndarray, boxes: np.ndarray, flip: bool | None = None
     ) -> dict[str, list[Prediction]]:

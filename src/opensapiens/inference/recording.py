@@ -8,6 +8,7 @@ interrupted, they are joined into the output files. A resumed run continues afte
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -15,26 +16,24 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from opensapiens.data.coco import coco_category
 from opensapiens.inference.detection import detector_name
+from opensapiens.inference.encoding import Encoder, even, join_videos
+from opensapiens.inference.formats import formats_of
+from opensapiens.inference.formats.format import Frame, VideoPeople
 from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.output import described_models
 from opensapiens.inference.pipeline import People
-from opensapiens.inference.results import SCORE_THRESHOLD, Result
+from opensapiens.inference.results import SCORE_THRESHOLD
 from opensapiens.inference.runtimes import runtime_of
-from opensapiens.inference.saving import save_table, table_rows
 from opensapiens.inference.tracking import Tracker
 from opensapiens.inference.video import SEGMENT, PredictedFrame, new_tracker, tracked_frames, usual_interval
-from opensapiens.storage.files import written
 from opensapiens.storage.folders import claim, clear, discard
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.progress import progress
-from opensapiens.storage.videos import frame_count_and_rate, open_for_writing, open_video, pyav
+from opensapiens.storage.videos import frame_count_and_rate
 
-QUALITY = {"crf": "20"}
 SEGMENTS = "segments of a video"  # the kind of the folder
 
 
@@ -103,6 +102,7 @@ class _Recording:
     ) -> None:
         self.folder, self.name, self.options, self.rate, self.file_name = folder, name, options, rate, file_name
         self.segments = folder / f"{name}_segments"
+        self.formats = formats_of(options.formats_of_videos())
         self.keypoint_set = people.keypoint_set
         self.about = {
             "video": [str(path.resolve()), path.stat().st_size],
@@ -111,10 +111,12 @@ class _Recording:
             "detector": detector_name(people.detector),
             "batch_size": people.batch_size,
             "flip": options.flip,
+            "format": options.format,
             **asdict(options.video),
         }
-        self.size: tuple[int, int] | None = None  # of the overlay: height and width
-        self.open: tuple[Any, Any] | None = None
+        self.path = path
+        self.sizes: dict[str, tuple[int, int]] = {}  # of the videos that are made, height and width
+        self.open: dict[str, Encoder] = {}
         self.content: dict[str, Any] = {}
         self.annotations = 0
 
@@ -122,6 +124,7 @@ class _Recording:
         """Make the folder; the number of frames in the complete segments of an earlier run."""
         if not resume:
             clear(self.segments, SEGMENTS)
+            self._remove_frames()
         frames = 0
         if claim(self.segments, SEGMENTS, self.about):
             for leftover in list(self.segments.glob("*.part*")):
@@ -129,8 +132,15 @@ class _Recording:
             for content in self._contents():
                 frames += len(content["images"])
                 self.annotations += len(content["annotations"])
-                self.size = tuple(content["size"])
+                self.sizes = {name: tuple(size) for name, size in content["sizes"].items()}
         return frames
+
+    def _remove_frames(self) -> None:
+        for one in self.formats:
+            folder = self.folder / f"{self.name}_{one.folder}"
+            for path in list(folder.iterdir()) if one.folder and folder.is_dir() else []:
+                if re.fullmatch(one.inside, path.name):
+                    path.unlink()
 
     def last_state(self) -> dict[str, Any]:
         """The tracker after the last whole segment."""
@@ -139,9 +149,8 @@ class _Recording:
 
     def add(self, frame: PredictedFrame, tracker: Tracker) -> None:
         """Write one frame; after the last frame of a segment, complete the segment."""
-        if self.open is None:
-            self._open_segment(frame)
-        self._encode(frame.result)
+        if not self.content:
+            self.content = {"first": frame.number, "images": [], "annotations": []}
         height, width = frame.result.image.shape[:2]
         image_id = frame.number + 1
         self.content["images"].append(
@@ -153,37 +162,35 @@ class _Recording:
         for person in frame.result.persons:
             self.annotations += 1
             self.content["annotations"].append(person.to_coco(self.annotations, image_id))
-        kind = self.options.video.video_maps
-        if kind is not None:
-            frame.result.save_maps(self.folder / f"{self.name}_maps", f"{frame.number:06d}", kind)
+        shown = Frame(frame.result, frame.number, self.name, self.options.video.overlay)
+        for one in self.formats:
+            if one.frame is not None:
+                for file, write in one.frame(shown).items():
+                    write(self.folder / f"{self.name}_{one.folder}" / file)
+            if one.pictures is not None:
+                self._encode(one.pictures(shown), frame.seconds)
         if frame.number % SEGMENT == SEGMENT - 1:
             self.close_segment(tracker, whole=True)
 
     def close_segment(self, tracker: Tracker, whole: bool) -> None:
         """Close the files of the open segment, if there is one; only a whole one gets its final names."""
-        if self.open is None:
+        if not self.content:
             return
-        container, stream = self.open
-        self.open = None
-        container.mux(stream.encode())
-        container.close()
+        for encoder in self.open.values():
+            encoder.close()
         part = self._part()
-        self.content["tracker"] = tracker.state()
-        part.with_suffix(".json").write_text(json.dumps(self.content, separators=(",", ":")), encoding="utf-8")
+        self.content |= {"tracker": tracker.state(), "sizes": self.sizes}
+        part.write_text(json.dumps(self.content, separators=(",", ":")), encoding="utf-8")
         if whole:
-            for ending in (".mp4", ".json"):  # the JSON last: where it is, the segment is whole
-                part.with_suffix(ending).replace(self._stem().with_suffix(ending))
+            for name in self.open:
+                _beside(part, name).replace(_beside(self._stem(), name))
+            part.replace(self._stem())  # last: where it is, the segment is whole
+        self.open, self.content = {}, {}
 
     def join(self, complete: bool) -> VideoSummary:
         """Join the segments; those of a complete video are deleted."""
         segments = self._paths()
-        files: list[Path] = []
-        if segments:
-            files.append(self.folder / f"{self.name}_overlay.mp4")
-            _join_videos([path.with_suffix(".mp4") for path in segments], files[-1], self.rate)
-        if self.options.table is not None:
-            files.append(self.folder / f"{self.name}_keypoints.{self.options.table}")
-            save_table(files[-1], self._rows())
+        files = self._join_videos() if segments else []
         frames = people = 0
         shown = hidden = False
         for content in self._contents():
@@ -193,41 +200,34 @@ class _Recording:
                 best = max(annotation.get("keypoint_scores", []), default=None)
                 hidden |= best is not None and best < SCORE_THRESHOLD
                 shown |= best is not None and best >= SCORE_THRESHOLD
-        files.append(self.folder / f"{self.name}_keypoints.json")
-        self._write_json(files[-1], complete)
+        if segments or complete:
+            files += self._write_people(complete)
         if complete or not segments:
             discard(self.segments)
-        if not segments and not complete:
-            files.pop().unlink()
         return VideoSummary(frames, people, files, hidden and not shown)
 
-    def _open_segment(self, frame: PredictedFrame) -> None:
-        if self.size is None:
-            height, width = frame.result.image.shape[:2]
-            self.size = height - height % 2, width - width % 2  # H.264 takes even sizes only
-        self.content = {"first": frame.number, "size": self.size, "images": [], "annotations": []}
-        container = open_for_writing(self._part().with_suffix(".mp4"))
-        stream = container.add_stream("h264", rate=self.rate, options=QUALITY)
-        stream.height, stream.width = self.size
-        stream.pix_fmt = "yuv420p"
-        self.open = container, stream
+    def _encode(self, pictures: dict[str, np.ndarray], seconds: float) -> None:
+        """Add a picture to each video, at a time of the source."""
+        for name, picture in pictures.items():
+            if name not in self.open:
+                size = self.sizes.setdefault(name, even(picture))
+                self.open[name] = Encoder(_beside(self._part(), name), size, self.rate)
+            self.open[name].add(picture, seconds - self.content["images"][0]["seconds"])
 
-    def _encode(self, result: Result) -> None:
-        assert self.open is not None and self.size is not None
-        container, stream = self.open
-        tasks = result.tasks()
-        picture = result.overlay(tasks[0]) if tasks else result.image
-        height, width = self.size
-        if picture.shape[0] - height not in (0, 1) or picture.shape[1] - width not in (0, 1):
-            picture = cv2.resize(picture, (width, height))  # the frames of the video change size
-        frame = pyav().VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
-        container.mux(stream.encode(frame))
+    def _join_videos(self) -> list[Path]:
+        begins = {path: read_json(path)["images"][0]["seconds"] for path in self._paths()}
+        files = []
+        for name in self.sizes:
+            files.append(self.folder / f"{self.name}_{name}.mp4")
+            join_videos([(_beside(path, name), begin) for path, begin in begins.items()], files[-1], self.path)
+        return files
 
     def _stem(self) -> Path:
-        return self.segments / f"{self.content['first'] // SEGMENT:06d}"
+        """The file of the open segment's people, when it is whole."""
+        return self.segments / f"{self.content['first'] // SEGMENT:06d}.json"
 
     def _part(self) -> Path:
-        return self.segments / f"{self._stem().name}.part.x"
+        return self._stem().with_suffix(".part.json")
 
     def _paths(self) -> list[Path]:
         return sorted(self.segments.glob("[0-9]*.json"))
@@ -236,43 +236,17 @@ class _Recording:
         for path in self._paths():
             yield read_json(path)
 
-    def _write_json(self, path: Path, complete: bool) -> None:
-        """COCO, segment by segment: the JSON of a long video does not fit into memory."""
-        rate, detector = float(self.rate), self.about["detector"]
-        info = {"video": self.file_name, "frames_per_second": rate, "detector": detector, "complete": complete}
-        head = {"info": info, "categories": [coco_category(self.keypoint_set)]}
-        with written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(head, separators=(",", ":"))[:-1])
-            for key in ("images", "annotations"):
-                file.write(f',"{key}":[')
-                separator = ""
-                for content in self._contents():
-                    for entry in content[key]:
-                        file.write(separator + json.dumps(entry, separators=(",", ":")))
-                        separator = ",\n"
-                file.write("]")
-            file.write("}\n")
-
-    def _rows(self) -> Iterator[list[tuple[Any, ...]]]:
-        names = self.keypoint_set.names if self.keypoint_set else ()
-        for content in self._contents():
-            frames = {image["id"]: (image["frame"], image["seconds"]) for image in content["images"]}
-            yield table_rows(content["annotations"], names, self.file_name, frames)
+    def _write_people(self, complete: bool) -> list[Path]:
+        """What the formats write once for a video."""
+        detector = str(self.about["detector"])
+        people = VideoPeople(self.file_name, self.rate, self.keypoint_set, detector, complete, self._contents)
+        made = [one.video(people) for one in self.formats if one.video is not None]
+        files = {self.folder / f"{self.name}_{ending}": write for one in made for ending, write in one.items()}
+        for path, write in files.items():
+            write(path)
+        return list(files)
 
 
-def _join_videos(parts: list[Path], path: Path, rate: Fraction) -> None:
-    """The packets of several videos of one size in one file, without encoding them again."""
-    with written(path) as unfinished, open_for_writing(unfinished) as joined:
-        target, frames = None, 0
-        for part in parts:
-            with open_video(part) as container:
-                source: Any = container.streams.video[0]
-                target = target or joined.add_stream_from_template(source)
-                offset = round(frames / rate / source.time_base)
-                for packet in container.demux(source):
-                    if packet.dts is None:  # the empty one that ends the stream
-                        continue
-                    packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
-                    packet.stream = target
-                    joined.mux(packet)
-                frames += source.frames
+def _beside(people: Path, name: str) -> Path:
+    """The video of a segment, beside the file of its people."""
+    return people.with_suffix(f".{name}.mp4")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,18 @@ from PIL import Image
 
 from opensapiens import drawing
 from opensapiens.data.coco import coco_category, coco_person
-from opensapiens.inference.options import MapKind, TableKind
-from opensapiens.inference.saving import save_overlay, save_ply, save_table, table_rows
+from opensapiens.inference.options import OF_PHOTOS, FormatName, resolved
 from opensapiens.labels.keypoints import KeypointSet
-from opensapiens.storage.files import write_json
 from opensapiens.tasks.depth import DepthMap, DepthTask
 from opensapiens.tasks.normals import NormalMap, NormalsTask
 from opensapiens.tasks.pose import PoseTask, draw_people
-from opensapiens.tasks.saving import save_arrays
 from opensapiens.tasks.segmentation import PartMap, SegmentationTask
 from opensapiens.tasks.task import TaskMap
 
 SCORE_THRESHOLD = 0.3  # as in the published demos: points below it are not drawn
 MINIMUM_SCORE = 0.05  # a point below it is written with visibility 0, COCO's value for a point that was not found
+
+NOTEBOOK_SIDE = 1600  # pixels; a notebook stores what it shows
 
 
 class ResultError(ValueError):
@@ -106,6 +107,25 @@ class Result:
         height, width = self.image.shape[:2]
         return f"Result({width}×{height}, {people_in_words(len(self.persons))}: {', '.join(self.tasks()) or 'boxes'})"
 
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the sheet of all tasks, scaled down to NOTEBOOK_SIDE pixels."""
+        picture, content = self.draw(), BytesIO()
+        picture.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE))
+        picture.save(content, "PNG")
+        return content.getvalue()
+
+    def show(self, tasks: Sequence[str] | None = None, threshold: float = SCORE_THRESHOLD) -> None:
+        """Show `draw(tasks, threshold)`: in a notebook under the cell, elsewhere in the system's viewer of pictures.
+
+        Raises ResultError for a task that was not predicted.
+        """
+        picture = self.draw(tasks, threshold)
+        notebook = sys.modules.get("IPython")  # loaded where there is one
+        if notebook is not None and notebook.get_ipython() is not None:
+            notebook.display.display(picture)
+        else:
+            picture.show()
+
     def overlays(self, threshold: float = SCORE_THRESHOLD) -> dict[str, np.ndarray]:
         """One H×W×3 uint8 RGB picture per task that was predicted."""
         return {task: self.overlay(task, threshold) for task in self.tasks()}
@@ -165,13 +185,16 @@ class Result:
         self,
         folder: str | Path,
         name: str | None = None,
-        table: TableKind | None = None,
+        formats: Sequence[FormatName] = (),
         file_name: str | None = None,
+        point_cloud: tuple[float, float, float] | None = None,
     ) -> list[Path]:
-        """Write everything into a folder (made if missing) and return the files written, each as other tools read it.
+        """Write files into a folder (made if missing) and return those written, each as other tools read it.
 
-        name: how the files' names begin, by default the source's name without its ending, or "image". table: also the
-        keypoints as a table. file_name: what the keypoints call the image, by default the source's name, or `name`.
+        name: how the files' names begin, by default the source's name without its ending, or "image". formats: by
+        default json, png, npz, overlay and sheet; a list replaces them, unless "default" is in it; docs/formats.md
+        says what each holds. file_name: what files call the image, by default the source's name, or `name`.
+        point_cloud: focal length in pixels and distances of the nearest and the farthest point, for ply and glb.
 
         NAME_parts.png     indexed PNG: pixel = class id, palette = the part colors
         NAME_depth.png     16-bit PNG: 0 = nobody, 1 (nearest) … 65535 (farthest), linear between
@@ -179,58 +202,41 @@ class Result:
         NAME_normals.npz   "normals" float16 unit vectors, NaN where nobody is
         NAME_normals.png   8-bit view of them, (n + 1) / 2
         NAME_pose.jpg, NAME_segmentation.jpg, …   one overlay per task; NAME_sheet.jpg   all of them on one sheet
-        NAME_keypoints.csv or .parquet            one row per point
         NAME_keypoints.json   COCO keypoints with "keypoint_scores" and "person_id"; last, so that it says: all is there
 
-        Only what was predicted is written. Raises OSError if the folder cannot be written.
+        Only what was predicted is written. Raises OptionsError for a format of videos or one that needs another task,
+        ModuleNotFoundError for one whose library is not installed, OSError if the folder cannot be written.
         """
-        folder = Path(folder)
+        # Formats are of results, so they import this module.
+        from opensapiens.inference.formats import check_formats, formats_of
+        from opensapiens.inference.formats.format import Photo
+
+        check_formats([one for one in formats if one != "default"], self.tasks(), of_photo=True)
+        chosen = formats_of(resolved(formats, OF_PHOTOS))
         name = name or (self.source.stem if self.source else "image")
-        written: list[Path] = []
-
-        def path(ending: str) -> Path:
-            written.append(folder / f"{name}_{ending}")
-            return written[-1]
-
+        photo = Photo(self, file_name or (self.source.name if self.source else name), point_cloud)
+        *others, last = [one.photo(photo) for one in chosen if one.photo is not None] or [{}]
+        files = {Path(folder) / f"{name}_{ending}": write for some in others for ending, write in some.items()}
         with ThreadPoolExecutor() as pool:  # encoders release Python's lock, and take most of the time
-            futures = [
-                pool.submit(write, path(ending))
-                for task_map in self.maps.values()
-                for ending, write in task_map.files().items()
-            ]
-            overlays = self.overlays()
-            pictures = {**overlays, "sheet": self.sheet(overlays)}
-            futures += [pool.submit(save_overlay, path(f"{task}.jpg"), picture) for task, picture in pictures.items()]
+            futures = [pool.submit(write, path) for path, write in files.items()]
         for future in futures:
             future.result()  # raises its error
-        coco = self.to_coco(file_name or (None if self.source else name))
-        if table is not None:
-            names = self.keypoint_set.names if self.keypoint_set else ()
-            rows = table_rows(coco["annotations"], names, coco["images"][0]["file_name"], {1: (None, None)})
-            save_table(path(f"keypoints.{table}"), [rows])
-        write_json(path("keypoints.json"), coco, indent=None)
-        return written
-
-    def save_maps(self, folder: Path, name: str, kind: MapKind) -> None:
-        """Write the maps alone, as for every frame of a video, into a folder that is made if missing.
-
-        png: NAME_parts.png (indexed), NAME_depth.png and NAME_normals.png (16 bits: tasks.normals.normals_to_16_bits).
-        npz: NAME.npz with "parts" uint8, "depth" float32, "normals" float16.
-        """
-        if kind == "npz":
-            arrays = {key: array for task_map in self.maps.values() for key, array in task_map.arrays().items()}
-            save_arrays(folder / f"{name}.npz", **arrays)
-            return
-        for task_map in self.maps.values():
-            for ending, write in task_map.frame_files().items():
-                write(folder / f"{name}_{ending}")
+        for ending, write in last.items():
+            files[Path(folder) / f"{name}_{ending}"] = write
+            write(Path(folder) / f"{name}_{ending}")
+        return list(files)
 
     def save_point_cloud(self, path: str | Path, focal_length: float, near: float, far: float) -> int:
-        """The people as a colored point cloud in a PLY file, with normals where they were predicted; returns the number
-        of points.
+        """The people as a colored point cloud in a .ply file, with normals where they were predicted, or a .glb file;
+        returns the number of points.
 
-        See DepthMap.points for the arguments. Raises ResultError without depth, and for impossible distances.
+        See DepthMap.points for the arguments. Raises ResultError without depth, for impossible distances, and for
+        another ending.
         """
+        from opensapiens.inference.formats.point_cloud import save_cloud
+
+        if Path(path).suffix not in (".ply", ".glb"):
+            raise ResultError(f"{path}: a point cloud is a file .ply or .glb")
         if self.depth is None:
             raise ResultError("a point cloud needs depth, which was not predicted")
         try:
@@ -239,7 +245,7 @@ class Result:
             raise ResultError(str(error)) from error
         known = np.isfinite(points).all(axis=-1)
         normals = None if self.normals is None else np.nan_to_num(self.normals.values[known])
-        save_ply(Path(path), points[known], self.image[known], normals)
+        save_cloud(Path(path), points[known], self.image[known], normals)
         return int(known.sum())
 
 
