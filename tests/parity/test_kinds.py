@@ -30,6 +30,8 @@ TESTED = {
     "coco_metric": ["test_average_precision"],
     "coco_wholebody_metric": ["test_average_precision"],
     "goliath_metric": ["test_codec", "test_average_precision"],
+    "backbone": ["test_sapiens2_backbones"],
+    "v1 backbone": ["test_sapiens2_backbones"],
 }
 
 
