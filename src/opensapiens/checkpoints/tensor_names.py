@@ -8,8 +8,8 @@ from .strict_loading import CheckpointError
 
 Value = TypeVar("Value")
 Rules = Sequence[tuple[str, str]]
-"""(source, target) name templates. {i} is a number in both; {3i}, {3i+1} and {2i+1} are counted from it, since a step of
-a published head is a convolution, a norm and an activation, of which not all have tensors."""
+"""(source, target) name templates. {i} is a number in both; {3i}, {3i+1} and {2i+1} are counted from it, since a step
+of a published head is a convolution, a norm and an activation, of which not all have tensors."""
 
 
 class UnmappedNamesError(CheckpointError):

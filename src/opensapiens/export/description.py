@@ -38,6 +38,12 @@ VIEWS = {
         "The whole image is resized to width x height, whatever its aspect.",
         "zoom = (width, height) / image size. The image's point p is at zoom * (p + 0.5) - 0.5 in the input.",
     ],
+    "zero_pad": [
+        COORDINATES,
+        "The whole image is resized to floor(image size * min(width / image width, height / image height)).",
+        "It is put into the middle (corner = (input size - resized size) // 2), the rest is black.",
+        "zoom = resized size / image size. The image's point p is at corner + zoom * (p + 0.5) - 0.5 in the input.",
+    ],
     "letterbox": [
         COORDINATES,
         "The whole image is resized to round(image size * min(width / image width, height / image height)).",

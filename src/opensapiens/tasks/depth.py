@@ -47,6 +47,7 @@ class DepthTask:
     kind: ClassVar[LabelKind] = DEPTH
     published: ClassVar[HeadShape] = HeadShape((384, 384, 384, 384), (384, 384), 0.1)
     patch_padding: ClassVar[int] = 0
+    everywhere: ClassVar[bool] = False
     labels: ClassVar[None] = None
     channels: ClassVar[int] = 1
     flip_rule: ClassVar[FlipRule] = FlipRule()
@@ -56,7 +57,7 @@ class DepthTask:
     floor: float = EPSILON
 
     @classmethod
-    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int) -> Self:
+    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int, kind: str = "upsampling") -> Self:
         """The task of a head with one channel. Raises ValueError for another."""
         if labels is not None or channels != 1:
             raise ValueError(f"a depth head has one output channel and no labels, not {channels}")

@@ -68,7 +68,7 @@ class PoseTask:
     point_weights: tuple[float, ...] | None = None
 
     @classmethod
-    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int) -> Self:
+    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int, kind: str = "upsampling") -> Self:
         """The task of a head with a keypoint set. Raises ValueError for one without."""
         if not isinstance(labels, KeypointSet):
             raise ValueError("a pose head needs a keypoint set as its labels")
