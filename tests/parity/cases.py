@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -43,10 +44,10 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """What the JSON says; those of Sapiens2 say it in a sentence, of which the words before a bracket are the kind,
-        and two that hold no tensors are known by what they list."""
+        """What the JSON says. Those of Sapiens2 say it in a sentence, of which the words before a bracket or "with" are
+        the kind, and two that hold no tensors are known by what they list."""
         if "kind" in self.description:
-            return self.description["kind"].partition(" (")[0]
+            return re.split(r" \(| with ", self.description["kind"])[0]
         lists = {"tasks": "optimizer groups by task", "results": "agreement of two programs"}
         return next((kind for key, kind in lists.items() if key in self.description), "unknown")
 

@@ -34,6 +34,16 @@ TESTED = {
     "backbone": ["test_sapiens2_backbones"],
     "v1 backbone": ["test_sapiens2_backbones"],
     **{kind: ["test_sapiens2_models"] for kind in TASK_OF_KIND},
+    "losses": ["test_sapiens2_losses"],
+    "evaluator metrics": ["test_sapiens2_losses"],
+    "image preprocessing": ["test_sapiens2_images"],
+    "end-to-end via official vis_seg/vis_normal/vis_pointmap main()": ["test_sapiens2_images"],
+    "vis_pose.process_one_image": ["test_sapiens2_images"],
+    "pose codec UDPHeatmap": ["test_sapiens2_images"],
+    "HF Sapiens2ImageProcessor preprocess + post_process_*": ["test_sapiens2_images"],
+    "agreement of two programs": ["test_sapiens2_images"],
+    "optimizer groups by task": ["test_sapiens2_training"],
+    "training steps": ["test_sapiens2_training"],
 }
 
 

@@ -199,7 +199,8 @@ def angles_degrees(prediction_N3: Tensor, target_N3: Tensor) -> Tensor:
 
 
 class NormalsMetric:
-    """Mean and median angle in degrees, share of pixels within 11.25, 22.5 and 30 degrees; over all persons' pixels.
+    """Mean, root mean square and median angle in degrees, share of pixels within 5, 11.25, 22.5 and 30 degrees; over
+    all persons' pixels.
 
     "frontal_" figures are those of the trivial answer: everything faces the camera.
     """
@@ -207,9 +208,9 @@ class NormalsMetric:
     region = "true mask"
 
     def __init__(self) -> None:
-        # Of the prediction, and of the trivial answer: the sum of angles, then their histogram over 0-180 degrees with
-        # the last bin for 180 itself.
-        self.totals = torch.zeros(2, 1 + 180 * BINS_PER_DEGREE + 1, dtype=torch.float64)
+        # Of the prediction, and of the trivial answer: the sum of angles and of their squares, then their histogram
+        # over 0-180 degrees with the last bin for 180 itself.
+        self.totals = torch.zeros(2, 2 + 180 * BINS_PER_DEGREE + 1, dtype=torch.float64)
 
     def update(self, prediction_HW3: np.ndarray, truth: Sample) -> dict[str, float]:
         """Add normals of the labels' size; pixels where they are not finite are left out."""
@@ -226,7 +227,7 @@ class NormalsMetric:
         return _figures(added[0])
 
     def compute(self) -> dict[str, float]:
-        """mean, median (to 0.05 degrees), within_11.25, within_22.5, within_30 (0-1)."""
+        """mean, rmse, median (to 0.05 degrees), within_5, within_11.25, within_22.5, within_30 (0-1)."""
         return _figures(self.totals[0])
 
     def report(self) -> dict[str, float]:
@@ -238,13 +239,14 @@ def _sums(angles_N: Tensor) -> Tensor:
     # Edges belong to the bin below ("within 30 degrees" includes 30): bin i holds ((i - 1) / 20, i / 20].
     bins = (angles_N * BINS_PER_DEGREE).ceil().long()
     counts = torch.bincount(bins, minlength=180 * BINS_PER_DEGREE + 1)
-    return torch.cat([angles_N.sum()[None], counts]).double()
+    return torch.cat([torch.stack([angles_N.sum(), angles_N.square().sum()]), counts]).double()
 
 
 def _figures(totals: Tensor) -> dict[str, float]:
-    total, histogram = totals[0], totals[1:]
+    total, squares, histogram = totals[0], totals[1], totals[2:]
     pixels, cumulative = histogram.sum(), histogram.cumsum(0)
     share = cumulative / pixels
     middle = int((share < 0.5).sum()) if pixels > 0 else 0
-    result = {"mean": float(total / pixels), "median": middle / BINS_PER_DEGREE if pixels > 0 else float("nan")}
+    result = {"mean": float(total / pixels), "rmse": float((squares / pixels).sqrt())}
+    result |= {"median": middle / BINS_PER_DEGREE if pixels > 0 else float("nan")}
     return result | {f"within_{limit:g}": float(share[int(limit * BINS_PER_DEGREE)]) for limit in LIMITS}

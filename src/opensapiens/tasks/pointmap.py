@@ -68,7 +68,8 @@ class PointmapTask:
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
         """points (B, 3, H, W) float32 as the camera of FOCAL sees them, 0 outside; valid (B, 1, H, W) bool; scale (B,),
-        by which metric points are multiplied; cameras (B, 4): fx, fy, cx, cy in pixels of the targets; labeled (B,).
+        by which metric points are multiplied; distance (B,), their mean z; cameras (B, 4): fx, fy, cx, cy in pixels of
+        the targets; labeled (B,).
 
         The camera of a sample is the one that sees its points where they are. A sample whose points do not tell it has
         no label.
@@ -87,10 +88,11 @@ class PointmapTask:
                 [fx / label_stride, fy / label_stride, (cx - start) / label_stride, (cy - start) / label_stride]
             )
         stacked = torch.from_numpy(np.stack(points)).movedim(-1, 1)
-        scale_B = torch.tensor(scales)
+        scale_B, valid = torch.tensor(scales), stacked[:, 2:] > 0
         return {
             "points": stacked,
-            "valid": stacked[:, 2:] > 0,
+            "valid": valid,
+            "distance": stacked[:, 2].flatten(1).sum(dim=1) / valid.flatten(1).sum(dim=1).clamp(min=1),
             "scale": scale_B,
             "cameras": torch.from_numpy(np.stack(cameras)),
             "labeled": scale_B > 0,
@@ -110,8 +112,7 @@ class PointmapTask:
         maps = resize_maps(maps_B4hw, target.shape[-2:])
         points, scale_B = maps[:, :3], maps_B4hw[:, 3, 0, 0].float()
         samples, pixels = self.count(targets) if count is None else count
-        per_sample_B = valid.flatten(1).sum(dim=1).clamp(min=1)
-        mean_B111 = (target[:, 2].flatten(1).sum(dim=1) / per_sample_B).clamp(min=NEAREST).view(-1, 1, 1, 1)
+        mean_B111 = targets["distance"].clamp(min=NEAREST).view(-1, 1, 1, 1)
         near, near_target = points / mean_B111, target / mean_B111
         first = summed_l1(near, near_target, valid)
         doubled = summed_l1(_doubled(near), _doubled(near_target), _doubled(valid))
@@ -122,7 +123,7 @@ class PointmapTask:
             "shift_invariant": mean_over(pixels, shifted).clamp(max=MOST),
             "silog": mean_over(samples, silog(points[:, 2], torch.where(valid, target[:, 2:], 0)[:, 0], NEAREST)),
             "camera": mean_over(pixels, off_rays(points, targets["cameras"], valid)),
-            "normal": 2 * mean_over(pixels, normal_difference(points, target, valid)),
+            "normal": 2 * mean_over(pixels, normal_difference(points, target, targets["scale"], valid)),
             "scale": 4 * mean_over(samples, torch.where(labeled, (scale_B - targets["scale"]).abs(), 0)),
         }
 
@@ -249,10 +250,15 @@ def surface_normals(points_B3HW: Tensor) -> Tensor:
     return functional.normalize(torch.linalg.cross(right, below, dim=1), dim=1)
 
 
-def normal_difference(points_B3HW: Tensor, target_B3HW: Tensor, valid_B1HW: Tensor) -> Tensor:
+def normal_difference(points_B3HW: Tensor, target_B3HW: Tensor, scale_B: Tensor, valid_B1HW: Tensor) -> Tensor:
     """(B,) sum over valid pixels of 1 - cos, plus the mean absolute difference of the components, of the normals of
-    both surfaces; the published `PointmapNormalLoss` over the valid pixels in the batch."""
-    ours, theirs = surface_normals(points_B3HW), surface_normals(target_B3HW)
+    both surfaces; the published `PointmapNormalLoss` over the valid pixels in the batch.
+
+    scale_B: of the target. In centimeters, by these two steps, as published: where neighbors are almost the same point,
+    the direction from one to the other is rounding.
+    """
+    scale_B111 = scale_B.clamp(min=NEAREST).view(-1, 1, 1, 1)
+    ours, theirs = (surface_normals(points / scale_B111 * 100) for points in (points_B3HW, target_B3HW))
     difference = 1 - (ours * theirs).sum(dim=1) + (ours - theirs).abs().mean(dim=1)
     return torch.where(valid_B1HW[:, 0], difference, 0).flatten(1).sum(dim=1)
 
