@@ -285,7 +285,8 @@ class _Worker:
         if self.options.features:
             files.append(self.job.output / f"{name}_features.npz")
             self._save_features(files[-1], result.image, boxes)
-        if self.options.point_cloud is not None and self.people.model_of_task:
+        # With points in meters the cloud is among the files already.
+        if self.options.point_cloud is not None and self.people.model_of_task and result.points is None:
             files.append(self.job.output / f"{name}_points.ply")
             result.save_point_cloud(files[-1], *self.options.point_cloud)
         return files

@@ -58,7 +58,7 @@ def load(
         detector: finds the people when no boxes are given, or its name, see `find_detector`.
         batch_size: how many views go through a network at a time.
         resize: how models without a pose head see an image, instead of as their weights ask for: "squash" (the whole
-            image, as the published models do), "letterbox" (with its aspect ratio kept), "person_crop".
+            image, as the published models do), "letterbox" or "zero_pad" (with its aspect ratio kept), "person_crop".
         input_size: (height, width) instead of the weights' own, multiples of the patch size; position embeddings are
             resized bicubically. Far from the training size results are worse.
         runtime: what runs the networks: "torch" (the reference), "compiled", "openvino", "openvino-int8", "onnx", or
@@ -131,6 +131,10 @@ def _fitted(
     preprocessing = description.preprocessing
     if resize is not None and PoseTask.name not in description.heads:
         preprocessing = replace(preprocessing, resize=resize)
+    fixed = [name for name, head in description.heads.items() if head.scale is not None]
+    if input_size is not None and fixed and tuple(input_size) != preprocessing.input_size:
+        height, width = preprocessing.input_size
+        raise LoadError(f"the {fixed[0]} head of {description.name} is for inputs of {height} x {width} pixels alone")
     if input_size is not None:
         patch = description.backbone.patch_size
         if len(input_size) != 2 or any(size < patch or size % patch for size in input_size):

@@ -72,7 +72,8 @@ class PredictOptions:
         batch_size: views (people, or whole images) per forward pass, filled across photos and frames.
         table: also save the keypoints as a table, one row per point; parquet needs pyarrow.
         point_cloud: also save photos' depth as NAME_points.ply. Depth is relative, so give the focal length in pixels
-            and the distances of the nearest and the farthest point, for example 1200 2.0 2.6.
+            and the distances of the nearest and the farthest point, for example 1200 2.0 2.6. Models of pointmaps save
+            their own without it.
         features: also save the backbone features of the first model, NAME_features.npz, of photos.
         resume: skip what is done, and go on with what is not.
         video: for videos only.
@@ -88,7 +89,7 @@ class PredictOptions:
     box_threshold: float | None = None
     nms: float | None = None
     flip: bool | None = None
-    resize: Literal["squash", "letterbox", "person_crop"] | None = None
+    resize: Literal["squash", "letterbox", "zero_pad", "person_crop"] | None = None
     input_size: tuple[int, int] | None = None
     device: str | None = None
     devices: tuple[str, ...] = ()

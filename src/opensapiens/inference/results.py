@@ -17,8 +17,11 @@ from opensapiens.inference.options import MapKind, TableKind
 from opensapiens.inference.saving import save_overlay, save_ply, save_table, table_rows
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.storage.files import write_json
+from opensapiens.tasks.albedo import AlbedoMap, AlbedoTask
 from opensapiens.tasks.depth import DepthMap, DepthTask
+from opensapiens.tasks.matting import Matte, MattingTask
 from opensapiens.tasks.normals import NormalMap, NormalsTask
+from opensapiens.tasks.pointmap import PointMap, PointmapTask
 from opensapiens.tasks.pose import PoseTask, draw_people
 from opensapiens.tasks.saving import save_arrays
 from opensapiens.tasks.segmentation import PartMap, SegmentationTask
@@ -93,8 +96,24 @@ class Result:
 
     @property
     def depth(self) -> DepthMap | None:
-        """Relative depth; None if no model with that head was loaded."""
-        return self.maps.get(DepthTask.name)  # type: ignore[return-value]
+        """Relative depth, or of a model with a pointmap head metric depth; None if neither was loaded."""
+        relative: DepthMap | None = self.maps.get(DepthTask.name)  # type: ignore[assignment]
+        return self.points.depth() if relative is None and self.points is not None else relative
+
+    @property
+    def points(self) -> PointMap | None:
+        """Points in space in meters; None if no model with a pointmap head was loaded."""
+        return self.maps.get(PointmapTask.name)  # type: ignore[return-value]
+
+    @property
+    def matte(self) -> Matte | None:
+        """The cut-out; None if no model with a matting head was loaded."""
+        return self.maps.get(MattingTask.name)  # type: ignore[return-value]
+
+    @property
+    def albedo(self) -> AlbedoMap | None:
+        """Colors without light; None if no model with that head was loaded."""
+        return self.maps.get(AlbedoTask.name)  # type: ignore[return-value]
 
     @property
     def normals(self) -> NormalMap | None:
@@ -178,6 +197,10 @@ class Result:
         NAME_depth.npz     "depth" float32, the raw values, NaN where nobody is
         NAME_normals.npz   "normals" float16 unit vectors, NaN where nobody is
         NAME_normals.png   8-bit view of them, (n + 1) / 2
+        NAME_points.npz    "points" float32 meters, x right, y down, z forward, and "camera", see PointMap.files
+        NAME_points.png    16-bit PNG: the distances in millimeters, 0 = nobody; NAME_points.ply   a colored point cloud
+        NAME_cutout.png    8-bit RGBA; NAME_alpha.png   16-bit PNG, 65535 = all of the pixel is the person
+        NAME_albedo.png    8-bit RGB; NAME_albedo.npz   "albedo" float16 from 0 to 1, NaN where nobody is
         NAME_pose.jpg, NAME_segmentation.jpg, …   one overlay per task; NAME_sheet.jpg   all of them on one sheet
         NAME_keypoints.csv or .parquet            one row per point
         NAME_keypoints.json   COCO keypoints with "keypoint_scores" and "person_id"; last, so that it says: all is there
@@ -198,6 +221,8 @@ class Result:
                 for task_map in self.maps.values()
                 for ending, write in task_map.files().items()
             ]
+            if self.points is not None:
+                futures.append(pool.submit(self.save_point_cloud, path("points.ply")))  # type: ignore[arg-type]
             overlays = self.overlays()
             pictures = {**overlays, "sheet": self.sheet(overlays)}
             futures += [pool.submit(save_overlay, path(f"{task}.jpg"), picture) for task, picture in pictures.items()]
@@ -215,7 +240,8 @@ class Result:
         """Write the maps alone, as for every frame of a video, into a folder that is made if missing.
 
         png: NAME_parts.png (indexed), NAME_depth.png and NAME_normals.png (16 bits: tasks.normals.normals_to_16_bits).
-        npz: NAME.npz with "parts" uint8, "depth" float32, "normals" float16.
+        Of other tasks see `frame_files` of their maps. npz: NAME.npz with "parts" uint8, "depth" float32, "normals"
+        float16, and so on.
         """
         if kind == "npz":
             arrays = {key: array for task_map in self.maps.values() for key, array in task_map.arrays().items()}
@@ -225,22 +251,40 @@ class Result:
             for ending, write in task_map.frame_files().items():
                 write(folder / f"{name}_{ending}")
 
-    def save_point_cloud(self, path: str | Path, focal_length: float, near: float, far: float) -> int:
+    def save_point_cloud(
+        self,
+        path: str | Path,
+        focal_length: float | None = None,
+        near: float | None = None,
+        far: float | None = None,
+    ) -> int:
         """The people as a colored point cloud in a PLY file, with normals where they were predicted; returns the number
         of points.
 
-        See DepthMap.points for the arguments. Raises ResultError without depth, and for impossible distances.
+        Points of a pointmap need no more; relative depth needs all of the arguments of DepthMap.points. Axes are those
+        of the normals. Raises ResultError without either, for arguments that are missing or not needed, and for
+        impossible distances.
         """
-        if self.depth is None:
-            raise ResultError("a point cloud needs depth, which was not predicted")
-        try:
-            points = self.depth.points(focal_length, near, far)
-        except ValueError as error:
-            raise ResultError(str(error)) from error
+        points = self._cloud(focal_length, near, far)
         known = np.isfinite(points).all(axis=-1)
         normals = None if self.normals is None else np.nan_to_num(self.normals.values[known])
         save_ply(Path(path), points[known], self.image[known], normals)
         return int(known.sum())
+
+    def _cloud(self, focal_length: float | None, near: float | None, far: float | None) -> np.ndarray:
+        """H×W×3 float32, x right, y up, z towards the camera; NaN where there is nothing."""
+        if self.points is not None:
+            if (focal_length, near, far) != (None, None, None):
+                raise ResultError("the points are known: leave focal length and distances away")
+            return self.points.values * np.array([1, -1, -1], np.float32)
+        if self.depth is None:
+            raise ResultError("a point cloud needs depth or points, which were not predicted")
+        if focal_length is None or near is None or far is None:
+            raise ResultError("depth is relative: a point cloud needs a focal length and two distances")
+        try:
+            return self.depth.points(focal_length, near, far)
+        except ValueError as error:
+            raise ResultError(str(error)) from error
 
 
 def people_in_words(count: int) -> str:

@@ -106,8 +106,8 @@ class DepthTask:
 class DepthMap:
     """values: H×W float32, raw network output, small = near, NaN outside the people.
 
-    metric is False: each person's depth has a scale and an offset of its own, so two people's values cannot be
-    compared.
+    metric: False where each person's depth has a scale and an offset of its own, so that two people's values cannot be
+    compared; True for meters.
     """
 
     values: np.ndarray

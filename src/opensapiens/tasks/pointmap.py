@@ -26,7 +26,7 @@ from opensapiens.labels.parts import PartSet
 from opensapiens.models.upsampling_head import HeadShape, ScaleBranch
 from opensapiens.tasks.depth import DepthMap, silog
 from opensapiens.tasks.forward import FlipRule
-from opensapiens.tasks.saving import PNG_LEVEL, npz, save_picture
+from opensapiens.tasks.saving import PNG_LEVEL, save_arrays, save_picture
 from opensapiens.tasks.task import Targets, Writer, mean_over
 
 FOCAL = 768.0
@@ -166,8 +166,9 @@ class PointMap:
         return None
 
     def files(self) -> dict[str, Writer]:
-        """points.npz: "points" float32. points.png: the distances with 16 bits, see `to_millimeters`."""
-        return {"points.npz": npz(points=self.values), "points.png": self._save}
+        """points.npz: "points" float32, and "camera" (fx, fy, cx, cy), NaN where the points do not tell it. points.png:
+        the distances with 16 bits, see `to_millimeters`."""
+        return {"points.npz": self._save_arrays, "points.png": self._save}
 
     def frame_files(self) -> dict[str, Writer]:
         """points.png alone."""
@@ -176,6 +177,11 @@ class PointMap:
     def arrays(self) -> dict[str, np.ndarray]:
         """points: float32."""
         return {"points": self.values}
+
+    def _save_arrays(self, path: Path) -> None:
+        camera = self.camera()
+        numbers = (np.nan,) * 4 if camera is None else (camera.fx, camera.fy, camera.cx, camera.cy)
+        save_arrays(path, points=self.values, camera=np.array(numbers, np.float32))
 
     def _save(self, path: Path) -> None:
         save_picture(path, Image.fromarray(to_millimeters(self.values[..., 2])), compress_level=PNG_LEVEL)
