@@ -146,7 +146,8 @@ class PointmapHead(PixelShuffleHead):
         small = features_BDHW
         for convolution in self.scale_convs:
             small = convolution(small)
-            small = F.silu(F.group_norm(small, small.shape[1], eps=INSTANCE_NORM_EPS))
+            # Not functional.group_norm, which refuses a single place, as small inputs leave.
+            small = F.silu(torch.group_norm(small, small.shape[1], eps=INSTANCE_NORM_EPS))
         values = small.flatten(1)
         first = self.scale_layers[0]
         assert isinstance(first, nn.Linear)
