@@ -27,11 +27,21 @@ def rotation(periods: Tensor, grid: tuple[int, int], dtype: RopeDtype) -> Tensor
     A patch's place is that of its center, from -1 to 1 over the whole grid, whatever the number of patches. In bfloat16
     every step is rounded, as in the published code, whose numbers depend on it.
     """
-    kind, device = DTYPES[dtype], periods.device
-    rows, columns = (2 * (torch.arange(0.5, side, dtype=kind, device=device) / side) - 1 for side in grid)
-    places_N2 = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
-    angles_ND = (2 * math.pi * places_N2[:, :, None] / periods.to(kind)).flatten(1).tile(2)
-    return torch.stack([angles_ND.cos(), angles_ND.sin()])
+    kind = DTYPES[dtype]
+    places = []
+    for side in grid:
+        centers = _rounded(torch.arange(side, device=periods.device).float() + 0.5, kind)
+        places.append(_rounded(_rounded(2 * _rounded(centers / side, kind), kind) - 1, kind))
+    places_N2 = torch.stack(torch.meshgrid(*places, indexing="ij"), dim=-1).flatten(0, 1)
+    turns_N21 = _rounded(2 * math.pi * places_N2[:, :, None], kind)
+    angles_ND = _rounded(turns_N21 / _rounded(periods.float(), kind), kind).flatten(1).tile(2)
+    return torch.stack([angles_ND.cos(), angles_ND.sin()]).to(kind)
+
+
+def _rounded(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """float32 values that a dtype has. Arithmetic on them, rounded again, is that dtype's: all devices compute bfloat16
+    so, but not all programs that run exported files have its arithmetic."""
+    return values if dtype == torch.float32 else values.to(dtype).float()
 
 
 def rotate(heads_BHND: Tensor, rotation_2ND: Tensor) -> Tensor:
@@ -39,10 +49,17 @@ def rotate(heads_BHND: Tensor, rotation_2ND: Tensor) -> Tensor:
 
     All are rounded to the rotation's dtype, the first ones too, as published. rotation_2ND may also be (2, B, 1, N, D).
     """
-    values = heads_BHND.to(rotation_2ND.dtype)
+    dtype, given = rotation_2ND.dtype, heads_BHND.dtype
+    values = heads_BHND.to(dtype)
+    if torch.compiler.is_exporting():
+        values, rotation_2ND = values.float(), rotation_2ND.float()
     cosines, sines = rotation_2ND
     prefix = values.shape[2] - cosines.shape[-2]
     first, placed = values.split([prefix, cosines.shape[-2]], dim=2)
     left, right = placed.chunk(2, dim=-1)
-    turned = placed * cosines + torch.cat([-right, left], dim=-1) * sines
-    return torch.cat([first, turned], dim=2).to(heads_BHND.dtype)
+    across = torch.cat([-right, left], dim=-1)
+    if torch.compiler.is_exporting():
+        turned = _rounded(_rounded(placed * cosines, dtype) + _rounded(across * sines, dtype), dtype)
+    else:
+        turned = placed * cosines + across * sines
+    return torch.cat([first, turned], dim=2).to(given)
