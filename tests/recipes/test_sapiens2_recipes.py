@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opensapiens.checkpoints.model_folder import load_model
+from opensapiens.checkpoints.model_folder import build_model, load_model
 from opensapiens.geometry.cameras import PinholeCamera
 from opensapiens.recipes.albedo import albedo
 from opensapiens.recipes.matting import matting
@@ -106,3 +106,12 @@ def test_masked_pretraining_of_the_backbone(people: Path, tmp_path: Path) -> Non
     tuned = normals(people, tmp_path / "tuned", "sapiens2-toy", str(folder), input_size=SIZE, **few)  # type: ignore[arg-type]
     network, _ = load_model(train(tuned))
     assert network.backbone.config.family == "sapiens2"
+
+
+def test_adapters_and_recomputed_blocks(people: Path, tmp_path: Path) -> None:
+    run = normals(people, tmp_path, "sapiens2-toy", input_size=SIZE, schedule="paper", steps=2, batch_size=2, workers=0)
+    run = replace(run, trainable="lora", lora_rank=2, recompute=True)
+    start = build_model(run.model).backbone.state_dict()
+    network, _ = load_model(train(run))
+    trained = network.backbone.state_dict()
+    assert trained.keys() == start.keys() and trained["periods"].equal(start["periods"])
