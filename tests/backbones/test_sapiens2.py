@@ -187,3 +187,42 @@ def test_starts_from_its_own_shape_only() -> None:
 def test_an_unknown_published_size_names_the_known() -> None:
     with pytest.raises(ValueError, match=r"0\.1b, 0\.4b, 0\.8b, 1b, 1b-4k, 5b"):
         published_config("2b", (1024, 768))
+
+
+def test_a_block_is_what_the_paper_describes() -> None:
+    backbone = backbone_of(replace(TINY, rope_dtype="float32"))
+    block, tokens = backbone.blocks[1], torch.randn(1, 9 + 12, 32)
+    attention = block.attention
+
+    def rms(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return values / (values.square().mean(dim=-1, keepdim=True) + 1e-6).sqrt() * weight
+
+    normed = rms(tokens, block.norm1.weight)[0]
+    query, key, value = (layer(normed).view(21, -1, 8) for layer in (attention.query, attention.key, attention.value))
+    query, key = rms(query, attention.query_norm.weight), rms(key, attention.key_norm.weight)
+    # Channels j and j + 4 of a head turn together: two pairs with the row, two with the column, periods 1 and 10.
+    rows, columns = torch.meshgrid(torch.arange(4), torch.arange(3), indexing="ij")
+    places = torch.stack([(2 * rows + 1) / 4 - 1, (2 * columns + 1) / 3 - 1], dim=-1).view(12, 2, 1)
+    angles = (2 * torch.pi * places / torch.tensor([1.0, 10.0])).flatten(1)
+    turn = torch.polar(torch.ones(12, 4), angles)[:, None]
+    for heads in (query, key):
+        pairs = torch.complex(heads[9:, :, :4], heads[9:, :, 4:]) * turn
+        heads[9:] = torch.cat([pairs.real, pairs.imag], dim=-1)
+    mixed = torch.empty(21, 4, 8)
+    for head in range(4):  # heads 0 and 1 of the queries share head 0 of the keys
+        shared = head // 2
+        weights = (query[:, head] @ key[:, shared].T / 8**0.5).softmax(dim=-1)
+        mixed[:, head] = weights @ value[:, shared]
+    after = tokens[0] + attention.projection(mixed.flatten(1)) * attention.scale
+    first = block.mlp.fc1(rms(after, block.norm2.weight))
+    gate, values = first[:, :48], first[:, 48:]
+    expected = after + block.mlp.fc2(gate * gate.sigmoid() * values)
+    torch.testing.assert_close(block(tokens, backbone.rotation((4, 3)))[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_rounded_positions_are_close_to_exact_ones_and_not_equal() -> None:
+    backbone, images = backbone_of(TINY), torch.randn(1, 3, 64, 48)
+    exact = replace(TINY, rope_dtype="float32").build().eval()
+    exact.load_state_dict(backbone.state_dict())
+    difference = (backbone(images) - exact(images)).abs()
+    assert 1e-4 < difference.max() < 0.2

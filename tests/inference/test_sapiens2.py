@@ -16,7 +16,7 @@ from opensapiens.checkpoints.model_folder import build_model, save_model
 from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
 from opensapiens.checkpoints.sapiens2_files import to_published
 from opensapiens.inference.loading import LoadError
-from opensapiens.inference.pipeline import People
+from opensapiens.inference.pipeline import People, SourceImage
 from opensapiens.inference.results import Result, ResultError
 from opensapiens.models.pixel_shuffle_head import scale_branch
 
@@ -139,3 +139,14 @@ def test_a_published_file_is_loaded_as_it_is(tmp_path: Path, monkeypatch: pytest
     people = opensapiens.load(file, device="cpu")
     assert people.models[0].input_size == (1024, 768) and list(people.model_of_task) == ["normals"]
     assert people.models[0].tasks["normals"].unit_first  # type: ignore[attr-defined]
+
+
+def test_positions_as_other_programs_have_them(folders: dict[str, Path]) -> None:
+    answers = []
+    for rope_dtype in ("bfloat16", "float32"):
+        people = opensapiens.load([folders["normal"], "nano"], device="cpu", rope_dtype=rope_dtype)  # type: ignore[arg-type]
+        (prediction,) = people._run(people.models[0], [SourceImage(IMAGE)], None)[0]
+        answers.append(prediction.decoded["normals"])
+    assert 1e-7 < np.abs(answers[0] - answers[1]).max() < 0.5
+    with pytest.raises(LoadError, match="there is none among these"):
+        opensapiens.load("nano", device="cpu", rope_dtype="float32")

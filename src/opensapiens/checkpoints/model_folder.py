@@ -161,6 +161,7 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     backbones: Families = BACKBONES,
+    description: ModelDescription | None = None,
 ) -> tuple[HumanModel, ModelDescription]:
     """Reads a model folder strictly: the file must hold exactly the tensors of the model.
 
@@ -169,6 +170,7 @@ def load_model(
         device: of the model.
         dtype: of its parameters, whatever the file stores.
         backbones: family -> its config; for your own family, {**BACKBONES, "name": Config}.
+        description: to build the model by, instead of the folder's own; of the same tensors.
 
     Returns:
         the model in evaluation mode, and its description.
@@ -177,7 +179,7 @@ def load_model(
         CheckpointError: a file is missing or damaged, the description is invalid, or tensors are missing, unexpected or
             mis-shaped; it lists them.
     """
-    description = read_description(folder, backbones)
+    description = description or read_description(folder, backbones)
     with torch.device("meta"):
         model = build_model(description)
     tensors = folder_tensors(folder, description, device, dtype)
