@@ -283,6 +283,7 @@ def test_the_command_lists_them(hub: Hub, weights: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert main(["models"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert all(f"{terms}." in lines[f"{license_name}:"] for license_name, terms in TERMS.items())
     assert set(PUBLISHED_MODELS) | {"NAME"} <= set(lines)
     assert lines[NAME].endswith("yes") and lines["sapiens-0.3b-depth"].endswith("no")
     assert "features" in lines["sapiens-2b-pretrain"] and "CC-BY-NC-4.0" in lines["sapiens-2b-pretrain"]
