@@ -1,5 +1,6 @@
 """Backbones of Sapiens2, and the copy of the older one beside them, against the numbers of the published code."""
 
+import re
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ def backbone_config(case: Case, rope_dtype: str = "bfloat16") -> Sapiens2Config:
     said, built = case.description, case.description.get("build_cfg", {})
     window = built["window_size"] if built.get("use_tokenizer") else 1
     layers = {name.split(".")[3] for name in case.arrays if name.startswith("weights.tokenizer.blocks.")}
+    (registers,) = (array for name, array in case.arrays.items() if re.fullmatch(r"weights\..*storage_tokens", name))
     size = said["image_sizes_hw"][0] if "image_sizes_hw" in said else said["image_size_hw"]
     shape: dict[str, Any] = said["arch"]
     return Sapiens2Config(
@@ -32,7 +34,7 @@ def backbone_config(case: Case, rope_dtype: str = "bfloat16") -> Sapiens2Config:
         shape["num_heads"],
         tuple(said["num_kv_heads_per_layer"]),
         shape["feedforward_channels"],
-        said.get("n_storage_tokens", 8),
+        registers.shape[1],
         patch_size=built.get("patch_size", 16) * window,
         window=window,
         tokenizer_layers=len(layers),

@@ -75,7 +75,8 @@ def losses(case: Case, maps: Tensor) -> Tensor:
         targets = {"normals": torch.where(mask, case.tensor("input.gt_normal"), BACKGROUND)}
         terms = NormalsTask(cosine_weight=10, l1_weight=1, gradient_weight=10).losses(maps, targets)
     else:
-        (labels,) = (case.tensor(name) for name in case.arrays if name.startswith("input.") and "image" not in name)
+        given = [case.tensor(name) for name in case.arrays if name.startswith("input.")]
+        (labels,) = (tensor for tensor in given if tensor.dtype == torch.int64)
         weights = case.description["head_cfg"]["loss_decode"][0].get("class_weight")
         assert weights is None or np.allclose(weights, SAPIENS_29.loss_weights)
         targets = {"labels": labels.to(torch.uint8).squeeze(1) if labels.ndim == 4 else labels.to(torch.uint8)}
