@@ -36,6 +36,7 @@ from opensapiens.inference.options import PredictOptions
 from opensapiens.inference.recording import record_video
 from opensapiens.inference.runtimes import runtime_of
 from opensapiens.models.cost import full_flops, masked_autoencoder_flops
+from opensapiens.models.heads import build_head
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead
@@ -136,7 +137,7 @@ def network(config: SapiensConfig, task: str, size: str) -> HumanModel:
     if size == "toy":
         head = UpsamplingHead(config.embed_dim, CHANNELS[task], (16, 16), (16,))
     else:
-        head = TASKS[task].published.build(config.embed_dim, CHANNELS[task])
+        head = build_head(config.embed_dim, CHANNELS[task], TASKS[task].published)
     return HumanModel(SapiensBackbone(config), {task: head}).eval().requires_grad_(False)
 
 

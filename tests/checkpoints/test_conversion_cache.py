@@ -17,7 +17,7 @@ from opensapiens.backbones.sapiens import PUBLISHED_SIZES
 from opensapiens.checkpoints import conversion_cache
 from opensapiens.checkpoints.catalog import ModelNotFound, list_models, model_folder, summarize
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description
-from opensapiens.checkpoints.published_table import PUBLISHED_MODELS
+from opensapiens.checkpoints.published_table import PUBLISHED_MODELS, TERMS
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.cli import main
 from opensapiens.tasks import TASKS
@@ -243,10 +243,12 @@ def test_the_list_says_what_the_paper_says() -> None:
 
 
 def test_the_table_holds_together() -> None:
-    assert len(PUBLISHED_MODELS) == 4 * 7
     locations = [place for model in PUBLISHED_MODELS.values() for place in model.locations()]
     assert len(set(locations)) == len(locations)
-    for name, model in PUBLISHED_MODELS.items():
+    assert {model.license for model in PUBLISHED_MODELS.values()} == set(TERMS)
+    family = {name: model for name, model in PUBLISHED_MODELS.items() if model.family == "sapiens"}
+    assert len(family) == 4 * 7
+    for name, model in family.items():
         description = model.description()
         assert name == description.name == f"sapiens-{model.size}-{name.rpartition('-')[2]}"
         assert all(f"sapiens_{model.size}_" in file for file in model.files.values())
@@ -281,6 +283,7 @@ def test_the_command_lists_them(hub: Hub, weights: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert main(["models"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert all(f"{terms}." in lines[f"{license_name}:"] for license_name, terms in TERMS.items())
     assert set(PUBLISHED_MODELS) | {"NAME"} <= set(lines)
     assert lines[NAME].endswith("yes") and lines["sapiens-0.3b-depth"].endswith("no")
     assert "features" in lines["sapiens-2b-pretrain"] and "CC-BY-NC-4.0" in lines["sapiens-2b-pretrain"]

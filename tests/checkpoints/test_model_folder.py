@@ -179,8 +179,11 @@ def test_every_tensor_that_does_not_fit_is_listed(folder: Path) -> None:
         (lambda c: c.update(nmae="x", color=1), r"config\.json: unknown key 'nmae', 'color'; known are name, back"),
         (lambda c: c.pop("backbone"), "missing key 'backbone'"),
         (lambda c: c.update(vit=c.pop("backbone")), "in a format that this version does not read: convert"),
-        (lambda c: c["backbone"].update(family="swin"), "backbone: no family 'swin'; known are sapiens, nano"),
-        (lambda c: c["backbone"].pop("family"), "backbone: no family None; known are sapiens, nano"),
+        (
+            lambda c: c["backbone"].update(family="swin"),
+            "backbone: no family 'swin'; known are sapiens, sapiens2, nano",
+        ),
+        (lambda c: c["backbone"].pop("family"), "backbone: no family None; known are sapiens, sapiens2, nano"),
         (lambda c: c.update(backbone=[]), "backbone: no family None"),
         (lambda c: c["backbone"].update(depth=3), "backbone: unknown key 'depth'; known are image_size"),
         (lambda c: c["backbone"].update(embed_dim="16"), "backbone: embed_dim cannot be '16'"),

@@ -6,6 +6,7 @@ import torch
 from opensapiens.backbones.sapiens import SapiensBackbone, published_config
 from opensapiens.checkpoints.sapiens_files import LAYOUTS, from_published, to_published
 from opensapiens.checkpoints.tensor_names import UnmappedNamesError
+from opensapiens.models.heads import build_head
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.tasks import TASKS
@@ -19,7 +20,7 @@ def names_of(layout: str) -> set[str]:
             return set(MaskedAutoencoder(published_config("0.3b", (1024, 1024), class_token=True)).state_dict())
         if layout == "backbone":
             return set(SapiensBackbone(published_config("0.3b", (1024, 1024), class_token=True)).state_dict())
-        head = TASKS[layout].published.build(1024, CHANNELS[layout])
+        head = build_head(1024, CHANNELS[layout], TASKS[layout].published)
         return set(HumanModel(SapiensBackbone(published_config("0.3b", (1024, 768))), {layout: head}).state_dict())
 
 

@@ -81,7 +81,7 @@ def test_decoded_points_go_where_the_warp_came_from() -> None:
 
 
 def test_unknown_interpolation() -> None:
-    with pytest.raises(ValueError, match="'area': expected one of linear, nearest"):
+    with pytest.raises(ValueError, match="'area': expected one of linear, cubic, nearest"):
         warp(ramp(9, 9), matrix_of([0, 0, 5, 5]), (9, 9), interpolation="area")  # type: ignore[arg-type]
 
 

@@ -10,7 +10,14 @@ from PIL import Image
 
 from opensapiens.backbones.nano import PLACE, NanoConfig
 from opensapiens.geometry.location import moved_picture, whole_picture
-from opensapiens.geometry.view import Preprocessing, View, crop_view, person_view, whole_image_view
+from opensapiens.geometry.view import (
+    Interpolation,
+    Preprocessing,
+    View,
+    crop_view,
+    person_view,
+    whole_image_view,
+)
 
 
 def ramp(size: tuple[int, int]) -> np.ndarray:
@@ -175,3 +182,50 @@ def test_a_crop_is_a_view_of_itself() -> None:
     np.testing.assert_array_equal(view.labels(image[..., 0], 0), image[..., 0])
     np.testing.assert_array_equal(view.to_window(maps), maps.permute(1, 2, 0).numpy())
     np.testing.assert_array_equal(view.classes(maps), maps.argmax(0).numpy())
+
+
+def test_black_borders_and_sides_rounded_down() -> None:
+    given = Preprocessing((64, 48), resize="zero_pad")
+    view = given.view(None, (100, 67))
+    assert view.placed == (3, 0, 45, 64)  # 67 * 0.64 = 42.88
+    pixels = view.pixels(np.full((100, 67, 3), 200, np.uint8))
+    assert (pixels[:, 3:45] == 200).all() and (pixels[:, :3] == 0).all() and (pixels[:, 45:] == 0).all()
+    assert given.view(None, (200, 100)).enlarges and not given.view(None, (30, 20)).enlarges
+
+
+@pytest.mark.parametrize(
+    ("interpolation", "larger"), [("area_cubic", cv2.INTER_CUBIC), ("area_linear", cv2.INTER_LINEAR)]
+)
+def test_areas_where_a_picture_shrinks(interpolation: Interpolation, larger: int) -> None:
+    generator = np.random.default_rng(0)
+    given = Preprocessing((64, 48), resize="squash", interpolation=interpolation)
+    for size, flag in (((90, 70), cv2.INTER_AREA), ((200, 30), larger), ((20, 96), cv2.INTER_AREA)):
+        image = generator.integers(0, 256, (*size, 3), np.uint8)
+        expected = cv2.resize(image, (48, 64), interpolation=flag)
+        np.testing.assert_array_equal(given.view(None, size).pixels(image), expected)
+
+
+def test_a_small_person_is_enlarged_by_cubic_curves() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    crops = {
+        kind: Preprocessing((64, 48), interpolation=kind).view(box, (60, 60)).pixels(image)
+        for kind in ("linear", "area_cubic")
+        for box in (np.array([20.0, 20, 30, 30]),)
+    }
+    assert (crops["linear"] != crops["area_cubic"]).any()
+    large = np.array([-100.0, -100, 160, 160])
+    shown = [Preprocessing((64, 48), interpolation=kind).view(large, (60, 60)).pixels(image) for kind in crops]
+    np.testing.assert_array_equal(*shown)
+
+
+def test_maps_can_be_changed_before_they_go_to_the_image() -> None:
+    view = whole_image_view((20, 30), (10, 10), True)
+    shapes = []
+
+    def note(maps_Chw: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(maps_Chw.shape))
+        return maps_Chw + 1
+
+    maps = torch.randn(2, 5, 5)
+    np.testing.assert_allclose(view.to_window(maps, between=note), view.to_window(maps) + 1, atol=1e-5)
+    assert shapes == [(2, 7, 10)]  # without the borders

@@ -74,15 +74,16 @@ def test_every_file_is_among_those_that_are_checked_before(result: Result, tmp_p
 
 
 def test_a_format_that_the_model_has_nothing_for(result: Result, tmp_path: Path) -> None:
-    with pytest.raises(OptionsError, match="the format exr needs depth or normals; the model predicts pose"):
-        check_formats(["json", "exr"], ["pose"])
+    with pytest.raises(OptionsError, match="exr needs depth or normals or pointmap; the model predicts pose"):
+        check_formats(["default", "json", "exr"], ["pose"])
     with pytest.raises(OptionsError, match="the format openpose needs pose"):
         Result(result.image).save(tmp_path, formats=("openpose",))
-    with pytest.raises(OptionsError, match="--format glb needs --point-cloud"):
-        PredictOptions(format=("glb",))
+    with pytest.raises(OptionsError, match="the format glb needs --point-cloud FOCAL NEAR FAR"):
+        check_formats(["default", "glb"], ["pose", "depth"])
+    check_formats(["glb"], ["pointmap"])
     with pytest.raises(OptionsError, match="the format trc is of videos alone"):
         result.save(tmp_path, formats=("json", "trc"))
-    with pytest.raises(OptionsError, match="needs point_cloud"):
+    with pytest.raises(OptionsError, match="ply needs --point-cloud"):
         result.save(tmp_path, formats=("ply",))
     assert PredictOptions(point_cloud=CAMERA).formats_of_photos()[-1] == "ply"
     assert PredictOptions(point_cloud=CAMERA, format=("glb",)).formats_of_photos() == ("glb",)
@@ -94,7 +95,7 @@ def test_a_format_that_the_model_has_nothing_for(result: Result, tmp_path: Path)
 def test_a_missing_library_is_one_sentence(name: FormatName, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ModuleNotFoundError, match=r"need .*: pip install opensapiens\[formats\]$"):
-        check_formats([name], ["pose", "depth", "normals"])
+        check_formats([name], ["pose", "depth", "normals"], CAMERA)
 
 
 def openpose_row(result: Result, folder: Path, name: str = "photo") -> dict[str, Any]:

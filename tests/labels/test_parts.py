@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opensapiens.labels.parts import PART_SETS, SAPIENS_28, part_lookup, read_part_set
+from opensapiens.labels.parts import PART_SETS, SAPIENS_28, SAPIENS_29, part_lookup, read_part_set
 
 
 def test_the_28_parts() -> None:
-    assert PART_SETS == {"sapiens_28": SAPIENS_28} and len(SAPIENS_28) == len(set(SAPIENS_28.names)) == 28
+    assert PART_SETS["sapiens_28"] is SAPIENS_28 and len(SAPIENS_28) == len(set(SAPIENS_28.names)) == 28
     assert [SAPIENS_28.index(name) for name in ("Background", "Face_Neck", "Torso", "Tongue")] == [0, 2, 21, 27]
     assert SAPIENS_28.colors.shape == (28, 3) and SAPIENS_28.colors.dtype == np.uint8
     assert len(np.unique(SAPIENS_28.colors, axis=0)) == 28
@@ -18,6 +18,18 @@ def test_the_28_parts() -> None:
     ]
     with pytest.raises(KeyError, match="no part 'Wing'"):
         SAPIENS_28.index("Wing")
+
+
+def test_the_29_parts_are_the_28_and_eyeglasses() -> None:
+    assert PART_SETS["sapiens_29"] is SAPIENS_29 and SAPIENS_29.index("Eyeglass") == 2
+    others = np.delete(np.arange(29), 2)
+    assert tuple(SAPIENS_29.names[i] for i in others) == SAPIENS_28.names
+    np.testing.assert_array_equal(SAPIENS_29.colors[others], SAPIENS_28.colors)
+    np.testing.assert_array_equal(SAPIENS_29.loss_weights[others], SAPIENS_28.loss_weights)
+    swapped = np.flatnonzero(SAPIENS_29.flip_indices != np.arange(29))
+    assert swapped.tolist() == [*range(5, 13), *range(14, 22)]
+    to_28 = part_lookup(SAPIENS_29, SAPIENS_28)
+    assert to_28[[0, 1, 2, 3, 28]].tolist() == [0, 1, 255, 2, 27]
 
 
 def test_flip_swaps_exactly_the_sided_parts() -> None:

@@ -15,6 +15,7 @@ from opensapiens.backbones.sapiens import (
 )
 from opensapiens.backbones.transformer import linear_multiply_adds
 from opensapiens.models.cost import full_flops, parameters
+from opensapiens.models.heads import build_head
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.models.upsampling_head import UpsamplingHead
@@ -64,7 +65,7 @@ def test_backbone_and_decoder_parameters(index: int) -> None:
 def test_head_parameters(task: str, channels: int) -> None:
     for index, size in enumerate(SIZES):
         with torch.device("meta"):
-            head = TASKS[task].published.build(PUBLISHED_SIZES[size]["embed_dim"], channels)
+            head = build_head(PUBLISHED_SIZES[size]["embed_dim"], channels, TASKS[task].published)
         assert parameters(head) == HEADS[task, channels][index]
 
 
@@ -99,6 +100,6 @@ def test_full_flops_are_what_torch_counts(config: BackboneConfig) -> None:
 def test_full_flops_of_a_published_model_stand_beside_the_published_ones() -> None:
     config = published_config("0.3b", (1024, 768))
     with torch.device("meta"):
-        head = TASKS["pose"].published.build(config.embed_dim, 308)
+        head = build_head(config.embed_dim, 308, TASKS["pose"].published)
     assert f"{full_flops(config) / 1e12:.2f}" == "2.79"
     assert f"{full_flops(config, (head,)) / 1e12:.2f}" == "3.24"

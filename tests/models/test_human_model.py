@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
+from opensapiens.models.heads import build_head
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.tasks import TASKS
@@ -84,7 +85,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 def test_published_heads_start_as_published() -> None:
     torch.manual_seed(0)
-    pose, dense = TASKS["pose"].published.build(8, 17), TASKS["segmentation"].published.build(8, 28)
+    pose, dense = build_head(8, 17, TASKS["pose"].published), build_head(8, 28, TASKS["segmentation"].published)
     for layer in (*pose.deconvs, *pose.convs, pose.output):
         assert 0.0009 < layer.weight.std() < 0.0011
         assert layer.bias is None or (layer.bias == 0).all()

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from opensapiens.backbones.nano import PLACE, NanoConfig
-from opensapiens.models.heads import HEADS
+from opensapiens.models.heads import build_head
 from opensapiens.models.placed_head import SLOPE, PlacedHead, sloped, turned
+from opensapiens.models.upsampling_head import HeadShape
 from opensapiens.tasks.forward import FlipRule, maps
 
 SIZE = 33  # of the square crop, in pixels
@@ -67,8 +68,9 @@ def test_normals_turn_as_the_camera_does(right: float, down: float) -> None:
 
 @pytest.mark.parametrize("kind", ["sloped", "turned"])
 def test_without_a_place_all_are_in_the_middle(kind: str) -> None:
+    torch.manual_seed(0)
     channels = {"sloped": 1, "turned": 3}[kind]
-    head = HEADS[kind](8, channels, (), (8,), 0.0)
+    head = build_head(8, channels, HeadShape((), (8,), kind=kind))
     assert isinstance(head, PlacedHead) and head.output.bias is not None and head.output.bias[-1] == 1
     features = torch.randn(2, 8, 4, 4)
     plain = head(features)

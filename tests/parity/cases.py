@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -39,11 +40,16 @@ class Case:
 
     @property
     def name(self) -> str:
-        return self.description["name"]
+        return self.description["name"] if "name" in self.description else self.description["case"]
 
     @property
     def kind(self) -> str:
-        return self.description["kind"]
+        """What the JSON says. Those of Sapiens2 say it in a sentence, of which the words before a bracket or "with" are
+        the kind, and two that hold no tensors are known by what they list."""
+        if "kind" in self.description:
+            return re.split(r" \(| with ", self.description["kind"])[0]
+        lists = {"tasks": "optimizer groups by task", "results": "agreement of two programs"}
+        return next((kind for key, kind in lists.items() if key in self.description), "unknown")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -73,7 +79,7 @@ class Case:
     def assert_close(self, name: str, actual: np.ndarray | torch.Tensor, where: np.ndarray | None = None) -> None:
         """`actual` equals the tensor `name` within its tolerance, where `where` (boolean) says so. NaN equals NaN."""
         got = actual.detach().cpu().numpy() if isinstance(actual, torch.Tensor) else np.asarray(actual)
-        expected = self.arrays[name]
+        expected = self.arrays[name].astype(np.float32) if self.arrays[name].dtype == np.float16 else self.arrays[name]
         assert got.shape == expected.shape, f"{self.name} {name}: shape {got.shape}, expected {expected.shape}"
         if where is not None:
             got, expected = got[where], expected[where]

@@ -6,21 +6,33 @@ import numpy as np
 import pytest
 import torch
 
-from opensapiens.data.label_kinds import DEPTH, MASK, NORMALS, PARTS
+from opensapiens.data.label_kinds import ALBEDO, ALPHA, DEPTH, MASK, NORMALS, PARTS, POINTS
 from opensapiens.data.sample import Sample
+from opensapiens.geometry.cameras import PinholeCamera
 from opensapiens.geometry.view import crop_view, person_view
 from opensapiens.labels.keypoints import COCO_17, KeypointSet
 from opensapiens.labels.parts import SAPIENS_28, PartSet
 from opensapiens.tasks import TASKS
+from opensapiens.tasks.albedo import AlbedoTask
 from opensapiens.tasks.depth import DepthTask
+from opensapiens.tasks.matting import MattingTask
 from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pointmap import PointmapTask
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.tasks.task import DenseTask, HeadTask, paste
 
 SIZE = (24, 18)
-EVERY: list[HeadTask] = [PoseTask(COCO_17), SegmentationTask(SAPIENS_28), DepthTask(), NormalsTask()]
-DENSE: list[DenseTask] = [SegmentationTask(SAPIENS_28), DepthTask(), NormalsTask()]
+DENSE: list[DenseTask] = [
+    SegmentationTask(SAPIENS_28),
+    DepthTask(),
+    NormalsTask(),
+    PointmapTask(),
+    MattingTask(),
+    AlbedoTask(),
+]
+EVERY: list[HeadTask] = [PoseTask(COCO_17), *DENSE]
+CAMERA = PinholeCamera(20, 22, 8, 11)
 
 
 def name_of(task: HeadTask) -> str:
@@ -32,23 +44,30 @@ def person(seed: int) -> Sample:
     generator = np.random.default_rng(seed)
     mask = generator.random(SIZE) < 0.7
     points = np.column_stack([generator.uniform(0, 18, (17, 2)), np.full(17, 2)]).astype(np.float32)
+    pixels = np.stack(np.meshgrid(np.arange(SIZE[1]), np.arange(SIZE[0])), axis=-1)
+    in_space = CAMERA.unproject(pixels, generator.uniform(1, 2, SIZE))
     labels = {
         MASK: mask,
         PARTS: np.where(mask, generator.integers(1, 28, SIZE), 0).astype(np.uint8),
         DEPTH: np.where(mask, generator.uniform(1, 2, SIZE), np.nan).astype(np.float32),
         NORMALS: np.where(mask[..., None], generator.normal(size=(*SIZE, 3)), np.nan).astype(np.float32),
+        POINTS: np.where(mask[..., None], in_space, np.nan).astype(np.float32),
+        ALPHA: np.where(mask, generator.uniform(0, 1, SIZE), 0).astype(np.float32),
+        ALBEDO: np.where(mask[..., None], generator.uniform(size=(*SIZE, 3)), np.nan).astype(np.float32),
     }
     return Sample(np.zeros((*SIZE, 3), np.uint8), keypoints=points, labels=labels, keypoint_set=COCO_17)
 
 
 def maps(task: HeadTask, seed: int) -> torch.Tensor:
-    return torch.rand(task.channels, 12, 9, generator=torch.Generator().manual_seed(seed))
+    """What a head gives: a pointmap's has the scale as one more channel."""
+    channels = task.channels + (task.published.scale is not None)
+    return torch.rand(channels, 12, 9, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("task", EVERY, ids=name_of)
 def test_a_task_follows_from_its_head(task: HeadTask) -> None:
-    assert type(task).of_head(task.labels, task.channels) == task
-    assert TASKS[task.name] is type(task) and len(task.flip_rule.undo(maps(task, 0)[None])[0]) == task.channels
+    assert type(task).of_head(task.labels, task.channels, task.published.kind) == task
+    assert TASKS[task.name] is type(task) and task.flip_rule.undo(maps(task, 0)[None])[0].shape == maps(task, 0).shape
 
 
 @pytest.mark.parametrize(
@@ -59,13 +78,16 @@ def test_a_task_follows_from_its_head(task: HeadTask) -> None:
         ("segmentation", COCO_17, 17, "needs a part set"),
         ("depth", None, 2, "one output channel and no labels, not 2"),
         ("normals", None, 1, "three output channels and no labels, not 1"),
+        ("pointmap", None, 1, "three output channels, a scale and no labels, not 1"),
+        ("matting", None, 3, "four output channels and no labels, not 3"),
+        ("albedo", SAPIENS_28, 28, "three output channels and no labels, not 28"),
     ],
 )
 def test_a_head_that_no_task_can_have(
     name: str, labels: KeypointSet | PartSet | None, channels: int, sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
-        TASKS[name].of_head(labels, channels)
+        TASKS[name].of_head(labels, channels, TASKS[name].published.kind)
 
 
 @pytest.mark.parametrize("task", EVERY, ids=name_of)

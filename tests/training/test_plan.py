@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from opensapiens.backbones import transformer
+from opensapiens.backbones import grouped_attention, transformer
 from opensapiens.backbones.sapiens import SapiensConfig
+from opensapiens.backbones.sapiens2 import Sapiens2Config
 from opensapiens.backbones.transformer import Block
 from opensapiens.cli.main import main
 from opensapiens.models.cost import masked_autoencoder_flops
@@ -27,8 +30,9 @@ PAPER = Setup(job="pretrain", size="2b", gpus=1024, gpu="a100")
 IMAGES = 1.2e12 / 4096
 
 
-def kept_bytes(module: nn.Module, given: Tensor, half: bool) -> int:
-    """Bytes that a forward pass keeps for the backward pass, the module's parameters apart; each storage once."""
+def kept_bytes(module: nn.Module, given: Tensor, half: bool, forward: Callable[[Tensor], Tensor] | None = None) -> int:
+    """Bytes that a forward pass, by default the module's own, keeps for the backward pass, the module's parameters
+    apart; each storage once."""
     own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     seen: dict[int, tuple[int, Tensor]] = {}  # with the tensors: an address must not be used again meanwhile
 
@@ -44,7 +48,7 @@ def kept_bytes(module: nn.Module, given: Tensor, half: bool) -> int:
     }
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=half):
-        module(given.requires_grad_())
+        (forward or module)(given.requires_grad_())
     return sum(size for size, _ in seen.values())
 
 
@@ -55,6 +59,19 @@ def test_a_block_keeps_what_is_counted(half: bool, monkeypatch: pytest.MonkeyPat
     config = SapiensConfig((32, 32), 64, 1, 4)
     found = kept_bytes(Block(64, 4, 4), torch.randn(3, 50, 64), half)
     assert found == pytest.approx(config.block_activation_bytes(3 * 50, half), rel=0.03)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("shared", [4, 2])
+def test_a_block_of_sapiens2_keeps_about_what_is_counted(
+    shared: int, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grouped_attention, "attend", torch.nn.functional.scaled_dot_product_attention)
+    config = Sapiens2Config((80, 80), 64, 1, 4, (shared,), 256)
+    backbone = config.build()
+    block = partial(backbone.blocks[0], rotation_2ND=backbone.rotation((5, 5)))
+    found = kept_bytes(backbone, torch.randn(3, 34, 64), half, block)
+    assert found == pytest.approx(config.block_activation_bytes(3 * 34, half), rel=0.05)
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .nano import NanoConfig
 from .sapiens import SapiensConfig
+from .sapiens2 import Sapiens2Config
 
 
 class BackboneConfig(Protocol):
@@ -130,5 +131,7 @@ class Backbone(Protocol):
         ...
 
 
-BACKBONES: dict[str, type[BackboneConfig]] = {"sapiens": SapiensConfig, "nano": NanoConfig}
+BACKBONES: dict[str, type[BackboneConfig]] = {
+    config.family: config for config in (SapiensConfig, Sapiens2Config, NanoConfig)
+}
 """Family -> its config."""

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 
 from opensapiens.models.cost import full_flops, parameters
+from opensapiens.storage.json_files import read_json
+from opensapiens.storage.text_files import FileError
 
 from .conversion_cache import on_disk, resolve, resolve_file
 from .model_description import ModelDescription
-from .model_folder import CONFIG_FILE, build_model, read_description
+from .model_folder import CONFIG_FILE, WEIGHTS_FILE, build_model, read_description
 from .published_table import PUBLISHED_MODELS
 from .strict_loading import CheckpointError
 
@@ -69,7 +71,8 @@ def summarize(name: str, description: ModelDescription, is_on_disk: bool = True)
 
 
 def model_folder(name: str | Path) -> Path:
-    """The folder, for load_model, of an embedded or published model's name, a folder, or a published file.
+    """The folder, for load_model, of an embedded or published model's name, a folder, a published file, or a folder
+    that holds one as the hub does.
 
     Raises:
         ModelNotFound: it is none of these; it suggests similar names.
@@ -80,7 +83,7 @@ def model_folder(name: str | Path) -> Path:
         return embedded[str(name)]
     path = Path(name).expanduser()
     if (path / CONFIG_FILE).is_file():
-        return path
+        return resolve_file(path / WEIGHTS_FILE) if _is_of_the_hub(path) else path
     if path.is_file():
         return resolve_file(path)
     if str(name) in PUBLISHED_MODELS:
@@ -92,6 +95,16 @@ def model_folder(name: str | Path) -> Path:
     raise ModelNotFound(
         f"no model named {str(name)!r}, and no folder or file of that name.{hint} `opensapiens models` lists all names"
     )
+
+
+def _is_of_the_hub(folder: Path) -> bool:
+    """Whether a folder is a repository of Sapiens2 on the hub: its weights have the published names, and its config is
+    another program's."""
+    try:
+        config = read_json(folder / CONFIG_FILE)
+    except FileError:
+        return False
+    return isinstance(config, dict) and "model_type" in config and (folder / WEIGHTS_FILE).is_file()
 
 
 def _embedded_folders() -> dict[str, Path]:

@@ -16,7 +16,7 @@ from opensapiens.storage.hub import hub_file
 
 from .convert import convert
 from .model_folder import CONFIG_FILE, weights_digest
-from .published_table import HOST_OF_FORM, PUBLISHED_MODELS, PublishedModel
+from .published_table import HOST_OF_FORM, HUB_FILE, PUBLISHED_MODELS, TERMS, PublishedModel
 from .strict_loading import CheckpointError
 
 CONVERTED = "a converted model"  # the kind of the folder
@@ -49,7 +49,8 @@ def local_file(model: PublishedModel) -> Path | None:
         for path in (root / file, root / model.folder / file, root / HOST_OF_FORM[form] / model.folder / file):
             if path.is_file():
                 return path
-    return None
+    copied = root / Path(model.repo).name / HUB_FILE  # a repository of Sapiens2, under its own name
+    return copied if model.repo and copied.is_file() else None
 
 
 def on_disk(model: PublishedModel) -> bool:
@@ -126,11 +127,7 @@ def _download(model: PublishedModel) -> tuple[Path, str]:
             f"no published location of the weights of {model.name} is known; if you have a file of them, convert it: "
             f"opensapiens convert FILE {converted_folder(model.name)}"
         )
-    print(
-        f"{model.name}: the weights are Meta's, under {model.license}"
-        + (" (no commercial use)" if "-NC" in model.license else ""),
-        file=sys.stderr,
-    )
+    print(f"{model.name}: the weights are Meta's, under {model.license} ({TERMS[model.license]})", file=sys.stderr)
     missing = []
     for repo, file in locations:
         try:

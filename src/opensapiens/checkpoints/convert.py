@@ -11,17 +11,21 @@ import torch
 from torch import Tensor
 
 from opensapiens.backbones.sapiens import SapiensConfig
+from opensapiens.backbones.sapiens2 import Sapiens2Config
 from opensapiens.storage.files import sha256_of, written
 
+from . import sapiens2_files, sapiens_files
 from .model_description import ModelDescription
-from .model_folder import BACKBONE, WEIGHTS_FILE, read_description, save_tensors
-from .sapiens_files import AUTOENCODER, HEAD_OF_TASK, LAYOUTS, describe_tensors, from_published, layout_of, to_published
+from .model_folder import BACKBONE, WEIGHTS_FILE, read_description, save_tensors, write_tensors
 from .strict_loading import CheckpointError, read_metadata, read_tensors
 from .tensor_names import UnmappedNamesError
 from .torch_files import read_torch_file
 
 IGNORED = ("data_preprocessor.mean", "data_preprocessor.std")
 """Constants of the preprocessing in exported programs."""
+FAMILIES = {SapiensConfig.family: sapiens_files, Sapiens2Config.family: sapiens2_files}
+"""Family of a backbone -> the names in its published files."""
+TASKS_OF_FILES = list(dict.fromkeys(task for family in FAMILIES.values() for task in family.HEAD_OF_TASK))
 
 
 def read_published_file(
@@ -43,8 +47,8 @@ def read_published_file(
             of tensors that do not belong.
     """
     path = Path(path)
-    if task is not None and task not in HEAD_OF_TASK:
-        raise CheckpointError(f"no task {task!r} was published; there are {', '.join(HEAD_OF_TASK)}")
+    if task is not None and task not in TASKS_OF_FILES:
+        raise CheckpointError(f"no task {task!r} was published; there are {', '.join(TASKS_OF_FILES)}")
     if path.suffix == ".safetensors":
         content: Any = read_tensors(path)
         meta: Any = read_metadata(path)
@@ -52,19 +56,21 @@ def read_published_file(
         content = read_torch_file(path)
         meta = content.get("meta") if isinstance(content, Mapping) else None
     published = _state_dict(content, str(path))
-    if task is None and isinstance(meta, Mapping) and meta.get("task") in list(HEAD_OF_TASK):
+    if task is None and isinstance(meta, Mapping) and meta.get("task") in TASKS_OF_FILES:
         task = meta["task"]
-    layout = layout_of(published, path, task)
+    is_second = any(name.endswith(sapiens2_files.MARK) for name in published)
+    family = FAMILIES[Sapiens2Config.family if is_second else SapiensConfig.family]
+    layout = family.layout_of(published, path, task)
     if layout == "backbone":
         published = {name.removeprefix("backbone."): tensor for name, tensor in published.items()}
     try:
-        ours = from_published(published, layout)
+        ours = family.from_published(published, layout)
     except UnmappedNamesError as error:
         raise UnmappedNamesError(error.names, error.layout, str(path)) from error
     if layout == "backbone":
         ours = {BACKBONE + name: tensor for name, tensor in ours.items()}
     try:
-        return ours, describe_tensors({name: tuple(tensor.shape) for name, tensor in ours.items()}, str(path))
+        return ours, family.describe_tensors({name: tuple(tensor.shape) for name, tensor in ours.items()}, str(path))
     except CheckpointError:
         raise
     except ValueError as error:  # sizes beyond all bounds
@@ -90,11 +96,13 @@ def convert(
 ) -> ModelDescription:
     """Converts a published file to a model folder, or a model folder to a published file, bit by bit.
 
-    The published file has the layout of its task: flat for a pretrained backbone, else {meta, state_dict}.
+    The published file has the layout of its task. Of Sapiens it is flat for a pretrained backbone, else {meta,
+    state_dict}; of Sapiens2 it is a safetensors file.
 
     Args:
         source: a published file, or a model folder.
-        target: the folder or the file (.pth) to write. An existing file is replaced when the new one is complete.
+        target: the folder or the file (.pth, of Sapiens2 .safetensors) to write. An existing file is replaced when the
+            new one is complete.
         origin: where a published file came from, for config.json; by default its name.
         task: of a published file's head, if neither its name nor its metadata says.
 
@@ -114,14 +122,21 @@ def convert(
 def _to_file(folder: Path, target: Path) -> ModelDescription:
     description = read_description(folder)
     layout = _layout_of(description, str(folder))
+    family = FAMILIES[description.backbone.family]
+    if (family is sapiens2_files) != (target.suffix == ".safetensors"):
+        ending = ".safetensors" if family is sapiens2_files else ".pth"
+        raise CheckpointError(f"{target}: a published {description.backbone.family} file ends in {ending}")
     if target.is_dir():
         raise CheckpointError(f"{target} is a folder; a model folder is converted into a file, for example model.pth")
     tensors = read_tensors(folder / WEIGHTS_FILE)
     if layout == "backbone":
         tensors = {name.removeprefix(BACKBONE): tensor for name, tensor in tensors.items()}
-    meta = {"task": layout} if layout in HEAD_OF_TASK else {}
-    published = to_published(tensors, layout)
+    meta = {"task": layout} if layout in family.HEAD_OF_TASK else {}
+    published = family.to_published(tensors, layout)
     with written(target) as temporary:
+        if family is sapiens2_files:
+            write_tensors(temporary, published)
+            return description
         torch.save(published if layout == "backbone" else {"meta": meta, "state_dict": published}, temporary)
     return description
 
@@ -131,9 +146,10 @@ def _layout_of(description: ModelDescription, source: str) -> str:
         heads = ", ".join(description.heads)
         raise CheckpointError(f"{source} has several heads ({heads}); a published file holds one")
     if description.decoder is not None:
-        return AUTOENCODER
+        return sapiens_files.AUTOENCODER
     layout = next(iter(description.heads), "backbone")
-    if layout not in LAYOUTS or description.backbone.family != SapiensConfig.family:
+    family = FAMILIES.get(description.backbone.family)
+    if family is None or layout not in family.LAYOUTS:
         raise CheckpointError(
             f"{source} is a {description.backbone.family} model for {layout}; none such was published"
         )

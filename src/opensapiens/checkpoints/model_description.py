@@ -12,6 +12,7 @@ from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.own_labels import label_set_from_json
 from opensapiens.labels.parts import PartSet
 from opensapiens.models.heads import HEADS
+from opensapiens.models.upsampling_head import HeadShape, ScaleBranch
 
 from .from_dict import from_dict
 from .strict_loading import CheckpointError
@@ -24,7 +25,7 @@ class HeadDescription:
     """One head: channels of its layers, and the label set of its output channels, if any.
 
     labels: the name of a known set, or a set as written by `labels.own_labels.label_entry`. kind: a key of
-    `models.heads.HEADS`.
+    `models.heads.HEADS`. scale: see `HeadShape`.
     """
 
     out_channels: int
@@ -33,6 +34,7 @@ class HeadDescription:
     labels: str | dict[str, Any] | None = None
     dropout: float = 0.0
     kind: str = "upsampling"
+    scale: ScaleBranch | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in HEADS:
@@ -41,12 +43,20 @@ class HeadDescription:
             check_bounds(MOST_CHANNELS, channels=channels)
         check_bounds(MOST_UPSAMPLINGS, 0, deconvolutions=len(self.deconv_channels))
         check_bounds(MOST_LAYERS, 0, convolutions=len(self.conv_channels))
+        if self.scale is not None:
+            for channels in (*self.scale.channels, self.scale.inputs, *self.scale.hidden):
+                check_bounds(MOST_CHANNELS, scale=channels)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout!r}")
         if self.label_set is not None and len(self.label_set) != self.out_channels:
             raise ValueError(
                 f"{self.out_channels} output channels, but {self.label_set.name} has {len(self.label_set)}"
             )
+
+    @property
+    def shape(self) -> HeadShape:
+        """Its layers."""
+        return HeadShape(self.deconv_channels, self.conv_channels, self.dropout, kind=self.kind, scale=self.scale)
 
     @cached_property
     def label_set(self) -> KeypointSet | PartSet | None:

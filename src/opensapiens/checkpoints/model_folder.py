@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from opensapiens.backbones import BACKBONES, BackboneConfig
-from opensapiens.models.heads import HEADS
+from opensapiens.models.heads import build_head
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
 from opensapiens.storage.files import written
@@ -42,13 +42,11 @@ Families = Mapping[str, type[BackboneConfig]]
 def build_model(description: ModelDescription) -> HumanModel:
     """The model of a description, freshly initialized; under torch.device("meta") without memory.
 
-    All heads start like the published segmentation head, which suits training several from scratch.
+    Heads with transposed convolutions start like the published one of segmentation, which suits training several
+    from scratch.
     """
     channels = description.backbone.feature_channels
-    heads = {
-        task: HEADS[head.kind](channels, head.out_channels, head.deconv_channels, head.conv_channels, head.dropout)
-        for task, head in description.heads.items()
-    }
+    heads = {task: build_head(channels, head.out_channels, head.shape) for task, head in description.heads.items()}
     return HumanModel(description.backbone.build(), heads)
 
 
@@ -163,6 +161,7 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     backbones: Families = BACKBONES,
+    description: ModelDescription | None = None,
 ) -> tuple[HumanModel, ModelDescription]:
     """Reads a model folder strictly: the file must hold exactly the tensors of the model.
 
@@ -171,6 +170,7 @@ def load_model(
         device: of the model.
         dtype: of its parameters, whatever the file stores.
         backbones: family -> its config; for your own family, {**BACKBONES, "name": Config}.
+        description: to build the model by, instead of the folder's own; of the same tensors.
 
     Returns:
         the model in evaluation mode, and its description.
@@ -179,7 +179,7 @@ def load_model(
         CheckpointError: a file is missing or damaged, the description is invalid, or tensors are missing, unexpected or
             mis-shaped; it lists them.
     """
-    description = read_description(folder, backbones)
+    description = description or read_description(folder, backbones)
     with torch.device("meta"):
         model = build_model(description)
     tensors = folder_tensors(folder, description, device, dtype)

@@ -11,7 +11,13 @@ from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
-from opensapiens.backbones.sapiens import PUBLISHED_BLOCK, PUBLISHED_SIZES, PUBLISHED_TENSORS, weight_and_bias
+from opensapiens.backbones.sapiens import (
+    PUBLISHED_BLOCK,
+    PUBLISHED_SIZES,
+    PUBLISHED_TENSORS,
+    SapiensConfig,
+    weight_and_bias,
+)
 from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.own_labels import (
     keypoint_set_of_category,
@@ -30,13 +36,15 @@ DECODER_HEADS = 16
 """Attention heads of the decoder in published pretraining. Its weights were never released; raw checkpoints of one's
 own training hold one."""
 
-HEAD_OF_TASK = {row.task: row.head.split(".") for row in PUBLISHED_MODELS.values() if row.head}
+ROWS = [row for row in PUBLISHED_MODELS.values() if row.family == SapiensConfig.family]
+HEAD_OF_TASK = {row.task: row.head.split(".") for row in ROWS if row.head}
 """Task -> names of its head and the head's last layer in a published file."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def _under(published: str, ours: str, rules: Rules) -> list[tuple[str, str]]:
+def under(published: str, ours: str, rules: Rules) -> list[tuple[str, str]]:
+    """Rules for names below a published and one of our prefixes."""
     return [(f"{published}.{a}", f"{ours}.{b}") for a, b in rules]
 
 
@@ -49,14 +57,14 @@ _DECODER: Rules = [
     ("mask_token", "mask_token"),
     ("decoder_pos_embed", "position_embedding"),
     *weight_and_bias(("decoder_embed", "embedding"), ("ln1", "norm"), ("decoder_pred", "output")),
-    *_under("decoder_blocks.{i}", "blocks.{i}", weight_and_bias(*PUBLISHED_BLOCK)),
+    *under("decoder_blocks.{i}", "blocks.{i}", weight_and_bias(*PUBLISHED_BLOCK)),
 ]
-_BACKBONE = _under("backbone", "backbone", PUBLISHED_TENSORS)
+_BACKBONE = under("backbone", "backbone", PUBLISHED_TENSORS)
 
 LAYOUTS: dict[str, Rules] = {
     "backbone": PUBLISHED_TENSORS,
-    AUTOENCODER: _BACKBONE + _under("neck", "decoder", _DECODER),
-    **{task: _BACKBONE + _under(head, f"heads.{task}", _head(output)) for task, (head, output) in HEAD_OF_TASK.items()},
+    AUTOENCODER: _BACKBONE + under("neck", "decoder", _DECODER),
+    **{task: _BACKBONE + under(head, f"heads.{task}", _head(output)) for task, (head, output) in HEAD_OF_TASK.items()},
 }
 """Layout -> (published, ours) names: of a task's whole model, or "backbone", the flat file of pretraining."""
 
@@ -106,7 +114,7 @@ def layout_of(names: Mapping[str, object], path: Path, task: str | None) -> str:
 def _tasks_of_name(name: str, possible: list[str]) -> list[str]:
     """The tasks whose published file names, with any numbers, this name starts with."""
     tasks = set()
-    for row in PUBLISHED_MODELS.values():
+    for row in ROWS:
         for file in row.files.values():
             pattern = re.sub(r"\d+", r"\\d+", re.escape(Path(file).stem))
             if row.task in possible and re.match(pattern, name):
@@ -130,9 +138,9 @@ def describe_tensors(shapes: Shapes, source: str) -> ModelDescription:
     size = _size(shapes, source)
     tasks = sorted({name.split(".")[1] for name in shapes if name.startswith("heads.")})
     task = tasks[0] if tasks else PRETRAINING
-    rows = [row for row in PUBLISHED_MODELS.values() if row.task == task and row.size == size]
+    rows = [row for row in ROWS if row.task == task and row.size == size]
     class_token = "backbone.class_token" in shapes
-    positions = _shape(shapes, "backbone.position_embedding", 3, source)[1]
+    positions = tensor_shape(shapes, "backbone.position_embedding", 3, source)[1]
     image_size = _image_size(positions - int(class_token), task, source)
     if tasks:
         return _with_head(rows, shapes, task, image_size, class_token, source)
@@ -140,7 +148,9 @@ def describe_tensors(shapes: Shapes, source: str) -> ModelDescription:
     if not any(name.startswith("decoder.") for name in shapes):
         return description
     decoder = DecoderDescription(
-        _shape(shapes, "decoder.norm.weight", 1, source)[0], _count_blocks(shapes, "decoder.blocks."), DECODER_HEADS
+        tensor_shape(shapes, "decoder.norm.weight", 1, source)[0],
+        count_blocks(shapes, "decoder.blocks."),
+        DECODER_HEADS,
     )
     # Meta released only the encoder: this is somebody's own training.
     return replace(description, name=f"sapiens-{size}-masked-autoencoder", license="", source="", decoder=decoder)
@@ -155,28 +165,29 @@ def _with_head(
     source: str,
 ) -> ModelDescription:
     prefix = f"heads.{task}"
-    outputs = _shape(shapes, f"{prefix}.output.bias", 1, source)[0]
+    outputs = tensor_shape(shapes, f"{prefix}.output.bias", 1, source)[0]
     row = next((row for row in rows if row.outputs == outputs), rows[0])
     description = row.description(image_size, class_token)
     published = row.outputs == outputs
 
     def channels(layers: str, axis: int) -> tuple[int, ...]:
-        count = _count_blocks(shapes, f"{prefix}.{layers}.")
-        return tuple(_shape(shapes, f"{prefix}.{layers}.{i}.weight", 4, source)[axis] for i in range(count))
+        count = count_blocks(shapes, f"{prefix}.{layers}.")
+        return tuple(tensor_shape(shapes, f"{prefix}.{layers}.{i}.weight", 4, source)[axis] for i in range(count))
 
     head = replace(
         description.heads[task],
         out_channels=outputs,
         deconv_channels=channels("deconvs", 1),
         conv_channels=channels("convs", 0),
-        labels=(row.labels or None) if published else _placeholder_labels(row, outputs, source),
+        labels=(row.labels or None) if published else placeholder_labels(row, outputs, source),
     )
     if not published:
         description = replace(description, name=f"sapiens-{row.size}-{task}-{outputs}", license="", source="")
     return replace(description, heads={task: head})
 
 
-def _placeholder_labels(row: PublishedModel, outputs: int, source: str) -> str | dict[str, object]:
+def placeholder_labels(row: PublishedModel, outputs: int, source: str) -> str | dict[str, object]:
+    """Labels of a head with other outputs than a published one. Raises CheckpointError for one that has no labels."""
     if not row.labels:
         raise CheckpointError(f"{source}: a {row.task} head with {outputs} outputs; there are {row.outputs}")
     if isinstance(label_set_from_json(row.labels), KeypointSet):
@@ -186,19 +197,21 @@ def _placeholder_labels(row: PublishedModel, outputs: int, source: str) -> str |
     return label_entry(part_set_of_categories(f"parts_{outputs}", parts))
 
 
-def _shape(shapes: Shapes, name: str, axes: int, source: str) -> tuple[int, ...]:
+def tensor_shape(shapes: Shapes, name: str, axes: int, source: str) -> tuple[int, ...]:
+    """The shape of a tensor. Raises CheckpointError if there is none of so many axes."""
     if len(shapes.get(name, ())) != axes:
         raise CheckpointError(f"{source}: no tensor {name} of {axes} axes, without which no model can be recognized")
     return shapes[name]
 
 
-def _count_blocks(shapes: Shapes, prefix: str) -> int:
+def count_blocks(shapes: Shapes, prefix: str) -> int:
+    """How many numbers follow a prefix in the names."""
     return len({name.removeprefix(prefix).partition(".")[0] for name in shapes if name.startswith(prefix)})
 
 
 def _size(shapes: Shapes, source: str) -> str:
-    width = _shape(shapes, "backbone.norm.weight", 1, source)[0]
-    layers = _count_blocks(shapes, "backbone.blocks.")
+    width = tensor_shape(shapes, "backbone.norm.weight", 1, source)[0]
+    layers = count_blocks(shapes, "backbone.blocks.")
     for size, published in PUBLISHED_SIZES.items():
         if (published["embed_dim"], published["layers"]) == (width, layers):
             return size

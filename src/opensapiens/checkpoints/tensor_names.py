@@ -8,8 +8,8 @@ from .strict_loading import CheckpointError
 
 Value = TypeVar("Value")
 Rules = Sequence[tuple[str, str]]
-"""(source, target) name templates. {i} is a number in both; {3i} is three times it, since a step of a published head is
-a convolution, a norm and an activation, of which only the first has tensors."""
+"""(source, target) name templates. {i} is a number in both; {3i}, {3i+1} and {2i+1} are counted from it, since a step
+of a published head is a convolution, a norm and an activation, of which not all have tensors."""
 
 
 class UnmappedNamesError(CheckpointError):
@@ -21,22 +21,23 @@ class UnmappedNamesError(CheckpointError):
         super().__init__(f"{where}{len(self.names)} tensors are not of the layout {layout!r}: {', '.join(self.names)}")
 
 
-_NUMBERS = {"{i}": 1, "{3i}": 3}
+_NUMBERS = {"{i}": (1, 0), "{3i}": (3, 0), "{3i+1}": (3, 1), "{2i+1}": (2, 1)}
 
 
 def _translate(name: str, source: str, target: str) -> str | None:
     """The name by the target template if it matches the source template, else None."""
-    pattern = re.escape(source).replace(r"\{i\}", r"(\d+)").replace(r"\{3i\}", r"(\d+)")
-    match = re.fullmatch(pattern, name)
+    mark = next((mark for mark in _NUMBERS if mark in source), None)
+    if mark is None:
+        return target if name == source else None
+    before, after = source.split(mark)
+    match = re.fullmatch(re.escape(before) + r"(\d+)" + re.escape(after), name)
     if match is None:
         return None
-    if not match.groups():
-        return target
-    source_step, target_step = (
-        next(step for mark, step in _NUMBERS.items() if mark in template) for template in (source, target)
-    )
-    index, rest = divmod(int(match[1]), source_step)
-    return None if rest else re.sub(r"\{3?i\}", str(index * target_step), target)
+    step, offset = _NUMBERS[mark]
+    index, rest = divmod(int(match[1]) - offset, step)
+    mark = next(mark for mark in _NUMBERS if mark in target)
+    step, offset = _NUMBERS[mark]
+    return None if rest else target.replace(mark, str(index * step + offset))
 
 
 def renamed(tensors: Mapping[str, Value], rules: Rules, layout: str) -> dict[str, Value]:

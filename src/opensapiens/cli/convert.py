@@ -12,12 +12,12 @@ def convert(
     target: Annotated[Path, tyro.conf.Positional],
     task: str | None = None,
 ) -> int:
-    """Turn a published file of Sapiens weights into a model folder, or a model folder back into a published file.
+    """Turn a published file of Sapiens or Sapiens2 into a model folder, or a model folder back into such a file.
 
     Every published form is read: .pth (flat, with meta and state_dict, or a training checkpoint), TorchScript .pt2 and
     exported bfloat16 .pt2; also .safetensors with the same tensor names. Size and labels are read from the tensors, the
-    task of a dense head from the file's published name. No code in the file is run. Every tensor keeps its type and its
-    bytes, in both directions.
+    task of a dense head from the file's published name, of Sapiens2 from the head's own. No code in the file is run.
+    Every tensor keeps its type and its bytes, in both directions.
 
     $ opensapiens convert sapiens_1b_goliath_best_goliath_AP_639.pth models/pose
     $ opensapiens predict photo.jpg --model models/pose --output out

@@ -11,6 +11,7 @@ def models() -> int:
     """
     from opensapiens.checkpoints.catalog import list_models
     from opensapiens.checkpoints.conversion_cache import cache_folder, weights_folder
+    from opensapiens.checkpoints.published_table import TERMS
 
     rows = [("NAME", "TASKS", "PARAMETERS", "GFLOPS", "INPUT", "LICENSE", "ON DISK")]
     for summary in list_models():
@@ -29,5 +30,9 @@ def models() -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    listed = {row[5] for row in rows}
+    for license_name, terms in TERMS.items():
+        if license_name in listed:
+            print(f"\n{license_name}: {terms}.")
     print(f"\nConverted models are cached in {cache_folder()}; published files are read from {weights_folder()}.")
     return 0

@@ -26,6 +26,8 @@ def predict(
       NAME_parts.png                       indexed PNG: pixel = class id
       NAME_depth.png, NAME_depth.npz       16 bits, 0 = nobody, 1 = nearest; and the raw values
       NAME_normals.png, NAME_normals.npz   to look at; and the unit vectors
+      NAME_points.npz, .png, .ply          meters and the camera; millimeters; a colored point cloud
+      NAME_cutout.png, NAME_alpha.png      RGBA; and alpha with 16 bits
       NAME_pose.jpg, ..., NAME_sheet.jpg   an overlay per task, and all of them on one sheet
 
     For each video: NAME_overlay.mp4 and NAME_keypoints.json, in which people keep a "person_id".

@@ -7,7 +7,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from opensapiens.data.label_maps import read_depth, read_mask, read_normals, read_parts
+from opensapiens.data.label_maps import (
+    read_albedo,
+    read_alpha,
+    read_depth,
+    read_mask,
+    read_normals,
+    read_parts,
+    read_points,
+)
 from opensapiens.labels.parts import IGNORED, PartSet
 
 
@@ -77,6 +85,15 @@ def _turn_normals(normals: np.ndarray, move: Move, _part_set: PartSet) -> np.nda
     return cv2.transform(normals, np.array([[side * cos, side * sin, 0], [-sin, cos, 0], [0, 0, 1]]))
 
 
+def _turn_points(points: np.ndarray, move: Move, _part_set: PartSet) -> np.ndarray:
+    """Turns points with the picture, about the camera's axis; x and y are those of the picture."""
+    if not (move.degrees or move.flip):
+        return points
+    cos, sin = np.cos(np.deg2rad(move.degrees)), np.sin(np.deg2rad(move.degrees))
+    side = -1 if move.flip else 1
+    return cv2.transform(points, np.array([[side * cos, -side * sin, 0], [sin, cos, 0], [0, 0, 1]]))
+
+
 def _pack_depth(depth: np.ndarray, scale: float) -> np.ndarray:
     """uint16 units of `scale` meters, 0 = unknown."""
     units, known = np.zeros(depth.shape, np.uint16), np.isfinite(depth) & (depth > 0)
@@ -142,6 +159,22 @@ def _read_normals(path: Path, _part_set: PartSet, _scale: float) -> np.ndarray:
     return read_normals(path)
 
 
+def _read_points(path: Path, _part_set: PartSet, scale: float) -> np.ndarray:
+    return read_points(path) * np.float32(scale)
+
+
+def _read_alpha(path: Path, _part_set: PartSet, _scale: float) -> np.ndarray:
+    return read_alpha(path)
+
+
+def _read_albedo(path: Path, _part_set: PartSet, _scale: float) -> np.ndarray:
+    return read_albedo(path)
+
+
+def _is_there(alpha: np.ndarray) -> np.ndarray:
+    return alpha > 0
+
+
 _PARTS_PNG, _DEPTH_PNG = Pixels(_keep, _of_person), Pixels(_pack_depth, _unpack_depth)
 _NORMALS_PNG = Pixels(_pack_normals, _unpack_normals)
 PARTS_FOLDERS = ("parts", "annotations", "segmentations")
@@ -154,6 +187,13 @@ DEPTH = LabelKind("depth", ("depths", "depth"), np.nan, np.isfinite, _read_depth
 """(H, W) float32, small = near; NaN outside the person or unknown."""
 NORMALS = LabelKind("normals", ("normals", "normal"), np.nan, _all_finite, _read_normals, _turn_normals, _NORMALS_PNG)
 """(H, W, 3) float32 unit vectors, +x right, +y up, +z towards the camera; NaN outside the person or unknown."""
+
+POINTS = LabelKind("points", ("points", "pointmaps"), np.nan, _all_finite, _read_points, _turn_points)
+"""(H, W, 3) float32 meters in the camera's frame, x right, y down, z forward; NaN outside the person or unknown."""
+ALPHA = LabelKind("alpha", ("alphas", "alpha"), 0, _is_there, _read_alpha)
+"""(H, W) float32, how much of a pixel is the person, 0 to 1."""
+ALBEDO = LabelKind("albedo", ("albedos", "albedo"), np.nan, _all_finite, _read_albedo)
+"""(H, W, 3) float32 RGB of the surface without light, 0 to 1; NaN outside the person or unknown."""
 
 KINDS = (MASK, PARTS, DEPTH, NORMALS)
 """The first known one decides where the person is."""

@@ -1,4 +1,4 @@
-"""Reads label maps from untrusted files: class ids, depth, normals, masks; PNG, NPY, NPZ and EXR.
+"""Reads label maps from untrusted files: class ids, depth, normals, masks, points, alpha, albedo; PNG, NPY, NPZ, EXR.
 
 No code in them is run, and sizes are checked before anything is decoded.
 """
@@ -101,6 +101,38 @@ def read_normals(path: Path | str) -> np.ndarray:
     vectors[~known] = np.nan
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)  # squares of float32 overflow
     return (vectors / lengths).astype(np.float32)
+
+
+def read_points(path: Path | str) -> np.ndarray:
+    """Points (H, W, 3) float32 in meters, x right, y down, z forward; NaN where z is not above 0. NPY, NPZ or EXR."""
+    path = Path(path)
+    array = read_array(path)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != "f":
+        raise ImageError(f"{path}: points need three channels of meters, it has {array.dtype} of shape {array.shape}")
+    points = array.astype(np.float32)
+    points[~(np.isfinite(points).all(axis=-1) & (points[..., 2] > 0))] = np.nan
+    return points
+
+
+def read_alpha(path: Path | str) -> np.ndarray:
+    """How much of each pixel is the person, (H, W) float32 from 0 to 1: the last channel of a picture, of the full
+    range where it is whole numbers."""
+    array = read_array(Path(path))
+    return _shares(array if array.ndim == 2 else array[..., -1]).clip(0, 1)
+
+
+def read_albedo(path: Path | str) -> np.ndarray:
+    """Albedo (H, W, 3) float32 RGB from 0 to 1, of the full range where it is whole numbers; NaN where it is NaN."""
+    path = Path(path)
+    array = read_array(path)
+    if array.ndim != 3 or array.shape[2] < 3:
+        raise ImageError(f"{path}: albedo needs three channels, it has the shape {array.shape}")
+    return _shares(array[..., :3])
+
+
+def _shares(values: np.ndarray) -> np.ndarray:
+    shares = values.astype(np.float32)
+    return shares / np.float32(np.iinfo(values.dtype).max) if values.dtype.kind in "ui" else shares
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""Dense maps as colors: body parts, depth, surface normals."""
+"""Dense maps as colors: body parts, depth, surface normals, albedo, cut-outs."""
 
 import cv2
 import numpy as np
 
 from opensapiens.labels.parts import PartSet
 
+CHECKERS = 8, (178, 230)  # pixels of a square, and their grays
 BACKGROUND_GRAY = 40  # behind depth and normals: dark enough that the far end of a color map still stands out
 
 
@@ -66,6 +67,24 @@ def draw_depth(image: np.ndarray, values: np.ndarray, background: float = 0.25) 
 def draw_normals(image: np.ndarray, values: np.ndarray, background: float = 0.25) -> np.ndarray:
     """Normal colors where there are normals, over the photo darkened to the given share of its brightness."""
     return _over_darkened(image, normal_colors(values), _all_finite(values), background)
+
+
+def color_bytes(values: np.ndarray) -> np.ndarray:
+    """RGB from 0 to 1, H×W×3 (NaN = nothing there), as uint8; black where there is nothing."""
+    return np.round(np.nan_to_num(values).clip(0, 1) * 255).astype(np.uint8)
+
+
+def draw_colors(image: np.ndarray, values: np.ndarray, background: float = 0.25) -> np.ndarray:
+    """RGB from 0 to 1 where there is any, over the photo darkened to the given share of its brightness."""
+    return _over_darkened(image, color_bytes(values), _all_finite(values), background)
+
+
+def over_checkers(values: np.ndarray) -> np.ndarray:
+    """Colors times alpha, and alpha (H×W×4, 0 to 1), before a checkerboard: H×W×3 uint8."""
+    side, grays = CHECKERS
+    rows, columns = np.indices(values.shape[:2]) // side
+    board = np.where((rows + columns) % 2, *grays)[..., None]
+    return np.round((values[..., :3] * 255 + (1 - values[..., 3:]) * board).clip(0, 255)).astype(np.uint8)
 
 
 def _all_finite(values: np.ndarray) -> np.ndarray:

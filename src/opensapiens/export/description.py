@@ -14,8 +14,11 @@ from opensapiens.backbones.nano import PLACE
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.geometry.heatmaps import BLUR_KERNEL, BLUR_SIGMA, LOG_RANGE
 from opensapiens.geometry.view import Preprocessing
+from opensapiens.tasks.albedo import AlbedoTask
 from opensapiens.tasks.depth import DepthTask
+from opensapiens.tasks.matting import MattingTask
 from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pointmap import SMOOTHING_SIGMA, SMOOTHINGS, PointmapTask
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.segmentation import SegmentationTask
 
@@ -37,6 +40,12 @@ VIEWS = {
         COORDINATES,
         "The whole image is resized to width x height, whatever its aspect.",
         "zoom = (width, height) / image size. The image's point p is at zoom * (p + 0.5) - 0.5 in the input.",
+    ],
+    "zero_pad": [
+        COORDINATES,
+        "The whole image is resized to floor(image size * min(width / image width, height / image height)).",
+        "It is put into the middle (corner = (input size - resized size) // 2), the rest is black.",
+        "zoom = resized size / image size. The image's point p is at corner + zoom * (p + 0.5) - 0.5 in the input.",
     ],
     "letterbox": [
         COORDINATES,
@@ -80,6 +89,32 @@ READING: dict[str, dict[str, Any]] = {
         "channels": ["x", "y", "z"],
         "flip_negated": [0],
         "how": [*TO_IMAGE, "Divide by the length. Keep it where there is a person, by the parts or a mask."],
+    },
+    PointmapTask.name: {
+        "is": "points in the frame of the camera, x right, y down, z forward, and a scale, the same at every pixel",
+        "channels": ["x", "y", "z", "scale"],
+        "flip_negated": [0],
+        "how": [
+            "Divide x, y and z by the scale: that is meters.",
+            f"Where the image is larger than the input, first blur them {SMOOTHINGS} times (Gaussian of 3 pixels, "
+            f"sigma {SMOOTHING_SIGMA}, mirrored at the edges), without the borders of the input.",
+            *TO_IMAGE,
+            "Keep it where there is a person, by the parts or a mask.",
+        ],
+    },
+    MattingTask.name: {
+        "is": "logits of a cut-out",
+        "channels": ["red", "green", "blue", "alpha"],
+        "how": [
+            "sigmoid(x) is the foreground's color times alpha, and alpha, from 0 to 1.",
+            *TO_IMAGE,
+            "Before a background: color + (1 - alpha) * background.",
+        ],
+    },
+    AlbedoTask.name: {
+        "is": "albedo",
+        "channels": ["red", "green", "blue"],
+        "how": ["Clip to 0 to 1.", *TO_IMAGE, "Keep it where there is a person, by the parts or a mask."],
     },
 }  # fmt: skip
 BESIDE_IMAGES = {

@@ -32,6 +32,28 @@ class PinholeCamera:
         return np.concatenate([rays * depth[..., None], depth[..., None]], axis=-1)
 
 
+def fitted_camera(points_HW3: np.ndarray) -> PinholeCamera | None:
+    """The camera that sees the points of a map at their pixels, by least squares; None where they do not tell.
+
+    points_HW3: camera coordinates, NaN where nothing is known. Without turned axes or lens distortion, of which a map
+    of a whole picture has none.
+    """
+    rows, columns = np.nonzero(np.isfinite(points_HW3).all(axis=-1) & (points_HW3[..., 2] > 0))
+    if len(rows) < 3:
+        return None
+    x, y, z = points_HW3[rows, columns].astype(np.float64).T
+    focal = []
+    for rays, pixels in ((x / z, columns), (y / z, rows)):
+        spread = rays - rays.mean()
+        if not (spread**2).sum() > np.finfo(np.float64).eps * len(rays):
+            return None
+        focal.append(float((spread * pixels).sum() / (spread**2).sum()))
+    if min(focal) <= 0:
+        return None
+    centers = (columns.mean() - focal[0] * (x / z).mean(), rows.mean() - focal[1] * (y / z).mean())
+    return PinholeCamera(focal[0], focal[1], float(centers[0]), float(centers[1]))
+
+
 def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The rotation (3, 3), world to camera, of a level camera at `position` (3,) that looks at `target` (3,).
 

@@ -11,9 +11,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
-Interpolation = Literal["linear", "nearest"]
+Interpolation = Literal["linear", "cubic", "nearest"]
 # No "area": cv2.warpAffine silently takes INTER_AREA for INTER_LINEAR.
-CV2_FLAGS = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
+CV2_FLAGS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
 CV2_CHANNELS = 4  # the most that cv2.warpAffine takes
 CV2_SIDE = 32766  # the longest side of an image that cv2.warpAffine takes
 

@@ -1,11 +1,11 @@
-"""What a network sees of an image, and the way back: a person crop, or the whole image squashed or letterboxed.
+"""What a network sees of an image, and the way back: a person crop, or the whole image squashed or with borders.
 
 Axes: C channels, H W pixels of the image or of a window of it, h w those of the network's input or of a map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,8 +27,8 @@ IMAGE_STD = (58.395, 57.12, 57.375)
 OUTLINE_PIXELS = 1 << 16  # of a part map at a time: 28 channels of 4 bytes, five times, are 37 MB
 
 Box = tuple[int, int, int, int]
-Resize = Literal["person_crop", "squash", "letterbox"]
-Interpolation = Literal["linear", "bicubic"]
+Resize = Literal["person_crop", "squash", "letterbox", "zero_pad"]
+Interpolation = Literal["linear", "bicubic", "area_cubic", "area_linear"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,13 @@ class Preprocessing:
     """How the network's input is made from an image. It belongs to the weights.
 
     input_size: (height, width). mean, std: of 0-255 RGB. resize: "person_crop" (a padded box warped to the input's
-    aspect), "squash" (the whole image, aspect not kept) or "letterbox" (the whole image, aspect kept, borders in the
-    mean color). box_padding: factor on the person's box. flip_test: average with the mirrored image, as the published
-    pose models do. interpolation: of a whole image: "linear" is OpenCV's, "bicubic" Pillow's, for the published
-    pretrained backbones. Raises ValueError for an invalid number.
+    aspect), "squash" (the whole image, aspect not kept), "letterbox" (the whole image, aspect kept, borders in the
+    mean color) or "zero_pad" (the same with black borders, and sides rounded down, as Sapiens2 takes images whose
+    proportions matter). box_padding: factor on the person's box. flip_test: average with the mirrored image, as the
+    published pose models do. interpolation: "linear" and, of a whole image, "bicubic" are OpenCV's and Pillow's, for
+    Sapiens; "area_cubic" and "area_linear" are for Sapiens2: OpenCV's means over areas where an image shrinks in width,
+    cubic or linear where it grows. (A person crop that shrinks is interpolated linearly: OpenCV warps no areas.)
+    Raises ValueError for an invalid number.
     """
 
     input_size: tuple[int, int]
@@ -71,7 +74,9 @@ class Preprocessing:
         """
         if self.takes_people:
             shown = image_box(image_size) if box is None else box
-            return person_view(shown, image_size, self.input_size, self.box_padding)
+            return person_view(shown, image_size, self.input_size, self.box_padding, self.interpolation)
+        if self.resize == "zero_pad":
+            return whole_image_view(image_size, self.input_size, True, (0, 0, 0), self.interpolation, np.floor)
         keep_aspect = self.resize == "letterbox"
         return whole_image_view(image_size, self.input_size, keep_aspect, self.mean, self.interpolation)
 
@@ -109,14 +114,28 @@ class View:
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """The network's input, h × w × 3 uint8, from the H×W×3 uint8 image."""
         if self.placed is None:
-            return warp(image, self.matrix, self.input_size)
+            grows = self.matrix[0, 0] >= 1 and self.matrix[1, 1] >= 1
+            cubic = self.interpolation == "area_cubic" and grows
+            return warp(image, self.matrix, self.input_size, "cubic" if cubic else "linear")
         left, top, right, bottom = self.placed
         size = (right - left, bottom - top)
         if self.interpolation == "bicubic":
             resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
         else:
-            resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+            resized = cv2.resize(image, size, interpolation=self._cv2_flag(size[0] < image.shape[1]))
         return self._letterboxed(resized, self.border)
+
+    def _cv2_flag(self, shrinks: bool) -> int:
+        if self.interpolation == "linear":
+            return cv2.INTER_LINEAR
+        if shrinks:
+            return cv2.INTER_AREA
+        return cv2.INTER_CUBIC if self.interpolation == "area_cubic" else cv2.INTER_LINEAR
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether maps of the input's size become larger in the image."""
+        return bool(self.matrix[0, 0] < 1 or self.matrix[1, 1] < 1)
 
     def labels(self, values: np.ndarray, outside: float) -> np.ndarray:
         """A label map of the image, (H, W) or (H, W, C), at the network's input: nearest pixels, `outside` beyond the
@@ -136,14 +155,19 @@ class View:
         canvas[top:bottom, left:right] = resized
         return canvas
 
-    def to_window(self, maps_Chw: Tensor) -> np.ndarray:
+    def to_window(self, maps_Chw: Tensor, between: Callable[[Tensor], Tensor] | None = None) -> np.ndarray:
         """Float maps of the network, at any stride, over the view's window of the image: (H, W, C).
 
         Bilinear, first to the input's size and then to the image, as published; NaN outside the view.
+
+        between: changes the maps (C, h, w) at the input's size, without borders, before they go to the image.
         """
         # Views are not rotated, so columns and rows can be interpolated separately; columns first, since there are few
         # rows. For a whole image this equals resizing with align_corners=False. cv2 would round positions to 1/32.
-        columns = _interpolate(self._at_input_size(maps_Chw), self._positions(0), dim=1)
+        maps_hwC = self._at_input_size(maps_Chw)
+        if between is not None:
+            maps_hwC = between(maps_hwC.permute(2, 0, 1)).permute(1, 2, 0)
+        columns = _interpolate(maps_hwC, self._positions(0), dim=1)
         values = _interpolate(columns, self._positions(1), dim=0).cpu().numpy()
         self._fill_outside(values, np.nan)
         return values
@@ -219,7 +243,13 @@ def resize_maps(maps_BChw: Tensor, size_hw: Sequence[int] | None) -> Tensor:
     return functional.interpolate(maps, size=tuple(size_hw), mode="bilinear", align_corners=False)
 
 
-def person_view(box: np.ndarray, image_size: tuple[int, int], input_size: tuple[int, int], padding: float) -> View:
+def person_view(
+    box: np.ndarray,
+    image_size: tuple[int, int],
+    input_size: tuple[int, int],
+    padding: float,
+    interpolation: Interpolation = "linear",
+) -> View:
     """The padded crop around an xyxy box, enlarged to the input's aspect."""
     center, scale = center_and_scale(box, aspect=input_size[1] / input_size[0], padding=padding)
     matrix = udp_warp_matrix(center, scale, input_size)
@@ -227,7 +257,7 @@ def person_view(box: np.ndarray, image_size: tuple[int, int], input_size: tuple[
     height, width = image_size
     left, right = (int(np.clip(value, 0, width)) for value in (first[0], last[0]))
     top, bottom = (int(np.clip(value, 0, height)) for value in (first[1], last[1]))
-    return View(matrix, center, scale, input_size, image_size, (left, top, right, bottom))
+    return View(matrix, center, scale, input_size, image_size, (left, top, right, bottom), interpolation=interpolation)
 
 
 def whole_image_view(
@@ -236,16 +266,17 @@ def whole_image_view(
     keep_aspect: bool = False,
     border: Sequence[float] = (0, 0, 0),
     interpolation: Interpolation = "linear",
+    rounded: Callable[[np.ndarray], np.ndarray] = np.round,
 ) -> View:
-    """The whole image: stretched to the input, as for the published dense models, or letterboxed.
+    """The whole image: stretched to the input, as for the published dense models, or with borders.
 
-    keep_aspect: as large as it fits, centered, on the color `border` (RGB 0-255).
+    keep_aspect: as large as it fits, centered, on the color `border` (RGB 0-255); its sides are `rounded`.
     """
     height, width = image_size
     size = np.array([input_size[1], input_size[0]])
     if keep_aspect:
         zoom = min(size[0] / width, size[1] / height)
-        size = np.clip(np.round(np.array([width, height]) * zoom).astype(int), 1, size)
+        size = np.clip(rounded(np.array([width, height]) * zoom).astype(int), 1, size)
     left, top = (np.array([input_size[1], input_size[0]]) - size) // 2
     ratio = size / np.array([width, height])
     # Half-pixel centers, as in cv2.resize and torch's interpolate.

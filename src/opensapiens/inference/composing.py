@@ -27,9 +27,9 @@ def compose(
 ) -> Result:
     """The result of one image: boxes (N×4) with scores, and per task one prediction per box, or one of the whole image.
 
-    Crops are drawn over each other, the larger box last. Parts of a whole image are all kept. Other maps are kept where
-    there are people: for a crop in the person's own part map; for a whole image in its part map, or else in the
-    people's masks, or everywhere if no network has parts. Without parts a person's mask is the box.
+    Crops are drawn over each other, the larger box last. Parts and alpha of a whole image are all kept. Other maps are
+    kept where there are people: for a crop in the person's own part map; for a whole image in its part map, or else in
+    the people's masks, or everywhere if no network has parts. Without parts a person's mask is the box.
     """
     size = image.shape[:2]
     result = Result(image, source=source, detector=detector)
@@ -40,10 +40,10 @@ def compose(
         else:
             result.maps[name] = cast("DenseTask", task).blank(size)
             result.titles[name] = task.title
+    for name in _kept_whole(result, model_of_task):
+        (whole,) = predictions[name]
+        _draw(result.maps, name, whole, np.ones(size, bool))
     segmenter = model_of_task.get(SegmentationTask.name)
-    if segmenter is not None and not segmenter.takes_people:
-        (whole,) = predictions[SegmentationTask.name]
-        _draw(result.maps, SegmentationTask.name, whole, np.ones(size, bool))
     for index, box in enumerate(NOBODY if boxes is None else boxes):
         crop = predictions[SegmentationTask.name][index] if segmenter is not None and segmenter.takes_people else None
         person = Person(
@@ -82,8 +82,14 @@ def _draw_maps(
         if model_of_task[name].takes_people:
             for index in order:
                 _draw(result.maps, name, predictions[name][index], result.persons[index].mask)
-        elif name != SegmentationTask.name:
+        elif name not in _kept_whole(result, model_of_task):
             _draw(result.maps, name, predictions[name][0], _everybody(result, model_of_task))
+
+
+def _kept_whole(result: Result, model_of_task: Mapping[str, LoadedModel]) -> list[str]:
+    """The tasks whose map of the whole image is kept as it is."""
+    dense = {name: cast("DenseTask", model_of_task[name].tasks[name]) for name in result.maps}
+    return [name for name, task in dense.items() if task.everywhere and not model_of_task[name].takes_people]
 
 
 def _everybody(result: Result, model_of_task: Mapping[str, LoadedModel]) -> np.ndarray:

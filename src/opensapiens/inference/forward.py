@@ -51,7 +51,8 @@ class LoadedModel:
             raise CheckpointError(f"{where}: no task is known for the head {', '.join(unknown)}; there are {known}")
         try:
             return {
-                name: self.known_tasks[name].of_head(head.label_set, head.out_channels) for name, head in heads.items()
+                name: self.known_tasks[name].of_head(head.label_set, head.out_channels, head.kind)
+                for name, head in heads.items()
             }
         except ValueError as error:
             raise CheckpointError(f"{where}: {error}") from error

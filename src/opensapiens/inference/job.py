@@ -154,7 +154,7 @@ def run(job: Job, rank: int = 0, world: int = 1) -> PredictSummary:
         input_size=options.input_size,
         runtime="torch" if options.features else options.runtime,
     )
-    check_formats([name for name in options.format if name != "default"], list(people.model_of_task))
+    check_formats(options.format, list(people.model_of_task), options.point_cloud)
     unknown = [name for name in options.video.overlay if name not in (SIDE_BY_SIDE, *people.model_of_task)]
     if unknown:
         raise OptionsError(f"--overlay {unknown[0]}: the model predicts {', '.join(people.model_of_task) or 'nothing'}")

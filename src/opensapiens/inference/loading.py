@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 
 from opensapiens.backbones import BACKBONES, BackboneConfig
+from opensapiens.backbones.rotary import RopeDtype
+from opensapiens.backbones.sapiens2 import Sapiens2Config
 from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.checkpoints.model_folder import build_model, load_model, read_description, weights_digest
-from opensapiens.geometry.view import Preprocessing, Resize
+from opensapiens.geometry.view import Resize
 from opensapiens.inference.detection import Detector
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.options import AUTO
@@ -45,6 +47,7 @@ def load(
     runtime: str = "torch",
     tasks: Mapping[str, type[HeadTask]] | None = None,
     backbones: Mapping[str, type[BackboneConfig]] = BACKBONES,
+    rope_dtype: RopeDtype | None = None,
 ) -> People:
     """The pipeline for one model or for several that work together.
 
@@ -58,13 +61,15 @@ def load(
         detector: finds the people when no boxes are given, or its name, see `find_detector`.
         batch_size: how many views go through a network at a time.
         resize: how models without a pose head see an image, instead of as their weights ask for: "squash" (the whole
-            image, as the published models do), "letterbox" (with its aspect ratio kept), "person_crop".
+            image, as the published models do), "letterbox" or "zero_pad" (with its aspect ratio kept), "person_crop".
         input_size: (height, width) instead of the weights' own, multiples of the patch size; position embeddings are
             resized bicubically. Far from the training size results are worse.
         runtime: what runs the networks: "torch" (the reference), "compiled", "openvino", "openvino-int8", "onnx", or
             "auto" for the fastest exact one that is installed for the device; see inference.runtimes.
         tasks: your own, by the name of their head; see docs/your_own_task.md.
         backbones: family -> its config; {**BACKBONES, "name": Config} for models with your own backbone.
+        rope_dtype: of the positions in models of Sapiens2, instead of their own: "bfloat16" as the published code,
+            "float32" as transformers and timm.
 
     Raises:
         ModelNotFound: an unknown name.
@@ -78,11 +83,13 @@ def load(
     descriptions = [_fitted(read_description(folder, backbones), resize, input_size) for folder in folders]
     if resize is not None and all(PoseTask.name in description.heads for description in descriptions):
         raise LoadError(f"resize {resize!r} is for models without a pose head: pose needs person crops")
+    if rope_dtype is not None:
+        descriptions = _with_rope(descriptions, rope_dtype)
     in_memory = len(folders) == 1 or _fit_together(descriptions, device, dtype)
     known_tasks = {**TASKS, **(tasks or {})}
     loaded = []
     for folder, description in zip(folders, descriptions, strict=True):
-        read = functools.partial(_read, folder, device, dtype, runtime, description.preprocessing, backbones)
+        read = functools.partial(_read, folder, device, dtype, runtime, description)
         network = read() if in_memory else None
         loaded.append(LoadedModel(network, description, read, weights_digest(folder), known_tasks))
     return People(loaded, detector, batch_size)
@@ -108,11 +115,22 @@ def _read(
     device: torch.device,
     dtype: torch.dtype,
     runtime: str,
-    preprocessing: Preprocessing,
-    backbones: Mapping[str, type[BackboneConfig]],
+    description: ModelDescription,
 ) -> HumanModel | Runtime:
-    network, _ = load_model(folder, device, dtype, backbones)
-    return start_runtime(runtime, network.eval(), preprocessing)
+    network, _ = load_model(folder, device, dtype, description=description)
+    return start_runtime(runtime, network.eval(), description.preprocessing)
+
+
+def _with_rope(descriptions: Sequence[ModelDescription], rope_dtype: RopeDtype) -> list[ModelDescription]:
+    """The descriptions with another type of positions, where they have one. Raises LoadError if none has."""
+    if not any(isinstance(description.backbone, Sapiens2Config) for description in descriptions):
+        raise LoadError("rope_dtype is for models of Sapiens2, and there is none among these")
+    return [
+        replace(description, backbone=replace(description.backbone, rope_dtype=rope_dtype))
+        if isinstance(description.backbone, Sapiens2Config)
+        else description
+        for description in descriptions
+    ]
 
 
 def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
@@ -131,6 +149,10 @@ def _fitted(
     preprocessing = description.preprocessing
     if resize is not None and PoseTask.name not in description.heads:
         preprocessing = replace(preprocessing, resize=resize)
+    fixed = [name for name, head in description.heads.items() if head.scale is not None]
+    if input_size is not None and fixed and tuple(input_size) != preprocessing.input_size:
+        height, width = preprocessing.input_size
+        raise LoadError(f"the {fixed[0]} head of {description.name} is for inputs of {height} x {width} pixels alone")
     if input_size is not None:
         patch = description.backbone.patch_size
         if len(input_size) != 2 or any(size < patch or size % patch for size in input_size):

@@ -86,7 +86,7 @@ class PredictOptions:
             time (videos). exr: depth and normals for compositing. ply, glb: point clouds (photos). See
             docs/formats.md.
         point_cloud: for point clouds of photos, by default a PLY. Depth is relative, so give the focal length in pixels
-            and the distances of the nearest and the farthest point, for example 1200 2.0 2.6.
+            and the distances of the nearest and the farthest point, for example 1200 2.0 2.6. Pointmaps need none.
         features: also save the backbone features of the first model, NAME_features.npz, of photos.
         resume: skip what is done, and go on with what is not.
         video: for videos only.
@@ -102,7 +102,7 @@ class PredictOptions:
     box_threshold: float | None = None
     nms: float | None = None
     flip: bool | None = None
-    resize: Literal["squash", "letterbox", "person_crop"] | None = None
+    resize: Literal["squash", "letterbox", "zero_pad", "person_crop"] | None = None
     input_size: tuple[int, int] | None = None
     device: str | None = None
     devices: tuple[str, ...] = ()
@@ -127,9 +127,6 @@ class PredictOptions:
         numbers = (self.batch_size, self.video.detect_every, self.threads)
         if any(number is not None and number < 1 for number in numbers):
             raise OptionsError("--batch-size, --detect-every and --threads are at least 1")
-        clouds = [name for name in CLOUDS if name in self.format]
-        if clouds and self.point_cloud is None:
-            raise OptionsError(f"--format {clouds[0]} needs --point-cloud FOCAL NEAR FAR, since depth is relative")
 
     def formats_of_photos(self) -> tuple[FormatName, ...]:
         """What is written for a photo; also a PLY if only the numbers of a point cloud are given."""

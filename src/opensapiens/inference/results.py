@@ -17,8 +17,11 @@ from opensapiens import drawing
 from opensapiens.data.coco import coco_category, coco_person
 from opensapiens.inference.options import OF_PHOTOS, FormatName, resolved
 from opensapiens.labels.keypoints import KeypointSet
+from opensapiens.tasks.albedo import AlbedoMap, AlbedoTask
 from opensapiens.tasks.depth import DepthMap, DepthTask
+from opensapiens.tasks.matting import Matte, MattingTask
 from opensapiens.tasks.normals import NormalMap, NormalsTask
+from opensapiens.tasks.pointmap import PointMap, PointmapTask
 from opensapiens.tasks.pose import PoseTask, draw_people
 from opensapiens.tasks.segmentation import PartMap, SegmentationTask
 from opensapiens.tasks.task import TaskMap
@@ -94,8 +97,24 @@ class Result:
 
     @property
     def depth(self) -> DepthMap | None:
-        """Relative depth; None if no model with that head was loaded."""
-        return self.maps.get(DepthTask.name)  # type: ignore[return-value]
+        """Relative depth, or of a model with a pointmap head metric depth; None if neither was loaded."""
+        relative: DepthMap | None = self.maps.get(DepthTask.name)  # type: ignore[assignment]
+        return self.points.depth() if relative is None and self.points is not None else relative
+
+    @property
+    def points(self) -> PointMap | None:
+        """Points in space in meters; None if no model with a pointmap head was loaded."""
+        return self.maps.get(PointmapTask.name)  # type: ignore[return-value]
+
+    @property
+    def matte(self) -> Matte | None:
+        """The cut-out; None if no model with a matting head was loaded."""
+        return self.maps.get(MattingTask.name)  # type: ignore[return-value]
+
+    @property
+    def albedo(self) -> AlbedoMap | None:
+        """Colors without light; None if no model with that head was loaded."""
+        return self.maps.get(AlbedoTask.name)  # type: ignore[return-value]
 
     @property
     def normals(self) -> NormalMap | None:
@@ -194,13 +213,18 @@ class Result:
         name: how the files' names begin, by default the source's name without its ending, or "image". formats: by
         default json, png, npz, overlay and sheet; a list replaces them, unless "default" is in it; docs/formats.md
         says what each holds. file_name: what files call the image, by default the source's name, or `name`.
-        point_cloud: focal length in pixels and distances of the nearest and the farthest point, for ply and glb.
+        point_cloud: focal length in pixels and distances of the nearest and the farthest point, for ply and glb of
+        relative depth.
 
         NAME_parts.png     indexed PNG: pixel = class id, palette = the part colors
         NAME_depth.png     16-bit PNG: 0 = nobody, 1 (nearest) … 65535 (farthest), linear between
         NAME_depth.npz     "depth" float32, the raw values, NaN where nobody is
         NAME_normals.npz   "normals" float16 unit vectors, NaN where nobody is
         NAME_normals.png   8-bit view of them, (n + 1) / 2
+        NAME_points.npz    "points" float32 meters, x right, y down, z forward, and "camera", see PointMap.files
+        NAME_points.png    16-bit PNG: the distances in millimeters, 0 = nobody
+        NAME_cutout.png    8-bit RGBA; NAME_alpha.png   16-bit PNG, 65535 = all of the pixel is the person
+        NAME_albedo.png    8-bit RGB; NAME_albedo.npz   "albedo" float16 from 0 to 1, NaN where nobody is
         NAME_pose.jpg, NAME_segmentation.jpg, …   one overlay per task; NAME_sheet.jpg   all of them on one sheet
         NAME_keypoints.json   COCO keypoints with "keypoint_scores" and "person_id"; last, so that it says: all is there
 
@@ -211,7 +235,7 @@ class Result:
         from opensapiens.inference.formats import check_formats, formats_of
         from opensapiens.inference.formats.format import Photo
 
-        check_formats([one for one in formats if one != "default"], self.tasks(), of_photo=True)
+        check_formats(formats, self.tasks(), point_cloud, of_photo=True)
         chosen = formats_of(resolved(formats, OF_PHOTOS))
         name = name or (self.source.stem if self.source else "image")
         photo = Photo(self, file_name or (self.source.name if self.source else name), point_cloud)
@@ -226,27 +250,40 @@ class Result:
             write(Path(folder) / f"{name}_{ending}")
         return list(files)
 
-    def save_point_cloud(self, path: str | Path, focal_length: float, near: float, far: float) -> int:
+    def save_point_cloud(
+        self, path: str | Path, focal_length: float | None = None, near: float | None = None, far: float | None = None
+    ) -> int:
         """The people as a colored point cloud in a .ply file, with normals where they were predicted, or a .glb file;
         returns the number of points.
 
-        See DepthMap.points for the arguments. Raises ResultError without depth, for impossible distances, and for
-        another ending.
+        Points of a pointmap need no more; relative depth needs all of the arguments of DepthMap.points. Axes are those
+        of the normals. Raises ResultError without either, for arguments that are missing or not needed, for impossible
+        distances, and for another ending.
         """
         from opensapiens.inference.formats.point_cloud import save_cloud
 
         if Path(path).suffix not in (".ply", ".glb"):
             raise ResultError(f"{path}: a point cloud is a file .ply or .glb")
-        if self.depth is None:
-            raise ResultError("a point cloud needs depth, which was not predicted")
-        try:
-            points = self.depth.points(focal_length, near, far)
-        except ValueError as error:
-            raise ResultError(str(error)) from error
+        points = self._cloud(focal_length, near, far)
         known = np.isfinite(points).all(axis=-1)
         normals = None if self.normals is None else np.nan_to_num(self.normals.values[known])
         save_cloud(Path(path), points[known], self.image[known], normals)
         return int(known.sum())
+
+    def _cloud(self, focal_length: float | None, near: float | None, far: float | None) -> np.ndarray:
+        """H×W×3 float32, x right, y up, z towards the camera; NaN where there is nothing."""
+        if self.points is not None:
+            if (focal_length, near, far) != (None, None, None):
+                raise ResultError("the points are known: leave focal length and distances away")
+            return self.points.values * np.array([1, -1, -1], np.float32)
+        if self.depth is None:
+            raise ResultError("a point cloud needs depth or points, which were not predicted")
+        if focal_length is None or near is None or far is None:
+            raise ResultError("depth is relative: a point cloud needs a focal length and two distances")
+        try:
+            return self.depth.points(focal_length, near, far)
+        except ValueError as error:
+            raise ResultError(str(error)) from error
 
 
 def people_in_words(count: int) -> str:

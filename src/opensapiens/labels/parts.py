@@ -1,4 +1,4 @@
-"""The classes of a body-part map: the 28 of Sapiens, or a user's own from a CSV file."""
+"""The classes of a body-part map: the 28 of Sapiens, the 29 of Sapiens2, or a user's own from a CSV file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def part_set_of_rows(name: str, rows: list[dict[str, str]], where: str) -> PartS
 
 
 SAPIENS_28 = read_part_set("sapiens_28", TABLES / "sapiens_28_parts.csv")
-PART_SETS = {SAPIENS_28.name: SAPIENS_28}
+SAPIENS_29 = read_part_set("sapiens_29", TABLES / "sapiens_29_parts.csv")
+"""The same with eyeglasses as class 2: every id from 2 on is one higher."""
+PART_SETS = {part_set.name: part_set for part_set in (SAPIENS_28, SAPIENS_29)}
 
 
 IGNORED = 255

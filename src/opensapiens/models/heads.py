@@ -1,14 +1,15 @@
 """The kinds of heads, which turn a backbone's feature map into a task's maps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
 from torch import Tensor
 
 from .detection_head import DetectionHead
+from .pixel_shuffle_head import pixel_shuffle, pixel_shuffle_rms, pointmap
 from .placed_head import PlacedHead, sloped, turned
-from .upsampling_head import UpsamplingHead
+from .upsampling_head import HeadShape, UpsamplingHead
 
 
 class Head(Protocol):
@@ -29,10 +30,30 @@ class Head(Protocol):
         ...
 
 
-HEADS: dict[str, Callable[[int, int, Sequence[int], Sequence[int], float], Head]] = {
-    "upsampling": UpsamplingHead,
-    "sloped": partial(PlacedHead, sloped),
-    "turned": partial(PlacedHead, turned),
-    "detection": DetectionHead,
+def _of_widths(constructor: Callable[..., Head]) -> Callable[[int, int, HeadShape], Head]:
+    """A constructor of heads without a scale branch, which takes the arguments of `UpsamplingHead`."""
+
+    def build(in_channels: int, out_channels: int, shape: HeadShape) -> Head:
+        return constructor(in_channels, out_channels, shape.deconv_channels, shape.conv_channels, shape.dropout)
+
+    return build
+
+
+HEADS: dict[str, Callable[[int, int, HeadShape], Head]] = {
+    "upsampling": _of_widths(UpsamplingHead),
+    "sloped": _of_widths(partial(PlacedHead, sloped)),
+    "turned": _of_widths(partial(PlacedHead, turned)),
+    "detection": _of_widths(DetectionHead),
+    "pixel_shuffle": pixel_shuffle,
+    "pixel_shuffle_rms": pixel_shuffle_rms,
+    "pointmap": pointmap,
 }
-"""Kind of head in config.json -> its constructor, which takes the arguments of `UpsamplingHead`."""
+"""Kind of head in config.json -> what builds it from the channels of the features, its outputs and its shape."""
+
+
+def build_head(in_channels: int, out_channels: int, shape: HeadShape) -> Head:
+    """A freshly initialized head. Raises ValueError for a shape that its kind cannot have."""
+    head = HEADS[shape.kind](in_channels, out_channels, shape)
+    if shape.start_std is not None and isinstance(head, UpsamplingHead):
+        head.start(shape.start_std)
+    return head

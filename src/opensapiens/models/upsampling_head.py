@@ -14,23 +14,33 @@ INSTANCE_NORM_EPS = 1e-5
 
 
 @dataclass(frozen=True)
-class HeadShape:
-    """Channels of a head's transposed and 1x1 convolutions, and the share of channels dropped before the output.
+class ScaleBranch:
+    """What reads one scale per image from the features, beside a head of points.
 
-    start_std: initial standard deviation of all its convolutions; None = as UpsamplingHead starts.
+    channels: of its 1x1 convolutions of stride 2. inputs: numbers that these leave, of all channels and places, which
+    fixes the size of the input. hidden: widths of the linear layers between them and the scale.
+    """
+
+    channels: tuple[int, ...]
+    inputs: int
+    hidden: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """Channels of a head's enlarging layers and of the convolutions after them, and the share of channels dropped
+    before the output.
+
+    start_std: initial standard deviation of all convolutions of an UpsamplingHead; None = as it starts. kind: a key of
+    `models.heads.HEADS`. scale: the branch of a head of points.
     """
 
     deconv_channels: tuple[int, ...]
     conv_channels: tuple[int, ...]
-    dropout: float
+    dropout: float = 0.0
     start_std: float | None = None
-
-    def build(self, in_channels: int, out_channels: int) -> UpsamplingHead:
-        """A freshly initialized head."""
-        head = UpsamplingHead(in_channels, out_channels, self.deconv_channels, self.conv_channels, self.dropout)
-        if self.start_std is not None:
-            head.start(self.start_std)
-        return head
+    kind: str = "upsampling"
+    scale: ScaleBranch | None = None
 
 
 def _start(layer: nn.Module, std: float) -> None:

@@ -1,23 +1,26 @@
-"""What the four fine-tuning recipes share (the paper's section 4): a pretrained backbone, a fresh head, one task."""
+"""What the fine-tuning recipes share (the paper's section 4): a pretrained backbone, a fresh head, one task."""
 
 from pathlib import Path
 from typing import Literal
 
 from opensapiens.backbones.sapiens import PUBLISHED_SIZES
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
+from opensapiens.checkpoints.sapiens2_files import ROWS
 from opensapiens.data.augment import PUBLISHED_POSE, Augmentation
 from opensapiens.data.background import Backgrounds
 from opensapiens.data.images import ImageCollection
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.recipes.published_schedules import PUBLISHED_DENSE, PublishedSchedule
-from opensapiens.recipes.sizes import SizeName, default_input, head, task_backbone
+from opensapiens.recipes.sapiens2_schedules import published_schedule
+from opensapiens.recipes.sizes import SizeName, default_input, head, is_sapiens2, task_backbone
 from opensapiens.tasks.task import HeadTask, SeveralTasks
 from opensapiens.training.run import OptimizerSettings, Run, SampleSource, ScheduleSettings, Size
 
 ScheduleName = Literal["paper", "published"]
 Framing = Literal["scene", "person"]
 WARMUP_STEPS = 500
+GPUS = 8  # for which the batches of Sapiens2's scripts are multiplied; notes in its configs speak of 256
 
 
 def one_task_run(
@@ -50,20 +53,24 @@ def one_task_run(
     Raises:
         ValueError: "published" for a size that was not.
     """
-    if schedule == "published" and size not in PUBLISHED_SIZES:
+    if schedule == "published" and not is_sapiens2(size) and size not in PUBLISHED_SIZES:
         raise ValueError(f"there is no published schedule for the size {size!r}: take --schedule paper")
     input_size = input_size or default_input(size)
-    batch_size = batch_size or released.batch_size
-    steps = steps or max((epochs or released.epochs) * len(data) // batch_size, 1)
-    optimizer, falling = _settings(released, schedule, steps)
+    if schedule == "published" and is_sapiens2(size):
+        config = published_schedule(task.name, size.partition("-")[2])
+        batch_size = batch_size or config.batch_per_gpu * GPUS
+        steps = steps or (epochs * len(data) // batch_size if epochs else config.steps)
+        optimizer, falling = config.optimizer(), config.schedule()
+    else:
+        batch_size = batch_size or released.batch_size
+        steps = steps or max((epochs or released.epochs) * len(data) // batch_size, 1)
+        optimizer, falling = _settings(released, schedule, steps)
     return Run(
         model=ModelDescription(
-            name=f"{'opensapiens' if size == 'nano' else 'sapiens'}-{size}-{task.name}",
+            name=_name(size, task.name),
             backbone=task_backbone(size, input_size, task.patch_padding),
-            heads={task.name: description or head(size, task)},
-            preprocessing=Preprocessing(
-                input_size, resize="squash" if isinstance(augmentation, SceneCrop) else "person_crop"
-            ),
+            heads={task.name: description or head(size, task, input_size)},
+            preprocessing=_preprocessing(size, task.name, input_size, isinstance(augmentation, SceneCrop)),
             source=f"recipes.{task.name}",
         ),
         tasks=SeveralTasks({task.name: task}),
@@ -81,6 +88,20 @@ def one_task_run(
         workers=workers,
         seed=seed,
     )
+
+
+def _name(size: str, task: str) -> str:
+    if is_sapiens2(size):
+        return f"{size}-{task}"
+    return f"{'opensapiens' if size == 'nano' else 'sapiens'}-{size}-{task}"
+
+
+def _preprocessing(size: str, task: str, input_size: Size, whole_pictures: bool) -> Preprocessing:
+    """Of whole pictures as the published weights of the family take them."""
+    row = next((row for row in ROWS if row.task == task), None)
+    if is_sapiens2(size) and row is not None and (row.resize == "person_crop") != whole_pictures:
+        return Preprocessing(input_size, resize=row.resize, interpolation=row.interpolation)
+    return Preprocessing(input_size, resize="squash" if whole_pictures else "person_crop")
 
 
 def _settings(

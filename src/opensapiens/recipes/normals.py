@@ -7,11 +7,12 @@ from opensapiens.data.label_kinds import NORMALS
 from opensapiens.data.scene_crop import PUBLISHED_NORMALS
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
 from opensapiens.recipes.labeled_people import people_with_maps
-from opensapiens.recipes.sizes import SizeName
+from opensapiens.recipes.sizes import SizeName, is_sapiens2
 from opensapiens.tasks.normals import NormalsTask
 from opensapiens.training.run import Run, Size
 
 BACKGROUND_CHANCE = 0.5
+SAPIENS2_NORMALS = NormalsTask(cosine_weight=10, l1_weight=1, gradient_weight=10, unit_first=True)
 
 
 def normals(
@@ -41,7 +42,8 @@ def normals(
         data: a folder with `images` and normals (.npy, +x right, +y up, +z to the camera) and optionally masks, or a
             folder of synthetic shards.
         output: folder for log, checkpoints, pictures and the trained model.
-        size: the backbone's size; nano is the network of the weights inside the package (--pretrained nano).
+        size: the backbone's size, of Sapiens2 with its losses; nano is the network of the weights inside the package
+            (--pretrained nano).
         pretrained: a model folder or a name, whose backbone the run starts with: nano, with --size nano, or a published
             one, with its size.
         validation: as data, to validate on.
@@ -57,7 +59,7 @@ def normals(
         seed: of weights, order and augmentation.
     """
     return one_task_run(
-        NormalsTask(),
+        SAPIENS2_NORMALS if is_sapiens2(size) else NormalsTask(),
         people_with_maps(data, NORMALS),
         output,
         size,

@@ -7,7 +7,7 @@ from opensapiens.recipes.finetuning import ScheduleName, one_task_run
 from opensapiens.recipes.labeled_people import people_with_keypoints
 from opensapiens.recipes.nano import nano_pose_task
 from opensapiens.recipes.published_schedules import HARDEST_POINTS, published_pose_schedule
-from opensapiens.recipes.sizes import SizeName
+from opensapiens.recipes.sizes import SizeName, is_sapiens2
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.training.run import Run, Size
 
@@ -59,8 +59,9 @@ def pose(
     """
     points = find_keypoint_set(keypoints)
     hardest = HARDEST_POINTS.get((points.name, size)) if schedule == "published" else None
+    task = PoseTask(points, hardest=hardest, mse_weight=10.0 if is_sapiens2(size) else 1.0)
     return one_task_run(
-        nano_pose_task(points) if size == "nano" else PoseTask(points, hardest=hardest),
+        nano_pose_task(points) if size == "nano" else task,
         people_with_keypoints(data, images, points),
         output,
         size,

@@ -7,7 +7,7 @@ from opensapiens.data.images import ImageCollection
 from opensapiens.data.square_crop import SquareCrop
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.models.masked_autoencoder import HEAD
-from opensapiens.recipes.sizes import SIZES, PretrainingSize, backbone
+from opensapiens.recipes.sizes import PretrainingSize, backbone, decoder, is_sapiens2
 from opensapiens.storage.listing import passed_over_sentence
 from opensapiens.tasks.masked_pretraining import MaskedPretrainingTask
 from opensapiens.tasks.task import SeveralTasks
@@ -63,12 +63,12 @@ def pretrain(
     encoder = backbone(size, input_size, class_token=True)
     return Run(
         model=ModelDescription(
-            name=f"sapiens-{size}-pretrained",
+            name=f"{size}-pretrained" if is_sapiens2(size) else f"sapiens-{size}-pretrained",
             backbone=encoder,
             heads={},
             preprocessing=Preprocessing(input_size, resize="squash", interpolation="bicubic"),
             source="recipes.pretrain",
-            decoder=SIZES[size].decoder,
+            decoder=decoder(size),
         ),
         tasks=SeveralTasks({HEAD: MaskedPretrainingTask(encoder.patch_size, mask_ratio)}),
         data=images,

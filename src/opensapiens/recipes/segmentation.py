@@ -8,7 +8,7 @@ from opensapiens.data.scene_crop import PUBLISHED_SEGMENTATION
 from opensapiens.labels.own_labels import find_part_set
 from opensapiens.recipes.finetuning import Framing, ScheduleName, backgrounds_from, one_task_run
 from opensapiens.recipes.labeled_people import people_with_maps
-from opensapiens.recipes.sizes import SizeName
+from opensapiens.recipes.sizes import SizeName, is_sapiens2
 from opensapiens.tasks.segmentation import SegmentationTask
 from opensapiens.training.run import Run, Size
 
@@ -43,10 +43,11 @@ def segmentation(
     Args:
         data: a folder with `images` and parts, or a folder of synthetic shards.
         output: folder for log, checkpoints, pictures and the trained model.
-        size: the backbone's size; nano is the network of the weights inside the package (--pretrained nano).
+        size: the backbone's size, of Sapiens2 with its losses; nano is the network of the weights inside the package
+            (--pretrained nano).
         pretrained: a model folder or a name, whose backbone the run starts with: nano, with --size nano, or a published
             one, with its size.
-        parts: the set of body parts: sapiens_28, or your own in a CSV file or a JSON with categories.
+        parts: the set of body parts: sapiens_28, sapiens_29, or your own in a CSV file or a JSON with categories.
         validation: as data, to validate on.
         backgrounds: a folder of pictures without people, put behind the people.
         framing: scene cuts pieces of whole pictures, as published, and the model is then given whole pictures; person
@@ -61,7 +62,7 @@ def segmentation(
     """
     part_set = find_part_set(parts)
     return one_task_run(
-        SegmentationTask(part_set),
+        SegmentationTask(part_set, dice_weight=1.0 if is_sapiens2(size) else 0.0),
         people_with_maps(data, PARTS, part_set),
         output,
         size,

@@ -6,21 +6,32 @@ from typing import Literal
 from opensapiens.backbones import BackboneConfig
 from opensapiens.backbones.nano import NanoConfig
 from opensapiens.backbones.sapiens import PUBLISHED_SIZES, SapiensConfig
+from opensapiens.backbones.sapiens2 import Sapiens2Config, published_config
 from opensapiens.checkpoints.model_description import DecoderDescription, HeadDescription
+from opensapiens.checkpoints.sapiens2_files import ROWS
 from opensapiens.labels.own_labels import label_entry
+from opensapiens.models.pixel_shuffle_head import scale_branch
 from opensapiens.tasks.depth import DepthTask
 from opensapiens.tasks.normals import NormalsTask
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.task import HeadTask
 from opensapiens.training.run import Size
 
-SizeName = Literal["toy", "tiny", "mini", "small", "nano", "0.3b", "0.6b", "1b", "2b"]
-PretrainingSize = Literal["toy", "tiny", "mini", "small", "0.3b", "0.6b", "1b", "2b"]
-"""Of plain transformers, whose patches masked pretraining can leave out; nano's convolutions would see them."""
+SizeName = Literal[
+    "toy", "tiny", "mini", "small", "nano", "0.3b", "0.6b", "1b", "2b",
+    "sapiens2-toy", "sapiens2-0.1b", "sapiens2-0.4b", "sapiens2-0.8b", "sapiens2-1b", "sapiens2-5b",
+]  # fmt: skip
+PretrainingSize = Literal[
+    "toy", "tiny", "mini", "small", "0.3b", "0.6b", "1b", "2b",
+    "sapiens2-toy", "sapiens2-0.1b", "sapiens2-0.4b", "sapiens2-0.8b", "sapiens2-1b", "sapiens2-5b",
+]  # fmt: skip
+"""Of transformers, whose patches masked pretraining can leave out; nano's convolutions would see them."""
 
 PUBLISHED_INPUT: Size = (1024, 768)
 NANO = NanoConfig((256, 208), 192, 14, 6, (32, 64, 96))
 """The backbone of the weights that ship inside the package."""
+SAPIENS2_TOY = Sapiens2Config((64, 48), 24, 2, 2, (2, 1), 48)
+TOY_CHANNELS = 8
 NANO_POSE_CHANNELS, NANO_DENSE_CHANNELS = (128,), (48,)
 
 
@@ -63,10 +74,18 @@ def task_backbone(size: SizeName, image_size: Size, patch_padding: int) -> Backb
     return backbone(size, image_size, patch_padding)
 
 
+def is_sapiens2(size: str) -> bool:
+    """Whether a size is one of Sapiens2."""
+    return size.startswith(f"{Sapiens2Config.family}-")
+
+
 def backbone(
     size: PretrainingSize, image_size: Size, patch_padding: int = 0, class_token: bool = False
-) -> SapiensConfig:
-    """The config of a plain transformer by its name."""
+) -> SapiensConfig | Sapiens2Config:
+    """The config of a transformer by its name. Those of Sapiens2 have a class token and no padding anyway."""
+    if is_sapiens2(size):
+        name = size.partition("-")[2]
+        return replace(SAPIENS2_TOY, image_size=image_size) if name == "toy" else published_config(name, image_size)
     shape = SIZES[size]
     return SapiensConfig(
         image_size,
@@ -78,8 +97,19 @@ def backbone(
     )
 
 
-def head(size: SizeName, task: HeadTask) -> HeadDescription:
-    """The head of a task at a size: as many layers as the published one, of nano those of its own."""
+def decoder(size: PretrainingSize) -> DecoderDescription:
+    """The decoder of masked pretraining at a size."""
+    like = "toy" if size == "sapiens2-toy" else size
+    return SIZES[like].decoder if like in SIZES else PUBLISHED_DECODER
+
+
+def head(size: SizeName, task: HeadTask, image_size: Size = PUBLISHED_INPUT) -> HeadDescription:
+    """The head of a task at a size: as many layers as the published one, of nano those of its own.
+
+    image_size: of the input, by which the scale branch of a pointmap reads the features.
+    """
+    if is_sapiens2(size):
+        return sapiens2_head(size, task, image_size)
     if size == "nano":
         return nano_head(task, NANO_POSE_CHANNELS if isinstance(task, PoseTask) else NANO_DENSE_CHANNELS)
     published, width = task.published, SIZES[size].head_channels
@@ -89,6 +119,28 @@ def head(size: SizeName, task: HeadTask) -> HeadDescription:
         tuple(width or channels for channels in published.conv_channels),
         None if task.labels is None else label_entry(task.labels),
         published.dropout,
+    )
+
+
+def sapiens2_head(size: str, task: HeadTask, image_size: Size) -> HeadDescription:
+    """The published head of a task at a size of Sapiens2, or of the first size that has one; else that of the task."""
+    rows = [row for row in ROWS if row.task == task.name]
+    row = next((row for row in rows if row.size_name == size), rows[0] if rows else None)
+    shape = (row.shape if row is not None else None) or task.published
+    width = TOY_CHANNELS if size == "sapiens2-toy" else None
+    scale = shape.scale
+    if scale is not None:
+        grid = task_backbone("sapiens2-0.1b", image_size, 0).grid()
+        channels, hidden = (tuple(width or each for each in widths) for widths in (scale.channels, scale.hidden))
+        scale = scale_branch(channels, hidden, grid)
+    return HeadDescription(
+        task.channels,
+        tuple(width or channels for channels in shape.deconv_channels),
+        tuple(width or channels for channels in shape.conv_channels),
+        None if task.labels is None else label_entry(task.labels),
+        shape.dropout,
+        shape.kind,
+        scale,
     )
 
 

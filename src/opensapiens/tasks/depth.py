@@ -47,6 +47,7 @@ class DepthTask:
     kind: ClassVar[LabelKind] = DEPTH
     published: ClassVar[HeadShape] = HeadShape((384, 384, 384, 384), (384, 384), 0.1)
     patch_padding: ClassVar[int] = 0
+    everywhere: ClassVar[bool] = False
     labels: ClassVar[None] = None
     channels: ClassVar[int] = 1
     flip_rule: ClassVar[FlipRule] = FlipRule()
@@ -56,7 +57,7 @@ class DepthTask:
     floor: float = EPSILON
 
     @classmethod
-    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int) -> Self:
+    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int, kind: str = "upsampling") -> Self:
         """The task of a head with one channel. Raises ValueError for another."""
         if labels is not None or channels != 1:
             raise ValueError(f"a depth head has one output channel and no labels, not {channels}")
@@ -105,8 +106,8 @@ class DepthTask:
 class DepthMap:
     """values: H×W float32, raw network output, small = near, NaN outside the people.
 
-    metric is False: each person's depth has a scale and an offset of its own, so two people's values cannot be
-    compared.
+    metric: False where each person's depth has a scale and an offset of its own, so that two people's values cannot be
+    compared; True for meters.
     """
 
     values: np.ndarray

@@ -61,7 +61,7 @@ class DetectionTask:
     nms: float = 0.55
 
     @classmethod
-    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int) -> Self:
+    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int, kind: str = "upsampling") -> Self:
         """The task of a head with five channels. Raises ValueError for another."""
         if labels is not None or channels != cls.channels:
             raise ValueError(f"a detection head has {cls.channels} output channels and no labels, not {channels}")

@@ -1,6 +1,7 @@
 """Surface normals of a person in the camera frame: +x right, +y up, +z towards the camera in our data.
 
-Targets are unit vectors; the losses are the published cosine and L1 at equal weight; the metric is the angle.
+Targets are unit vectors; the losses are the published cosine and L1 at equal weight, and of Sapiens2 also that of
+differences between neighbors; the metric is the angle.
 """
 
 from collections.abc import Sequence
@@ -23,33 +24,48 @@ from opensapiens.labels.keypoints import KeypointSet
 from opensapiens.labels.parts import PartSet
 from opensapiens.models.upsampling_head import HeadShape
 from opensapiens.tasks.forward import FlipRule
+from opensapiens.tasks.neighbors import pixels_and_pairs, squared_differences
 from opensapiens.tasks.saving import PNG_LEVEL, npz, save_picture, save_rgb_16_bits
 from opensapiens.tasks.task import Targets, Writer, mean_over
 
 BACKGROUND, VALID_ABOVE = -1000.0, -100.0  # in targets, as published
 BINS_PER_DEGREE = 20  # the median is read from a histogram, so that it adds up over batches and ranks
-LIMITS = (11.25, 22.5, 30)  # degrees
+LIMITS = (5, 11.25, 22.5, 30)  # degrees
+SAPIENS2_HEAD = "pixel_shuffle"
+"""Kind of head of Sapiens2's normals."""
 
 
 @dataclass(frozen=True)
 class NormalsTask:
-    """Surface normals of the person in the crop, by the cosine and the L1 loss at equal weight, as published."""
+    """Surface normals of the person in the crop, by the cosine and the L1 loss at equal weight, as published.
+
+    Args:
+        cosine_weight, l1_weight, gradient_weight: of the losses; Sapiens2 has 10, 1 and 10.
+        unit_first: make the network's vectors unit before they are resized to the image, and not after, as Sapiens2.
+            Between pixels they are then slightly shorter than 1.
+    """
 
     name: ClassVar[str] = "normals"
     title: ClassVar[str] = "surface normals"
     kind: ClassVar[LabelKind] = NORMALS
     published: ClassVar[HeadShape] = HeadShape((768, 768, 768), (768, 768, 768), 0.1)
     patch_padding: ClassVar[int] = 2
+    everywhere: ClassVar[bool] = False
     labels: ClassVar[None] = None
     channels: ClassVar[int] = 3
     flip_rule: ClassVar[FlipRule] = FlipRule(negated=(0,))  # x turns its sign
 
+    cosine_weight: float = 1.0
+    l1_weight: float = 1.0
+    gradient_weight: float = 0.0
+    unit_first: bool = False
+
     @classmethod
-    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int) -> Self:
+    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int, kind: str = "upsampling") -> Self:
         """The task of a head with three channels. Raises ValueError for another."""
         if labels is not None or channels != 3:
             raise ValueError(f"a normals head has three output channels and no labels, not {channels}")
-        return cls()
+        return cls(unit_first=kind == SAPIENS2_HEAD)
 
     def prepare_targets(self, samples: Sequence[Sample], label_stride: int = 1) -> Targets:
         """normals (B, 3, H, W) float16 (half the traffic from the loader; 0.03 degrees) with -1000 outside, labeled
@@ -60,21 +76,27 @@ class NormalsTask:
         return {"normals": torch.from_numpy(np.stack(maps)), "labeled": labeled}
 
     def count(self, targets: Targets) -> Tensor:
-        """The number of pixels with a normal."""
-        return valid_pixels(targets["normals"]).sum().float()
+        """The number of pixels with a normal, of pairs of them side by side, and of pairs one below the other."""
+        return pixels_and_pairs(valid_pixels(targets["normals"])[:, None])
 
     def losses(self, maps_B3hw: Tensor, targets: Targets, count: Tensor | None = None) -> dict[str, Tensor]:
-        """cosine and l1."""
+        """cosine and l1; gradient when it has a weight."""
         target = targets["normals"].float()
         prediction = resize_maps(maps_B3hw, target.shape[-2:])
         count = self.count(targets) if count is None else count
-        return {
-            "cosine": mean_over(count, cosine_loss(prediction, target)),
-            "l1": mean_over(count, l1_loss(prediction, target)),
+        terms = {
+            "cosine": self.cosine_weight * mean_over(count[0], cosine_loss(prediction, target)),
+            "l1": self.l1_weight * mean_over(count[0], l1_loss(prediction, target)),
         }
+        if self.gradient_weight:
+            valid = valid_pixels(target)[:, None]
+            terms["gradient"] = self.gradient_weight * squared_differences(prediction - target, valid, count[1:])
+        return terms
 
     def decode(self, maps_3hw: Tensor, view: View) -> np.ndarray:
         """Maps -> unit normals (H, W, 3) float32 over the view's window, NaN outside the view: n / (|n| + 1e-5)."""
+        if self.unit_first:
+            return view.to_window(maps_3hw, between=unit_vectors)
         return normalize(view.to_window(maps_3hw))
 
     def new_metric(self) -> "NormalsMetric":
@@ -163,6 +185,11 @@ def l1_loss(prediction_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
     return torch.where(valid, error, 0).flatten(1).sum(dim=1)
 
 
+def unit_vectors(vectors_3HW: Tensor) -> Tensor:
+    """Vectors along the first axis divided by their length, of at least 1e-8. Source: the demo of Sapiens2."""
+    return functional.normalize(vectors_3HW, dim=0, eps=1e-8)
+
+
 def angles_degrees(prediction_N3: Tensor, target_N3: Tensor) -> Tensor:
     """(N,) angles in degrees between vectors of any length, and 90 for a prediction of length 0."""
     prediction, target = prediction_N3.double(), target_N3.double()
@@ -172,7 +199,8 @@ def angles_degrees(prediction_N3: Tensor, target_N3: Tensor) -> Tensor:
 
 
 class NormalsMetric:
-    """Mean and median angle in degrees, share of pixels within 11.25, 22.5 and 30 degrees; over all persons' pixels.
+    """Mean, root mean square and median angle in degrees, share of pixels within 5, 11.25, 22.5 and 30 degrees; over
+    all persons' pixels.
 
     "frontal_" figures are those of the trivial answer: everything faces the camera.
     """
@@ -180,9 +208,9 @@ class NormalsMetric:
     region = "true mask"
 
     def __init__(self) -> None:
-        # Of the prediction, and of the trivial answer: the sum of angles, then their histogram over 0-180 degrees with
-        # the last bin for 180 itself.
-        self.totals = torch.zeros(2, 1 + 180 * BINS_PER_DEGREE + 1, dtype=torch.float64)
+        # Of the prediction, and of the trivial answer: the sum of angles and of their squares, then their histogram
+        # over 0-180 degrees with the last bin for 180 itself.
+        self.totals = torch.zeros(2, 2 + 180 * BINS_PER_DEGREE + 1, dtype=torch.float64)
 
     def update(self, prediction_HW3: np.ndarray, truth: Sample) -> dict[str, float]:
         """Add normals of the labels' size; pixels where they are not finite are left out."""
@@ -199,7 +227,7 @@ class NormalsMetric:
         return _figures(added[0])
 
     def compute(self) -> dict[str, float]:
-        """mean, median (to 0.05 degrees), within_11.25, within_22.5, within_30 (0-1)."""
+        """mean, rmse, median (to 0.05 degrees), within_5, within_11.25, within_22.5, within_30 (0-1)."""
         return _figures(self.totals[0])
 
     def report(self) -> dict[str, float]:
@@ -211,13 +239,14 @@ def _sums(angles_N: Tensor) -> Tensor:
     # Edges belong to the bin below ("within 30 degrees" includes 30): bin i holds ((i - 1) / 20, i / 20].
     bins = (angles_N * BINS_PER_DEGREE).ceil().long()
     counts = torch.bincount(bins, minlength=180 * BINS_PER_DEGREE + 1)
-    return torch.cat([angles_N.sum()[None], counts]).double()
+    return torch.cat([torch.stack([angles_N.sum(), angles_N.square().sum()]), counts]).double()
 
 
 def _figures(totals: Tensor) -> dict[str, float]:
-    total, histogram = totals[0], totals[1:]
+    total, squares, histogram = totals[0], totals[1], totals[2:]
     pixels, cumulative = histogram.sum(), histogram.cumsum(0)
     share = cumulative / pixels
     middle = int((share < 0.5).sum()) if pixels > 0 else 0
-    result = {"mean": float(total / pixels), "median": middle / BINS_PER_DEGREE if pixels > 0 else float("nan")}
+    result = {"mean": float(total / pixels), "rmse": float((squares / pixels).sqrt())}
+    result |= {"median": middle / BINS_PER_DEGREE if pixels > 0 else float("nan")}
     return result | {f"within_{limit:g}": float(share[int(limit * BINS_PER_DEGREE)]) for limit in LIMITS}

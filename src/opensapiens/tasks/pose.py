@@ -52,6 +52,7 @@ class PoseTask:
         hardest: train only this many points of each sample, those with the largest loss; published: 128 of 308 for
             0.3b and 1b.
         location_weight: weight of `location_cross_entropy`; published: 0.
+        mse_weight: weight of the squared error; 1 as published, 10 of Sapiens2.
         point_weights: (K,) how much each point weighs in the loss; published: all 1, for None.
     """
 
@@ -65,10 +66,11 @@ class PoseTask:
     least_sigma: float = 1.0
     hardest: int | None = None
     location_weight: float = 0.0
+    mse_weight: float = 1.0
     point_weights: tuple[float, ...] | None = None
 
     @classmethod
-    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int) -> Self:
+    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int, kind: str = "upsampling") -> Self:
         """The task of a head with a keypoint set. Raises ValueError for one without."""
         if not isinstance(labels, KeypointSet):
             raise ValueError("a pose head needs a keypoint set as its labels")
@@ -149,7 +151,7 @@ class PoseTask:
         if self.location_weight and self.hardest is None:
             mse, location = gaussian_losses(maps_BKhw, *factors, weights)
             return {
-                "heatmap_mse": mean_over(count, mse),
+                "heatmap_mse": self.mse_weight * mean_over(count, mse),
                 "location": self.location_weight * mean_over(count, location),
             }
         heatmaps = outer_product(*factors)
@@ -157,7 +159,7 @@ class PoseTask:
             loss = heatmap_mse(maps_BKhw.float(), heatmaps, weights)
         else:
             loss = hardest_keypoints_mse(maps_BKhw.float(), heatmaps, weights, self.hardest)
-        terms = {"heatmap_mse": mean_over(count, loss)}
+        terms = {"heatmap_mse": self.mse_weight * mean_over(count, loss)}
         if self.location_weight:
             location = location_cross_entropy(maps_BKhw.float(), heatmaps, weights)
             terms["location"] = self.location_weight * mean_over(count, location)

@@ -45,12 +45,13 @@ class SegmentationTask:
     kind: ClassVar[LabelKind] = PARTS
     published: ClassVar[HeadShape] = HeadShape((768, 768, 768), (768, 768, 768), 0.1)
     patch_padding: ClassVar[int] = 0
+    everywhere: ClassVar[bool] = True
 
     part_set: PartSet
     dice_weight: float = 0.0
 
     @classmethod
-    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int) -> Self:
+    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int, kind: str = "upsampling") -> Self:
         """The task of a head with a part set. Raises ValueError for one without."""
         if not isinstance(labels, PartSet):
             raise ValueError("a segmentation head needs a part set as its labels")

@@ -87,7 +87,8 @@ class Task(Protocol):
         """
 
     def count(self, targets: Targets) -> Tensor:
-        """What `losses` divides by: a float32 scalar, additive over batches."""
+        """What `losses` divides by: a float32 scalar, or one number for each of several terms, additive over
+        batches."""
 
     def losses(self, maps: Any, targets: Targets, count: Tensor | None = None) -> dict[str, Tensor]:
         """Named terms whose sum is minimized. `count`: that of the whole, multi-rank batch; None: of these targets."""
@@ -96,8 +97,8 @@ class Task(Protocol):
 class HeadTask(Task, Protocol):
     """A task of one head of a HumanModel: it also decodes and measures.
 
-    name: of the head. title: above a picture of it. published: the released head's layers. patch_padding: zeros that
-    the released weights put around the image inside the patch convolution.
+    name: of the head. title: above a picture of it. published: the layers of the first released head. patch_padding:
+    zeros that those weights put around the image inside the patch convolution.
     """
 
     name: ClassVar[str]
@@ -106,8 +107,9 @@ class HeadTask(Task, Protocol):
     patch_padding: ClassVar[int]
 
     @classmethod
-    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int) -> Self:
-        """The task of a head by its label set and its output channels. Raises ValueError where they do not fit."""
+    def of_head(cls, labels: KeypointSet | PartSet | None, channels: int, kind: str) -> Self:
+        """The task of a head by its label set, its output channels and its kind (a key of `models.heads.HEADS`). Raises
+        ValueError where they do not fit."""
 
     @property
     def labels(self) -> KeypointSet | PartSet | None:
@@ -131,10 +133,12 @@ class HeadTask(Task, Protocol):
 class DenseTask(HeadTask, Protocol):
     """A task whose prediction is a map: `decode` gives an array over the view's window, NaN or 0 outside the view.
 
-    kind: of the labels that it learns.
+    kind: of the labels that it learns. everywhere: whether the map of a whole image is kept as it is, and not only
+    where there are people.
     """
 
     kind: ClassVar[LabelKind]
+    everywhere: ClassVar[bool]
 
     def blank(self, size_hw: tuple[int, int]) -> TaskMap:
         """The map of an image without any prediction."""

@@ -14,6 +14,8 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float, start_share: float = 0.0) -> None:
         self.decay, self.start_share = decay, start_share
         self.start = {name: p.detach().clone() for name, p in model.named_parameters()} if start_share else {}
+        # What belongs to the weights and is not trained, such as the periods of rotary positions.
+        self.buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
         self.weights: dict[str, Tensor] = {
             name: p.detach().clone() if decay else p.detach() for name, p in model.named_parameters()
         }
@@ -28,7 +30,9 @@ class WeightAverage:
             self.weights[name].lerp_(parameter, 1 - decay)
 
     def exported(self) -> dict[str, Tensor]:
-        """The average, interpolated with the initial weights by `start_share` (WiSE-FT, Wortsman et al., CVPR 2022)."""
+        """The average and the buffers; the former interpolated with the initial weights by `start_share` (WiSE-FT,
+        Wortsman et al., CVPR 2022)."""
         if not self.start_share:
-            return self.weights
-        return {name: torch.lerp(weight, self.start[name], self.start_share) for name, weight in self.weights.items()}
+            return self.weights | self.buffers
+        mixed = {name: torch.lerp(weight, self.start[name], self.start_share) for name, weight in self.weights.items()}
+        return mixed | self.buffers

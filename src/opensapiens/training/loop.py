@@ -117,9 +117,8 @@ def gradients_of_step(run: Run, forward: nn.Module, batches: list[Batch], ranks:
 
 def total_counts(batches: list[Batch], ranks: Ranks) -> dict[str, Tensor]:
     """The denominator of each head's losses in a step: the counts of all pieces and ranks, on the device."""
-    heads = list(batches[0].counts)
-    counts_H = torch.stack([torch.stack([batch.counts[head] for head in heads]) for batch in batches]).sum(dim=0)
-    return dict(zip(heads, ranks.all_reduce(counts_H.to(ranks.device)), strict=True))
+    counts = {head: torch.stack([batch.counts[head] for batch in batches]).sum(dim=0) for head in batches[0].counts}
+    return {head: ranks.all_reduce(count.to(ranks.device)) for head, count in counts.items()}
 
 
 def batch_losses(run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:

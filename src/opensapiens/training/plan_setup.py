@@ -24,8 +24,9 @@ class Setup:
     """The run that is planned.
 
     Args:
-        job: pretrain, or a task to fine-tune for with its published head: pose, segmentation, depth, normals.
-        size: of the model: 0.3b, 0.6b, 1b, 2b.
+        job: pretrain, or a task to fine-tune for with its published head: pose, segmentation, depth, normals, pointmap,
+            matting, albedo.
+        size: of the model: 0.3b, 0.6b, 1b, 2b; sapiens2-0.1b, sapiens2-0.4b, sapiens2-0.8b, sapiens2-1b, sapiens2-5b.
         gpus: how many.
         gpu: which: a100, a100-40gb, h100, h200, b200, mi300x, l40s, l4, t4, rtx4090.
         precision: of matrix products.
@@ -72,9 +73,9 @@ class Setup:
         from opensapiens.checkpoints.published_table import PRETRAINING, PUBLISHED_MODELS
 
         task = PRETRAINING if self.pretraining else self.job
-        rows = [row for row in PUBLISHED_MODELS.values() if (row.task, row.size) == (task, self.size)]
+        rows = [row for row in PUBLISHED_MODELS.values() if (row.task, row.size_name) == (task, self.size)]
         if not rows:
-            known = ", ".join(dict.fromkeys(f"{row.task} {row.size}" for row in PUBLISHED_MODELS.values()))
+            known = ", ".join(dict.fromkeys(f"{row.task} {row.size_name}" for row in PUBLISHED_MODELS.values()))
             raise PlanError(f"no model of {self.size} for {self.job} was published; there are {known}")
         return max(rows, key=lambda row: row.outputs).description(self.image_size)
 

@@ -63,6 +63,8 @@ class ScheduleSettings:
         warmup_from: the factor at step 0; 0 starts at 1 / warmup_steps.
         milestones: the steps of "steps".
         epoch_steps: lower a linear decay once every so many steps, counted from step 0; 0 lowers it at every step.
+        full_at_warmup: the warm-up ends at step `warmup_steps` and not one before, and the decay begins there, as in
+            the configs of Sapiens2.
     """
 
     warmup_steps: int = 500
@@ -71,6 +73,7 @@ class ScheduleSettings:
     warmup_from: float = 0.0
     milestones: tuple[int, ...] = ()
     epoch_steps: int = 0
+    full_at_warmup: bool = False
 
 
 @dataclass(frozen=True)

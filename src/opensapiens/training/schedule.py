@@ -12,7 +12,7 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleSettings) -> f
     published configs, count from step 0; there the warm-up is an additional factor.
     """
     warmup = min(schedule.warmup_steps, steps)
-    rise = _warmup(step, warmup, schedule.warmup_from)
+    rise = _warmup(step, warmup + schedule.full_at_warmup, schedule.warmup_from)
     if schedule.decay == "steps":
         return rise * 0.1 ** sum(step >= milestone for milestone in schedule.milestones)
     if schedule.epoch_steps:
@@ -21,7 +21,7 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleSettings) -> f
         return rise * (schedule.final_factor + (1 - schedule.final_factor) * fall)
     if step < warmup:
         return rise
-    progress = (step - warmup + 1) / max(steps - warmup, 1)
+    progress = (step - warmup + (not schedule.full_at_warmup)) / max(steps - warmup, 1)
     fall = 1 - progress if schedule.decay == "linear" else 0.5 + 0.5 * math.cos(math.pi * progress)
     return schedule.final_factor + (1 - schedule.final_factor) * fall
 

@@ -18,6 +18,7 @@ from opensapiens.inference.results import Result
 from opensapiens.storage.files import written
 from opensapiens.tasks.depth import DepthTask
 from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pointmap import PointmapTask
 
 FOLDER = "exr"
 LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -73,7 +74,7 @@ EXR = Format(
     _of_frame,
     folder=FOLDER,
     inside=r"\d{6}\.exr",
-    needs=(DepthTask.name, NormalsTask.name),
+    needs=(DepthTask.name, NormalsTask.name, PointmapTask.name),
     endings=("maps.exr",),
     library=exr_library,
 )

@@ -15,6 +15,7 @@ from opensapiens.inference.formats.format import Files, Format, Frame, Photo
 from opensapiens.inference.options import SIDE_BY_SIDE
 from opensapiens.inference.results import Result
 from opensapiens.inference.saving import save_overlay
+from opensapiens.tasks.matting import MattingTask
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.saving import PNG_LEVEL, save_picture
 from opensapiens.tasks.segmentation import SegmentationTask
@@ -60,7 +61,9 @@ def _sheet(photo: Photo) -> Files:
 
 
 def _cutout(photo: Photo) -> Files:
-    """The photo with the people's masks as its alpha channel; colors outside are kept (straight alpha)."""
+    """The matte if there is one, else the photo with the people's masks as its alpha channel (straight alpha)."""
+    if photo.result.matte is not None:
+        return {"cutout.png": photo.result.matte.files()["cutout.png"]}
 
     def write(path: Path) -> None:
         anybody = np.zeros(photo.result.image.shape[:2], bool)
@@ -75,4 +78,4 @@ def _cutout(photo: Photo) -> Files:
 OVERLAY = Format(_overlays, pictures=_overlay_of_frame, endings=("overlay.mp4",))
 VIDEOS = Format(pictures=_maps_of_frame)
 SHEET = Format(_sheet, endings=("sheet.jpg",))
-CUTOUT = Format(_cutout, needs=(SegmentationTask.name,), endings=("cutout.png",))
+CUTOUT = Format(_cutout, needs=(MattingTask.name, SegmentationTask.name), endings=("cutout.png",))

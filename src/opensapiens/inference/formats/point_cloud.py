@@ -9,9 +9,11 @@ from types import ModuleType
 import numpy as np
 
 from opensapiens.inference.formats.format import Files, Format, Photo, missing_library
-from opensapiens.inference.options import OptionsError
 from opensapiens.storage.files import write_bytes
 from opensapiens.tasks.depth import DepthTask
+from opensapiens.tasks.pointmap import PointmapTask
+
+NEEDS = (DepthTask.name, PointmapTask.name)
 
 
 def _trimesh() -> ModuleType:
@@ -52,11 +54,7 @@ def _ply(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None) -> 
 
 
 def _of_photo(kind: str, photo: Photo) -> Files:
-    if photo.point_cloud is None:
-        raise OptionsError(
-            f"the format {kind} needs point_cloud=(focal length in pixels, nearest, farthest): depth is relative"
-        )
-    numbers = photo.point_cloud
+    numbers = photo.point_cloud if photo.result.points is None and photo.point_cloud is not None else ()
 
     def write(path: Path) -> None:
         photo.result.save_point_cloud(path, *numbers)
@@ -64,5 +62,5 @@ def _of_photo(kind: str, photo: Photo) -> Files:
     return {f"points.{kind}": write}
 
 
-PLY = Format(partial(_of_photo, "ply"), needs=(DepthTask.name,), endings=("points.ply",))
-GLB = Format(partial(_of_photo, "glb"), needs=(DepthTask.name,), endings=("points.glb",), library=_trimesh)
+PLY = Format(partial(_of_photo, "ply"), needs=NEEDS, endings=("points.ply",))
+GLB = Format(partial(_of_photo, "glb"), needs=NEEDS, endings=("points.glb",), library=_trimesh)
