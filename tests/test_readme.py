@@ -71,3 +71,13 @@ def test_its_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"make (\w+)", " ".join(text for _, text in BLOCKS))):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_its_scores_are_those_of_the_cards() -> None:
+    section = README.partition("## How good is it?")[2].partition("\n\nThe networks")[0]
+    rows = [row.split("|")[2:-1] for row in section.splitlines() if row.startswith("|")][2:]
+    scores = [number for row in rows for number in re.findall(r"\d*\.?\d+°?", " ".join(row[1:]))]
+    cards = " ".join(path.read_text() for path in (ROOT / "src/opensapiens/weights").glob("*/MODEL_CARD.md"))
+    assert len(scores) == 12
+    missing = [score for score in scores if not re.search(rf"(?<![\d.]){re.escape(score)}(?!\d)", cards)]
+    assert not missing
