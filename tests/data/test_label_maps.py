@@ -132,6 +132,23 @@ def test_damaged_files(tmp_path: Path) -> None:
         read_array(tmp_path / "line.npy")
 
 
+def test_a_chunk_longer_than_the_file_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    png = bytearray(cv2.imencode(".png", np.full((8, 9, 3), 999, np.uint16))[1].tobytes())
+    png[png.index(b"IDAT") - 4] |= 0x80  # 2 GiB, which OpenCV allocates and Pillow does not
+    path = tmp_path / "normals.png"
+    path.write_bytes(png)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"normals\.png: not an image that can be decoded"):
+        read_array(path)
+
+
+def test_bytes_after_the_end_of_a_png_are_no_fault(tmp_path: Path) -> None:
+    colors = np.arange(8 * 9 * 3, dtype=np.uint16).reshape(8, 9, 3)
+    path = tmp_path / "normals.png"
+    path.write_bytes(cv2.imencode(".png", colors[..., ::-1])[1].tobytes() + b"trailing")
+    np.testing.assert_array_equal(read_array(path), colors)
+
+
 def npy(shape: object, descr: str = "|u1") -> bytes:
     """A header, and nothing behind it."""
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"

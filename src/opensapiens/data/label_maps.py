@@ -14,7 +14,7 @@ from PIL import Image
 
 from opensapiens.labels.parts import IGNORED, PartSet
 from opensapiens.storage.files import check_regular_file, read_regular_file
-from opensapiens.storage.pictures import MAX_PIXELS, ImageError, open_image
+from opensapiens.storage.pictures import MAX_PIXELS, ImageError, open_image, opencv_picture
 
 ENDINGS = (".png", ".npy", ".npz", ".exr")
 MAX_BYTES = 12 * MAX_PIXELS  # of an array: normals as float32
@@ -149,12 +149,7 @@ def _read_png(path: Path) -> np.ndarray:
     if picture.mode in ("L", "1", "P"):
         return np.array(picture)
     # Pillow reduces 16-bit color to 8 bits; OpenCV does not.
-    array = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None:
-        raise ImageError(f"{path}: not a PNG that can be decoded")
-    if array.ndim == 3:
-        array = cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return array
+    return opencv_picture(path.read_bytes(), cv2.IMREAD_UNCHANGED, str(path))
 
 
 def _read_npy(path: Path) -> np.ndarray:

@@ -27,6 +27,7 @@ from opensapiens.data.label_kinds import MASK, STORED_KINDS, LabelKind
 from opensapiens.data.sample import Sample
 from opensapiens.storage.files import write_json
 from opensapiens.storage.json_files import read_json
+from opensapiens.storage.pictures import ImageError, opencv_picture
 from opensapiens.storage.tars import contents, members, write_tar
 
 REQUIRED = ("jpg", "instances.png", "json")
@@ -204,10 +205,10 @@ def _decode(suffix: str, data: bytes, name: str) -> Any:
         except (ValueError, KeyError, TypeError) as error:
             raise ShardError(f"{name}: not a frame's JSON ({error!r})") from error
     flags = cv2.IMREAD_COLOR if suffix in ("jpg", "normals.png") else cv2.IMREAD_UNCHANGED
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if array is None:
-        raise ShardError(f"{name}: not an image that can be decoded")
-    return cv2.cvtColor(array, cv2.COLOR_BGR2RGB) if array.ndim == 3 else array
+    try:
+        return opencv_picture(data, flags, name)
+    except ImageError as error:
+        raise ShardError(str(error)) from error
 
 
 def _sample(frame: dict[str, Any], person: int, key: str) -> Sample:

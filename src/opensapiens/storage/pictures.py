@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -24,6 +25,7 @@ MAX_PIXELS = int(os.environ.get("OPENSAPIENS_MAX_PIXELS", 120_000_000))
 """Of a picture, against decompression bombs; phones take photos of 108 million pixels."""
 MAX_FILE_BYTES = 5 * MAX_PIXELS  # more than four uncompressed bytes per pixel
 MAX_ASPECT = 200  # longer over shorter side; the memory of drawings and crops grows with the longer side
+PNG_START = b"\x89PNG\r\n\x1a\n"
 TRANSPARENT_COLOR = (255, 255, 255)  # behind transparent pixels
 BAND_PIXELS = 1 << 22  # converted at a time, so that a large picture is not in memory several times
 
@@ -57,6 +59,31 @@ def read_image(source: ImageSource) -> np.ndarray:
     data, name = _content(source)
     with open_image(data, name) as image:
         return _decoded(image, name)
+
+
+def opencv_picture(data: bytes, flags: int, name: str) -> np.ndarray:
+    """A PNG or JPEG as OpenCV decodes it: 16-bit color stays 16-bit, and the channels are RGB or RGBA.
+
+    Raises ImageError, also for a PNG with a chunk that is longer than the file: OpenCV would fill that memory first.
+    """
+    array = None
+    if data and (not data.startswith(PNG_START) or _has_whole_chunks(data)):
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if array is None:
+        raise ImageError(f"{name}: not an image that can be decoded")
+    if array.ndim == 2:
+        return array
+    return cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+
+
+def _has_whole_chunks(data: bytes) -> bool:
+    start = len(PNG_START)
+    while start < len(data):
+        kind = data[start + 4 : start + 8]
+        start += 12 + int.from_bytes(data[start : start + 4], "big")
+        if kind == b"IEND":  # whatever follows is not read
+            return start <= len(data)
+    return False
 
 
 def open_image(data: bytes, name: str, formats: tuple[str, ...] = IMAGE_FORMATS) -> Image.Image:
