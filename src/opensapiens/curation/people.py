@@ -26,8 +26,8 @@ EMBEDDING_MODEL = "nano"
 def person_stage(detector: str | Detector = AUTO, version: str = "1") -> Stage:
     """Boxes and scores of people, see `person_scores`.
 
-    detector: a name as `find_detector` takes it, "auto" being the detector inside the package whose boxes nano checks; or
-    your own detector, which can be pickled, with its version. Raises CheckpointError.
+    detector: a name as `find_detector` takes it, but "auto" is always the detector inside the package, whose boxes nano
+    checks; or your own detector, which can be pickled, with its version. Raises CheckpointError.
     """
     if not isinstance(detector, str):
         version = f"{type(detector).__name__} {version}"
