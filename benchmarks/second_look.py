@@ -21,7 +21,6 @@ from opensapiens.evaluation.detection import read_coco_people
 from opensapiens.geometry.boxes import box_iou, image_box, non_maximum_suppression
 from opensapiens.inference.second_look import (
     CANDIDATE_SCORE,
-    FOUND,
     MOST_CANDIDATES,
     SAME_PERSON,
     WHOLE_SCORE,
@@ -33,6 +32,7 @@ SIDE = 960  # pixels of a mosaic
 MOSAICS = ((2, 20), (3, 8))  # photos along a side, and how many such mosaics
 LEAST_SHARE = 0.4  # of a person's area in a mosaic: with less they may be missed
 FOLDS = 5
+THRESHOLDS = (0.2, 0.25, 0.3, 0.4, 0.5)
 PENALTY = 0.3  # of squared weights of standardized features
 
 
@@ -123,16 +123,19 @@ def report(
     features, answers, folds = np.array(rows), np.array(right), np.array(fold)
     print(name, fitted(features, answers).round(2).tolist())
     for title, chosen in (("photos", range(photos)), ("mosaics", range(photos, len(samples)))):
-        metric = DetectionMetric(FOUND)
+        metrics = {threshold: DetectionMetric(threshold) for threshold in THRESHOLDS}
         for index in chosen:
             bias, *weights = fitted(features[folds != index % FOLDS], answers[folds != index % FOLDS])
             boxes, own = candidates[index]
             scores = 1 / (1 + np.exp(-(bias + own[:, columns] @ np.array(weights))))
             kept = non_maximum_suppression(boxes, scores, SAME_PERSON)
-            metric.update(np.column_stack([boxes, scores])[kept], samples[index])
-        figures = metric.report()
-        shown = ("AP50", "AP", "recall", "precision", "wrong_boxes_per_picture_without_people")
-        print(f"  {title}:", ", ".join(f"{key} {figures[key]:.3f}" for key in shown))
+            for metric in metrics.values():
+                metric.update(np.column_stack([boxes, scores])[kept], samples[index])
+        figures = {threshold: metric.report() for threshold, metric in metrics.items()}
+        print(f"  {title}: AP50 {figures[THRESHOLDS[0]]['AP50']:.3f}, AP {figures[THRESHOLDS[0]]['AP']:.3f}")
+        shown = ("recall", "precision", "wrong_boxes_per_picture_without_people")
+        for threshold, row in figures.items():
+            print(f"    from {threshold}:", ", ".join(f"{key} {row[key]:.2f}" for key in shown))
 
 
 if __name__ == "__main__":
