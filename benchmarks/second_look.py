@@ -18,13 +18,13 @@ import torch
 import opensapiens
 from opensapiens.data.sample import Sample
 from opensapiens.evaluation.detection import read_coco_people
-from opensapiens.geometry.boxes import box_iou, image_box, non_maximum_suppression
+from opensapiens.geometry.boxes import box_iou, image_box
 from opensapiens.inference.second_look import (
     CANDIDATE_SCORE,
     MOST_CANDIDATES,
-    SAME_PERSON,
     WHOLE_SCORE,
     SecondLook,
+    distinct,
 )
 from opensapiens.tasks.detection import DetectionMetric
 
@@ -128,7 +128,7 @@ def report(
             bias, *weights = fitted(features[folds != index % FOLDS], answers[folds != index % FOLDS])
             boxes, own = candidates[index]
             scores = 1 / (1 + np.exp(-(bias + own[:, columns] @ np.array(weights))))
-            kept = non_maximum_suppression(boxes, scores, SAME_PERSON)
+            kept = distinct(boxes, scores)
             for metric in metrics.values():
                 metric.update(np.column_stack([boxes, scores])[kept], samples[index])
         figures = {threshold: metric.report() for threshold, metric in metrics.items()}

@@ -62,6 +62,16 @@ def test_whoever_fills_the_picture_is_found_though_the_detector_finds_nobody() -
     assert look(paint([]))[0].shape == (0, 4)
 
 
+def test_an_unsure_box_around_somebody_surer_goes_and_a_sure_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, outer = (60, 30, 90, 100), (20, 5, 180, 115)
+    look = SecondLook(Proposes(), painted_model(heads=["segmentation"]))
+    for logit, count in ((-2.6, 1), (2.0, 2)):
+        features = np.array([[5.0, 0, 0.95], [logit, 0, 0.95]])
+        monkeypatch.setattr(look, "features", lambda *_, rows=features: (np.array([inner, outer], np.float32), rows))
+        boxes, scores = look(paint([]))
+        assert len(boxes) == count and scores[0] > 0.9 and boxes[0].tolist() == list(inner)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 2)])
 def test_tiny_images_are_no_crash(size: tuple[int, int]) -> None:
     assert look(np.full((*size, 3), 255, np.uint8), heads=["segmentation"])[0].shape[1] == 4

@@ -34,6 +34,8 @@ WITHOUT_POINTS = (-35.44, 1.07, 0.0, 39.27)
 `benchmarks/second_look.py`."""
 FOUND = 0.25  # least score of somebody who was found: more than three in four are right on those pictures
 SAME_PERSON = 0.5  # overlap from which two boxes are one person
+UNSURE = 0.5  # score below which a box around somebody surer is taken for scenery beside them
+HELD = 0.9  # share of a box within another that holds it
 
 
 class SecondLook:
@@ -59,8 +61,8 @@ class SecondLook:
         bias, *weights = WITH_POINTS if with_points else WITHOUT_POINTS
         certain = (1 / (1 + np.exp(-(bias + features @ np.array(weights))))).astype(np.float32)
         people, certain = people[certain >= self.threshold], certain[certain >= self.threshold]
-        distinct = non_maximum_suppression(people, certain, SAME_PERSON)
-        return people[distinct], certain[distinct]
+        kept = distinct(people, certain)
+        return people[kept], certain[kept]
 
     def features(self, image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of the candidates in which there is foreground: the box around it, (N, 4), and (N, 3) the logit of the score,
@@ -83,6 +85,16 @@ class SecondLook:
             people.append(box)
             features.append((np.log(score / (1 - score)), peak, min(sureness, SURE_FOREGROUND)))
         return np.array(people, np.float32).reshape(-1, 4), np.array(features, np.float64).reshape(-1, 3)
+
+
+def distinct(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The indices of one box (N, 4) for each person, best first; nor an unsure one around somebody surer."""
+    best = non_maximum_suppression(boxes, scores, SAME_PERSON)
+    boxes, scores = boxes[best], scores[best]
+    shared = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    holds = np.tril(shared.clip(min=0).prod(axis=2) > HELD * areas[None], -1).any(axis=1)
+    return best[~(holds & (scores < UNSURE))]
 
 
 def _peak(heatmaps_Khw: Tensor) -> float:
