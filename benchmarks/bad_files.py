@@ -65,8 +65,6 @@ def turned(picture: Image.Image, already: bool) -> bytes:
 
 def write_photos(folder: Path, picture: Image.Image) -> tuple[set[str], set[str]]:
     """Photos and videos of every kind; the names of the good ones and of the bad ones."""
-    if folder.exists():
-        parser.error(f"{folder} is there already: name another --folder")
     folder.mkdir(parents=True)
     (folder / "cam2").mkdir()
     data = jpeg(picture)
