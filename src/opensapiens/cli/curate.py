@@ -94,7 +94,7 @@ def select(
 
     For example:
     $ opensapiens curate select scored --out selected --preset humans-300m
-    $ opensapiens curate select scored --out selected --where "person_score > 0.9 and person_min_side > 300"
+    $ opensapiens curate select scored --out selected --where "person_score > 0.5 and person_min_side > 300"
     $ opensapiens curate select selected --out fewer --where "not (blur > 0.6) and format in ['JPEG', 'PNG']"
 
     Args:
