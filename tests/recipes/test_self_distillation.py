@@ -156,9 +156,6 @@ def test_it_learns_without_collapse(photos: Path, trained: Run) -> None:
     }
     for name, values in terms.items():
         assert np.mean(values[-10:]) < 0.95 * np.mean(values[:3]), (name, values)
-    cross_entropy = [line[f"{DISTILLATION}/class"] for line in lines(run.output)]
-    most = 0.4 * math.log(run.distillation.prototypes)  # type: ignore[union-attr]
-    assert max(cross_entropy) < 1.2 * most
     people = load(folder)
     figures = evaluate_frozen("knn", people.models[0], photos / "train", photos / "test")
     assert figures["accuracy"] > figures["largest_class_accuracy"] + 0.2, figures
@@ -169,6 +166,19 @@ def test_it_learns_without_collapse(photos: Path, trained: Run) -> None:
         classes = encoder.backbone.tokens(run.model.preprocessing.normalize(images))[:, 0]
     unit = torch.nn.functional.normalize(classes, dim=-1)
     assert (unit - unit.mean(dim=0)).norm(dim=-1).mean() > 0.1, "class tokens differ from picture to picture"
+
+
+def test_the_classes_of_teacher_and_student_agree_more_and_more(photos: Path, trained: Run, tmp_path: Path) -> None:
+    """From trained weights, by a little at this size (0.97 of where all outputs are alike); from fresh ones, whose class
+    token sees nothing of the image by their layer scale of 1e-4, it stays at 0.9998."""
+    run = toy(
+        photos, tmp_path, steps=150, batch_size=16, pretrained=str(trained.output / "model"), checkpoint_steps=1000
+    )
+    train(replace(run, optimizer=replace(run.optimizer, lr=2e-3)))
+    assert run.distillation is not None
+    blind = 0.4 * math.log(run.distillation.prototypes)  # where all outputs are alike
+    found = [line[f"{DISTILLATION}/class"] for line in lines(tmp_path)]
+    assert np.mean(found[-10:]) < 0.99 * blind, (blind, found)
 
 
 def test_interrupted_and_with_workers_the_same(photos: Path, tmp_path: Path) -> None:
