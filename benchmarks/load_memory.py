@@ -28,9 +28,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from opensapiens.checkpoints.model_folder import BACKBONE, CONFIG_FILE, WEIGHTS_FILE, build_model, renamed
+from opensapiens.checkpoints.model_folder import BACKBONE, CONFIG_FILE, WEIGHTS_FILE, build_model
 from opensapiens.checkpoints.published_table import PUBLISHED_MODELS, PublishedModel
 from opensapiens.checkpoints.sapiens_files import to_published
+from opensapiens.checkpoints.tensor_names import renamed
 
 DTYPES = {"float32": ("F32", torch.float32), "bfloat16": ("BF16", torch.bfloat16), "float16": ("F16", torch.float16)}
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "grace_hopper.jpg"
@@ -95,15 +96,15 @@ def write_folder(model: PublishedModel, folder: Path, dtype: str) -> int:
     return place
 
 
-def measure_load(size: str, dtype: str, stored: str, root: Path) -> None:
-    """Peak memory of loading the pose model of a size."""
+def measure_load(model: PublishedModel, dtype: str, stored: str, root: Path) -> None:
+    """Peak memory of loading a model."""
     folder = root / "model"
-    written = write_folder(PUBLISHED_MODELS[f"sapiens-{size}-pose308"], folder, stored)
+    written = write_folder(model, folder, stored)
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(folder), dtype], capture_output=True, text=True, check=True, env=environment()
     )
     before, after, held = map(int, done.stdout.split())
-    print(f"{size} stored as {stored} ({written / 1e9:.3f} GB), loaded as {dtype} ({held / 1e9:.3f} GB)")
+    print(f"{model.name} stored as {stored} ({written / 1e9:.3f} GB), loaded as {dtype} ({held / 1e9:.3f} GB)")
     print(
         f"peak {after / 1e9:.3f} GB = {after / held:.3f} x the weights, of which {before / 1e9:.3f} GB before loading"
     )
@@ -220,7 +221,7 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory(dir=given.folder) as root:
         if given.what == "load":
-            measure_load(given.size, given.dtype, given.stored, Path(root))
+            measure_load(PUBLISHED_MODELS[f"sapiens-{given.size}-pose308"], given.dtype, given.stored, Path(root))
         else:
             measure_convert(given.size, Path(root), given.input_size)
 

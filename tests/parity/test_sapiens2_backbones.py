@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from opensapiens.backbones.rotary import rotary_periods
 from opensapiens.backbones.sapiens import PUBLISHED_TENSORS as SAPIENS_TENSORS
 from opensapiens.backbones.sapiens import SapiensBackbone, SapiensConfig
 from opensapiens.backbones.sapiens2 import PUBLISHED_TENSORS, Sapiens2Backbone, Sapiens2Config
@@ -49,6 +50,7 @@ def test_backbone(case: Case, rope_dtype: str) -> None:
     config = backbone_config(case, rope_dtype)
     backbone = Sapiens2Backbone(config).eval()
     load_strictly(backbone, renamed(case.under("weights."), PUBLISHED_TENSORS, "backbone"), case.name)
+    case.assert_close("input.rope_periods_fp32", rotary_periods(config.head_dim, "float32"))
     last = config.layers - 1
     for run in range(len(case.description["image_sizes_hw"])):
         images, prefix = case.tensor(f"input.r{run}.image"), f"{ROPE[rope_dtype]}r{run}."

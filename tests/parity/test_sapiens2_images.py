@@ -14,9 +14,11 @@ from opensapiens.geometry.view import Preprocessing, resize_maps, whole_image_vi
 from opensapiens.inference.forward import LoadedModel
 from opensapiens.inference.pipeline import People, SourceImage
 from opensapiens.labels.keypoints import SAPIENS_308
+from opensapiens.labels.parts import SAPIENS_29
 from opensapiens.tasks import TASKS
 from opensapiens.tasks.forward import maps
-from opensapiens.tasks.pointmap import PointMap, smoothed
+from opensapiens.tasks.normals import unit_vectors
+from opensapiens.tasks.pointmap import PointMap, metric_points, smoothed
 
 from .cases import Case, all_cases, cases, name_of
 from .sapiens2_models import description_of, model_of
@@ -60,7 +62,9 @@ def test_a_photo_becomes_the_published_input(case: Case) -> None:
             expected = np.moveaxis(case.array(name), 0, -1)[..., ::-1]
         np.testing.assert_array_equal(pixels, expected, err_msg=item["tag"])
         inputs = f"output.{item['tag']}.inputs"
-        if inputs in case.arrays and task != "pose":
+        if inputs in case.arrays:
+            if task == "pose":  # those of OpenCV 5, see above
+                pixels = np.moveaxis(case.array(f"output.{item['tag']}.img_u8"), 0, -1)[..., ::-1]
             case.assert_close(inputs, given.normalize(torch.from_numpy(pixels.copy()).movedim(-1, 0)[None]))
         padding = item.get("padding_size_lrtb")
         if padding is not None:
@@ -92,6 +96,9 @@ def test_dense_maps_of_a_photo(case: Case) -> None:
     labels = decoded(case, "seg")
     assert (labels == case.array("output.seg.labels")).mean() > 0.999  # where two classes are equal to rounding
     case.assert_close("output.normal", decoded(case, "normal"))
+    picture = np.concatenate([rgb(case), picture_of(labels, rgb(case))], axis=1)[..., ::-1]
+    same = np.abs(picture.astype(int) - case.array("output.seg.vis_bgr_u8")).max(axis=-1) <= 1
+    assert same.mean() > 0.999
     points = decoded(case, "pointmap")
     expected = np.moveaxis(case.array("output.pointmap.resized")[0], 0, -1)
     # The scale divides numbers of up to thousands: relative to the largest.
@@ -101,6 +108,27 @@ def test_dense_maps_of_a_photo(case: Case) -> None:
     np.testing.assert_allclose(
         depth.values, case.array("output.pointmap.depth_f16").astype(np.float32), rtol=2e-3, atol=2e-3
     )
+
+
+def picture_of(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """The published overlay: the colors of the parts, half of the image."""
+    return cv2.addWeighted(image, 0.5, np.ascontiguousarray(SAPIENS_29.colors.astype(np.uint8)[labels]), 0.5, 0)
+
+
+@pytest.mark.parametrize("case", cases("end-to-end via official vis_seg/vis_normal/vis_pointmap main()"), ids=name_of)
+@torch.no_grad()
+def test_points_without_their_border(case: Case) -> None:
+    run = case.description["runs"]["pointmap"]
+    size, weights = tuple(run["model_size_hw"]), source(case, "pointmap")
+    view = preprocessing("pointmap", size).view(None, rgb(case).shape[:2])
+    given = preprocessing("pointmap", size).normalize(
+        torch.from_numpy(view.pixels(rgb(case)).copy()).movedim(-1, 0)[None]
+    )
+    assert view.placed is not None
+    left, top, right, bottom = view.placed
+    cropped = metric_points(model_of(weights)(given)["pointmap"][0])[None, :, top:bottom, left:right]
+    expected = case.array("output.pointmap.cropped")
+    np.testing.assert_allclose(cropped, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("case", cases("end-to-end via official vis_seg/vis_normal/vis_pointmap main()"), ids=name_of)
@@ -130,9 +158,11 @@ def test_people_of_a_photo(case: Case) -> None:
     given = preprocessing("pose", (height, width))
     image = rgb(case)
     views = [given.view(box, image.shape[:2]) for box in boxes[kept]]
-    if cv2.__version__.startswith("5."):
-        pixels = torch.from_numpy(np.stack([view.pixels(image) for view in views])).movedim(-1, 1)
-        case.assert_close("output.crops", given.normalize(pixels))
+    pixels = torch.from_numpy(np.stack([view.pixels(image) for view in views])).movedim(-1, 1)
+    std = torch.tensor(given.std).view(3, 1, 1)
+    levels = ((given.normalize(pixels) - case.tensor("output.crops")) * std).abs()
+    # The case is of OpenCV 5, whose warpAffine differs by a few levels from that of 4.
+    assert levels.max() < (0.1 if cv2.__version__.startswith("5.") else 7.5) and levels.mean() < 1.5
     task = TASKS["pose"].of_head(SAPIENS_308, 308, "upsampling")
     np.testing.assert_array_equal(task.flip_rule.permutation, case.array("input.flip_indices"))
     answers = iter([case.tensor("input.heatmaps"), case.tensor("input.heatmaps_flipped_model_output")])
@@ -184,6 +214,14 @@ def test_the_other_program_of_the_same_weights(case: Case) -> None:
     metric = case.tensor("input.normals")[0] / case.tensor("input.scales")[0]  # the case's points are these numbers
     case.assert_close("output.post_pointmap", np.moveaxis(padded.to_window(metric), -1, 0))
     assert view.input_size == padded.input_size
+    half = case.array("output.post_normal_nocrop_half")
+    case.assert_close(
+        "output.post_normal_nocrop_half",
+        resize_maps(unit_vectors(case.tensor("input.normals")[0])[None], half.shape[1:])[0],
+    )
+    enlarged = preprocessing("normals", (256, 192)).view(None, image.shape[:2]).pixels(image)
+    theirs = np.moveaxis(case.array("output.do_pad.256x192.levels_u8_approx")[0], 0, -1)
+    assert np.abs(enlarged.astype(int) - theirs).max() <= 2  # where nothing shrinks, both are bilinear
     # The heatmaps of training agree, but for the points outside, which transformers keeps.
     map_size = case.array("output.official_train_heatmaps").shape[1:]
     visible = case.array("input.keypoints_xyv")[0, :, 2]

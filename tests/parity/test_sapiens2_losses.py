@@ -12,9 +12,10 @@ from torch.nn import functional
 from opensapiens.data.label_kinds import ALBEDO, MASK, NORMALS, POINTS
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.boxes import non_maximum_suppression
+from opensapiens.geometry.heatmaps import heatmap_maxima
 from opensapiens.geometry.view import resize_maps
 from opensapiens.labels.parts import SAPIENS_29
-from opensapiens.tasks.albedo import AlbedoTask, chromaticity
+from opensapiens.tasks.albedo import AlbedoTask, chromaticity, low_frequency_l1
 from opensapiens.tasks.depth import silog
 from opensapiens.tasks.neighbors import pixels_and_pairs, squared_differences
 from opensapiens.tasks.normals import BACKGROUND, NormalsTask, cosine_loss, l1_loss
@@ -22,7 +23,7 @@ from opensapiens.tasks.pointmap import (
     NEAREST,
     PointmapTask,
     _centered,
-    _doubled,
+    _enlarged,
     normal_difference,
     off_rays,
     summed_l1,
@@ -97,6 +98,8 @@ def test_albedo(case: Case) -> None:
     assert_loss(case, "albedo.loss_grad_l1", lambda p: squared_differences(p - target, mask, pairs), prediction)
     colors = lambda p: summed(chromaticity(p.clamp(0, 1)) - chromaticity(target))  # noqa: E731
     assert_loss(case, "albedo.loss_chroma_l1", colors, prediction)
+    low = lambda p: low_frequency_l1(p, target, mask).sum() / pixels  # noqa: E731
+    assert_loss(case, "albedo.loss_low_l1", low, prediction)
     targets = {"albedo": target, "valid": mask, "labeled": torch.tensor([True, True])}
     terms = AlbedoTask().losses(small(case, "input.albedo.pred"), targets)
     assert_head(case, "albedo", terms, {"l1": "loss_l1", "gradient": "loss_grad_l1", "chromaticity": "loss_chroma_l1"})
@@ -114,8 +117,13 @@ def test_pointmap(case: Case) -> None:
         assert_loss(case, f"pointmap.{name}", loss, prediction)
 
     check("loss_l1", lambda p: 2 * summed_l1(p / mean, near, mask).sum() / pixels)
-    doubled = lambda p: summed_l1(_doubled(p / mean), _doubled(near), _doubled(mask)).sum() / (4 * pixels)  # noqa: E731
-    check("loss_multiscale_l1_2", doubled)
+
+    def enlarged(times: int) -> Callable[[Tensor], Tensor]:
+        larger, there = _enlarged(near, times), _enlarged(mask, times)
+        return lambda p: summed_l1(_enlarged(p / mean, times), larger, there).sum() / (times**2 * pixels)
+
+    for times in (2, 4):
+        check(f"loss_multiscale_l1_{times}", enlarged(times))
     shifted = lambda p: summed_l1(_centered(p / mean, mask), _centered(near, mask), mask).sum() / pixels  # noqa: E731
     check("loss_shift_invariant", shifted)
     z = torch.where(mask, target[:, 2:], 0)[:, 0]
@@ -144,6 +152,8 @@ def test_pointmap(case: Case) -> None:
     assert set(terms) == set(names)
     for ours, published in names.items():
         case.assert_close(f"output.pointmap.head.{published}", terms[ours])
+    total = torch.stack(list(terms.values())).sum()
+    np.testing.assert_allclose(total, case.array("output.pointmap.head.loss"), rtol=1e-5)
 
 
 @each_loss
@@ -174,7 +184,21 @@ def test_pose(case: Case) -> None:
     assert_loss(case, "pose.loss_kpt", lambda p: 10 * heatmap_mse(p, target, weights).mean(), prediction)
     hardest = lambda p: hardest_keypoints_mse(p, target, weights, 3).mean()  # noqa: E731
     assert_loss(case, "pose.loss_ohkm_topk3", hardest, prediction)
-    case.assert_close("output.pose.head.loss_kpt", 10 * heatmap_mse(prediction, target, weights).mean())
+    for name in ("loss_kpt", "loss"):
+        case.assert_close(f"output.pose.head.{name}", 10 * heatmap_mse(prediction, target, weights).mean())
+    # Channels without a point have weight 0 already.
+    assert_loss(case, "pose.loss_mse_skip_empty", lambda p: heatmap_mse(p, target, weights).mean(), prediction)
+    accuracy = correct_share(prediction.numpy(), target.numpy(), weights.numpy() > 0)
+    np.testing.assert_allclose(accuracy[accuracy >= 0].mean(), case.array("output.pose.head.acc_pose"), atol=1e-6)
+
+
+def correct_share(prediction_BKhw: np.ndarray, target_BKhw: np.ndarray, there_BK: np.ndarray) -> np.ndarray:
+    """(K,) the share of peaks within 0.05 of the true ones, -1 for points that are nowhere. As published, x is divided
+    by the height of the maps and y by their width."""
+    (found, _), (true, _) = heatmap_maxima(prediction_BKhw), heatmap_maxima(target_BKhw)
+    away = np.linalg.norm((found - true) / np.array(target_BKhw.shape[2:]), axis=-1)
+    right = ((away < 0.05) & there_BK).sum(axis=0)
+    return np.where(there_BK.any(axis=0), right / np.maximum(there_BK.sum(axis=0), 1), -1)
 
 
 def sample(case: Case, labels: dict[Any, np.ndarray], mask: np.ndarray) -> Sample:
@@ -218,6 +242,17 @@ def test_pointmap_metric(case: Case) -> None:
     assert ours["l2"] == pytest.approx(published["l2_mean"], abs=1e-6)
     for name in ("x_mae", "y_mae", "z_mae", "rmse", "within_05_cm", "within_10_cm", "within_20_cm"):
         assert ours[name] == pytest.approx(published[name], abs=1e-6), name
+    assert ours["normal_mean"] == pytest.approx(published["normal_mae"], abs=1e-3)
+    assert ours["normal_rmse"] == pytest.approx(published["normal_rmse"], abs=1e-3)
+    for limit in ("5", "11.25", "22.5", "30"):
+        name = f"within_{float(limit)}".replace(".", "_") + "_deg"
+        assert ours[f"normal_within_{limit}"] == pytest.approx(published[name], abs=5e-4), name
+
+
+@each_metric
+def test_accuracy_of_peaks(case: Case) -> None:
+    maps = [case.array(f"input.pck.{name}") for name in ("output", "target")]
+    case.assert_close("output.pck.acc", correct_share(*maps, case.array("input.pck.mask") > 0).astype(np.float32))
 
 
 @each_metric
@@ -243,6 +278,10 @@ def test_segmentation_metric(case: Case) -> None:
     zeros = {name: float(values.nan_to_num().mean()) for name, values in ratios.items()}
     figures = {"mIoU": zeros["IoU"], "mAcc": zeros["Acc"], "aAcc": 100 * metric.compute()["aAcc"]}
     assert figures == pytest.approx(published["seg"], abs=0.0051)
+    report = metric.report()
+    assert {name: 100 * report[f"{name}_all"] for name in ("mIoU", "mAcc")} == pytest.approx(
+        {name: figures[name] for name in ("mIoU", "mAcc")}
+    )
     known = {"mIoU": float(ratios["IoU"].nanmean()), "mAcc": float(ratios["Acc"].nanmean()), "aAcc": figures["aAcc"]}
     assert known == pytest.approx(published["seg_nan_none"], abs=0.0051)
     dice = {"mDice": zeros["Dice"], "mFscore": zeros["Dice"], "mPrecision": zeros["Precision"], "mRecall": zeros["Acc"]}

@@ -40,6 +40,7 @@ def test_pointmap(case: Case, rope_dtype: str) -> None:
     case.assert_close(f"{prefix}pointmap", maps[:, :3])
     case.assert_close(f"{prefix}scale", maps[:, 3:, 0, 0])
     if rope_dtype == "bfloat16":
+        case.assert_close("output.featmap", model.backbone(case.tensor("input.image")))
         case.assert_close("output.depth_metric", torch.stack([metric_points(of_image)[2:] for of_image in maps]))
 
 

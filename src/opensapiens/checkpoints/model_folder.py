@@ -16,6 +16,7 @@ from opensapiens.backbones import BACKBONES, BackboneConfig
 from opensapiens.models.heads import build_head
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
+from opensapiens.models.self_distillation import DistillationSettings, SelfDistillation
 from opensapiens.storage.files import written
 from opensapiens.storage.json_files import read_json
 from opensapiens.storage.text_files import FileError
@@ -50,8 +51,11 @@ def build_model(description: ModelDescription) -> HumanModel:
     return HumanModel(description.backbone.build(), heads)
 
 
-def build_masked_autoencoder(description: ModelDescription) -> MaskedAutoencoder:
-    """The masked autoencoder of a description with a decoder, freshly initialized.
+def build_masked_autoencoder(
+    description: ModelDescription, distillation: DistillationSettings | None = None
+) -> MaskedAutoencoder:
+    """The masked autoencoder of a description with a decoder, freshly initialized; with a teacher if there are settings
+    of one.
 
     Raises:
         CheckpointError: the description has no decoder.
@@ -59,7 +63,10 @@ def build_masked_autoencoder(description: ModelDescription) -> MaskedAutoencoder
     decoder = description.decoder
     if decoder is None:
         raise CheckpointError(f"model {description.name!r} has no decoder: it is no masked autoencoder")
-    return MaskedAutoencoder(description.backbone, decoder.embed_dim, decoder.layers, decoder.heads)
+    shape = decoder.embed_dim, decoder.layers, decoder.heads
+    if distillation is not None:
+        return SelfDistillation(description.backbone, distillation, *shape)
+    return MaskedAutoencoder(description.backbone, *shape)
 
 
 def save_model(

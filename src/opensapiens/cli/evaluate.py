@@ -45,12 +45,13 @@ def evaluate(
     $ opensapiens evaluate normals --images shards/test --json normals.json
     $ opensapiens evaluate detection --annotations instances_val2017.json --images val2017
     $ opensapiens evaluate depth --images hi4d/images --annotations hi4d/depth --masks hi4d/masks --protocol hi4d
+    $ opensapiens evaluate pointmap --images rgb --annotations points --masks mask --protocol sapiens2
     $ opensapiens evaluate probe --train classes/train --images classes/test
 
     Args:
-        task: pose, segmentation, depth, normals, detection, probe or knn.
+        task: pose, segmentation, depth, normals, pointmap, matting, albedo, detection, probe or knn.
         images: the folder of the photos, or a folder of shards (*.tar).
-        annotations: the COCO file of the photos; for body parts, depth and normals the folder of their label maps.
+        annotations: the COCO file of the photos; for the other tasks the folder of their label maps.
         model: the name or folder of a model; repeat the option for several.
         json: a file for the figures, a flat JSON object.
         device: cpu, cuda, cuda:1, mps; by default the GPU if there is one.

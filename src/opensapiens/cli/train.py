@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opensapiens.training.run import Run
 
 # Not options of the command; to change these, write a recipe.
-OF_THE_RECIPE = {"model", "tasks", "data", "validation", "output", "augmentation", "backgrounds"}
+OF_THE_RECIPE = {"model", "tasks", "data", "validation", "output", "augmentation", "backgrounds", "distillation"}
 
 
 def train(arguments: Sequence[str]) -> int:

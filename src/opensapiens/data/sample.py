@@ -22,6 +22,7 @@ class Sample:
     keypoint_set: KeypointSet = SAPIENS_308  # which points the rows of `keypoints` are
     part_set: PartSet = SAPIENS_28  # which classes the numbers of parts are
     picture: np.ndarray | None = None  # (3,) what `image` was cut out of, see `geometry.location`; None = nothing else
+    views: tuple[np.ndarray, ...] = ()  # further crops of the same picture, for self-distillation
     people: np.ndarray | None = None  # (N, 5) float32: everybody's box, and 1, or 0 for one who may be missed
 
     @property

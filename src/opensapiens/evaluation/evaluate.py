@@ -28,6 +28,7 @@ from opensapiens.evaluation.pose import check_points, evaluate_pose
 from opensapiens.evaluation.protocols import DENSE_PROTOCOLS, POSE_PROTOCOLS, DenseProtocol, PoseProtocol, own_protocol
 from opensapiens.inference.pipeline import People
 from opensapiens.labels.keypoints import KEYPOINT_SETS
+from opensapiens.labels.own_labels import find_part_set
 from opensapiens.labels.parts import SAPIENS_28
 from opensapiens.storage.files import write_text
 from opensapiens.storage.progress import progress
@@ -162,7 +163,8 @@ def _dense(
     failures: list[str] | None,
 ) -> dict[str, Any]:
     flip = options.flip
-    protocol = _named(options.protocol, DENSE_PROTOCOLS, task) if options.protocol else NO_PROTOCOL
+    known = {name: protocol for name, protocol in DENSE_PROTOCOLS.items() if protocol.measures(task)}
+    protocol = _named(options.protocol, known, task) if options.protocol else NO_PROTOCOL
     if annotations is None:
         if options.protocol:
             raise EvaluationError(
@@ -176,7 +178,8 @@ def _dense(
     labels: dict[LabelKind, Path | str] = {people.dense_tasks[task].kind: annotations}
     if options.masks is not None:
         labels[MASK] = options.masks
-    dataset = FolderDataset(folder, labels, people.part_set or SAPIENS_28, options.depth_scale)
+    part_set = find_part_set(options.parts) if options.parts else people.part_set or SAPIENS_28
+    dataset = FolderDataset(folder, labels, part_set, options.depth_scale)
     chosen = protocol.selected(dataset.names)[: options.limit]
     if not chosen:
         raise EvaluationError(f"{folder} holds no picture of the protocol {protocol.name}: {protocol.note}")
@@ -196,7 +199,7 @@ def _dense(
     if not protocol.name:
         return figures
     frames = {} if protocol.frames is None else {"frames_of_the_protocol": protocol.frames}
-    return {"protocol": protocol.name, **_note(protocol.note), **frames, **figures}
+    return {"protocol": protocol.name, **_note(protocol.note_for(task)), **frames, **figures}
 
 
 def _named(name: str, protocols: dict[str, Protocol], task: str) -> Protocol:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from opensapiens.labels.keypoint_maps import SHARED_114
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
+from opensapiens.tasks.albedo import AlbedoTask
+from opensapiens.tasks.matting import MattingTask
+from opensapiens.tasks.normals import NormalsTask
+from opensapiens.tasks.pointmap import PointmapTask
+from opensapiens.tasks.segmentation import SegmentationTask
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,11 @@ def own_protocol(keypoints: KeypointSet) -> PoseProtocol:
 
 @dataclass(frozen=True)
 class DenseProtocol:
-    """A benchmark of depth or normals on folders of pictures.
+    """A benchmark of dense tasks on folders of pictures.
 
     pattern: names of the pictures that count, below the folder; frames: how many there should be. whole_image: the
     network sees the whole picture, not the person's box. subsets: folders that are scored on their own as well.
+    notes: the tasks that it measures, and what readers of their figures must know; empty: all tasks.
     """
 
     name: str
@@ -83,6 +89,15 @@ class DenseProtocol:
     frames: int | None = None
     subsets: tuple[str, ...] = ()
     note: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def measures(self, task: str) -> bool:
+        """Whether it is a benchmark of a task."""
+        return not self.notes or task in self.notes
+
+    def note_for(self, task: str) -> str:
+        """What readers of a task's figures must know."""
+        return f"{self.note} {self.notes.get(task, '')}".strip()
 
     def selected(self, names: Iterable[str]) -> list[int]:
         """Which of the pictures' names (paths below the folder, without endings) belong to the benchmark."""
@@ -106,6 +121,22 @@ DENSE_PROTOCOLS = {
             subsets=("face", "upper_body", "full_body"),
             note="THuman2.0 from virtual cameras of one's own: the published renders and cameras were never released,"
             " so the figures are not comparable to the paper's.",
+        ),
+        DenseProtocol(
+            "sapiens2",
+            whole_image=True,
+            note="As the published evaluation of Sapiens2: whole pictures, over all pixels of the mask, at the size of"
+            " the labels. Its test sets are not public.",
+            notes={
+                SegmentationTask.name: "Published are mIoU_all, mAcc_all and aAcc, times 100: classes that occur"
+                " nowhere count as 0.",
+                NormalsTask.name: "Published shares are percent, the median the middle of a bin of half a degree.",
+                PointmapTask.name: "Published distances are those of points before the division by the scale; these are"
+                " in meters. The paper's table is after an optimization of the scale, which it does not describe:"
+                " scaled_ figures are after the best factor for each picture's points.",
+                AlbedoTask.name: "",
+                MattingTask.name: "",
+            },
         ),
     )
 }

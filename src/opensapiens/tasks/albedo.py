@@ -125,6 +125,21 @@ def _albedo(sample: Sample) -> np.ndarray:
     return albedo if sample.mask is None else np.where(sample.mask[..., None], albedo, np.float32(np.nan))
 
 
+def low_frequency_l1(prediction_B3HW: Tensor, target_B3HW: Tensor, valid_B1HW: Tensor, pixels: int = 4) -> Tensor:
+    """(B,) sum over valid pixels and channels of the absolute difference between both maps after they were averaged
+    over squares of `pixels` and enlarged again; over the number of valid pixels: the published `AlbedoLowFreqL1Loss`,
+    which no released config has."""
+    share = valid_B1HW.to(prediction_B3HW.dtype)
+
+    def coarse(values: Tensor) -> Tensor:
+        small = functional.avg_pool2d(values, pixels)
+        return functional.interpolate(small, scale_factor=pixels, mode="bilinear", align_corners=False)
+
+    weight = coarse(share) + DARKEST
+    error = (coarse(prediction_B3HW * share) / weight - coarse(target_B3HW * share) / weight).abs()
+    return torch.where(valid_B1HW, error, 0).flatten(1).sum(dim=1)
+
+
 def chromaticity(colors_B3HW: Tensor) -> Tensor:
     """Colors divided by the sum of their channels, without their brightness."""
     return colors_B3HW / (colors_B3HW.sum(dim=1, keepdim=True) + DARKEST)

@@ -26,6 +26,7 @@ from opensapiens.labels.parts import PartSet
 from opensapiens.models.upsampling_head import HeadShape, ScaleBranch
 from opensapiens.tasks.depth import DepthMap, silog
 from opensapiens.tasks.forward import FlipRule
+from opensapiens.tasks.normals import LIMITS, angles_degrees
 from opensapiens.tasks.saving import PNG_LEVEL, save_arrays, save_picture
 from opensapiens.tasks.task import Targets, Writer, mean_over
 
@@ -37,7 +38,9 @@ NEAREST = 1e-4
 SMOOTHINGS, SMOOTHING_SIGMA = 4, 0.8
 """How often, and by which Gaussian, points are smoothed before they are enlarged, as published."""
 WITHIN = (0.05, 0.1, 0.2)  # meters
-FIGURES = ("l2", "x_mae", "y_mae", "z_mae", "square", *(f"within_{limit * 100:02.0f}_cm" for limit in WITHIN))
+FIGURES = ("l2", "x_mae", "y_mae", "z_mae", "rmse", *(f"within_{limit * 100:02.0f}_cm" for limit in WITHIN))
+ANGLES = ("normal_mean", "normal_rmse", *(f"normal_within_{limit:g}" for limit in LIMITS))
+SOBEL_SMOOTH, SOBEL_SLOPE = (1, 4, 6, 4, 1), (-1, -2, 0, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class PointmapTask:
         mean_B111 = targets["distance"].clamp(min=NEAREST).view(-1, 1, 1, 1)
         near, near_target = points / mean_B111, target / mean_B111
         first = summed_l1(near, near_target, valid)
-        doubled = summed_l1(_doubled(near), _doubled(near_target), _doubled(valid))
+        doubled = summed_l1(_enlarged(near), _enlarged(near_target), _enlarged(valid))
         shifted = summed_l1(_centered(near, valid), _centered(near_target, valid), valid)
         return {
             "l1": (2 * mean_over(pixels, first)).clamp(max=MOST),
@@ -224,11 +227,11 @@ def summed_l1(prediction_B3HW: Tensor, target_B3HW: Tensor, valid_B1HW: Tensor) 
     return torch.where(valid_B1HW, (prediction_B3HW - target_B3HW).abs(), 0).flatten(1).sum(dim=1)
 
 
-def _doubled(maps: Tensor) -> Tensor:
-    """Maps of twice the size: bilinear, and of bool the nearest."""
+def _enlarged(maps: Tensor, times: int = 2) -> Tensor:
+    """Maps of several times the size: bilinear, and of bool the nearest."""
     if maps.dtype == torch.bool:
-        return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    return functional.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
+        return maps.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3)
+    return functional.interpolate(maps, scale_factor=times, mode="bilinear", align_corners=False)
 
 
 def _centered(points_B3HW: Tensor, valid_B1HW: Tensor) -> Tensor:
@@ -269,17 +272,34 @@ def normal_difference(points_B3HW: Tensor, target_B3HW: Tensor, scale_B: Tensor,
     return torch.where(valid_B1HW[:, 0], difference, 0).flatten(1).sum(dim=1)
 
 
+def smoothed_normals(points_HW3: np.ndarray) -> Tensor:
+    """(H, W, 3) float64 normals of a surface, not of unit length, from its slopes across 5 by 5 pixels (Sobel); NaN
+    where a point of these is not known. Source: the published evaluation, mirrored edges included."""
+    points = torch.from_numpy(np.ascontiguousarray(points_HW3, dtype=np.float64)).movedim(-1, 0)[:, None]
+    smooth, slope = points.new_tensor(SOBEL_SMOOTH), points.new_tensor(SOBEL_SLOPE)
+    padded = functional.pad(points, (2, 2, 2, 2), mode="reflect")
+    across, down = (
+        functional.conv2d(padded, kernel[None, None])[:, 0].movedim(0, -1)
+        for kernel in (torch.outer(smooth, slope), torch.outer(slope, smooth))
+    )
+    return torch.linalg.cross(across, down, dim=-1)
+
+
 class PointmapMetric:
     """Distances in meters between predicted and true points, without any alignment: mean and root mean square, mean
-    absolute error in x, y and z, share of points within 5, 10 and 20 cm; over all persons' pixels.
+    absolute error in x, y and z, share of points within 5, 10 and 20 cm; and angles in degrees between the normals of
+    both surfaces, see `smoothed_normals`; over all persons' pixels.
 
-    "plane_" figures are those of the trivial answer: each pixel's ray at the person's mean distance.
+    "scaled_" figures are those after each person's points are multiplied by the best factor, "plane_" figures those of
+    the trivial answer: each pixel's ray at the person's mean distance.
     """
 
     region = "true mask"
 
     def __init__(self) -> None:
-        self.totals = torch.zeros(2, len(FIGURES) + 1, dtype=torch.float64)  # of the prediction and the plane; pixels
+        # Of the prediction, the scaled prediction and the plane, sums of FIGURES and ANGLES; pixels and those with
+        # normals.
+        self.totals = torch.zeros(3, len(FIGURES) + 1 + len(ANGLES) + 1, dtype=torch.float64)
 
     def update(self, prediction_HW3: np.ndarray, truth: Sample) -> dict[str, float]:
         """Add points of the labels' size; pixels where they are not finite are left out."""
@@ -287,19 +307,37 @@ class PointmapMetric:
         if prediction_HW3.shape != points.shape:
             raise ValueError(f"prediction {prediction_HW3.shape}, labels {points.shape}")
         known = np.isfinite(points).all(axis=-1) & np.isfinite(prediction_HW3).all(axis=-1)
-        exact = torch.from_numpy(points[known]).double()
-        plane = exact / exact[:, 2:] * exact[:, 2].mean()
-        added = torch.stack([_sums(answer - exact) for answer in (torch.from_numpy(prediction_HW3[known]), plane)])
+        if not known.any():
+            return _figures(torch.zeros_like(self.totals[0]))
+        exact, given = points[known].astype(np.float64), prediction_HW3[known].astype(np.float64)
+        # The surface goes on outside the mask.
+        around = truth.labels[POINTS]
+        plane = around / around[..., 2:] * exact[:, 2].mean()
+        factor = (exact * given).sum() / max((given * given).sum(), NEAREST)
+        answers = (prediction_HW3, prediction_HW3 * factor, plane)
+        true_normals = smoothed_normals(around)[known]
+        added = torch.stack(
+            [
+                torch.cat(
+                    [_sums(torch.from_numpy(a[known] - exact)), _angles(smoothed_normals(a)[known], true_normals)]
+                )
+                for a in answers
+            ]
+        )
         self.totals += added
         return _figures(added[0])
 
     def compute(self) -> dict[str, float]:
-        """l2, rmse, x_mae, y_mae, z_mae in meters; within_05_cm, within_10_cm, within_20_cm in 0-1."""
+        """l2, rmse, x_mae, y_mae, z_mae in meters; within_05_cm, within_10_cm, within_20_cm in 0-1; normal_mean and
+        normal_rmse in degrees; normal_within_5, _11.25, _22.5 and _30 in 0-1."""
         return _figures(self.totals[0])
 
     def report(self) -> dict[str, float]:
-        """Also the trivial answer's figures."""
-        return self.compute() | {f"plane_{name}": value for name, value in _figures(self.totals[1]).items()}
+        """Also the figures after scaling, and those of the trivial answer."""
+        figures = self.compute()
+        for name, totals in zip(("scaled", "plane"), self.totals[1:], strict=True):
+            figures |= {f"{name}_{figure}": value for figure, value in _figures(totals).items()}
+        return figures
 
 
 def _sums(error_N3: Tensor) -> Tensor:
@@ -309,6 +347,17 @@ def _sums(error_N3: Tensor) -> Tensor:
     return torch.stack([*sums, torch.tensor(float(len(error_N3)), dtype=torch.float64)])
 
 
+def _angles(normals_N3: Tensor, target_N3: Tensor) -> Tensor:
+    known = normals_N3.isfinite().all(dim=-1) & target_N3.isfinite().all(dim=-1)
+    angles = angles_degrees(normals_N3[known], target_N3[known])
+    within = [(angles < limit).sum().double() for limit in LIMITS]
+    return torch.stack([angles.sum(), angles.square().sum(), *within, known.sum().double()])
+
+
 def _figures(totals: Tensor) -> dict[str, float]:
-    means = {name: float(total / totals[-1]) for name, total in zip(FIGURES, totals[:-1], strict=True)}
-    return {"l2": means.pop("l2"), "rmse": means.pop("square") ** 0.5, **means}
+    distances, angles = totals.split([len(FIGURES) + 1, len(ANGLES) + 1])
+    means = {name: float(total / distances[-1]) for name, total in zip(FIGURES, distances[:-1], strict=True)}
+    of_angles = {name: float(total / angles[-1]) for name, total in zip(ANGLES, angles[:-1], strict=True)}
+    for figures, name in ((means, "rmse"), (of_angles, "normal_rmse")):
+        figures[name] = figures[name] ** 0.5
+    return {**means, **of_angles}

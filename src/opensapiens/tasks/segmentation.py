@@ -246,12 +246,15 @@ class SegmentationMetric:
         return self._figures(self.totals)
 
     def report(self) -> dict[str, float]:
-        """Also the IoU of every part, and "background_": the answer that everything is background."""
+        """Also the IoU of every part; "background_": the answer that everything is background; and mIoU_all and
+        mAcc_all, means over all classes with 0 for those that do not occur, as the published evaluation has them."""
         truth = self.totals[2, :-2]
         share = float(truth[0] / truth.sum())
-        per_class = class_ratios(self.totals[:, :-2])["IoU"].tolist()
+        ratios = class_ratios(self.totals[:, :-2])
+        per_class = ratios["IoU"].tolist()
         return {
             **self.compute(),
+            **{f"m{name}_all": float(ratios[name].nan_to_num().mean()) for name in ("IoU", "Acc")},
             "background_mIoU": share / max(1, int((truth > 0).sum())),
             "background_aAcc": share,
             **{f"IoU_{name}": value for name, value in zip(self.task.part_set.names, per_class, strict=True)},

@@ -17,6 +17,7 @@ from opensapiens.data.background import with_random_background
 from opensapiens.data.batch import stack_images
 from opensapiens.data.crop import view_sample
 from opensapiens.data.mixture import sample_at
+from opensapiens.data.multi_crop import MultiCrop, multi_crop
 from opensapiens.data.order import sample_generator, sample_seed
 from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import SceneCrop, scene_crop
@@ -37,7 +38,7 @@ class Batch:
 
     images: Tensor  # (B, 3, H, W) uint8 RGB
     targets: Any  # of SeveralTasks.prepare_targets
-    inputs: dict[str, Tensor]  # of BackboneConfig.view_inputs, each (B, ...)
+    inputs: dict[str, Tensor]  # of BackboneConfig.view_inputs, each (B, ...); further views "view0", ... as uint8
     seeds: Tensor  # (B,) int64 seeds of the network's random choices
     counts: dict[str, Tensor]  # of SeveralTasks.count, on the CPU
     keys: list[str]  # the samples' names, for messages
@@ -116,6 +117,8 @@ def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
             note_unreadable(run, error)
     if isinstance(augmentation, SquareCrop):
         return square_crop(sample, size, generator, augmentation)
+    if isinstance(augmentation, MultiCrop):
+        return multi_crop(sample, size, generator, augmentation)
     if isinstance(augmentation, SceneCrop):
         return scene_crop(sample, size, generator, augmentation)
     if augmentation is None:
@@ -164,6 +167,8 @@ def make_batch(run: Run, crops: list[Sample], positions: range | list[int]) -> B
     images = stack_images([crop.image for crop in crops])
     view_inputs = [run.model.backbone.view_inputs(crop.surroundings, crop.image.shape[:2]) for crop in crops]
     inputs = {name: torch.from_numpy(np.stack([inputs[name] for inputs in view_inputs])) for name in view_inputs[0]}
+    for number in range(len(crops[0].views)):
+        inputs[f"view{number}"] = stack_images([crop.views[number] for crop in crops])
     return Batch(images, targets, inputs, seeds, run.tasks.count(targets), [crop.key for crop in crops])
 
 

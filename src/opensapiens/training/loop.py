@@ -10,6 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from opensapiens.models.self_distillation import SelfDistillation
 from opensapiens.training.averaging import WeightAverage
 from opensapiens.training.devices import Ranks, full_tensor, gradient_accumulation, join_ranks, parallelize
 from opensapiens.training.loader import UNREADABLE, Batch, training_batches
@@ -69,6 +70,8 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
         set_learning_rate(optimizer, factor)
 
         optimizer.zero_grad()
+        if isinstance(model, SelfDistillation):
+            model.step = step
         terms = gradients_of_step(run, forward, batches, ranks)
         norm = full_tensor(nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm))
         due = torch.tensor(float(ranks.rank == 0 and saver.due()), device=ranks.device)
@@ -81,6 +84,8 @@ def _train(run: Run, ranks: Ranks, saver: Saver) -> Path:
                 f"{save_batch(run, ranks, step, batches)}"
             )
         optimizer.step()
+        if isinstance(model, SelfDistillation):
+            model.follow(ranks.all_reduce(model.take_outputs()))
         average.update(model, step)
 
         done = step + 1
@@ -123,9 +128,13 @@ def total_counts(batches: list[Batch], ranks: Ranks) -> dict[str, Tensor]:
 
 def batch_losses(run: Run, forward: nn.Module, batch: Batch, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weighted loss terms of a batch on its device, "head/term" -> scalar: its share of the step's losses."""
-    images = run.model.preprocessing.normalize(batch.images)
+    normalize = run.model.preprocessing.normalize
+    images = normalize(batch.images)
+    inputs = {
+        name: normalize(values) if values.dtype == torch.uint8 else values for name, values in batch.inputs.items()
+    }
     with torch.autocast(images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
-        maps = forward(images, list(run.tasks.tasks), batch.seeds, batch.inputs)
+        maps = forward(images, list(run.tasks.tasks), batch.seeds, inputs)
     return run.tasks.losses(maps, batch.targets, counts)
 
 

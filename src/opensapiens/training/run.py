@@ -7,10 +7,12 @@ from typing import Literal, Protocol, cast
 from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.data.augment import Augmentation
 from opensapiens.data.background import Backgrounds
+from opensapiens.data.multi_crop import MultiCrop
 from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.data.square_crop import SquareCrop
 from opensapiens.models.masked_autoencoder import kept_patches
+from opensapiens.models.self_distillation import DistillationSettings
 from opensapiens.tasks.task import HeadTask, SeveralTasks
 
 Size = tuple[int, int]  # height, width
@@ -93,6 +95,7 @@ class Run:
         batch_size: samples per step, over all processes: a run is the same on one GPU and on a thousand.
         micro_batch: the most samples that a process takes at once; the gradients of a step add up. By default all.
         mask_ratio: share of the patches that masked pretraining hides.
+        distillation: of masked pretraining with a teacher, whose backbone is exported; None for one without.
         stages: smaller crops at first: (until_step, (height, width)) in rising order; after the last one, crops have
             the size of the model's input.
         label_stride: train dense tasks on every n-th pixel of every n-th row; validation takes all.
@@ -132,9 +135,10 @@ class Run:
     batch_size: int
     micro_batch: int | None = None
     mask_ratio: float = 0.75
+    distillation: DistillationSettings | None = None
     stages: tuple[tuple[int, Size], ...] = ()
     label_stride: int = 1
-    augmentation: Augmentation | SceneCrop | SquareCrop | None = field(default_factory=Augmentation)
+    augmentation: Augmentation | SceneCrop | SquareCrop | MultiCrop | None = field(default_factory=Augmentation)
     backgrounds: Backgrounds | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
@@ -186,6 +190,10 @@ class Run:
         if self.masked:
             rows, columns = self.model.backbone.grid()
             kept_patches(rows * columns, self.mask_ratio)
+        if (self.distillation is not None) != isinstance(self.augmentation, MultiCrop):
+            raise UnfitRun("self-distillation needs several crops of each picture (MultiCrop), and only it takes them")
+        if self.distillation is not None and (not self.masked or self.ema_decay):
+            raise UnfitRun("self-distillation is masked pretraining, and its teacher the only average: ema_decay 0")
         if self.masked and self.trainable != "all":
             raise UnfitRun("masked pretraining trains the whole backbone")
 

@@ -21,6 +21,7 @@ from opensapiens.checkpoints.pretrained_backbone import load_backbone
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.models.human_model import HumanModel
 from opensapiens.models.masked_autoencoder import MaskedAutoencoder
+from opensapiens.models.self_distillation import SelfDistillation
 from opensapiens.models.upsampling_head import UpsamplingHead
 from opensapiens.training.low_rank import add_adapters
 from opensapiens.training.run import Run
@@ -32,11 +33,13 @@ LOW_PRETRAINING_RATE = 3e-5
 def starting_model(run: Run) -> HumanModel | MaskedAutoencoder:
     """The network of a run, with fresh weights or those it starts from; what it does not train takes no gradient."""
     if run.masked:
-        autoencoder = build_masked_autoencoder(run.model)
+        autoencoder = build_masked_autoencoder(run.model, run.distillation)
         autoencoder.mask_ratio = run.mask_ratio
         _warn_of_low_rate(run)
         if run.pretrained is not None:
             load_pretrained(autoencoder, run.pretrained)
+        if isinstance(autoencoder, SelfDistillation):
+            autoencoder.start_teacher()
         return autoencoder
     model = started_from(run) if run.start_from is not None else build_model(run.model)
     if run.pretrained is not None:

@@ -10,6 +10,7 @@ import json
 import time
 import warnings
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,7 @@ def claim_output(run: Run) -> None:
         "lora_rank": run.lora_rank if run.trainable == "lora" else None, "averaging": bool(run.ema_decay),
         "muon": run.optimizer.muon,
         **{key: model[key] for key in ("preprocessing", "backbone", "heads", "decoder")},
+        **({} if run.distillation is None else {"distillation": asdict(run.distillation)}),
     }  # fmt: skip
     claim(Path(run.output), "a training run", identity)
 

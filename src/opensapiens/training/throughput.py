@@ -5,6 +5,7 @@ import time
 import torch
 from torch import nn
 
+from opensapiens.data.multi_crop import MultiCrop, local_size
 from opensapiens.models.cost import full_flops, masked_autoencoder_flops
 from opensapiens.models.human_model import HumanModel
 from opensapiens.training.gpus import PEAK_BFLOAT16
@@ -21,7 +22,12 @@ def training_flops(run: Run, model: nn.Module, size: Size) -> float:
     if run.masked:
         decoder = run.model.decoder
         assert decoder is not None
-        return 3.0 * masked_autoencoder_flops(config, decoder.embed_dim, decoder.layers, run.mask_ratio, size)
+        masked = 3.0 * masked_autoencoder_flops(config, decoder.embed_dim, decoder.layers, run.mask_ratio, size)
+        if not isinstance(run.augmentation, MultiCrop):
+            return masked
+        views, small = run.augmentation, local_size(size, config.patch_size)
+        teacher = full_flops(config, image_size=size)  # forward alone
+        return views.global_views * (masked + teacher) + views.local_views * 3.0 * full_flops(config, image_size=small)
     assert isinstance(model, HumanModel)
     backbone = full_flops(config, image_size=size)
     heads = full_flops(config, model.heads.values(), size) - backbone  # type: ignore[arg-type]

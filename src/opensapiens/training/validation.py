@@ -8,10 +8,10 @@ from torch import nn
 
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.view import crop_view
-from opensapiens.models.masked_autoencoder import MaskedAutoencoder
+from opensapiens.models.masked_autoencoder import HEAD, MaskedAutoencoder
 from opensapiens.storage.files import written
 from opensapiens.tasks.forward import maps
-from opensapiens.tasks.masked_pretraining import draw_reconstructions, reconstruct
+from opensapiens.tasks.masked_pretraining import draw_reconstructions, reconstruct, reconstruction_error
 from opensapiens.training.devices import Ranks
 from opensapiens.training.loader import UNREADABLE_SAMPLE, note_unreadable, plain_crop, validation_batches
 from opensapiens.training.run import Run
@@ -52,10 +52,10 @@ def _masked_error(run: Run, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         if loaded is None:
             continue
         batch = loaded[0].to(ranks.device)
-        reconstructed = model(run.model.preprocessing.normalize(batch.images), seeds_B=batch.seeds)
-        ones = {head: torch.ones((), device=ranks.device) for head in batch.counts}
-        (error_sum,) = run.tasks.losses(reconstructed, batch.targets, ones).values()
-        totals += torch.stack([error_sum.cpu(), *batch.counts.values()]).to(totals)
+        output = model(run.model.preprocessing.normalize(batch.images), seeds_B=batch.seeds)[HEAD]
+        mask_BN = output.masking.mask_BN
+        errors = reconstruction_error(output.prediction_BNP, output.target_BNP, mask_BN)
+        totals += torch.stack([errors.sum(), mask_BN.sum()]).to(totals)
     error, patches = ranks.all_reduce(totals).tolist()
     return {f"{next(iter(run.tasks.tasks))}/mse": error / patches if patches else float("nan")}
 
