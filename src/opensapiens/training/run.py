@@ -8,6 +8,7 @@ from opensapiens.checkpoints.model_description import ModelDescription
 from opensapiens.data.augment import Augmentation
 from opensapiens.data.background import Backgrounds
 from opensapiens.data.sample import Sample
+from opensapiens.data.sapiens2_augment import PictureSteps
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.data.square_crop import SquareCrop
 from opensapiens.models.masked_autoencoder import kept_patches
@@ -134,7 +135,7 @@ class Run:
     mask_ratio: float = 0.75
     stages: tuple[tuple[int, Size], ...] = ()
     label_stride: int = 1
-    augmentation: Augmentation | SceneCrop | SquareCrop | None = field(default_factory=Augmentation)
+    augmentation: Augmentation | SceneCrop | PictureSteps | SquareCrop | None = field(default_factory=Augmentation)
     backgrounds: Backgrounds | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
