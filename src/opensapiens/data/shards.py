@@ -150,6 +150,10 @@ class ShardDataset:
         contents = self.read_frame(frame, {*REQUIRED, *(kind.member for kind in self.kinds)})
         return _sample(contents, person, f"{self.name_of_frame(frame)}#{person + 1}")
 
+    def holds(self, kind: LabelKind) -> bool:
+        """Whether any frame has labels of a kind."""
+        return kind is MASK or bool((self._members[:, MEMBERS.index(kind.member), 0] != ABSENT[0]).any())
+
     def people_by_frame(self) -> Iterator[tuple[str, Sample]]:
         """All samples with unique keys, each frame decoded once."""
         contents: dict[str, Any] = {}
