@@ -132,6 +132,22 @@ def test_what_a_small_picture_lacks_is_unknown() -> None:
     assert np.isnan(padded.labels[POINTS][outside]).all() and not padded.labels[ALPHA][outside].any()
 
 
+def test_a_padded_picture_takes_box_and_points_along() -> None:
+    sample = replace(people(20, 10), box=np.float32([1, 2, 3, 4]), keypoints=np.float32([[5, 6, 2]] * 308))
+    padded = pad_sample(sample, (30, 16), left=2, top=5)
+    assert padded.box is not None and padded.box.tolist() == [3, 7, 5, 9]
+    assert padded.keypoints is not None and padded.keypoints[0].tolist() == [7, 11, 2]
+
+
+def test_a_picture_is_fitted_into_the_middle_with_rounded_sides() -> None:
+    white = Sample(np.full((100, 33, 3), 255, np.uint8))
+    fitted = steps._fitted(white, SIZE, np.random.default_rng(0)).image
+    assert np.flatnonzero(fitted.any(axis=(0, 2))).tolist() == list(range(13, 34))  # 33 * 0.64 = 21.12
+    wide = Sample(np.full((33, 100, 3), 255, np.uint8))
+    fitted = steps._fitted(wide, SIZE, np.random.default_rng(0)).image
+    assert np.flatnonzero(fitted.any(axis=(1, 2))).tolist() == list(range(24, 40))  # 33 * 0.48 = 15.84
+
+
 def test_alpha_is_cut_out() -> None:
     sample = steps._around_alpha(people(), SIZE, np.random.default_rng(0))
     alpha = sample.labels[ALPHA]
