@@ -55,7 +55,7 @@ class LabelKind:
     name: in options. folders: their usual names in datasets, ours first. outside: the value of
     unknown pixels. known: values -> (H, W) bool, the person's pixels. move: changes the values when the picture is
     turned or mirrored. read: reads a label map, given the part set and a factor on depths. pixels: how shards store it,
-    if they do.
+    if they do. blends: between two pixels lies their mean, and not one of them.
     """
 
     name: str
@@ -65,6 +65,7 @@ class LabelKind:
     read: Callable[[Path, PartSet, float], np.ndarray]
     move: Callable[[np.ndarray, Move, PartSet], np.ndarray] = _unchanged
     pixels: Pixels | None = None
+    blends: bool = False
 
     @property
     def member(self) -> str:
@@ -225,7 +226,7 @@ NORMALS = LabelKind("normals", ("normals", "normal"), np.nan, _all_finite, _read
 
 POINTS = LabelKind("points", ("points", "pointmaps"), np.nan, _all_finite, _read_points, _turn_points, _POINTS_NPZ)
 """(H, W, 3) float32 meters in the camera's frame, x right, y down, z forward; NaN outside the person or unknown."""
-ALPHA = LabelKind("alpha", ("alphas", "alpha"), 0, _is_there, _read_alpha, pixels=_ALPHA_PNG)
+ALPHA = LabelKind("alpha", ("alphas", "alpha"), 0, _is_there, _read_alpha, pixels=_ALPHA_PNG, blends=True)
 """(H, W) float32, how much of a pixel is the person, 0 to 1."""
 ALBEDO = LabelKind("albedo", ("albedos", "albedo"), np.nan, _all_finite, _read_albedo, pixels=_ALBEDO_PNG)
 """(H, W, 3) float32 RGB of the surface without light, 0 to 1; NaN outside the person or unknown."""
