@@ -215,7 +215,7 @@ _ALPHA_PNG = Pixels(_pack_shares, _unpack_alpha, soft=True)
 _ALBEDO_PNG = Pixels(_pack_shares, _unpack_albedo, color=True)
 PARTS_FOLDERS = ("parts", "annotations", "segmentations")
 
-MASK = LabelKind("mask", ("masks", "mask"), False, np.asarray, _read_mask)
+MASK = LabelKind("mask", ("masks", "mask", "instances"), False, np.asarray, _read_mask)
 """(H, W) bool, the visible pixels of the person."""
 PARTS = LabelKind("parts", PARTS_FOLDERS, 0, _is_part, _read_parts, _swap_parts, _PARTS_PNG)
 """(H, W) uint8 class of the part set, 0 = background, 255 = ignore."""
