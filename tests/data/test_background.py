@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opensapiens.data.background import Backgrounds, fitted, with_random_background
-from opensapiens.data.label_kinds import DEPTH, MASK, PARTS
+from opensapiens.data.label_kinds import ALPHA, DEPTH, MASK, PARTS
 from opensapiens.data.sample import Sample
 
 PICTURE = Sample(np.full((20, 30, 3), 7, np.uint8))
@@ -24,6 +24,16 @@ def test_only_the_person_stays() -> None:
     inside = sample.parts == 3
     assert (changed.image[inside] == 100).all() and (changed.image[~inside] == 7).all()
     assert changed.parts is sample.parts and (sample.image == 100).all()
+
+
+def test_soft_edges_are_mixed_as_light() -> None:
+    alpha = np.zeros((40, 30), np.float32)
+    alpha[10:20], alpha[20:30] = 1, 0.5
+    sample = Sample(np.full((40, 30, 3), 200, np.uint8), labels={ALPHA: alpha})
+    black = Sample(np.zeros((20, 30, 3), np.uint8))
+    changed = with_random_background(sample, np.random.default_rng(0), Backgrounds([black], 1.0)).image
+    half = round(200 * 0.5 ** (1 / 2.2))
+    assert [changed[row, 3].tolist() for row in (5, 15, 25)] == [[0] * 3, [200] * 3, [half] * 3]
 
 
 def test_the_chance() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from opensapiens.data.crop import crop_sample, cut_sample, flip_sample, resize_sample, rotate_sample, view_sample
-from opensapiens.data.label_kinds import DEPTH, MASK, NORMALS, PARTS
+from opensapiens.data.label_kinds import ALPHA, DEPTH, MASK, NORMALS, PARTS
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.view import Preprocessing, Resize
 from opensapiens.labels.keypoints import SAPIENS_308
@@ -157,3 +157,23 @@ def test_where_a_view_reaches_beyond_the_picture_nothing_is_known(
     np.testing.assert_array_equal(np.isfinite(crop.depth), inside)
     np.testing.assert_array_equal(np.isfinite(crop.normals).all(-1), inside)
     assert (crop.image[bar] == border).all() and not inside[bar].any() and inside.any()
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda sample: resize_sample(sample, (90, 75)),
+        lambda sample: resize_sample(sample, (20, 10)),
+        lambda sample: rotate_sample(sample, 20.0),
+        lambda sample: crop_sample(sample, (64, 48), np.array([15.0, 12.0]), np.array([18.0, 24.0])),
+        lambda sample: view_sample(sample, Preprocessing((64, 48)).view(np.float32([2, 2, 20, 20]), (30, 25))),
+        lambda sample: view_sample(sample, Preprocessing((64, 48), resize="zero_pad").view(None, (30, 25))),
+    ],
+)
+def test_soft_edges_stay_soft(move: Callable[[Sample], Sample]) -> None:
+    """Alpha is moved as a picture of it is."""
+    columns = np.indices((30, 25))[1]
+    image = np.repeat(np.clip((columns - 5) * 15, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+    moved = move(Sample(image, labels={ALPHA: image[..., 0] / np.float32(255)}))
+    assert moved.labels[ALPHA].dtype == np.float32
+    assert np.abs(moved.labels[ALPHA] * 255 - moved.image[..., 0]).max() < 9

@@ -7,7 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from opensapiens.data.label_kinds import DEPTH, KINDS, MASK, NORMALS, PARTS, STORED_KINDS, LabelKind, Move
+from opensapiens.data.label_kinds import (
+    ALBEDO,
+    ALPHA,
+    DEPTH,
+    KINDS,
+    MASK,
+    NORMALS,
+    PARTS,
+    POINTS,
+    STORED_KINDS,
+    LabelKind,
+    Move,
+)
 from opensapiens.data.sample import Sample
 from opensapiens.labels.parts import SAPIENS_28
 
@@ -76,15 +88,29 @@ def test_a_stored_kind_comes_back_for_one_person(kind: LabelKind) -> None:
         PARTS: generator.integers(1, 28, (4, 5)).astype(np.uint8),
         DEPTH: generator.uniform(1, 4, (4, 5)).astype(np.float32),
         NORMALS: (normals / np.linalg.norm(normals, axis=-1, keepdims=True)).astype(np.float32),
+        POINTS: generator.uniform(0.1, 3, (4, 5, 3)).astype(np.float32),
+        ALPHA: generator.uniform(0, 1, (4, 5)).astype(np.float32),
+        ALBEDO: generator.uniform(0, 1, (4, 5, 3)).astype(np.float32),
     }[kind]
     values[0] = kind.outside
     mask = np.ones((4, 5), bool)
     mask[:, 0] = False
     assert kind.pixels is not None
     stored = kind.pixels.pack(values, 0.001)
-    assert stored.dtype in (np.uint8, np.uint16) and not stored[0].any()
+    if kind is not POINTS:  # which is stored as it is
+        assert stored.dtype in (np.uint8, np.uint16) and not stored[0].any()
     back = kind.pixels.unpack(stored, mask, 0.001)
     assert back.dtype == values.dtype
     expected = values.copy()
     expected[~mask] = kind.outside
-    np.testing.assert_allclose(back, expected, atol={DEPTH: 6e-4, NORMALS: 0.01}.get(kind, 0))
+    if kind is ALBEDO:
+        expected[0, 1:] = 0  # black: of a person's pixels all are known
+    rounded = {DEPTH: 6e-4, NORMALS: 0.01, ALPHA: 0.501 / 255, ALBEDO: 0.501 / 255}
+    np.testing.assert_allclose(back, expected, atol=rounded.get(kind, 0))
+
+
+def test_points_behind_the_camera_are_unknown() -> None:
+    assert POINTS.pixels is not None
+    stored = np.array([[[1, 2, 3], [1, 2, 0], [1, np.inf, 3], [1, 2, -3]]], np.float32)
+    known = np.isfinite(POINTS.pixels.unpack(stored, np.ones((1, 4), bool), 1.0)).all(-1)
+    assert known.tolist() == [[True, False, False, False]]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from opensapiens.data.label_kinds import DEPTH, MASK, NORMALS, PARTS, STORED_KINDS, LabelKind
+from opensapiens.data.label_kinds import ALBEDO, ALPHA, DEPTH, MASK, NORMALS, PARTS, POINTS, STORED_KINDS, LabelKind
 from opensapiens.data.shards import ShardDataset, ShardError, encode_frame, shard_paths, write_shard
 from opensapiens.storage.tars import TarError
 
@@ -27,7 +27,38 @@ def frame() -> dict[str, bytes]:
         for i, x, y, w, h in [(1, 2, 5, 14, 35), (2, 16, 10, 30, 30)]
     ]
     record = {"width": 32, "height": 40, "depth_scale": 0.001, "persons": persons}
-    return encode_frame(image, instances, {PARTS: parts, DEPTH: depth, NORMALS: normals}, record)
+    labels = {PARTS: parts, DEPTH: depth, NORMALS: normals, ALPHA: soft(instances)}
+    labels |= {POINTS: normals * depth[..., None], ALBEDO: np.abs(normals)}
+    return encode_frame(image, instances, labels, record)
+
+
+def soft(instances: np.ndarray) -> np.ndarray:
+    """Alpha of everybody, with edges that are a pixel and a half wide."""
+    return cv2.GaussianBlur((instances > 0).astype(np.float32), (0, 0), 1.0)
+
+
+def test_alpha_around_people_is_theirs_and_sums_to_all(tmp_path: Path) -> None:
+    content = frame()
+    write_shard(tmp_path / "0.tar", [("a", content)])
+    dataset = ShardDataset(tmp_path, kinds=(ALPHA,))
+    first, second = (dataset[index] for index in range(2))
+    total = cv2.imdecode(np.frombuffer(content["alpha.png"], np.uint8), cv2.IMREAD_UNCHANGED) / np.float32(255)
+    np.testing.assert_array_equal(first.labels[ALPHA] + second.labels[ALPHA], total)
+    assert first.mask is not None and second.mask is not None
+    assert first.labels[ALPHA][4, 8] > 0.1 and second.labels[ALPHA][20, 31] > 0.1  # outside of their masks
+    assert not first.labels[ALPHA][second.mask].any() and not second.labels[ALPHA][first.mask].any()
+
+
+def test_points_and_albedo_are_those_of_the_person(tmp_path: Path) -> None:
+    write_shard(tmp_path / "0.tar", [("a", frame())])
+    second = ShardDataset(tmp_path)[1]
+    assert second.mask is not None
+    np.testing.assert_array_equal(np.isfinite(second.labels[POINTS]).all(-1), second.mask)
+    np.testing.assert_array_equal(
+        second.labels[POINTS][second.mask], np.broadcast_to(np.float32([0.6, 0, 0.8]) * np.float32(3.5), (280, 3))
+    )
+    np.testing.assert_allclose(second.labels[ALBEDO][second.mask], [[0.6, 0, 0.8]] * 280, atol=0.501 / 255)
+    assert np.isnan(second.labels[ALBEDO][~second.mask]).all()
 
 
 def test_a_person_is_read_back_without_the_others(tmp_path: Path) -> None:
@@ -100,7 +131,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "normals.png", "json"])
+@pytest.mark.parametrize("suffix", ["jpg", "normals.png", "points.npz", "json"])
 def test_a_damaged_member_is_named(tmp_path: Path, suffix: str) -> None:
     content = frame()
     content[suffix] = content[suffix][:20]
@@ -120,7 +151,7 @@ def test_a_missing_member_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", STORED_KINDS, ids=lambda kind: kind.name)
 def test_a_label_that_is_not_known_is_not_there(tmp_path: Path, kind: LabelKind) -> None:
     content = frame()
-    del content[f"{kind.name}.png"]
+    del content[kind.member]
     write_shard(tmp_path / "0.tar", [("a", content)])
     sample = ShardDataset(tmp_path)[0]
     assert set(sample.labels) == {MASK, *STORED_KINDS} - {kind}
@@ -137,6 +168,17 @@ def test_a_record_without_keypoints_and_maps_of_another_size_are_named(tmp_path:
     write_shard(tmp_path / "0.tar", [("a", {**content, "parts.png": small})])
     with pytest.raises(ShardError, match=r"0.tar/a.parts.png: its size"):
         ShardDataset(tmp_path)[0]
+    for member in ("parts.png", "depth.png", "alpha.png", "instances.png"):  # of three channels
+        write_shard(tmp_path / "0.tar", [("a", {**content, member: content["normals.png"]})])
+        with pytest.raises(ShardError, match=rf"0.tar/a.{member}: its size differs .*\(40, 32, 3\)"):
+            ShardDataset(tmp_path)[0]
+    flat, objects = io.BytesIO(), io.BytesIO()
+    np.savez(flat, data=np.zeros((40, 32), np.float32))
+    np.savez(objects, data=np.array([[None]]))
+    for file, sentence in ((flat, "its size differs"), (objects, "holds Python objects")):
+        write_shard(tmp_path / "0.tar", [("a", {**content, "points.npz": file.getvalue()})])
+        with pytest.raises(ShardError, match=rf"0.tar/a.points.npz: {sentence}"):
+            ShardDataset(tmp_path)[0]
 
 
 def test_no_shards_and_no_tar_are_errors(tmp_path: Path) -> None:

@@ -29,9 +29,10 @@ def test_options_reach_the_generator(calls: list[tuple], tmp_path: Path) -> None
     cv2.imwrite(str(tmp_path / "sky.hdr"), np.ones((8, 16, 3), np.float32))
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((8, 16, 3), np.uint8))
     words = f"synthesize --out {tmp_path / 'out'} --count 3 --seed 4 --size 64 48 --environment {tmp_path} --parameters"
-    assert main([*words.split(), "--backgrounds", str(tmp_path / "photo.png")]) == 0
-    ((count, out, seed, _, style, surroundings, scans, parameters),) = calls
+    assert main([*words.split(), "--all-labels", "--backgrounds", str(tmp_path / "photo.png")]) == 0
+    ((count, out, seed, _, style, surroundings, scans, parameters, all_labels),) = calls
     assert (count, out, seed, style.size, scans, parameters) == (3, tmp_path / "out", 4, (64, 48), [], True)
+    assert all_labels
     assert surroundings.names() == {"environments": ["sky.hdr"], "photos": 1}
 
 

@@ -10,6 +10,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from opensapiens.data.label_kinds import ALBEDO, PARTS, POINTS
 from opensapiens.data.shards import ShardDataset, encode_frame, write_shard
 from opensapiens.storage import pictures
 from opensapiens.synthetic import scan_files
@@ -95,6 +96,9 @@ def test_a_shard_of_scans_gives_samples_without_points_and_parts(folder: Path, t
     assert sample.keypoints is None and sample.parts is None
     assert sample.depth is not None and sample.mask is not None and sample.normals is not None
     np.testing.assert_allclose(sample.depth[sample.mask], frame.depth[sample.mask], atol=6e-4)
+    every = frame.all_labels
+    assert PARTS not in every and np.array_equal(every[POINTS][..., 2], frame.depth, equal_nan=True)
+    np.testing.assert_array_equal(np.isfinite(every[ALBEDO]).all(-1), sample.mask)
 
 
 def test_textures_are_read_from_the_scans_folder_only(folder: Path) -> None:

@@ -160,7 +160,7 @@ def test_developing_is_a_function_of_the_seed() -> None:
     rng = np.random.default_rng(5)
     place = draw_place(rng, CAMERA, 0.5, 0.5, 4.0, False)
     people = rendering.triangle >= 0
-    pictures = [develop(np.random.default_rng(seed), place, CAMERA, rendering, people, None) for seed in (1, 1, 2)]
+    pictures = [develop(np.random.default_rng(seed), place, CAMERA, rendering, people, None)[0] for seed in (1, 1, 2)]
     assert pictures[0].dtype == np.uint8 and pictures[0].shape == (64, 96, 3)
     assert (pictures[0] == pictures[1]).all() and (pictures[0] != pictures[2]).mean() > 0.5
 
@@ -173,5 +173,5 @@ def test_dark_and_bright_scenes_are_exposed(level: float) -> None:
     rendering = render(wall, plain, CAMERA, lit, None)
     place = Place("studio", [], [], None, None, lit, np.ones(3), np.ones(3))  # type: ignore[arg-type]
     people = rendering.triangle >= 0
-    means = [develop(np.random.default_rng(i), place, CAMERA, rendering, people, None).mean() for i in range(12)]
+    means = [develop(np.random.default_rng(i), place, CAMERA, rendering, people, None)[0].mean() for i in range(12)]
     assert 60 < np.median(means) < 200

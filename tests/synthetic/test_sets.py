@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from opensapiens.data.coco import read_coco_persons
-from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS
+from opensapiens.data.label_kinds import ALBEDO, ALPHA, DEPTH, NORMALS, PARTS, POINTS
 from opensapiens.data.shards import ShardDataset, encode_frame, write_shard
+from opensapiens.geometry.cameras import PinholeCamera
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308, WHOLEBODY_133, KeypointSet
+from opensapiens.recipes.labeled_people import people_with_maps
 from opensapiens.synthetic.card import data_card, write_card
 from opensapiens.synthetic.folders import unpack
 
@@ -78,6 +80,28 @@ def test_folders_hold_the_same_bytes(shards: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == [
         "depth", "images", "instances", "normals", "parts", "records",
     ]  # fmt: skip
+
+
+def test_folders_of_all_labels_are_read_as_the_shards_are(tmp_path: Path) -> None:
+    instances = np.zeros((40, 60), np.uint8)
+    instances[5:35, 10:25] = 1
+    camera, (rows, columns) = PinholeCamera(50, 50, 29.5, 19.5), np.indices(instances.shape)
+    depth = np.where(instances > 0, 2.0 + 0.01 * rows, np.nan)
+    labels = {
+        POINTS: camera.unproject(np.stack([columns, rows], axis=-1), depth).astype(np.float32),
+        ALPHA: cv2.GaussianBlur(instances.astype(np.float32), (0, 0), 1.0),
+        ALBEDO: np.where(instances[..., None] > 0, [0.2, 0.6, 0.4], np.nan),
+    }
+    person = {"id": 1, "box": [10, 5, 25, 35], "keypoints": None}
+    record = {"width": 60, "height": 40, "persons": [person]}
+    files = encode_frame(np.zeros((40, 60, 3), np.uint8), instances, labels, record)
+    write_shard(tmp_path / "shards" / "000000.tar", [("00000000", files)])
+    out = unpack(tmp_path / "shards", tmp_path / "out")
+    for kind in (POINTS, ALPHA, ALBEDO):
+        stored, unpacked = (people_with_maps(folder, kind)[0] for folder in (tmp_path / "shards", out))
+        np.testing.assert_array_equal(stored.mask, unpacked.mask)
+        known = np.ones_like(instances, bool) if kind is ALPHA else instances > 0
+        np.testing.assert_array_equal(stored.labels[kind][known], unpacked.labels[kind][known])
 
 
 def test_a_card_counts_what_the_records_say(shards: Path) -> None:

@@ -34,6 +34,7 @@ class Augmentation:
     gamma: tuple[float, float] = (0.6, 1.7)
     color_chance: float = 0.85
     distortion_chance: float = 0.0  # of each of the four published color changes, see photometric.py
+    distorted_share: float = 1.0  # of any of them
     gray_chance: float = 0.1
     blur_chance: float = 0.25
     blur_sigma: tuple[float, float] = (0.3, 1.8)  # pixels of the crop
@@ -67,6 +68,8 @@ PUBLISHED_POSE = Augmentation(
     patches=1,
     patch_side=(0.2, 0.4),
 )
+SAPIENS2_POSE = replace(PUBLISHED_POSE, distorted_share=0.8)
+"""Of Sapiens2 (facts of its pose config): colors are left alone in a fifth of the crops, and all else is the same."""
 
 
 def augmented_crop(
@@ -132,7 +135,8 @@ def change_image(
         image = add_patches(image, generator, augmentation)
     if generator.random() < augmentation.color_chance:
         image = change_colors(image, generator, augmentation)
-    if augmentation.distortion_chance:
+    sure = augmentation.distorted_share >= 1
+    if augmentation.distortion_chance and (sure or generator.random() < augmentation.distorted_share):
         image = distort_colors(image, generator, augmentation.distortion_chance)
     if generator.random() < augmentation.blur_chance:
         image = cv2.GaussianBlur(image, (0, 0), float(generator.uniform(*augmentation.blur_sigma)))

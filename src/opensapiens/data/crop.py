@@ -1,7 +1,7 @@
 """Crops, flips, resizes, rotates and cuts a sample with all its labels.
 
-Images are resampled linearly (borders black, as published), labels by their nearest pixel. Each `LabelKind` says how
-mirroring and rotation change its values, and its value outside the picture.
+Images are resampled linearly (borders black, as published), labels by their nearest pixel, unless their kind blends.
+Each `LabelKind` says how mirroring and rotation change its values, and its value outside the picture.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,15 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from opensapiens.data.label_kinds import Move
+from opensapiens.data.label_kinds import PARTS, Move
 from opensapiens.data.sample import Sample
 from opensapiens.geometry.location import moved_picture
 from opensapiens.geometry.person_crop import transform_points, udp_warp_matrix, warp
-from opensapiens.geometry.view import View
+from opensapiens.geometry.view import View, resized_labels
+from opensapiens.labels.parts import IGNORED
 
-LabelMove = Callable[[np.ndarray, float], np.ndarray]  # a label map and its value outside the picture -> the moved map
+LabelMove = Callable[[np.ndarray, float, bool], np.ndarray]
+"""A label map, its value outside the picture, whether it blends -> the moved map."""
 
 
 def crop_sample(
@@ -50,49 +52,67 @@ def flip_sample(sample: Sample) -> Sample:
     """The mirrored picture: column x becomes column width - 1 - x."""
     matrix = np.array([[-1, 0, sample.image.shape[1] - 1], [0, 1, 0]], np.float32)
 
-    def mirrored(array: np.ndarray, _border: float = 0) -> np.ndarray:
+    def mirrored(array: np.ndarray, _border: float = 0, _blended: bool = False) -> np.ndarray:
         return np.ascontiguousarray(array[:, ::-1])
 
     return _moved(sample, mirrored(sample.image), mirrored, matrix, flip=True)
 
 
-def resize_sample(sample: Sample, size_hw: tuple[int, int]) -> Sample:
-    """The picture at another size, aspect not kept, with coinciding corners, as OpenCV resizes."""
+def resize_sample(sample: Sample, size_hw: tuple[int, int], interpolation: int = cv2.INTER_LINEAR) -> Sample:
+    """The picture at another size, aspect not kept, with coinciding corners, as OpenCV resizes; interpolation: of the
+    picture."""
     height, width = size_hw
     step_x, step_y = width / sample.image.shape[1], height / sample.image.shape[0]
     matrix = np.array([[step_x, 0, (step_x - 1) / 2], [0, step_y, (step_y - 1) / 2]], np.float32)
 
-    def nearest(array: np.ndarray, _border: float) -> np.ndarray:
-        return cv2.resize(array, (width, height), interpolation=cv2.INTER_NEAREST)
+    def resized(array: np.ndarray, _border: float, blended: bool) -> np.ndarray:
+        return resized_labels(array, size_hw, blended)
 
-    image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return _moved(sample, image, nearest, matrix)
+    image = cv2.resize(sample.image, (width, height), interpolation=interpolation)
+    return _moved(sample, image, resized, matrix)
 
 
-def rotate_sample(sample: Sample, degrees: float) -> Sample:
-    """The picture turned clockwise about its center, in a frame of its own size."""
+def rotate_sample(sample: Sample, degrees: float, border: int = 0) -> Sample:
+    """The picture turned clockwise about its center, in a frame of its own size; border: of 255, the gray around it."""
     height, width = sample.image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) * 0.5, (height - 1) * 0.5), -degrees, 1.0)
-    return _warped(sample, matrix, (height, width), degrees)
+    return _warped(sample, matrix, (height, width), degrees, border=border)
 
 
 def cut_sample(sample: Sample, window: tuple[int, int, int, int]) -> Sample:
     """The pixels x1 <= x < x2, y1 <= y < y2 of a window (x1, y1, x2, y2) inside the picture."""
     left, top, right, bottom = window
 
-    def cut(array: np.ndarray, _border: float = 0) -> np.ndarray:
+    def cut(array: np.ndarray, _border: float = 0, _blended: bool = False) -> np.ndarray:
         return array[top:bottom, left:right]
 
     matrix = np.array([[1, 0, -left], [0, 1, -top]], np.float32)
     return _moved(sample, cut(sample.image), cut, matrix)
 
 
-def _warped(sample: Sample, matrix: np.ndarray, size_hw: tuple[int, int], degrees: float, flip: bool = False) -> Sample:
-    def nearest(array: np.ndarray, border: float) -> np.ndarray:
-        return warp(array, matrix, size_hw, interpolation="nearest", border=border)
+def pad_sample(sample: Sample, size_hw: tuple[int, int], left: int = 0, top: int = 0) -> Sample:
+    """The picture at a place in a larger black one of `size_hw`. Labels are unknown around it, parts 255."""
+    height, width = sample.image.shape[:2]
+    around = (top, size_hw[0] - height - top, left, size_hw[1] - width - left)
 
-    image = warp(sample.image, matrix, size_hw)
-    return _moved(sample, image, nearest, matrix.astype(np.float32), degrees, flip)
+    def padded(array: np.ndarray, border: float = 0, _blended: bool = False) -> np.ndarray:
+        return cv2.copyMakeBorder(array, *around, cv2.BORDER_CONSTANT, value=(border,) * 4)
+
+    matrix = np.array([[1, 0, left], [0, 1, top]], np.float32)
+    moved = _moved(sample, padded(sample.image), padded, matrix)
+    if sample.parts is not None:
+        moved.labels[PARTS] = padded(sample.parts, IGNORED)
+    return moved
+
+
+def _warped(
+    sample: Sample, matrix: np.ndarray, size_hw: tuple[int, int], degrees: float, flip: bool = False, border: float = 0
+) -> Sample:
+    def warped(array: np.ndarray, border: float, blended: bool) -> np.ndarray:
+        return warp(array, matrix, size_hw, interpolation="linear" if blended else "nearest", border=border)
+
+    image = warp(sample.image, matrix, size_hw, border=border)
+    return _moved(sample, image, warped, matrix.astype(np.float32), degrees, flip)
 
 
 def _moved(
@@ -102,7 +122,8 @@ def _moved(
     labels = {}
     for kind, values in sample.labels.items():
         pixels = values.view(np.uint8) if values.dtype == bool else values  # OpenCV has no booleans
-        labels[kind] = kind.move(move(pixels, kind.outside).view(values.dtype), Move(degrees, flip), sample.part_set)
+        moved = move(pixels, kind.outside, kind.blends).view(values.dtype)
+        labels[kind] = kind.move(moved, Move(degrees, flip), sample.part_set)
     return replace(
         sample,
         image=image,

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from opensapiens.data.label_maps import (
+    known_points,
     read_albedo,
     read_alpha,
     read_depth,
@@ -29,14 +30,18 @@ class Move:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How a kind is stored as a PNG in a shard; scale: meters per unit of depth.
+    """How a kind is stored in a shard; scale: meters per unit of depth.
 
-    pack: (values, scale) -> (H, W) or (H, W, 3) uint8 or uint16. unpack: (those, the person's mask (H, W) bool, scale)
-    -> values of this person only.
+    pack: (values, scale) -> (H, W) or (H, W, 3), uint8 or uint16, as a PNG; where floats, float32 as an NPZ. unpack:
+    (those, the person's mask (H, W) bool, scale) -> values of this person only. soft: the person's values also lie
+    around their mask; unpack is given the pixels that are nearest to this person instead.
     """
 
     pack: Callable[[np.ndarray, float], np.ndarray]
     unpack: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+    color: bool = False  # (H, W, 3)
+    floats: bool = False
+    soft: bool = False
 
 
 def _unchanged(values: np.ndarray, _move: Move, _part_set: PartSet) -> np.ndarray:
@@ -47,10 +52,10 @@ def _unchanged(values: np.ndarray, _move: Move, _part_set: PartSet) -> np.ndarra
 class LabelKind:
     """One kind of dense label: (H, W) or (H, W, C) arrays of one dtype. Kinds with the same name are equal.
 
-    name: in shards ("depth.png") and options. folders: their usual names in datasets, ours first. outside: the value of
+    name: in options. folders: their usual names in datasets, ours first. outside: the value of
     unknown pixels. known: values -> (H, W) bool, the person's pixels. move: changes the values when the picture is
     turned or mirrored. read: reads a label map, given the part set and a factor on depths. pixels: how shards store it,
-    if they do.
+    if they do. blends: between two pixels lies their mean, and not one of them.
     """
 
     name: str
@@ -60,6 +65,12 @@ class LabelKind:
     read: Callable[[Path, PartSet, float], np.ndarray]
     move: Callable[[np.ndarray, Move, PartSet], np.ndarray] = _unchanged
     pixels: Pixels | None = None
+    blends: bool = False
+
+    @property
+    def member(self) -> str:
+        """Its name in shards: "depth.png"."""
+        return f"{self.name}.{'npz' if self.pixels is not None and self.pixels.floats else 'png'}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LabelKind) and self.name == other.name
@@ -135,6 +146,28 @@ def _of_person(stored: np.ndarray, mask: np.ndarray, _scale: float) -> np.ndarra
     return stored * mask
 
 
+def _pack_points(points: np.ndarray, _scale: float) -> np.ndarray:
+    """float32 as they are."""
+    return points.astype(np.float32)
+
+
+def _unpack_points(stored: np.ndarray, mask: np.ndarray, _scale: float) -> np.ndarray:
+    return known_points(np.where(mask[..., None], stored, np.float32(np.nan)))
+
+
+def _pack_shares(shares: np.ndarray, _scale: float) -> np.ndarray:
+    """uint8, 255 = 1; 0 where they are NaN."""
+    return np.rint(np.nan_to_num(shares).clip(0, 1) * 255).astype(np.uint8)
+
+
+def _unpack_alpha(stored: np.ndarray, mask: np.ndarray, _scale: float) -> np.ndarray:
+    return (stored * mask) / np.float32(255)
+
+
+def _unpack_albedo(stored: np.ndarray, mask: np.ndarray, _scale: float) -> np.ndarray:
+    return np.where(mask[..., None], stored / np.float32(255), np.float32(np.nan))
+
+
 def _all_finite(values: np.ndarray) -> np.ndarray:
     return np.isfinite(values).all(axis=-1)
 
@@ -176,10 +209,13 @@ def _is_there(alpha: np.ndarray) -> np.ndarray:
 
 
 _PARTS_PNG, _DEPTH_PNG = Pixels(_keep, _of_person), Pixels(_pack_depth, _unpack_depth)
-_NORMALS_PNG = Pixels(_pack_normals, _unpack_normals)
+_NORMALS_PNG = Pixels(_pack_normals, _unpack_normals, color=True)
+_POINTS_NPZ = Pixels(_pack_points, _unpack_points, color=True, floats=True)
+_ALPHA_PNG = Pixels(_pack_shares, _unpack_alpha, soft=True)
+_ALBEDO_PNG = Pixels(_pack_shares, _unpack_albedo, color=True)
 PARTS_FOLDERS = ("parts", "annotations", "segmentations")
 
-MASK = LabelKind("mask", ("masks", "mask"), False, np.asarray, _read_mask)
+MASK = LabelKind("mask", ("masks", "mask", "instances"), False, np.asarray, _read_mask)
 """(H, W) bool, the visible pixels of the person."""
 PARTS = LabelKind("parts", PARTS_FOLDERS, 0, _is_part, _read_parts, _swap_parts, _PARTS_PNG)
 """(H, W) uint8 class of the part set, 0 = background, 255 = ignore."""
@@ -188,14 +224,14 @@ DEPTH = LabelKind("depth", ("depths", "depth"), np.nan, np.isfinite, _read_depth
 NORMALS = LabelKind("normals", ("normals", "normal"), np.nan, _all_finite, _read_normals, _turn_normals, _NORMALS_PNG)
 """(H, W, 3) float32 unit vectors, +x right, +y up, +z towards the camera; NaN outside the person or unknown."""
 
-POINTS = LabelKind("points", ("points", "pointmaps"), np.nan, _all_finite, _read_points, _turn_points)
+POINTS = LabelKind("points", ("points", "pointmaps"), np.nan, _all_finite, _read_points, _turn_points, _POINTS_NPZ)
 """(H, W, 3) float32 meters in the camera's frame, x right, y down, z forward; NaN outside the person or unknown."""
-ALPHA = LabelKind("alpha", ("alphas", "alpha"), 0, _is_there, _read_alpha)
+ALPHA = LabelKind("alpha", ("alphas", "alpha"), 0, _is_there, _read_alpha, pixels=_ALPHA_PNG, blends=True)
 """(H, W) float32, how much of a pixel is the person, 0 to 1."""
-ALBEDO = LabelKind("albedo", ("albedos", "albedo"), np.nan, _all_finite, _read_albedo)
+ALBEDO = LabelKind("albedo", ("albedos", "albedo"), np.nan, _all_finite, _read_albedo, pixels=_ALBEDO_PNG)
 """(H, W, 3) float32 RGB of the surface without light, 0 to 1; NaN outside the person or unknown."""
 
 KINDS = (MASK, PARTS, DEPTH, NORMALS)
 """The first known one decides where the person is."""
-STORED_KINDS = tuple(kind for kind in KINDS if kind.pixels is not None)
+STORED_KINDS = tuple(kind for kind in (*KINDS, POINTS, ALPHA, ALBEDO) if kind.pixels is not None)
 """Those stored in shards; the mask follows from instances.png."""

@@ -3,6 +3,7 @@
 No code in them is run, and sizes are checked before anything is decoded.
 """
 
+import io
 import math
 import zipfile
 from pathlib import Path
@@ -109,9 +110,13 @@ def read_points(path: Path | str) -> np.ndarray:
     array = read_array(path)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != "f":
         raise ImageError(f"{path}: points need three channels of meters, it has {array.dtype} of shape {array.shape}")
-    points = array.astype(np.float32)
-    points[~(np.isfinite(points).all(axis=-1) & (points[..., 2] > 0))] = np.nan
-    return points
+    return known_points(array.astype(np.float32))
+
+
+def known_points(points: np.ndarray) -> np.ndarray:
+    """Points (H, W, 3), NaN where they are not finite or z is not above 0."""
+    known = np.isfinite(points).all(axis=-1) & (points[..., 2] > 0)
+    return np.where(known[..., None], points, np.float32(np.nan))
 
 
 def read_alpha(path: Path | str) -> np.ndarray:
@@ -189,7 +194,7 @@ def _read_npy(path: Path) -> np.ndarray:
         return _checked_npy(file, path)
 
 
-def _checked_npy(file: BinaryIO, path: Path) -> np.ndarray:
+def _checked_npy(file: BinaryIO, path: Path | str) -> np.ndarray:
     """Checks the header before it reads the content."""
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -204,8 +209,22 @@ def _checked_npy(file: BinaryIO, path: Path) -> np.ndarray:
     return np.lib.format.read_array(file, allow_pickle=False)
 
 
+def npz_array(data: bytes, name: str) -> np.ndarray:
+    """The array of an NPZ file, as `read_array` reads it; `name` stands in messages. Raises ImageError."""
+    try:
+        return _array_of_npz(io.BytesIO(data), name)
+    except ImageError:
+        raise
+    except Exception as error:  # readers raise many kinds on damaged files
+        raise ImageError(f"{name}: cannot be read ({error or type(error).__name__})") from error
+
+
 def _read_npz(path: Path) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:
+    return _array_of_npz(path, path)
+
+
+def _array_of_npz(file: Path | BinaryIO, path: Path | str) -> np.ndarray:
+    with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
         known = [f"{name}.npy" for name in ("depth", "normal", "normals", "data") if f"{name}.npy" in names]
         if len(names) != 1 and len(known) != 1:

@@ -41,7 +41,7 @@ def scene_crop(sample: Sample, size_hw: tuple[int, int], generator: np.random.Ge
     factor = generator.uniform(*settings.scale)
     within = int(size_hw[0] * factor), int(size_hw[1] * factor)
     sample = resize_sample(sample, size_within(sample.image.shape[:2], within))
-    sample = cut_sample(sample, _window(sample, size_hw, generator, settings))
+    sample = cut_sample(sample, varied_window(sample, size_hw, generator, settings.largest_class_share, settings.tries))
     if sample.image.shape[:2] != tuple(size_hw):
         sample = resize_sample(sample, size_hw)
     if generator.random() < settings.rotation_chance:
@@ -58,19 +58,21 @@ def size_within(size_hw: tuple[int, ...], within_hw: tuple[int, int]) -> tuple[i
     return max(int(size_hw[0] * factor + 0.5), 1), max(int(size_hw[1] * factor + 0.5), 1)
 
 
-def _window(
-    sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, settings: SceneCrop
+def varied_window(
+    sample: Sample, size_hw: tuple[int, int], generator: np.random.Generator, largest_share: float, tries: int
 ) -> tuple[int, int, int, int]:
+    """A random window (x1, y1, x2, y2) of `size_hw`, or as much of it as the picture has, in which no class of parts
+    has a larger share of the labeled pixels; the last one after `tries`."""
     height, width = sample.image.shape[:2]
     window = (0, 0, width, height)
-    for _ in range(settings.tries):
+    for _ in range(tries):
         top = int(generator.integers(max(height - size_hw[0], 0) + 1))
         left = int(generator.integers(max(width - size_hw[1], 0) + 1))
         window = (left, top, min(left + size_hw[1], width), min(top + size_hw[0], height))
-        if settings.largest_class_share >= 1 or sample.parts is None:
+        if largest_share >= 1 or sample.parts is None:
             break
         counts = np.bincount(sample.parts[window[1] : window[3], window[0] : window[2]].ravel(), minlength=256)
         counts[IGNORED] = 0
-        if (counts > 0).sum() > 1 and counts.max() < settings.largest_class_share * counts.sum():
+        if (counts > 0).sum() > 1 and counts.max() < largest_share * counts.sum():
             break
     return window

@@ -7,7 +7,13 @@ A shard is a plain tar (uncompressed, readable by webdataset) of frames. The mem
     KEY.parts.png      uint8 body-part class of everybody (SAPIENS_28)
     KEY.depth.png      uint16, meters = value * depth_scale, 0 = nobody
     KEY.normals.png    uint8 RGB, n = value / 255 * 2 - 1, (0, 0, 0) = nobody; +x right, +y up, +z towards the camera
+    KEY.points.npz     float32 (H, W, 3) meters, x right, y down, z forward, NaN = nobody
+    KEY.alpha.png      uint8, how much of the pixel is people = value / 255
+    KEY.albedo.png     uint8 RGB, the color without light = value / 255, with the gamma of pictures
     KEY.json           width, height, depth_scale, camera, persons: [{id, box, keypoints [[x, y, visibility]], ...}]
+
+The maps are optional. `camera` is {fx, fy, cx, cy} in pixels: a point (x, y, z) is at the pixel (fx x / z + cx,
+fy y / z + cy), and integers are centers of pixels. Alpha around a person's instance is that of the nearest person.
 
 The JSON of a frame that was cut out of a picture also has "picture", see `Sample.picture`. Frames of scans have no
 parts.png, and the keypoints of their persons are null.
@@ -15,6 +21,7 @@ parts.png, and the keypoints of their persons are null.
 Nothing is extracted to disk: the reader scans the headers once and then reads byte ranges.
 """
 
+import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +31,7 @@ import cv2
 import numpy as np
 
 from opensapiens.data.label_kinds import MASK, STORED_KINDS, LabelKind
+from opensapiens.data.label_maps import npz_array
 from opensapiens.data.sample import Sample
 from opensapiens.storage.files import write_json
 from opensapiens.storage.json_files import read_json
@@ -31,7 +39,8 @@ from opensapiens.storage.pictures import ImageError, opencv_picture
 from opensapiens.storage.tars import contents, members, write_tar
 
 REQUIRED = ("jpg", "instances.png", "json")
-OPTIONAL = tuple(f"{kind.name}.png" for kind in STORED_KINDS)
+OPTIONAL = tuple(kind.member for kind in STORED_KINDS)
+COLORED = ("jpg", *(kind.member for kind in STORED_KINDS if kind.pixels is not None and kind.pixels.color))
 MEMBERS = REQUIRED + OPTIONAL
 ABSENT = (-1, 0)  # offset and size of a missing optional member
 Frame = Mapping[str, bytes]  # member suffix -> file content
@@ -62,7 +71,8 @@ def encode_frame(
     }
     for kind in STORED_KINDS:
         if kind in labels and kind.pixels is not None:
-            members[f"{kind.name}.png"] = _encode(".png", kind.pixels.pack(labels[kind], scale))
+            packed = kind.pixels.pack(labels[kind], scale)
+            members[kind.member] = _encode_floats(packed) if kind.pixels.floats else _encode(".png", packed)
     return members
 
 
@@ -74,6 +84,12 @@ def _encode(extension: str, array: np.ndarray, options: Sequence[int] = ()) -> b
     if not done:
         raise ValueError(f"OpenCV could not encode an array of shape {array.shape} as {extension}")
     return data.tobytes()
+
+
+def _encode_floats(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, data=array)
+    return file.getvalue()
 
 
 def write_shard(path: Path | str, frames: Iterable[tuple[str, Frame]]) -> None:
@@ -131,8 +147,12 @@ class ShardDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         frame, person = self._persons[index].tolist()
-        contents = self.read_frame(frame, {*REQUIRED, *(f"{kind.name}.png" for kind in self.kinds)})
+        contents = self.read_frame(frame, {*REQUIRED, *(kind.member for kind in self.kinds)})
         return _sample(contents, person, f"{self.name_of_frame(frame)}#{person + 1}")
+
+    def holds(self, kind: LabelKind) -> bool:
+        """Whether any frame has labels of a kind."""
+        return kind is MASK or bool((self._members[:, MEMBERS.index(kind.member), 0] != ABSENT[0]).any())
 
     def people_by_frame(self) -> Iterator[tuple[str, Sample]]:
         """All samples with unique keys, each frame decoded once."""
@@ -169,8 +189,10 @@ class ShardDataset:
         stored = self.read_bytes(frame, members)
         contents = {suffix: _decode(suffix, data, f"{name}.{suffix}") for suffix, data in stored.items()}
         for suffix in ("instances.png", *OPTIONAL):
-            if suffix in contents and contents[suffix].shape[:2] != contents["jpg"].shape[:2]:
-                raise ShardError(f"{name}.{suffix}: its size differs from the image's")
+            expected = contents["jpg"].shape[: 3 if suffix in COLORED else 2]
+            if suffix in contents and contents[suffix].shape != expected:
+                shape = contents[suffix].shape
+                raise ShardError(f"{name}.{suffix}: its size differs from the image's, {shape} instead of {expected}")
         return contents
 
 
@@ -204,8 +226,10 @@ def _decode(suffix: str, data: bytes, name: str) -> Any:
             return record
         except (ValueError, KeyError, TypeError) as error:
             raise ShardError(f"{name}: not a frame's JSON ({error!r})") from error
-    flags = cv2.IMREAD_COLOR if suffix in ("jpg", "normals.png") else cv2.IMREAD_UNCHANGED
+    flags = cv2.IMREAD_COLOR if suffix in COLORED else cv2.IMREAD_UNCHANGED
     try:
+        if suffix.endswith(".npz"):
+            return npz_array(data, name).astype(np.float32, copy=False)
         return opencv_picture(data, flags, name)
     except ImageError as error:
         raise ShardError(str(error)) from error
@@ -224,14 +248,26 @@ def _sample(frame: dict[str, Any], person: int, key: str) -> Sample:
         picture = None if picture is None else np.array(picture, np.float32).reshape(3)
     except (KeyError, TypeError, ValueError) as error:
         raise ShardError(f"{key}: its JSON is invalid ({error!r})") from error
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))  # people are often a small part of a frame
-    window = np.s_[y : y + height, x : x + width]
     labels = {MASK: mask}
     for kind in STORED_KINDS:
-        stored = frame.get(f"{kind.name}.png")
+        stored = frame.get(kind.member)
         if stored is None or kind.pixels is None:
             continue
-        inside = kind.pixels.unpack(stored[window], mask[window], depth_scale)
+        owned = nearest_person(frame["instances.png"]) == record["id"] if kind.pixels.soft else mask
+        x, y, width, height = cv2.boundingRect(owned.view(np.uint8))  # people are often a small part of a frame
+        window = np.s_[y : y + height, x : x + width]
+        inside = kind.pixels.unpack(stored[window], owned[window], depth_scale)
         labels[kind] = np.full(stored.shape, kind.outside, inside.dtype)
         labels[kind][window] = inside
     return Sample(image=frame["jpg"], key=key, box=box, keypoints=keypoints, labels=labels, picture=picture)
+
+
+def nearest_person(instances: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: instances, and at pixels of nobody the person whose pixels are nearest; 0 where there is nobody."""
+    if not instances.any():
+        return instances
+    nobody = (instances == 0).astype(np.uint8)
+    _, labels = cv2.distanceTransformWithLabels(nobody, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    owner = np.zeros(labels.max() + 1, instances.dtype)
+    owner[labels[nobody == 0]] = instances[nobody == 0]
+    return owner[labels]

@@ -7,8 +7,6 @@ from PIL import Image
 
 from opensapiens.data.sample import Sample
 
-ATTEMPTS = 10
-
 
 @dataclass(frozen=True)
 class SquareCrop:
@@ -17,6 +15,7 @@ class SquareCrop:
     area: tuple[float, float] = (0.2, 1.0)  # of the image
     aspect: tuple[float, float] = (3 / 4, 4 / 3)  # width over height; log-uniform
     flip_chance: float = 0.5
+    tries: int = 10  # for an area and an aspect that fit
 
 
 def square_crop(
@@ -37,9 +36,9 @@ def random_box(
 ) -> tuple[int, int, int, int]:
     """A random box (left, top, right, bottom) with area and aspect within the settings' ranges.
 
-    If none fits in ten attempts, the largest centered box with an allowed aspect, as published.
+    If none fits after the tries, the largest centered box with an allowed aspect, as published.
     """
-    for _ in range(ATTEMPTS):
+    for _ in range(settings.tries):
         area = height * width * generator.uniform(*settings.area)
         aspect = float(np.exp(generator.uniform(*np.log(settings.aspect))))
         w, h = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)

@@ -137,15 +137,14 @@ class View:
         """Whether maps of the input's size become larger in the image."""
         return bool(self.matrix[0, 0] < 1 or self.matrix[1, 1] < 1)
 
-    def labels(self, values: np.ndarray, outside: float) -> np.ndarray:
-        """A label map of the image, (H, W) or (H, W, C), at the network's input: nearest pixels, `outside` beyond the
-        image."""
+    def labels(self, values: np.ndarray, outside: float, blended: bool = False) -> np.ndarray:
+        """A label map of the image, (H, W) or (H, W, C), at the network's input: nearest pixels, or, blended, linear
+        between them; `outside` beyond the image."""
         if self.placed is None:
-            return warp(values, self.matrix, self.input_size, interpolation="nearest", border=outside)
+            method: Literal["linear", "nearest"] = "linear" if blended else "nearest"
+            return warp(values, self.matrix, self.input_size, interpolation=method, border=outside)
         left, top, right, bottom = self.placed
-        return self._letterboxed(
-            cv2.resize(values, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST), outside
-        )
+        return self._letterboxed(resized_labels(values, (bottom - top, right - left), blended), outside)
 
     def _letterboxed(self, resized: np.ndarray, border: float | tuple[int, ...]) -> np.ndarray:
         if self.placed is None or resized.shape[:2] == self.input_size:
@@ -286,6 +285,14 @@ def whole_image_view(
     placed = (int(left), int(top), int(left + size[0]), int(top + size[1]))
     color = tuple(round(value) for value in border)
     return View(matrix, center, scale, input_size, image_size, (0, 0, width, height), placed, color, interpolation)
+
+
+def resized_labels(values: np.ndarray, size_hw: tuple[int, int], blended: bool = False) -> np.ndarray:
+    """A label map (H, W) or (H, W, C) at another size: nearest pixels, or, blended, means over areas where it shrinks
+    and linear where it grows."""
+    height, width = size_hw
+    smooth = cv2.INTER_AREA if width < values.shape[1] else cv2.INTER_LINEAR
+    return cv2.resize(values, (width, height), interpolation=smooth if blended else cv2.INTER_NEAREST)
 
 
 def crop_view(size_hw: tuple[int, int]) -> View:

@@ -7,8 +7,9 @@ from typing import Literal
 from opensapiens.backbones.sapiens import PUBLISHED_SIZES
 from opensapiens.checkpoints.model_description import HeadDescription, ModelDescription
 from opensapiens.checkpoints.sapiens2_files import ROWS
-from opensapiens.data.augment import PUBLISHED_POSE, Augmentation
+from opensapiens.data.augment import PUBLISHED_POSE, SAPIENS2_POSE, Augmentation
 from opensapiens.data.background import Backgrounds
+from opensapiens.data.sapiens2_augment import PICTURES, PictureSteps
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.recipes.published_schedules import PUBLISHED_DENSE, PublishedSchedule
@@ -108,7 +109,7 @@ def one_task_run(
         steps=steps,
         batch_size=batch_size,
         pretrained=training.pretrained,
-        augmentation=augmentation,
+        augmentation=_of_sapiens2(task, augmentation) if is_sapiens2(size) else augmentation,
         backgrounds=backgrounds,
         optimizer=optimizer,
         schedule=falling,
@@ -116,6 +117,14 @@ def one_task_run(
         workers=training.workers,
         seed=training.seed,
     )
+
+
+def _of_sapiens2(task: HeadTask, augmentation: Augmentation | SceneCrop) -> Augmentation | SceneCrop | PictureSteps:
+    """The augmentation of Sapiens2 where there is one in place of the first paper's."""
+    if isinstance(augmentation, SceneCrop):
+        kind = getattr(task, "kind", None)
+        return augmentation if kind is None else PICTURES.get(kind, augmentation)
+    return SAPIENS2_POSE if augmentation == PUBLISHED_POSE else augmentation
 
 
 def _name(size: str, task: str) -> str:

@@ -37,10 +37,15 @@ def people_with_maps(data: Path, kind: LabelKind, parts: PartSet = SAPIENS_28) -
     The published names "rgb", "mask", "depth" and "normal" work as well; masks are used if there are any.
 
     Raises:
-        ValueError: a folder without either.
+        ValueError: a folder without either, or without these labels.
     """
     if next(iter(data.glob("*.tar")), None) is not None:
-        return Mixture([Source(ShardDataset(data, kinds=(kind,)))], part_set=parts)
+        shards = ShardDataset(data, kinds=(kind,))
+        if not shards.holds(kind):
+            raise ValueError(
+                f"the shards in {data} hold no {kind.name}: opensapiens synthesize --all-labels makes such"
+            )
+        return Mixture([Source(shards)], part_set=parts)
     pictures = _one_of(data, IMAGE_FOLDERS)
     labels = {known: folder for known in (kind, MASK) if (folder := _one_of(data, known.folders)) is not None}
     if pictures is None or kind not in labels:

@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS
+from opensapiens.data.label_kinds import ALBEDO, ALPHA, DEPTH, NORMALS, PARTS, POINTS
 from opensapiens.data.shards import ShardDataset
-from opensapiens.drawing.dense import depth_colors, draw_parts, normal_colors
+from opensapiens.drawing.dense import depth_colors, draw_parts, normal_colors, over_checkers
 from opensapiens.drawing.sheet import sheet
 from opensapiens.drawing.skeleton import draw_keypoints
 from opensapiens.labels.keypoints import SAPIENS_308
@@ -20,9 +20,21 @@ ENLARGED = 2
 
 def contact_sheet(folder: Path | str) -> np.ndarray:
     """The first frames of a folder of shards (H, W, 3) uint8: the first eight as image, visible points, parts, depth
-    and normals, the others as image only."""
+    and normals, and as the distances of points, alpha, the cut-out and albedo where there are such; the others as image
+    only."""
     dataset = ShardDataset(folder)
-    rows: dict[str, list[np.ndarray]] = {"image": [], "points": [], PARTS.name: [], DEPTH.name: [], NORMALS.name: []}
+    titles_of_rows = (
+        "image",
+        "points",
+        PARTS.name,
+        DEPTH.name,
+        NORMALS.name,
+        "meters",
+        ALPHA.name,
+        "cut-out",
+        ALBEDO.name,
+    )
+    rows: dict[str, list[np.ndarray]] = {title: [] for title in titles_of_rows}
     for number in range(min(COLUMNS, len(dataset.keys))):
         frame = dataset.read_frame(number)
         image = cv2.resize(frame["jpg"], None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
@@ -39,6 +51,15 @@ def contact_sheet(folder: Path | str) -> np.ndarray:
             rows["points"].append(image)
             dark = np.full_like(frame["jpg"], 30)
             rows[PARTS.name].append(draw_parts(dark, frame["parts.png"], SAPIENS_28, opacity=1.0))
+        if POINTS.member in frame:
+            rows["meters"].append(depth_colors(frame[POINTS.member][..., 2]))
+        if ALPHA.member in frame:
+            alpha = frame[ALPHA.member]
+            rows[ALPHA.name].append(cv2.merge([alpha] * 3))
+            shares = alpha[..., None] / np.float32(255)
+            rows["cut-out"].append(over_checkers(np.concatenate([frame["jpg"] / 255 * shares, shares], axis=-1)))
+        if ALBEDO.member in frame:
+            rows[ALBEDO.name].append(frame[ALBEDO.member])
     titles = [title for title, row in rows.items() for _ in row]
     pictures = [picture for row in rows.values() for picture in row]
     for number in range(COLUMNS, min(FRAMES, len(dataset.keys))):

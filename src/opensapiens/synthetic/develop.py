@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from opensapiens.synthetic.environment import Backdrop
+from opensapiens.synthetic.materials import GAMMA
 from opensapiens.synthetic.places import Place
 from opensapiens.synthetic.rasterizer import Camera, Rendering
 
@@ -45,8 +46,9 @@ def develop(
     rendering: Rendering,
     people: np.ndarray,
     backdrop: Backdrop | None,
-) -> np.ndarray:
-    """Develops a rendering into an 8-bit picture (H, W, 3); people: their mask (H, W)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Develops a rendering into an 8-bit picture (H, W, 3), and how much of each pixel is people, (H, W) float32 from 0
+    to 1: their mask `people` (H, W) after the depth of field and the blur of the lens that the picture has."""
     light, cover = rendering.color, rendering.covered
     if backdrop is None or backdrop.linear:
         far = sky(rng, place, camera) if backdrop is None else backdrop.picture
@@ -55,9 +57,9 @@ def develop(
     picture = _tone(rng, light)
     if backdrop is not None and not backdrop.linear:
         picture = _over(picture, _tint(rng, backdrop.picture), cover)
-    picture = _focus(rng, picture, rendering, people)
-    picture = _lens(rng, picture)
-    return _sensor(rng, picture)
+    picture, alpha = _focus(rng, picture, rendering, people)
+    picture, alpha = _lens(rng, picture, alpha)
+    return _sensor(rng, picture), alpha.clip(0, 1)
 
 
 def _over(near: np.ndarray, far: np.ndarray, cover: np.ndarray) -> np.ndarray:
@@ -125,7 +127,7 @@ def _tone(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
     """A camera's tone curve: shoulder, gamma, contrast and saturation; 0 to 1."""
     shoulder, contrast = rng.uniform(0.1, 0.5), rng.uniform(-0.1, 0.35)
     x = np.linspace(0, 1, 4096) ** 2 * 4  # the table is denser in the dark
-    curve = np.minimum(x * (1 + shoulder) / (1 + shoulder * x), 1) ** (1 / 2.2)
+    curve = np.minimum(x * (1 + shoulder) / (1 + shoulder * x), 1) ** (1 / GAMMA)
     curve = (curve + 2 * contrast * curve * (1 - curve) * (2 * curve - 1)).astype(np.float32)
     index = np.clip(light, 0, 4)
     cv2.sqrt(index, dst=index)
@@ -139,10 +141,13 @@ def _tint(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     return cv2.transform(picture, color * np.eye(3) + (1 - color) * np.array([0.3, 0.59, 0.11]))
 
 
-def _focus(rng: np.random.Generator, picture: np.ndarray, rendering: Rendering, people: np.ndarray) -> np.ndarray:
-    """Depth of field: at times, what is well behind the people is blurred."""
+def _focus(
+    rng: np.random.Generator, picture: np.ndarray, rendering: Rendering, people: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depth of field: at times, what is well behind the people is blurred. The picture, and the share of people."""
+    alpha = people.astype(np.float32)
     if rng.random() > 0.45 or not people.any():
-        return picture
+        return picture, alpha
     strength = rng.uniform(0.003, 0.025) * picture.shape[0]
     depth = rendering.depth
     limit = float(depth[people].max()) + 0.3
@@ -155,15 +160,16 @@ def _focus(rng: np.random.Generator, picture: np.ndarray, rendering: Rendering, 
     far, weight = cv2.GaussianBlur(far, (0, 0), sigma), cv2.GaussianBlur(weight, (0, 0), sigma)
     far = far / np.maximum(weight, 1e-3)[..., None]
     far = cv2.resize(far, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    edge = cv2.merge([cv2.GaussianBlur(sharp, (0, 0), 0.7)] * 3)
-    return picture * edge + far * (1 - edge)
+    near = cv2.GaussianBlur(sharp, (0, 0), 0.7)
+    edge = cv2.merge([near] * 3)
+    return picture * edge + far * (1 - edge), alpha * near
 
 
-def _lens(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Lens blur, occasional motion blur, and vignetting."""
+def _lens(rng: np.random.Generator, picture: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lens blur and occasional motion blur, also of alpha, and vignetting."""
     height, width = picture.shape[:2]
     blur = rng.uniform(0.35, 0.75) * (1 + (rng.random() < 0.15) * rng.uniform(0.3, 2.0)) * max(1.0, height / 500)
-    picture = cv2.GaussianBlur(picture, (0, 0), blur)
+    picture, alpha = (cv2.GaussianBlur(values, (0, 0), blur) for values in (picture, alpha))
     if rng.random() < 0.08:
         length = int(rng.uniform(3, 9) * height / 384) | 1
         kernel = np.zeros((length, length), np.float32)
@@ -171,12 +177,12 @@ def _lens(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
         reach = length / 2 * np.array([np.cos(angle), np.sin(angle)])
         start, end = np.rint([length // 2 - reach, length // 2 + reach]).astype(int).tolist()
         cv2.line(kernel, start, end, 1.0)
-        picture = cv2.filter2D(picture, -1, kernel / kernel.sum())
+        picture, alpha = (cv2.filter2D(values, -1, kernel / kernel.sum()) for values in (picture, alpha))
     if rng.random() < 0.4:
         y, x = np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32)
         shade = 1 - np.float32(rng.uniform(0, 0.22)) * (x**2 + y[:, None] ** 2)
         picture = picture * cv2.merge([shade] * 3)
-    return picture
+    return picture, alpha
 
 
 def _sensor(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:

@@ -17,12 +17,13 @@ from opensapiens.storage.progress import progress
 
 KEYPOINT_SETS = (COCO_17, WHOLEBODY_133, SAPIENS_308)
 FOLDERS = {"jpg": "images", "json": "records"}
-"""Folders of members; the others go to folders of their own names: instances, parts, depth, normals."""
+"""Folders of members; the others go to folders of their own names: instances, parts, depth, normals, alpha, …"""
 
 
 def unpack(shards: Path | str, out: Path | str) -> Path:
     """Writes the frames in a folder of shards as images/KEY.jpg, instances/KEY.png, parts/KEY.png, depth/KEY.png,
-    normals/KEY.png and records/KEY.json, byte for byte, and the persons as KEYPOINTS.json for each keypoint set.
+    normals/KEY.png, records/KEY.json and, where there are any, points/KEY.npz, alpha/KEY.png and albedo/KEY.png, byte
+    for byte, and the persons as KEYPOINTS.json for each keypoint set.
 
     The annotations are in COCO's format: visibility 2 is visible, 1 hidden, 0 outside the frame; boxes and run lengths
     cover the visible pixels. Those of the 133 points that the 308 lack (the contour of the face and the hand roots) are

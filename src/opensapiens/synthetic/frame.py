@@ -6,10 +6,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from opensapiens.data.label_kinds import DEPTH, NORMALS, PARTS, LabelKind
+from opensapiens.data.label_kinds import ALBEDO, ALPHA, DEPTH, NORMALS, PARTS, POINTS, LabelKind
+from opensapiens.geometry.cameras import PinholeCamera
 from opensapiens.synthetic.anatomy import VERTEX_COUNT
 from opensapiens.synthetic.develop import develop
 from opensapiens.synthetic.environment import Backdrop
+from opensapiens.synthetic.materials import GAMMA
 from opensapiens.synthetic.rasterizer import Camera, Rendering, render
 from opensapiens.synthetic.scene import Scene, ScenePlan
 from opensapiens.synthetic.wardrobe import Wardrobe
@@ -22,14 +24,16 @@ MIN_VISIBLE = 0.25
 @dataclass(frozen=True)
 class Frame:
     """An image (H, W, 3) uint8 RGB and its labels: instances and parts (H, W) uint8, depth (H, W) in meters and
-    normals (H, W, 3), both NaN on the background, and the record with camera and persons (see data/shards.py). parts
-    is None for scans."""
+    normals (H, W, 3), both NaN on the background, alpha (H, W) from 0 to 1, colors (H, W, 3) linear, without light, of
+    everything, and the record with camera and persons (see data/shards.py). parts is None for scans."""
 
     image: np.ndarray
     instances: np.ndarray
     parts: np.ndarray | None
     depth: np.ndarray
     normals: np.ndarray
+    alpha: np.ndarray
+    colors: np.ndarray
     record: dict[str, Any]
 
     @property
@@ -37,6 +41,24 @@ class Frame:
         """Of everybody, by kind, as shards store them."""
         parts = {} if self.parts is None else {PARTS: self.parts}
         return {**parts, DEPTH: self.depth, NORMALS: self.normals}
+
+    @property
+    def all_labels(self) -> dict[LabelKind, np.ndarray]:
+        """Also points, alpha and albedo."""
+        return {**self.labels, POINTS: self.points(), ALPHA: self.alpha, ALBEDO: self.albedo()}
+
+    def points(self) -> np.ndarray:
+        """What is seen at the pixels' centers, (H, W, 3) float32 meters: x right, y down, z forward, which is the
+        depth; NaN on the background."""
+        camera = PinholeCamera(**{name: self.record["camera"][name] for name in ("fx", "fy", "cx", "cy")})
+        rows, columns = np.indices(self.depth.shape)
+        return camera.unproject(np.stack([columns, rows], axis=-1), self.depth).astype(np.float32)
+
+    def albedo(self) -> np.ndarray:
+        """The people's colors without light, (H, W, 3) float32 from 0 to 1 by the gamma of pictures; NaN on the
+        background."""
+        shown = cv2.pow(self.colors.clip(0, 1), 1 / GAMMA)
+        return cv2.copyTo(shown, (self.instances > 0).view(np.uint8), np.full_like(shown, np.nan))
 
 
 def photograph(
@@ -53,14 +75,14 @@ def photograph(
     depth, normals = np.full_like(rendering.depth, np.nan), np.full_like(rendering.normals, np.nan)
     for source, target in ((rendering.depth, depth), (rendering.normals, normals)):
         cv2.copyTo(source, people.view(np.uint8), target)  # numpy is slow along an axis of three
-    image = develop(rng, scene.place, camera, rendering, people, backdrop)
+    image, alpha = develop(rng, scene.place, camera, rendering, people, backdrop)
     record = {
         "width": camera.size[1],
         "height": camera.size[0],
         "depth_scale": 0.001,
         "camera": {"fx": camera.focal, "fy": camera.focal, "cx": camera.center[0], "cy": camera.center[1]},
     }
-    return Frame(image, instances, parts, depth, normals, record), rendering
+    return Frame(image, instances, parts, depth, normals, alpha, rendering.albedo, record), rendering
 
 
 def describe_people(

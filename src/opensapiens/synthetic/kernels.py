@@ -204,6 +204,7 @@ def shade(
     covered: wp.array2d(dtype=wp.float32),
     depth: wp.array2d(dtype=wp.float32),
     normal_out: wp.array2d(dtype=wp.vec3),
+    base: wp.array2d(dtype=wp.vec3),
 ):
     """Shades the triangle that `index` holds for each pixel, or the floor, if any, where it holds none. A thread
     takes `run` pixels of a row."""
@@ -298,6 +299,7 @@ def shade(
             albedo = wp.lerp(wp.cw_mul(first[kind], veins), streaks * rim * second[kind], iris)
             albedo = albedo * (1.0 - 0.97 * wp.smoothstep(0.986, 0.990, away))
         albedo = wp.lerp(albedo, wp.vec3(over[0], over[1], over[2]), over[3])
+        base[y, x] = albedo
         cosine = wp.dot(normal, toward_light)
         arriving = float(0.0)
         taps = float(0.0)

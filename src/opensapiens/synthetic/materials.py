@@ -7,7 +7,8 @@ import numpy as np
 SOLID, STRIPES, CHECKS, BLOBS, KNIT, DOTS, IMAGE = range(7)
 FABRIC, DENIM, PLAID, BANDS, SKIN, STRANDS, BRICK, TILES, PLANKS, GROUND, LEAVES, FACADE, PLACKET = range(8, 21)
 PRINT, GAZE = 30, 31
-"""Patterns; patterns.py and kernels.py say what they look like."""
+GAMMA = 2.2
+"""Patterns; patterns.py and kernels.py say what they look like. GAMMA: of textures and of pictures."""
 
 
 @dataclass(frozen=True)

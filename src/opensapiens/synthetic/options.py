@@ -24,6 +24,7 @@ class SynthesizeOptions:
         environment: a folder of panoramas (.hdr) to use as light and background.
         backgrounds: a folder of photos without people to use as background.
         parameters: also record camera pose, body parameters and 3D points.
+        all_labels: also write points in meters, alpha and albedo, for the tasks of Sapiens2.
         folders: also write the frames to this folder as single pictures, with COCO annotations of 17, 133 and 308
             points.
         cutouts: also write each person to this folder as a small frame, in shards. Training a small model on crops of
@@ -41,6 +42,7 @@ class SynthesizeOptions:
     environment: Path | None = None
     backgrounds: Path | None = None
     parameters: bool = False
+    all_labels: bool = False
     folders: Path | None = None
     cutouts: Path | None = None
 

@@ -113,14 +113,16 @@ class Casters:
 @dataclass(frozen=True)
 class Rendering:
     """What the camera sees: color (H, W, 3) linear, covered (H, W) 0 to 1 where mesh or floor hides the backdrop,
-    triangle (H, W) index or -1, depth (H, W) meters along the view axis, normals (H, W, 3) in the camera frame,
-    people (H, W) uint32: bit i - 1 is set where person i would be visible if nothing else were there."""
+    triangle (H, W) index or -1, depth (H, W) meters along the view axis, normals (H, W, 3) in the camera frame, albedo
+    (H, W, 3) linear color of the surface, people (H, W) uint32: bit i - 1 is set where person i would be visible if
+    nothing else were there."""
 
     color: np.ndarray
     covered: np.ndarray
     triangle: np.ndarray
     depth: np.ndarray
     normals: np.ndarray
+    albedo: np.ndarray
     people: np.ndarray
 
 
@@ -190,6 +192,7 @@ def render(
     covered = wp.zeros((height, width), dtype=wp.float32)
     depths = wp.zeros((height, width), dtype=wp.float32)
     normals = wp.zeros((height, width), dtype=wp.vec3)
+    albedo = wp.zeros((height, width), dtype=wp.vec3)
     wp.launch(
         shade,
         dim=(height, -(-width // run)),
@@ -233,9 +236,11 @@ def render(
             _NO_HARMONICS if light.harmonics is None else _floats(light.harmonics, wp.vec3),
             ground or 0.0,
         ],
-        outputs=[color, covered, depths, normals],
+        outputs=[color, covered, depths, normals, albedo],
     )
-    return Rendering(color.numpy(), covered.numpy(), index.numpy(), depths.numpy(), normals.numpy(), people)
+    return Rendering(
+        color.numpy(), covered.numpy(), index.numpy(), depths.numpy(), normals.numpy(), albedo.numpy(), people
+    )
 
 
 def _z_buffer(

@@ -77,7 +77,17 @@ def write_shards(out: Path, options: SynthesizeOptions) -> list[str]:
     if panoramas or photos:
         surroundings = Surroundings(tuple(panoramas), ImageCollection(*photos) if photos else None)
     style = Style(size=options.size)
-    synthesize(options.count, out, options.seed, options.workers, style, surroundings, scans, options.parameters)
+    synthesize(
+        options.count,
+        out,
+        options.seed,
+        options.workers,
+        style,
+        surroundings,
+        scans,
+        options.parameters,
+        options.all_labels,
+    )
     return failures
 
 
@@ -90,13 +100,14 @@ def synthesize(
     surroundings: "Surroundings | None" = None,
     scans: Sequence[Path] = (),
     parameters: bool = False,
+    all_labels: bool = False,
 ) -> Path:
     """Writes `count` frames to `out` as shards of 256, with a manifest, a data card and a contact sheet; returns the
     folder.
 
     `surroundings` replace the procedural light and backdrops; `scans` are rendered in place of synthetic people;
-    `parameters` adds to the records, see PeopleRenderer. Existing shards are kept, so an interrupted run can be
-    continued.
+    `parameters` adds to the records, see PeopleRenderer; `all_labels` adds points, alpha and albedo. Existing shards
+    are kept, so an interrupted run can be continued.
 
     Raises:
         FolderError: if the folder holds another set of frames, or anything else.
@@ -115,6 +126,7 @@ def synthesize(
     identity |= {} if surroundings is None else {"surroundings": surroundings.names()}
     identity |= {"scans": [f"{path.parent.name}/{path.name}" for path in scans]} if scans else {}
     identity |= {"parameters": True} if parameters else {}
+    identity |= {"all_labels": True} if all_labels else {}
     claim(out, "synthetic frames", identity)
     shards = [f"{i:06d}.tar" for i in range(-(-count // FRAMES_PER_SHARD))]
     missing = [i for i, name in enumerate(shards) if not (out / name).exists()]
@@ -124,7 +136,7 @@ def synthesize(
         for first in range(i * FRAMES_PER_SHARD, min((i + 1) * FRAMES_PER_SHARD, count), FRAMES_PER_BATCH)
     ]
     prepare = partial(_prepare_worker, surroundings, tuple(scans), parameters)
-    batches = zip(jobs, run_in_processes(_make_batch, jobs, workers, prepare), strict=True)
+    batches = zip(jobs, run_in_processes(partial(_make_batch, all_labels), jobs, workers, prepare), strict=True)
     died = []
     with progress(what=str(out), total=count, initial=count - sum(job[2] for job in jobs), unit="images") as bar:
         for i, shard in groupby(batches, key=lambda batch: batch[0][1] // FRAMES_PER_SHARD):
@@ -195,8 +207,11 @@ def _prepare_worker(surroundings: "Surroundings | None", scans: Sequence[Path], 
     _renderer = ScanRenderer(scans, surroundings) if scans else PeopleRenderer(surroundings, parameters)
 
 
-def _make_batch(job: tuple[int, int, int, Style]) -> list[tuple[str, dict[str, bytes]]]:
+def _make_batch(all_labels: bool, job: tuple[int, int, int, Style]) -> list[tuple[str, dict[str, bytes]]]:
     seed, first, count, style = job
     assert _renderer is not None
-    frames = enumerate(_renderer.frames(seed, first, count, style), start=first)
-    return [(f"{i:08d}", encode_frame(f.image, f.instances, f.labels, f.record)) for i, f in frames]
+    files = []
+    for number, frame in enumerate(_renderer.frames(seed, first, count, style), start=first):
+        labels = frame.all_labels if all_labels else frame.labels
+        files.append((f"{number:08d}", encode_frame(frame.image, frame.instances, labels, frame.record)))
+    return files

@@ -20,6 +20,7 @@ from opensapiens.data.mixture import sample_at
 from opensapiens.data.multi_crop import MultiCrop, multi_crop
 from opensapiens.data.order import sample_generator, sample_seed
 from opensapiens.data.sample import Sample
+from opensapiens.data.sapiens2_augment import PictureSteps, changed_picture
 from opensapiens.data.scene_crop import SceneCrop, scene_crop
 from opensapiens.data.shards import ShardError
 from opensapiens.data.square_crop import SquareCrop, square_crop
@@ -121,6 +122,8 @@ def training_crop(run: Run, position: int, size: tuple[int, int]) -> Sample:
         return multi_crop(sample, size, generator, augmentation)
     if isinstance(augmentation, SceneCrop):
         return scene_crop(sample, size, generator, augmentation)
+    if isinstance(augmentation, PictureSteps):
+        return changed_picture(sample, size, generator, augmentation)
     if augmentation is None:
         return plain_crop(run, sample, size)
     return augmented_crop(sample, size, generator, augmentation, run.model.preprocessing.box_padding)

@@ -9,6 +9,7 @@ from opensapiens.data.augment import Augmentation
 from opensapiens.data.background import Backgrounds
 from opensapiens.data.multi_crop import MultiCrop
 from opensapiens.data.sample import Sample
+from opensapiens.data.sapiens2_augment import PictureSteps
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.data.square_crop import SquareCrop
 from opensapiens.models.masked_autoencoder import kept_patches
@@ -28,6 +29,9 @@ class SampleSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
+
+
+AnyAugmentation = Augmentation | SceneCrop | PictureSteps | SquareCrop | MultiCrop
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,9 @@ class Run:
     distillation: DistillationSettings | None = None
     stages: tuple[tuple[int, Size], ...] = ()
     label_stride: int = 1
-    augmentation: Augmentation | SceneCrop | SquareCrop | MultiCrop | None = field(default_factory=Augmentation)
+    augmentation: Augmentation | SceneCrop | PictureSteps | SquareCrop | MultiCrop | None = field(
+        default_factory=Augmentation
+    )
     backgrounds: Backgrounds | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
