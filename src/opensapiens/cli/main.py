@@ -10,6 +10,7 @@ from difflib import get_close_matches
 
 from opensapiens import __version__
 from opensapiens.cli.annotate import annotate
+from opensapiens.cli.app import app
 from opensapiens.cli.arguments import call
 from opensapiens.cli.average import average
 from opensapiens.cli.bench import bench
@@ -33,6 +34,7 @@ Start with:
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "predict": predict,
+    "app": app,
     "annotate": annotate,
     "evaluate": evaluate,
     "models": models,
