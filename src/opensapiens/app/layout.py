@@ -15,9 +15,9 @@ from opensapiens.tasks.depth import DepthTask
 from opensapiens.tasks.pointmap import PointmapTask
 
 LIMITS = (
-    f"Up to {MOST_FILES} files at a time, of up to {LARGEST_FILE} MB each; videos of up to {LONGEST_VIDEO:.0f} seconds. "
-    f"Photos of more than {LONGEST_SIDE} pixels are scaled down. Files go to the computer that serves this page and "
-    "nowhere else; they are deleted there when you close it, or within two hours."
+    f"Up to {MOST_FILES} files at a time, of up to {LARGEST_FILE} MB each; videos of up to {LONGEST_VIDEO:.0f} "
+    f"seconds. Photos of more than {LONGEST_SIDE} pixels are scaled down. Files go to the computer that serves this "
+    "page, nowhere else, and are deleted when you close the page or, at the latest, two hours after."
 )
 STYLE = """
 .gradio-container { max-width: 1280px !important; }
@@ -82,28 +82,25 @@ class Outputs:
     zip: gr.DownloadButton
 
 
-class Webcam(gr.Image):
-    """Hands over the file that the browser has sent as it is, for the package's own readers."""
-
-    is_template = True  # looks as its parent does
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The path of the picture."""
-        return None if payload is None else str(payload.path)
+def _sent_file(payload: Any) -> str | None:
+    """The file of a picture as the browser has sent it."""
+    return None if payload is None else str(payload.path)
 
 
 def input_column(models: Sequence[str], tasks: Sequence[str]) -> Inputs:
     """Lay out the left column."""
-    uploads = gr.File(label="Drop photos or a video", file_count="multiple", height=170, elem_id="uploads")
+    uploads = gr.File(label="Drop photos or a video here", file_count="multiple", height=150, elem_id="uploads")
     with gr.Accordion("Take a picture with the webcam", open=False):
-        webcam = Webcam(sources=["webcam"], show_label=False)
+        webcam = gr.Image(sources=["webcam"], show_label=False, elem_id="webcam")
+        webcam.preprocess = _sent_file  # Gradio would decode it; a subclass would get a .pyi file written beside it
     with gr.Row():
         start = gr.Button("Predict", variant="primary", elem_id="start")
         stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
-    model = gr.Dropdown(list(models), label="Model", visible=len(models) > 1, elem_id="model")
-    chosen = gr.CheckboxGroup(list(tasks), value=list(tasks), label="Tasks to show and download", elem_id="tasks")
-    in_videos = gr.Dropdown([*tasks, SIDE_BY_SIDE], label="Drawn over a video", elem_id="in-videos")
-    gr.Markdown(LIMITS, elem_id="limits")
+    with gr.Accordion("Tasks and limits", open=False, elem_id="settings"):
+        model = gr.Dropdown(list(models), label="Model", visible=len(models) > 1, elem_id="model")
+        chosen = gr.CheckboxGroup(list(tasks), value=list(tasks), label="Tasks to show and download", elem_id="tasks")
+        in_videos = gr.Dropdown([*tasks, SIDE_BY_SIDE], label="Drawn over a video", elem_id="in-videos")
+        gr.Markdown(LIMITS, elem_id="limits")
     return Inputs(uploads, webcam, start, stop, model, chosen, in_videos)
 
 
@@ -111,19 +108,20 @@ def output_column(tasks: Sequence[str]) -> Outputs:
     """Lay out the right column."""
     told = gr.HTML("<p>Drop a photo to begin.</p>", elem_id="told", min_height=60)
     gallery = gr.Gallery(
-        visible=False, columns=6, height=150, allow_preview=False, show_label=False, elem_id="gallery", buttons=[]
-    )
+        visible=False, columns=6, height=130, object_fit="contain", allow_preview=False, show_label=False, buttons=[],
+        elem_id="gallery",
+    )  # fmt: skip
     with gr.Column(visible=False) as photo:
         task = gr.Radio(list(tasks), value=tasks[0] if tasks else None, show_label=False, elem_id="task")
         with gr.Tabs():
-            with gr.Tab("Photo and map"):
+            with gr.Tab("Map"):
                 slider = gr.ImageSlider(
-                    format="jpeg", show_label=False, interactive=False, max_height=640, buttons=["fullscreen"],
-                    elem_id="slider",
+                    format="jpeg", show_label=False, interactive=False, max_height=640, slider_position=25,
+                    buttons=["fullscreen"], elem_id="slider",
                 )  # fmt: skip
-            with gr.Tab("People and points"):
+            with gr.Tab("People"):
                 drawing = gr.HTML(css_template=DRAWING_STYLE, js_on_load=DRAWING_SCRIPT, elem_id="drawing")
-            with gr.Tab("In 3D", visible=bool({DepthTask.name, PointmapTask.name} & set(tasks))) as cloud_tab:
+            with gr.Tab("3D", visible=bool({DepthTask.name, PointmapTask.name} & set(tasks))) as cloud_tab:
                 cloud = gr.Model3D(display_mode="point_cloud", show_label=False, height=460, elem_id="cloud")
                 gr.Markdown("Drag to turn. Relative depth has no unit: how deep people are here is a guess.")
         legend = gr.HTML(elem_id="legend")
@@ -132,7 +130,7 @@ def output_column(tasks: Sequence[str]) -> Outputs:
             point_score = gr.Slider(0, 1, SCORE_THRESHOLD, step=0.05, label="Least score of a point", elem_id="points")
             person_score = gr.Slider(0, 1, 0, step=0.05, label="Least score of a person", elem_id="people")
     with gr.Column(visible=False) as video_column:
-        video = gr.Video(show_label=False, interactive=False, autoplay=True, loop=True, elem_id="video")
+        video = gr.Video(show_label=False, interactive=False, autoplay=True, loop=True, height=520, elem_id="video")
     download = gr.Button("Download everything as a ZIP file", visible=False, elem_id="download")
     zipped = gr.DownloadButton("ZIP", visible="hidden", elem_id="zip")
     return Outputs(

@@ -1,6 +1,7 @@
 """The page, and what happens when somebody touches it. Needs Gradio when it is imported."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def _listen(handlers: "_Handlers", inputs: Inputs, outputs: Outputs) -> None:
     given = [inputs.uploads, inputs.webcam, inputs.model, inputs.in_videos, *looks]
     buttons = [inputs.start, inputs.stop]
     for event in (inputs.start.click, inputs.uploads.upload, inputs.webcam.input):
-        event(handlers.begin, None, [*buttons, outputs.cloud], queue=False, **QUIET).then(
+        event(handlers.begin, None, [*buttons, outputs.cloud, outputs.told], queue=False, **QUIET).then(
             handlers.predict, given, shown, show_progress_on=outputs.told, concurrency_limit=1,
             api_visibility="private", concurrency_id="predict",
         ).then(handlers.end, None, buttons, **QUIET)  # fmt: skip
@@ -100,6 +101,7 @@ class _Handlers:
             self.inputs.start: gr.update(interactive=False),
             self.inputs.stop: gr.update(interactive=True),
             self.outputs.cloud: None,
+            self.outputs.told: "",
         }
 
     def end(self) -> Updates:
@@ -146,13 +148,13 @@ class _Handlers:
     def choose(self, request: gr.Request, event: gr.EventData, *look: Any) -> Updates:
         """Pick out the person who was clicked on, or everybody if that was them already."""
         number = int(event.person)
-        return self.redraw(request, *look[:-1], 0 if number == look[-1] else number)
+        return self.redraw(request, *look[:-1], None if number == look[-1] else number)
 
     def open(self, request: gr.Request, event: gr.SelectData, *look: Any) -> Updates:
         """Show another file."""
         session = self.session(request)
         session.shown = int(event.index)
-        return {**self.shown(session, _look(*look[:-1], 0)), self.outputs.gallery: gr.skip()}
+        return {**self.shown(session, replace(_look(*look), person=None)), self.outputs.gallery: gr.skip()}
 
     def turn(self, request: gr.Request, *look: Any) -> str | None:
         """The point cloud of the photo that is shown."""
@@ -190,7 +192,7 @@ class _Handlers:
             result = item.result(look.person_score)
             there = [task for task in result.tasks() if task in look.tasks]
             if look.task not in there:
-                look = views.replace(look, task=there[0] if there else "")
+                look = replace(look, task=there[0] if there else "")
             people = views.person_choices(result)
             picked = look.person if look.person in [number for _, number in people] else 0
             updates |= {
@@ -217,7 +219,7 @@ def _told(session: Session, look: Look) -> str:
         if not persons:
             sentences.append("If there are people: try a lower score of a person, or a photo in which they are larger.")
     elif item is not None:
-        sentences.append(f"<b>{escape(item.name)}</b>")
+        sentences.append(f"<b>{escape(item.name)}</b>" + (f": {item.about}" if item.about else ""))
     problems = [*(one.note for one in session.items if one.note), *session.problems]
     told = "".join(f"<p>{sentence}</p>" for sentence in sentences)
     return told + "".join(f"<p class='problems'>{escape(problem)}</p>" for problem in problems)

@@ -18,7 +18,7 @@ from opensapiens.inference.options import PredictOptions, VideoOptions
 from opensapiens.inference.output import output_names
 from opensapiens.inference.pipeline import People, SourceImage
 from opensapiens.inference.recording import record_video
-from opensapiens.inference.results import Result
+from opensapiens.inference.results import Result, people_in_words
 from opensapiens.inference.video import PredictedFrame
 from opensapiens.storage.listing import ADVICE, counted
 from opensapiens.storage.pictures import ImageError, read_image
@@ -34,9 +34,7 @@ class Stopped(Exception):
 
 @dataclass(eq=False)
 class PredictedPhoto:
-    """A photo. name: the visitor's, for its files, without ending and distinct. note: what was done to it, if anything.
-
-    """
+    """A photo. name: the visitor's, without ending and distinct. note: what was done to it, if anything."""
 
     name: str
     predictions: ImagePredictions
@@ -54,11 +52,13 @@ class PredictedPhoto:
 
 @dataclass(eq=False)
 class PredictedVideo:
-    """A video. files: what was written for it; overlay: the one to play. note: why it ends early, if it does."""
+    """A video. files: what was written for it; overlay: the one to play. about: how many frames, and who is in them.
+    note: why it ends early, if it does."""
 
     name: str
     files: list[Path]
     overlay: Path
+    about: str = ""
     note: str = ""
 
 
@@ -118,9 +118,10 @@ def _predict_video(
     people: People, upload: Path, name: str, folder: Path, overlay: str, stop: Event, tell: Report
 ) -> PredictedVideo:
     claimed, rate = frame_count_and_rate(upload)
-    if claimed is not None and claimed / rate > LONGEST_VIDEO:
+    seconds = float((claimed or 0) / rate)
+    if seconds > LONGEST_VIDEO:
         raise Stopped(
-            f"{claimed / rate:.0f} seconds are too long for this page, which takes {LONGEST_VIDEO:.0f}; "
+            f"{seconds:.0f} seconds are too long for this page, which takes {LONGEST_VIDEO:.0f}; "
             "cut it, or use the command opensapiens predict"
         )
     began = time.monotonic()
@@ -137,12 +138,13 @@ def _predict_video(
         tell(min(done / claimed, 1.0), f"{upload.name}: frame {done} of {claimed}, about {left:.0f} s to go")
 
     options = PredictOptions(video=VideoOptions(overlay=(overlay,)))
-    note, own = "", folder / name
+    own = folder / name
+    played = own / f"{name}_overlay.mp4"
     try:
-        files = record_video(people, upload, own, name, options, upload.name, on_frame).files
+        made = record_video(people, upload, own, name, options, upload.name, on_frame)
     except (ImageError, Stopped) as error:
-        files = sorted(path for path in own.glob("*") if path.is_file())
-        if not files:
+        if not played.exists():
             raise
-        note = sentence(error, upload)
-    return PredictedVideo(name, files, own / f"{name}_overlay.mp4", note)
+        files = sorted(path for path in own.iterdir() if path.is_file())
+        return PredictedVideo(name, files, played, note=sentence(error, upload))
+    return PredictedVideo(name, made.files, played, f"{counted(made.frames, 'frame')}, {people_in_words(made.people)}")

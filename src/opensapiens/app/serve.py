@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ def serve(options: AppOptions) -> None:
 
     Raises AppError for a port that cannot be used, ModuleNotFoundError without the extra "app", and what load() raises.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or nothing would be deleted
     with tempfile.TemporaryDirectory(prefix="opensapiens-app-") as folder:
         page = start(options, Path(folder))
         print(f"open {page.local_url} in a browser; Ctrl+C ends it", flush=True)
@@ -40,6 +43,7 @@ def start(options: AppOptions, folder: Path) -> Any:
 
     Raises as `serve`.
     """
+    _check_port(options.port)
     # Read when Gradio is imported or when it launches. It sends usage statistics unless told not to.
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder / "gradio")}
     for variable in ("GRADIO_ALLOWED_PATHS", "GRADIO_ROOT_PATH"):
@@ -56,13 +60,20 @@ def start(options: AppOptions, folder: Path) -> Any:
     people.detector(np.zeros((64, 64, 3), np.uint8))
     (folder / "visitors").mkdir(parents=True)
     page = build_page(people, Sessions(folder / "visitors"))
-    try:
-        page.queue(max_size=20, api_open=False).launch(
-            server_name=ADDRESS, server_port=options.port, share=False, quiet=True, prevent_thread_lock=True,
-            allowed_paths=[], max_file_size=LARGEST_FILE * 1_000_000, footer_links=[], run_history=False,
-            enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False, show_error=False,
-            theme=gradio.themes.Default(font=FONTS, font_mono=["monospace"]), css=STYLE,
-        )  # fmt: skip
-    except OSError as error:
-        raise AppError(f"port {options.port} cannot be used, it is taken perhaps: choose another --port") from error
+    page.queue(max_size=20, api_open=False).launch(
+        server_name=ADDRESS, server_port=options.port, share=False, quiet=True, prevent_thread_lock=True,
+        allowed_paths=[], max_file_size=LARGEST_FILE * 1_000_000, footer_links=[], run_history=False,
+        enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False, show_error=False,
+        theme=gradio.themes.Default(font=FONTS, font_mono=["monospace"]), css=STYLE,
+    )  # fmt: skip
     return page
+
+
+def _check_port(port: int) -> None:
+    """Raises AppError for a port that cannot be listened on: here, since Gradio would when the models are loaded."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((ADDRESS, port))
+        except (OSError, OverflowError) as error:
+            raise AppError(f"port {port} cannot be used, it is taken perhaps: choose another --port") from error

@@ -67,7 +67,7 @@ def _region(result: Result, number: int) -> np.ndarray:
     height, width = result.image.shape[:2]
     region = np.zeros((height, width), bool)
     (person,) = (person for person in result.persons if person.id == number)
-    x1, y1, x2, y2 = (int(round(float(value))) for value in person.box)
+    x1, y1, x2, y2 = (round(float(value)) for value in person.box)
     # As wide as the frame and the tag of the box.
     edge = max(height, width) // 200 + 2
     region[max(y1 - edge, 0) : y2 + edge, max(x1 - edge, 0) : x2 + edge] = True
@@ -130,10 +130,12 @@ def _person_line(person: Person) -> str:
 
 
 def legend(result: Result, task: str) -> str:
-    """HTML that explains the colors of a task's map."""
+    """HTML that explains the colors of a task's map; nothing for a pose, whose points tell their names."""
+    if task not in result.maps:
+        return ""
     title = escape(result.titles.get(task, task))
     parts = result.parts
-    if parts is None or result.maps.get(task) is not parts:
+    if parts is None or result.maps[task] is not parts:
         return f"<p>{title}</p>"
     swatches = []
     for name in parts.present():
