@@ -8,7 +8,7 @@
 PYTHONS := python3.11 python3
 BIN := .venv/bin
 STAMP := .venv/installed
-EXTRAS := train,eval,detect,video,synthetic,exr,formats,curate,export
+EXTRAS := train,eval,detect,video,app,synthetic,exr,formats,curate,export
 
 help:
 	@sed -n '1,3s/^# //p' Makefile

@@ -177,7 +177,7 @@ def test_a_visit(browser_page: Any, folder: Path, tmp_path: Path) -> None:
         assert archive.testzip() is None
         assert {"eileen_collins_keypoints.json", "eileen_collins_depth.npz"} <= set(archive.namelist())
 
-    clip = write_clip(tmp_path / "clip.mp4", read_image(PHOTO)[::4, ::4], 400, 10)
+    clip = write_clip(tmp_path / "clip.mp4", read_image(PHOTO)[::4, ::4], 100, 10)
     drop(page, clip)
     page.get_by_text("s to go").wait_for()
     page.locator("#stop").click()

@@ -94,8 +94,8 @@ def input_column(models: Sequence[str], tasks: Sequence[str]) -> Inputs:
         webcam = gr.Image(sources=["webcam"], show_label=False, elem_id="webcam")
         webcam.preprocess = _sent_file  # Gradio would decode it; a subclass would get a .pyi file written beside it
     with gr.Row():
-        start = gr.Button("Predict", variant="primary", elem_id="start")
-        stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
+        start = gr.Button("Predict", variant="primary", min_width=100, elem_id="start")
+        stop = gr.Button("Stop", variant="stop", interactive=False, min_width=100, elem_id="stop")
     with gr.Accordion("Tasks and limits", open=False, elem_id="settings"):
         model = gr.Dropdown(list(models), label="Model", visible=len(models) > 1, elem_id="model")
         chosen = gr.CheckboxGroup(list(tasks), value=list(tasks), label="Tasks to show and download", elem_id="tasks")
@@ -131,7 +131,7 @@ def output_column(tasks: Sequence[str]) -> Outputs:
             person_score = gr.Slider(0, 1, 0, step=0.05, label="Least score of a person", elem_id="people")
     with gr.Column(visible=False) as video_column:
         video = gr.Video(show_label=False, interactive=False, autoplay=True, loop=True, height=520, elem_id="video")
-    download = gr.Button("Download everything as a ZIP file", visible=False, elem_id="download")
+    download = gr.Button("Download all as ZIP", visible=False, elem_id="download")
     zipped = gr.DownloadButton("ZIP", visible="hidden", elem_id="zip")
     return Outputs(
         told, gallery, photo, task, slider, drawing, cloud_tab, cloud, legend, person, point_score, person_score,

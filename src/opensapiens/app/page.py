@@ -63,11 +63,15 @@ def _listen(handlers: "_Handlers", inputs: Inputs, outputs: Outputs) -> None:
     ]  # fmt: skip
     given = [inputs.uploads, inputs.webcam, inputs.model, inputs.in_videos, *looks]
     buttons = [inputs.start, inputs.stop]
+    turning: dict[str, Any] = {"fn": handlers.turn, "inputs": looks, "outputs": outputs.cloud, **QUIET}
     for event in (inputs.start.click, inputs.uploads.upload, inputs.webcam.input):
-        event(handlers.begin, None, [*buttons, outputs.cloud, outputs.told], queue=False, **QUIET).then(
+        begun = event(handlers.begin, None, [*buttons, outputs.cloud, outputs.told], queue=False, **QUIET)
+        done = begun.then(
             handlers.predict, given, shown, show_progress_on=outputs.told, concurrency_limit=1,
-            api_visibility="private", concurrency_id="predict",
-        ).then(handlers.end, None, buttons, **QUIET)  # fmt: skip
+            concurrency_id="predict", api_visibility="private",
+        )  # fmt: skip
+        done.then(handlers.end, None, buttons, **QUIET)
+        done.then(**turning)
     inputs.stop.click(handlers.stop, None, None, queue=False, **QUIET)
     for event in (
         outputs.task.input, inputs.tasks.input, outputs.person.input, outputs.point_score.input,
@@ -75,13 +79,12 @@ def _listen(handlers: "_Handlers", inputs: Inputs, outputs: Outputs) -> None:
     ):  # fmt: skip
         event(handlers.redraw, looks, shown, trigger_mode="always_last", **QUIET)
     outputs.drawing.choose(handlers.choose, looks, shown, **QUIET)
-    outputs.gallery.select(handlers.open, looks, shown, **QUIET)
-    outputs.cloud_tab.select(
-        handlers.turn, looks, outputs.cloud, show_progress_on=outputs.cloud, api_visibility="private"
-    )
-    outputs.download.click(
+    outputs.gallery.select(handlers.open, looks, shown, **QUIET).then(**turning)
+    outputs.cloud_tab.select(**turning)
+    packed = outputs.download.click(
         handlers.pack, looks, outputs.zip, show_progress_on=outputs.told, api_visibility="private"
-    ).then(None, None, None, js=CLICK_ZIP)
+    )
+    packed.then(None, None, None, js=CLICK_ZIP)
 
 
 class _Handlers:
@@ -160,10 +163,11 @@ class _Handlers:
         """The point cloud of the photo that is shown."""
         session = self.session(request)
         item = session.item()
-        if not isinstance(item, PredictedPhoto):
+        result = item.result(_look(*look).person_score) if isinstance(item, PredictedPhoto) else None
+        if item is None or result is None or result.depth is None or not result.persons:
             return None
         path = session.folder / f"{item.name}_cloud.glb"
-        views.save_cloud(item.result(_look(*look).person_score), path)
+        views.save_cloud(result, path)
         return str(path)
 
     def pack(self, request: gr.Request, *look: Any) -> str:

@@ -16,6 +16,7 @@ from opensapiens.app.sessions import Sessions
 from opensapiens.inference.loading import load
 
 ADDRESS = "127.0.0.1"
+BATCH = 2  # views: a video tells its progress, and can be stopped, between batches
 FONTS = ["system-ui", "sans-serif"]  # of the visitor's system: nothing is loaded from elsewhere
 
 
@@ -55,7 +56,7 @@ def start(options: AppOptions, folder: Path) -> Any:
     from opensapiens.app.layout import STYLE
     from opensapiens.app.page import build_page
 
-    people = load(options.model, options.device, runtime="auto")
+    people = load(options.model, options.device, batch_size=BATCH, runtime="auto")
     people(np.zeros((64, 64, 3), np.uint8), boxes=[[0, 0, 64, 64]])
     people.detector(np.zeros((64, 64, 3), np.uint8))
     (folder / "visitors").mkdir(parents=True)
