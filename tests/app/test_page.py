@@ -116,7 +116,8 @@ def browser_page(served: Any) -> Iterator[Any]:
     if chromium() is None:
         pytest.skip("there is no Chromium on this machine")
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = running.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *camera])
         page = browser.new_page()
         page.set_default_timeout(TIMEOUT)
         asked: list[str] = []
@@ -128,14 +129,15 @@ def browser_page(served: Any) -> Iterator[Any]:
 
 
 def drop(page: Any, *files: Path) -> None:
-    """Drop files onto the page, in place of those that lie there."""
+    """Drop files onto the page, if any, in place of those that lie there."""
     if page.locator("#uploads button[aria-label='Clear']").count():
         page.locator("#uploads button[aria-label='Clear']").click()
-    page.locator("#uploads input[type=file]").set_input_files(list(files))
+    if files:
+        page.locator("#uploads input[type=file]").set_input_files(list(files))
 
 
 def test_a_visit(browser_page: Any, folder: Path, tmp_path: Path) -> None:
-    page = browser_page
+    page, others = browser_page, set((folder / "visitors").iterdir())
     damaged = tmp_path / "damaged<b>.png"
     damaged.write_bytes(PHOTO.read_bytes()[:5000])
 
@@ -185,7 +187,16 @@ def test_a_visit(browser_page: Any, folder: Path, tmp_path: Path) -> None:
     page.locator("#video video").wait_for()
     page.locator("#start:not([disabled])").wait_for()
 
-    (own,) = (path for path in (folder / "visitors").iterdir() if path.is_dir() and any(path.iterdir()))
+    drop(page)
+    page.get_by_text("Take a picture with the webcam").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.locator("#webcam button[aria-label='capture photo']").click()
+    page.locator("#told", has_text="nobody found").wait_for()
+    page.locator("#told", has_text="scaled from").wait_for()
+    page.locator("#start:not([disabled])").wait_for()
+    assert page.locator(".toast-body.error").count() == 0
+
+    (own,) = set((folder / "visitors").iterdir()) - others
     page.close()
     deadline = time.monotonic() + 30
     while own.exists() and time.monotonic() < deadline:

@@ -70,6 +70,7 @@ class Outputs:
     task: gr.Radio
     slider: gr.ImageSlider
     drawing: gr.HTML
+    flat_tabs: tuple[gr.Tab, gr.Tab]
     cloud_tab: gr.Tab
     cloud: gr.Model3D
     legend: gr.HTML
@@ -114,12 +115,12 @@ def output_column(tasks: Sequence[str]) -> Outputs:
     with gr.Column(visible=False) as photo:
         task = gr.Radio(list(tasks), value=tasks[0] if tasks else None, show_label=False, elem_id="task")
         with gr.Tabs():
-            with gr.Tab("Map"):
+            with gr.Tab("Map") as map_tab:
                 slider = gr.ImageSlider(
                     format="jpeg", show_label=False, interactive=False, max_height=640, slider_position=25,
                     buttons=["fullscreen"], elem_id="slider",
                 )  # fmt: skip
-            with gr.Tab("People"):
+            with gr.Tab("People") as people_tab:
                 drawing = gr.HTML(css_template=DRAWING_STYLE, js_on_load=DRAWING_SCRIPT, elem_id="drawing")
             with gr.Tab("3D", visible=bool({DepthTask.name, PointmapTask.name} & set(tasks))) as cloud_tab:
                 cloud = gr.Model3D(display_mode="point_cloud", show_label=False, height=460, elem_id="cloud")
@@ -134,6 +135,6 @@ def output_column(tasks: Sequence[str]) -> Outputs:
     download = gr.Button("Download all as ZIP", visible=False, elem_id="download")
     zipped = gr.DownloadButton("ZIP", visible="hidden", elem_id="zip")
     return Outputs(
-        told, gallery, photo, task, slider, drawing, cloud_tab, cloud, legend, person, point_score, person_score,
-        video_column, video, download, zipped,
+        told, gallery, photo, task, slider, drawing, (map_tab, people_tab), cloud_tab, cloud, legend, person,
+        point_score, person_score, video_column, video, download, zipped,
     )  # fmt: skip

@@ -63,7 +63,7 @@ def _listen(handlers: "_Handlers", inputs: Inputs, outputs: Outputs) -> None:
     ]  # fmt: skip
     given = [inputs.uploads, inputs.webcam, inputs.model, inputs.in_videos, *looks]
     buttons = [inputs.start, inputs.stop]
-    turning: dict[str, Any] = {"fn": handlers.turn, "inputs": looks, "outputs": outputs.cloud, **QUIET}
+    again: dict[str, Any] = {"fn": handlers.turn_again, "inputs": looks, "outputs": outputs.cloud, **QUIET}
     for event in (inputs.start.click, inputs.uploads.upload, inputs.webcam.input):
         begun = event(handlers.begin, None, [*buttons, outputs.cloud, outputs.told], queue=False, **QUIET)
         done = begun.then(
@@ -71,7 +71,7 @@ def _listen(handlers: "_Handlers", inputs: Inputs, outputs: Outputs) -> None:
             concurrency_id="predict", api_visibility="private",
         )  # fmt: skip
         done.then(handlers.end, None, buttons, **QUIET)
-        done.then(**turning)
+        done.then(**again)
     inputs.stop.click(handlers.stop, None, None, queue=False, **QUIET)
     for event in (
         outputs.task.input, inputs.tasks.input, outputs.person.input, outputs.point_score.input,
@@ -79,8 +79,10 @@ def _listen(handlers: "_Handlers", inputs: Inputs, outputs: Outputs) -> None:
     ):  # fmt: skip
         event(handlers.redraw, looks, shown, trigger_mode="always_last", **QUIET)
     outputs.drawing.choose(handlers.choose, looks, shown, **QUIET)
-    outputs.gallery.select(handlers.open, looks, shown, **QUIET).then(**turning)
-    outputs.cloud_tab.select(**turning)
+    outputs.gallery.select(handlers.open, looks, shown, **QUIET).then(**again)
+    outputs.cloud_tab.select(handlers.turn, looks, outputs.cloud, **QUIET)
+    for tab in outputs.flat_tabs:
+        tab.select(handlers.lay_flat, None, outputs.cloud, **QUIET)
     packed = outputs.download.click(
         handlers.pack, looks, outputs.zip, show_progress_on=outputs.told, api_visibility="private"
     )
@@ -162,6 +164,7 @@ class _Handlers:
     def turn(self, request: gr.Request, *look: Any) -> str | None:
         """The point cloud of the photo that is shown."""
         session = self.session(request)
+        session.turns = True
         item = session.item()
         result = item.result(_look(*look).person_score) if isinstance(item, PredictedPhoto) else None
         if item is None or result is None or result.depth is None or not result.persons:
@@ -169,6 +172,14 @@ class _Handlers:
         path = session.folder / f"{item.name}_cloud.glb"
         views.save_cloud(result, path)
         return str(path)
+
+    def turn_again(self, request: gr.Request, *look: Any) -> Any:
+        """The same where the cloud is looked at. Gradio never draws one that comes while it is out of sight."""
+        return self.turn(request, *look) if self.session(request).turns else gr.skip()
+
+    def lay_flat(self, request: gr.Request) -> None:
+        """The cloud is out of sight."""
+        self.session(request).turns = False
 
     def pack(self, request: gr.Request, *look: Any) -> str:
         """Everything as a ZIP file."""
@@ -198,7 +209,8 @@ class _Handlers:
             if look.task not in there:
                 look = replace(look, task=there[0] if there else "")
             people = views.person_choices(result)
-            picked = look.person if look.person in [number for _, number in people] else 0
+            numbers = [number for _, number in people]
+            picked = look.person if look.person in numbers else next(iter(numbers), None)
             updates |= {
                 outputs.task: gr.update(choices=there, value=look.task or None),
                 outputs.slider: (result.image, views.picture(result, look)),

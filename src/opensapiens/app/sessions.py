@@ -14,13 +14,15 @@ from opensapiens.app.predicting import Predicted, PredictedPhoto
 @dataclass(eq=False)
 class Session:
     """One visitor. folder: of their files. items: what is predicted; shown: the index of the one that is looked at.
-    stop: set to end the prediction that is running. problems: sentences about what could not be done."""
+    stop: set to end the prediction that is running. problems: sentences about what could not be done. turns: whether
+    they look at the cloud."""
 
     folder: Path
     items: list[Predicted] = field(default_factory=list)
     shown: int = 0
     stop: Event = field(default_factory=Event)
     problems: list[str] = field(default_factory=list)
+    turns: bool = False
 
     def item(self) -> Predicted | None:
         """What is looked at; None before anything is predicted."""
