@@ -52,6 +52,8 @@ def test_a_higher_score_leaves_people_out_as_if_they_had_not_been_found(
     np.testing.assert_array_equal(first.parts.labels, alone.parts.labels)
     np.testing.assert_array_equal(first.depth.values, alone.depth.values)
     assert (both.parts.labels != alone.parts.labels).any()
+    found.predictions.scores = np.array([0.5, 0.9], np.float32)
+    assert [person.id for person in found.result(0.7).persons] == [2]  # everybody keeps their number
     assert not found.result(0.95).persons and not found.result(0.95).parts.labels.any()
 
 

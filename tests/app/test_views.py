@@ -27,6 +27,10 @@ def test_whoever_is_picked_out_stays_bright(result: Result) -> None:
     first, second = (person.mask for person in result.persons)
     np.testing.assert_array_equal(picked[second], all_bright[second])
     assert picked[first].mean() < 0.5 * all_bright[first].mean()
+    result.persons[1].box = np.array([0, 0, 200, 120], np.float32)  # also around somebody else
+    around = views.picture(result, replace(LOOK, person=2))
+    assert around[first].mean() < 0.5 * all_bright[first].mean()
+    result.persons[1].box = np.array([120, 20, 180, 100], np.float32)
     np.testing.assert_array_equal(views.picture(result, replace(LOOK, person=9)), all_bright)  # they are not there
 
 
