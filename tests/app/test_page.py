@@ -50,9 +50,10 @@ def served(folder: Path) -> Iterator[Any]:
             patch.setenv(variable, os.environ.get(variable, ""))  # start() sets them: put back at the end
         patch.setenv("GRADIO_ALLOWED_PATHS", "/etc")
         patch.setenv("GRADIO_SHARE", "True")
-        page = start(AppOptions(port=free_port(), device="cpu"), folder)
+        page, sessions = start(AppOptions(port=free_port(), device="cpu"), folder)
         yield page
         page.close(verbose=False)
+        sessions.end()
 
 
 def fetch(url: str, data: dict | None = None) -> tuple[int, str]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -137,6 +139,27 @@ def test_nothing_of_a_visitor_who_leaves_stays(tmp_path: Path) -> None:
     sessions.close("a")
     assert session.stop.is_set() and not session.folder.exists() and sessions.of("b").folder.exists()
     sessions.close("a")
+
+
+def test_the_end_waits_for_what_is_computed(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path)
+    session = sessions.of("a")
+    begun, done = Event(), Event()
+
+    def found() -> Iterator[str]:
+        begun.set()
+        session.stop.wait(30)
+        time.sleep(0.05)
+        done.set()
+        yield "stopped"
+
+    thread = Thread(target=lambda: list(session.each(found())))
+    thread.start()
+    begun.wait(30)
+    sessions.close("a")
+    sessions.end()
+    assert done.is_set()
+    thread.join(30)
 
 
 def test_a_result_is_given_for_a_photo_without_people(people: People, tmp_path: Path) -> None:

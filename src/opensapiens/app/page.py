@@ -134,7 +134,7 @@ class _Handlers:
             self.pipelines[model], paths, session.folder, in_videos, stop,
             lambda share, words: progress(share, desc=words),
         )  # fmt: skip
-        for item in found:
+        for item in session.each(found):
             if session.stop is not stop:  # another prediction of theirs has begun
                 return
             if isinstance(item, str):

@@ -31,16 +31,17 @@ def serve(options: AppOptions) -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or nothing would be deleted
     with tempfile.TemporaryDirectory(prefix="opensapiens-app-") as folder:
-        page = start(options, Path(folder))
+        page, sessions = start(options, Path(folder))
         print(f"open {page.local_url} in a browser; Ctrl+C ends it", flush=True)
         try:
             page.block_thread()
         finally:
             page.close(verbose=False)
+            sessions.end()
 
 
-def start(options: AppOptions, folder: Path) -> Any:
-    """The served page (Gradio's Blocks), whose models are loaded and warm. folder: for all files of visitors.
+def start(options: AppOptions, folder: Path) -> tuple[Any, Sessions]:
+    """The served page (Gradio's Blocks), whose models are loaded and warm, and its visitors. folder: for their files.
 
     Raises as `serve`.
     """
@@ -60,14 +61,15 @@ def start(options: AppOptions, folder: Path) -> Any:
     people(np.zeros((64, 64, 3), np.uint8), boxes=[[0, 0, 64, 64]])
     people.detector(np.zeros((64, 64, 3), np.uint8))
     (folder / "visitors").mkdir(parents=True)
-    page = build_page(people, Sessions(folder / "visitors"))
+    sessions = Sessions(folder / "visitors")
+    page = build_page(people, sessions)
     page.queue(max_size=20, api_open=False).launch(
         server_name=ADDRESS, server_port=options.port, share=False, quiet=True, prevent_thread_lock=True,
         allowed_paths=[], max_file_size=LARGEST_FILE * 1_000_000, footer_links=[], run_history=False,
         enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False, show_error=False,
         theme=gradio.themes.Default(font=FONTS, font_mono=["monospace"]), css=STYLE,
     )  # fmt: skip
-    return page
+    return page, sessions
 
 
 def _check_port(port: int) -> None:
