@@ -9,7 +9,7 @@
 PYTHONS := python3.11 python3
 BIN := .venv/bin
 STAMP := .venv/installed
-EXTRAS := train,eval,detect,video,synthetic,exr,formats,curate,export
+EXTRAS := train,eval,detect,video,app,synthetic,exr,formats,curate,export
 
 help:
 	@sed -n '1,4s/^# //p' Makefile
@@ -33,11 +33,12 @@ demo: $(STAMP)
 	$(BIN)/opensapiens predict examples/photos --output demo
 	@echo && echo "written:" && find demo -type f | sort
 
-# In four processes: after OpenVINO and ONNX Runtime have run in one, starting worker processes from it has crashed, and
+# In five processes: after OpenVINO and ONNX Runtime have run in one, starting worker processes from it has crashed, and
 # what Ray leaves in one can end it.
 WITH_WORKERS := tests/recipes tests/training tests/docs tests/synthetic
 WITH_PROGRAMS := tests/checkpoints tests/cli tests/inference
 WITH_RAY := tests/curation
+WITH_BROWSER := tests/app
 
 test: $(STAMP)
 	$(BIN)/ruff check
@@ -46,7 +47,8 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(WITH_WORKERS) tests/test_*.py
 	$(BIN)/python -m pytest $(WITH_PROGRAMS)
 	$(BIN)/python -m pytest $(WITH_RAY)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(WITH_WORKERS) $(WITH_PROGRAMS) $(WITH_RAY) $(wildcard tests/test_*.py))
+	$(BIN)/python -m pytest $(WITH_BROWSER)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(WITH_WORKERS) $(WITH_PROGRAMS) $(WITH_RAY) $(WITH_BROWSER) $(wildcard tests/test_*.py))
 
 # Broken links, anchors and names in the API reference are errors.
 docs: $(STAMP)

@@ -21,7 +21,7 @@ TEXT = (ROOT / "docs" / "export.md").read_text()
 (SCRIPT,) = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
 COMMANDS = "".join(re.findall(r"^```bash\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)).splitlines()
 BOXES = {
-    "eileen_collins.png": [[17.7, 9, 366.2, 511.9], [90, 5, 300, 260]],
+    "eileen_collins.jpg": [[17.7, 9, 366.2, 511.9], [90, 5, 300, 260]],
     "grace_hopper.jpg": [[21, 28.2, 512, 596.5]],
     "rendered_person.jpg": [[159.7, 23.9, 390.3, 701.3]],
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from opensapiens import __version__
 from opensapiens.cli.annotate import annotate
+from opensapiens.cli.app import app
 from opensapiens.cli.arguments import call
 from opensapiens.cli.average import average
 from opensapiens.cli.bench import bench
@@ -35,6 +36,7 @@ Start with:
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "predict": predict,
+    "app": app,
     "annotate": annotate,
     "evaluate": evaluate,
     "models": models,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,37 @@ from opensapiens.inference.results import Person, Result
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.tasks.segmentation import PartMap, SegmentationTask
 from opensapiens.tasks.task import DenseTask, TaskMap, paste
+
+
+@dataclass(eq=False, repr=False)
+class ImagePredictions:
+    """What was predicted for one image, not composed yet: image, boxes (N×4) with scores, and per task one prediction
+    per box, or one of the whole image; as `compose` takes them."""
+
+    image: np.ndarray
+    boxes: np.ndarray | None
+    scores: np.ndarray | None
+    of_task: Mapping[str, Sequence[Prediction]]
+    model_of_task: Mapping[str, LoadedModel]
+    source: Path | None = None
+    detector: str | None = None
+
+    def of_people(self, indices: np.ndarray) -> ImagePredictions:
+        """Those of some of the people alone, by their indices or as N bool."""
+        assert self.boxes is not None
+        kept = np.arange(len(self.boxes))[indices]
+        of_task = {
+            task: [predictions[i] for i in kept] if self.model_of_task[task].takes_people else predictions
+            for task, predictions in self.of_task.items()
+        }
+        scores = None if self.scores is None else self.scores[kept]
+        return replace(self, boxes=self.boxes[kept], scores=scores, of_task=of_task)
+
+    def result(self) -> Result:
+        """All of it, composed."""
+        return compose(
+            self.image, self.boxes, self.scores, self.of_task, self.model_of_task, self.source, self.detector
+        )
 
 
 def compose(

@@ -15,7 +15,7 @@ import numpy as np
 from opensapiens.geometry.boxes import center_and_scale
 from opensapiens.geometry.view import View
 from opensapiens.inference.boxes import NOBODY, BoxesError, boxes_of, checked_boxes
-from opensapiens.inference.composing import compose
+from opensapiens.inference.composing import ImagePredictions
 from opensapiens.inference.detection import Detector, detector_name
 from opensapiens.inference.detectors import find_detector
 from opensapiens.inference.features import encode_views
@@ -267,6 +267,13 @@ class People:
         return [list(islice(predictions, len(views_of_frame))) for views_of_frame in views]
 
     def _predict(self, frames: list[SourceImage], flip: bool | None) -> Iterator[Result]:
+        return (predictions.result() for predictions in self.predictions(frames, flip))
+
+    def predictions(self, frames: list[SourceImage], flip: bool | None = None) -> Iterator[ImagePredictions]:
+        """Per frame what the networks predict for its people, not composed yet: some of them can still be left out.
+
+        Raises PipelineError for a backbone without heads.
+        """
         if not self.model_of_task:
             names = ", ".join(loaded.description.name for loaded in self.models)
             raise PipelineError(
@@ -279,29 +286,24 @@ class People:
         predictions = {id(loaded): self._run(loaded, frames, flip) for loaded in self._networks()}
         for index, frame in enumerate(frames):
             of_task = {task: predictions[id(loaded)][index] for task, loaded in self.model_of_task.items()}
-            if frame.detector is not None and self.keypoint_set is not None:
-                of_task = self._without_doubles(frame, of_task, self.keypoint_set)
-            yield compose(
+            found = ImagePredictions(
                 frame.image, frame.boxes, frame.scores, of_task, self.model_of_task, frame.source, frame.detector
             )
+            if frame.detector is not None and self.keypoint_set is not None:
+                found = _without_doubles(found, self.keypoint_set)
+            yield found
 
-    def _without_doubles(
-        self, frame: SourceImage, of_task: dict[str, list[Prediction]], keypoint_set: KeypointSet
-    ) -> dict[str, list[Prediction]]:
-        """The predictions of the people who stay when of two with the same pose one goes; also their boxes."""
-        assert frame.boxes is not None and frame.scores is not None
-        poses = [prediction.decoded[PoseTask.name] for prediction in of_task[PoseTask.name]]
-        if len(poses) < 2:
-            return of_task
-        scores = [person_score(score, pose.scores) for score, pose in zip(frame.scores, poses, strict=True)]
-        areas = center_and_scale(frame.boxes)[1].prod(axis=1)  # of the padded crops, as published
-        points = np.stack([pose.points for pose in poses])
-        kept = np.sort(oks_suppression(points, np.array(scores), areas, keypoint_set.sigmas))
-        frame.boxes, frame.scores = frame.boxes[kept], frame.scores[kept]
-        return {
-            task: [predictions[i] for i in kept] if self.model_of_task[task].takes_people else predictions
-            for task, predictions in of_task.items()
-        }
+
+def _without_doubles(found: ImagePredictions, keypoint_set: KeypointSet) -> ImagePredictions:
+    """The predictions of the people who stay when of two with the same pose one goes."""
+    assert found.boxes is not None and found.scores is not None
+    poses = [prediction.decoded[PoseTask.name] for prediction in found.of_task[PoseTask.name]]
+    if len(poses) < 2:
+        return found
+    scores = [person_score(score, pose.scores) for score, pose in zip(found.scores, poses, strict=True)]
+    areas = center_and_scale(found.boxes)[1].prod(axis=1)  # of the padded crops, as published
+    points = np.stack([pose.points for pose in poses])
+    return found.of_people(np.sort(oks_suppression(points, np.array(scores), areas, keypoint_set.sigmas)))
 
 
 def _views(loaded: LoadedModel, frame: SourceImage) -> list[View]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -55,10 +55,11 @@ def record_video(
     name: str,
     options: PredictOptions = PredictOptions(),
     file_name: str | None = None,
+    on_frame: Callable[[PredictedFrame], None] | None = None,
 ) -> VideoSummary:
     """Predict a video and write NAME_overlay.mp4 (pose, or else the first task there is), NAME_keypoints.json (COCO,
     one image per frame, with "person_id") and what the options ask for. file_name: what the keypoints call the video,
-    by default the name of the file.
+    by default the name of the file. on_frame: called after each frame; what it raises interrupts the recording.
 
     After an error or an interruption, the frames before it are kept as a playable file. With options.resume the first
     incomplete segment is predicted again, and the result is the same as without a break. Raises VideoError, OSError,
@@ -79,6 +80,8 @@ def record_video(
             for frame in frames:
                 recording.add(frame, tracker)
                 bar.update()
+                if on_frame is not None:
+                    on_frame(frame)
         recording.close_segment(tracker, whole=True)
     except BaseException:
         recording.close_segment(tracker, whole=False)
