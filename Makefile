@@ -1,9 +1,10 @@
 # make demo   predict on the photos in examples/photos with the weights inside the package; pictures in demo/
 # make test   lint, types and tests
+# make docs   the documentation as a site; open site/index.html
 # Each sets up .venv by itself; python 3.11 or newer is all that has to be there.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test
+.PHONY: help demo test docs
 
 PYTHONS := python3.11 python3
 BIN := .venv/bin
@@ -11,9 +12,9 @@ STAMP := .venv/installed
 EXTRAS := train,eval,detect,video,synthetic,exr,formats,curate,export
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
-# One stamp for both commands: packages are installed once, and again only when one of these two files changes.
+# One stamp for all commands: packages are installed once, and again only when one of these two files changes.
 # A python3.11 that is found but does not start (a version manager's shim) is passed over.
 $(STAMP): pyproject.toml constraints.txt
 	@for python in $(PYTHONS); do \
@@ -24,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	echo "setting up .venv with $$($$python --version)"; \
 	$$python -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip setuptools
-	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --group test --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --group test --group docs --editable '.[$(EXTRAS)]'
 	@touch $@
 
 demo: $(STAMP)
@@ -46,3 +47,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(WITH_PROGRAMS)
 	$(BIN)/python -m pytest $(WITH_RAY)
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(WITH_WORKERS) $(WITH_PROGRAMS) $(WITH_RAY) $(wildcard tests/test_*.py))
+
+# Broken links, anchors and names in the API reference are errors.
+docs: $(STAMP)
+	$(BIN)/zensical build --clean --strict

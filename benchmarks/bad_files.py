@@ -263,6 +263,8 @@ def main() -> int:
     parser.add_argument("--only", help="commands whose name has this in it")
     folder = parser.parse_args().folder
     only = parser.parse_args().only or ""
+    if folder.exists():
+        parser.error(f"{folder} is there already: name another --folder")
     folder.mkdir(parents=True)
     failed = False
     print(f"{'command':22}{'done':>10}{'bad':>5}{'named':>7}{'code':>6}  last line")

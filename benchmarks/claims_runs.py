@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from torch.utils.data import Subset
@@ -11,7 +11,7 @@ from opensapiens.data.label_kinds import PARTS
 from opensapiens.data.mixture import Mixture, Source
 from opensapiens.data.shards import ShardDataset
 from opensapiens.labels.parts import SAPIENS_28, part_set_of_rows
-from opensapiens.recipes.finetuning import one_task_run
+from opensapiens.recipes.finetuning import FineTuning, one_task_run
 from opensapiens.recipes.pose import pose
 from opensapiens.recipes.pretrain import pretrain
 from opensapiens.recipes.sizes import PretrainingSize, SizeName, head
@@ -60,19 +60,18 @@ def _regions_of(shards: Path) -> Mixture:
     return Mixture([Source(ShardDataset(shards, kinds=(PARTS,)), renamed_parts=renamed)], part_set=REGIONS)
 
 
-def _regions_run(data: Path, output: Path, size: SizeName, validation: Path | None, **settings: Any) -> Run:
+def _regions_run(data: Path, output: Path, training: FineTuning, validation: Path | None) -> Run:
     """Segmentation of few classes, with one upsampling less in the head, which is three quarters of the work of a small
     model."""
     task = SegmentationTask(REGIONS)
-    full = head(size, task)
+    full = head(training.size, task)
     run = one_task_run(
         task,
         _regions_of(data),
         output,
-        size,
-        validation=None if validation is None else _regions_of(validation),
+        training,
+        None if validation is None else _regions_of(validation),
         description=replace(full, deconv_channels=full.deconv_channels[:-1]),
-        **settings,
     )
     return replace(run, label_stride=4)
 
@@ -122,20 +121,11 @@ def finetuning_run(
     Steps, batches and learning rate are the same for every start. From random weights all layers learn at the full
     rate: decaying it towards the input would put that start at a disadvantage.
     """
-    shared: dict[str, Any] = {
-        "size": size,
-        "pretrained": pretrained,
-        "validation": validation,
-        "input_size": input_size,
-        "steps": steps,
-        "batch_size": batch_size,
-        "workers": workers,
-        "seed": seed,
-    }
+    training = FineTuning(size, pretrained, input_size, steps=steps, batch_size=batch_size, workers=workers, seed=seed)
     if task == "pose":
-        run = pose(data, output, keypoints="coco_17", **shared)
+        run = pose(data, output, training, keypoints="coco_17", validation=validation)
     else:
-        run = _regions_run(data, output, **shared)
+        run = _regions_run(data, output, training, validation)
     decay = 1.0 if pretrained is None else run.optimizer.layer_decay
     optimizer = OptimizerSettings(FINETUNING_LR, weight_decay=run.optimizer.weight_decay, layer_decay=decay)
     return replace(run, data=random_share(run.data, labels, seed), optimizer=optimizer, validation_steps=steps)

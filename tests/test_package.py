@@ -46,7 +46,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("src", "docs"):
+        shutil.copytree(
+            ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
     # The wheel is built from the sdist. The build tools are those of this environment: no isolated one, no download.
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", source / "dist", cwd=source)
     return source / "dist"
@@ -114,6 +117,16 @@ def test_the_wheel_holds_everything(built: Path) -> None:
     for folder in ("labels", "synthetic"):
         assert any(name.startswith(f"opensapiens/{folder}/tables/") for name in packed), f"no tables of {folder}"
     assert wheel.stat().st_size < MAX_WHEEL_MB * 1e6
+
+
+def test_the_installed_pages_are_where_the_help_says(bare: Path, tmp_path: Path) -> None:
+    help_text = run(bare / "opensapiens", "--help", cwd=tmp_path)
+    folder = Path(help_text.splitlines()[-1].rpartition(" ")[2])
+    assert folder.is_relative_to(bare.parent)
+    assert {path.name: path.read_text() for path in folder.glob("*.md")} == {
+        path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")
+    }
+    assert (folder / "pictures" / "convention_depth.png").is_file()
 
 
 def test_the_sdist_holds_the_license(built: Path) -> None:

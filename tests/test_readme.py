@@ -15,12 +15,6 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PHOTO = ROOT / "examples" / "photos" / "grace_hopper.jpg"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-WITH_LINKS = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
-]
 
 
 def commands(text: str) -> list[str]:
@@ -73,15 +67,17 @@ def test_the_commands_run(folder: Path) -> None:
     assert any((folder / "out").rglob("*_sheet.jpg"))
 
 
-@pytest.mark.parametrize("document", WITH_LINKS)
-def test_what_it_points_to_is_there(document: str) -> None:
-    targets = re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text())
-    here = (ROOT / document).parent
-    missing = [target for target in targets if "://" not in target and not (here / target).exists()]
-    assert not missing
-
-
 def test_its_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"make (\w+)", " ".join(text for _, text in BLOCKS))):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_its_scores_are_those_of_the_cards() -> None:
+    section = README.partition("## How good is it?")[2].partition("\n\nThe networks")[0]
+    rows = [row.split("|")[2:-1] for row in section.splitlines() if row.startswith("|")][2:]
+    scores = [number for row in rows for number in re.findall(r"\d*\.?\d+°?", " ".join(row[1:]))]
+    cards = " ".join(path.read_text() for path in (ROOT / "src/opensapiens/weights").glob("*/MODEL_CARD.md"))
+    assert len(scores) == 12
+    missing = [score for score in scores if not re.search(rf"(?<![\d.]){re.escape(score)}(?!\d)", cards)]
+    assert not missing

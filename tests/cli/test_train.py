@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from opensapiens.cli.train import find_recipes, read_run
 
 
 def test_recipes_are_the_functions_that_return_a_run() -> None:
-    assert {"nano", "nano_smoke"} <= set(find_recipes())
-    assert "describe" not in find_recipes()
+    dense = {"segmentation", "depth", "normals", "pointmap", "matting", "albedo"}
+    assert set(find_recipes()) == {"pretrain", "pose", "detector", "nano", "nano_smoke"} | dense
 
 
 def test_the_recipes_arguments_first_then_the_runs(people_shards: Path, tmp_path: Path) -> None:
@@ -39,6 +40,7 @@ def test_the_runs_options_override_what_the_recipe_returns(people_shards: Path, 
 def test_help_says_what_every_option_does(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", recipe, "--help"]) == 0
     out = " ".join(word.strip("│ ") for word in capsys.readouterr().out.split())
+    assert not re.findall(r"\S*[^.] \((?:default:|required\)|unset by)", out)
     assert "folder for log, checkpoints" in out and "activation checkpointing" in out and "the rest with AdamW" in out
 
 

@@ -23,6 +23,7 @@ from opensapiens.curation import remove as remove_module  # noqa: E402
 from opensapiens.curation import score as score_module  # noqa: E402
 from opensapiens.curation.manifest import PART, ManifestError  # noqa: E402
 from opensapiens.curation.pack import Packing, pack  # noqa: E402
+from opensapiens.curation.people import person_stage  # noqa: E402
 from opensapiens.curation.picture import Picture, Scores  # noqa: E402
 from opensapiens.curation.remove import remove  # noqa: E402
 from opensapiens.curation.report import report  # noqa: E402
@@ -184,7 +185,10 @@ def test_selecting(scored: Path, tmp_path: Path) -> None:
 def test_a_preset_warns_that_its_threshold_is_of_another_detector(caplog: pytest.LogCaptureFixture) -> None:
     condition = preset_condition("humans-300m", {"stages": {"person": "SomeDetector 1"}})
     assert "yours is SomeDetector 1" in caplog.text
-    assert "person_score > 0.9 and person_min_side > 300" in condition
+    assert "person_score > 0.5 and person_min_side > 300" in condition
+    caplog.clear()
+    preset_condition("humans-300m", {"stages": {"person": person_stage().version}})
+    assert not caplog.text
 
 
 def frames(path: Path) -> dict[str, bytes]:

@@ -162,6 +162,6 @@ def test_embeddings_are_unit_vectors_and_alike_for_the_same_picture() -> None:
 def test_the_embedded_models_weights_are_part_of_the_version() -> None:
     stages = {stage.name: stage for stage in default_stages()}
     assert len(stages) == 7
-    for stage, model in (("person", "detector"), ("embedding", "nano")):
-        name, digest = stages[stage].version.split()
-        assert name == model and len(digest) == 12
+    for stage, models in (("person", ["detector", "nano"]), ("embedding", ["nano"])):
+        parts = [part.split() for part in stages[stage].version.split(", ")]
+        assert [name for name, _ in parts] == models and all(len(digest) == 12 for _, digest in parts)

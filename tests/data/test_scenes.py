@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from opensapiens.data.label_kinds import PARTS
+from opensapiens.data.repaint import GARMENTS
 from opensapiens.data.scenes import FrameDataset, Layers, Scenes, SceneSettings
 from opensapiens.data.shards import encode_frame, write_manifest, write_shard
 from opensapiens.labels.keypoint_maps import source_indices
@@ -61,6 +63,24 @@ def test_who_is_mostly_hidden_or_tiny_may_be_missed() -> None:
     layers = Layers(np.zeros((60, 60, 3), np.uint8), owners, {1: 600.0, 2: 80.0, 3: 16.0})
     assert layers.people().tolist() == [[0, 0, 20, 30, 1], [30, 0, 40, 8, 0]], "the third is too little to be anybody"
     assert Layers(layers.image, owners, {1: 2500.0, 2: 80.0, 3: 16.0}).people()[0, 4] == 0
+
+
+def test_clothes_take_the_colors_of_photos(tmp_path: Path, surroundings: tuple[Path, Path]) -> None:
+    image, owners = np.full((*SIZE, 3), 128, np.uint8), np.zeros(SIZE, np.uint8)
+    image[10:90, 20:50], owners[10:90, 20:50] = RED, 1
+    labels = {PARTS: np.where(owners > 0, GARMENTS[0][0], 0).astype(np.uint8)}
+    content = encode_frame(image, owners, labels, {"persons": [record(1, (20, 10, 50, 90), 17)]})
+    write_shard(tmp_path / "000000.tar", [("0", content)])
+    write_manifest(tmp_path, {"count": 1, "seed": 0, "shards": ["000000.tar"]})
+    red = {}
+    for repainted in (0.0, 1.0):
+        settings = SceneSettings(**{**ONLY, "frame_chance": 1.0, "zoom": (1.0, 1.0), "repainted": repainted})
+        scenes = Scenes([tmp_path], surroundings[0], size=(128, 128), seed=3, settings=settings)
+        pictures = [scenes.compose(np.random.default_rng(seed)).image for seed in range(8)]
+        red[repainted] = sum(
+            int((one[..., 0].astype(int) - one[..., 1:].max(axis=-1) > 60).sum() > 1000) for one in pictures
+        )
+    assert red[0.0] == 8 and 0 < red[1.0] < 6, "each garment at a chance of 0.7"
 
 
 ONLY = {"frame_chance": 0.0, "cutout_chance": 0.0, "mosaic_chance": 0.0, "things": 0.0}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import shlex
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from opensapiens.cli.arguments import option_fields
 from opensapiens.cli.main import main
 from opensapiens.cli.train import find_recipes
 
@@ -44,7 +44,7 @@ def at_toy_size(words: list[str]) -> list[str]:
     words = words[words.index("opensapiens") + 1 :]
     if words[0] != "train" or "--help" in words:
         return words
-    own = {f"--{name.replace('_', '-')}" for name in inspect.signature(find_recipes()[words[1]]).parameters}
+    own = {f"--{name.replace('_', '-')}" for name, _ in option_fields(find_recipes()[words[1]])}
     toy = {name: value for name, value in TOY.items() if name in own or name in ("--device",) or name in words}
     if words[1] == "pretrain":
         toy["--input-size"] = ["96", "96"]

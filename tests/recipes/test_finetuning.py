@@ -1,5 +1,6 @@
 """The fine-tuning recipes are what the paper and the released configs say; pretraining is what its config says."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,12 @@ from opensapiens.data.label_kinds import NORMALS
 from opensapiens.data.sample import Sample
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
-from opensapiens.recipes.depth import depth
+from opensapiens.recipes.dense import depth, normals, segmentation
+from opensapiens.recipes.finetuning import FineTuning
 from opensapiens.recipes.labeled_people import people_with_maps
-from opensapiens.recipes.normals import normals
 from opensapiens.recipes.pose import pose
 from opensapiens.recipes.pretrain import pretrain
 from opensapiens.recipes.published_schedules import published_pose_schedule
-from opensapiens.recipes.segmentation import segmentation
 from opensapiens.tasks import TASKS
 from opensapiens.tasks.pose import PoseTask
 from opensapiens.training.run import Run
@@ -30,8 +30,11 @@ from opensapiens.training.schedule import learning_rate_factor
 RECIPES = {"pose": pose, "segmentation": segmentation, "depth": depth, "normals": normals}
 
 
-def make(task: str, people: Path, output: Path, **options: Any) -> Run:
-    return RECIPES[task](people, output, **options)
+def make(task: str, people: Path, output: Path, size: Any = "0.3b", **options: Any) -> Run:
+    """The run of a recipe; options: those of fine-tuning and those of the recipe itself."""
+    own = inspect.signature(RECIPES[task]).parameters
+    training = FineTuning(size, **{name: value for name, value in options.items() if name not in own})
+    return RECIPES[task](people, output, training, **{name: value for name, value in options.items() if name in own})
 
 
 @pytest.mark.parametrize("task", RECIPES)

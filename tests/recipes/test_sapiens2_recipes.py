@@ -11,13 +11,10 @@ from PIL import Image
 
 from opensapiens.checkpoints.model_folder import build_model, load_model
 from opensapiens.geometry.cameras import PinholeCamera
-from opensapiens.recipes.albedo import albedo
-from opensapiens.recipes.matting import matting
-from opensapiens.recipes.normals import normals
-from opensapiens.recipes.pointmap import pointmap
+from opensapiens.recipes.dense import albedo, matting, normals, pointmap, segmentation
+from opensapiens.recipes.finetuning import FineTuning
 from opensapiens.recipes.pretrain import pretrain
 from opensapiens.recipes.sapiens2_schedules import published_schedule
-from opensapiens.recipes.segmentation import segmentation
 from opensapiens.training.loop import train
 from opensapiens.training.run import Run
 
@@ -66,11 +63,9 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("task", RECIPES)
 def test_a_few_steps_learn_something(task: str, people: Path, tmp_path: Path) -> None:
     options = {"parts": "sapiens_29"} if task == "segmentation" else {}
-    options |= {"schedule": "paper"}
     steps = 150 if task == "pointmap" else 40  # a scale of ten and more has a long way to go
-    run = RECIPES[task](
-        people, tmp_path, "sapiens2-toy", input_size=SIZE, steps=steps, batch_size=4, workers=0, **options
-    )
+    training = FineTuning("sapiens2-toy", input_size=SIZE, steps=steps, batch_size=4, workers=0)
+    run = RECIPES[task](people, tmp_path, training, **options)
     assert run.model.backbone.family == "sapiens2" and run.model.preprocessing.resize in ("zero_pad", "squash")
     run = replace(run, optimizer=replace(run.optimizer, lr=5e-3), log_steps=1)
     network, description = load_model(train(run))
@@ -92,7 +87,7 @@ def test_the_released_configs() -> None:
 
 
 def test_a_run_of_the_released_config(people: Path, tmp_path: Path) -> None:
-    run = pointmap(people, tmp_path, "sapiens2-0.8b")
+    run = pointmap(people, tmp_path, FineTuning("sapiens2-0.8b", schedule="published"))
     assert (run.steps, run.batch_size, run.optimizer.layer_decay) == (20_000, 48, 0.85)
     head = run.model.heads["pointmap"]
     assert head.deconv_channels == (1536, 768, 512, 256) and head.scale is not None and head.scale.inputs == 6144
@@ -102,14 +97,14 @@ def test_a_run_of_the_released_config(people: Path, tmp_path: Path) -> None:
 def test_masked_pretraining_of_the_backbone(people: Path, tmp_path: Path) -> None:
     run = pretrain([people / "images"], tmp_path, "sapiens2-toy", input_size=(64, 64), steps=2, batch_size=2, workers=0)
     folder = train(run)
-    few = {"schedule": "paper", "steps": 1, "batch_size": 2, "workers": 0}
-    tuned = normals(people, tmp_path / "tuned", "sapiens2-toy", str(folder), input_size=SIZE, **few)  # type: ignore[arg-type]
+    few = FineTuning("sapiens2-toy", str(folder), input_size=SIZE, steps=1, batch_size=2, workers=0)
+    tuned = normals(people, tmp_path / "tuned", few)
     network, _ = load_model(train(tuned))
     assert network.backbone.config.family == "sapiens2"
 
 
 def test_adapters_and_recomputed_blocks(people: Path, tmp_path: Path) -> None:
-    run = normals(people, tmp_path, "sapiens2-toy", input_size=SIZE, schedule="paper", steps=2, batch_size=2, workers=0)
+    run = normals(people, tmp_path, FineTuning("sapiens2-toy", input_size=SIZE, steps=2, batch_size=2, workers=0))
     run = replace(run, trainable="lora", lora_rank=2, recompute=True)
     start = build_model(run.model).backbone.state_dict()
     network, _ = load_model(train(run))

@@ -12,6 +12,7 @@ from opensapiens.checkpoints.catalog import ModelNotFound, model_folder
 from opensapiens.checkpoints.model_folder import load_model
 from opensapiens.checkpoints.strict_loading import CheckpointError
 from opensapiens.labels.keypoints import COCO_17, SAPIENS_308
+from opensapiens.recipes.finetuning import FineTuning
 from opensapiens.recipes.pose import pose
 from opensapiens.recipes.pretrain import pretrain
 from opensapiens.training.run import Run
@@ -19,7 +20,7 @@ from opensapiens.training.start import starting_model
 
 
 def own_points(people: Path, output: Path, **settings: Any) -> Run:
-    run = pose(people, output, keypoints="coco_17", size=settings.pop("size", "nano"))
+    run = pose(people, output, FineTuning(settings.pop("size", "nano")), keypoints="coco_17")
     return replace(run, **settings)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from opensapiens.inference.options import AUTO, Models, OptionsError
+from opensapiens.inference.options import AUTO, DtypeName, Models, OptionsError, RuntimeName
 
 MaskKind = Literal["polygons", "rle"]
 Up = Literal["y", "z", "-y"]
@@ -60,8 +60,8 @@ class AnnotateOptions:
     whole_image: bool = False
     detector: str = AUTO
     device: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    runtime: Literal["auto", "torch", "compiled", "openvino", "openvino-int8", "onnx"] = "auto"
+    dtype: DtypeName = "float32"
+    runtime: Literal["auto", RuntimeName] = "auto"
     batch_size: int = 8
     workers: int = 1
     seed: int = 0

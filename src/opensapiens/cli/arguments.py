@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import tyro
 
 Options = TypeVar("Options")
-Flat = Annotated[Options, tyro.conf.arg(name="")]
+IN_LINE = tyro.conf.arg(name="")
+Flat = Annotated[Options, IN_LINE]
 """A dataclass of options as a command's parameter: listed under "options", like the command's other parameters."""
 ONE_EACH = {"--model"}
 """Options that take any number of values, one per use: what follows the first is an input, as people type it."""
@@ -87,18 +88,20 @@ def value_counts(command: Callable[..., Any]) -> dict[str, int | None]:
 def value_words(command: Callable[..., Any]) -> dict[str, tuple[str, ...]]:
     """The words that options of a fixed list take, each any number of them."""
     words: dict[str, tuple[str, ...]] = {}
-    for name, hint in _fields(command):
+    for name, hint in option_fields(command):
         kinds = get_args(hint) if get_origin(hint) is tuple else ()
         if len(kinds) == 2 and kinds[1] is Ellipsis and get_origin(kinds[0]) is Literal:
             words[f"--{name.replace('_', '-')}"] = get_args(kinds[0])
     return words
 
 
-def _fields(owner: Any) -> Iterator[tuple[str, Any]]:
+def option_fields(owner: Any) -> Iterator[tuple[str, Any]]:
     """The names and types of a command's parameters and of the fields of dataclasses among them."""
     for name, hint in get_type_hints(owner).items():
+        if name == "return":
+            continue
         if dataclasses.is_dataclass(hint):
-            yield from _fields(hint)
+            yield from option_fields(hint)
         else:
             yield name, hint
 

@@ -11,7 +11,7 @@ import tyro
 
 from opensapiens.cli.arguments import CONFIG, call
 from opensapiens.cli.failures import exit_code
-from opensapiens.inference.options import EMBEDDED, OptionsError
+from opensapiens.inference.options import AUTO, OptionsError
 
 Preset = Literal["humans-300m", "readable"]
 
@@ -30,7 +30,7 @@ def score(
     sources: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")],
     /,
     out: Path,
-    detector: str = EMBEDDED,
+    detector: str = AUTO,
     skip: tuple[str, ...] = (),
     workers: int | None = None,
     cluster: str | None = None,
@@ -51,8 +51,8 @@ def score(
     Args:
         sources: folders, tar shards, Parquet files with images or paths, lists of files (.txt), images.
         out: the folder to write the manifest to.
-        detector: what finds people: the one inside this package, or another, see opensapiens predict --help; each
-            needs its own threshold.
+        detector: what finds people: by default the one inside this package, whose boxes nano checks, or another, see
+            opensapiens predict --help; each needs its own threshold.
         skip: stages to leave out: perceptual_hash, quality, drawing, embedding, person, text.
         workers: processes; by default one per core.
         cluster: the address of a Ray cluster, or "auto" for the one that this machine belongs to; all its machines must
@@ -94,7 +94,7 @@ def select(
 
     For example:
     $ opensapiens curate select scored --out selected --preset humans-300m
-    $ opensapiens curate select scored --out selected --where "person_score > 0.9 and person_min_side > 300"
+    $ opensapiens curate select scored --out selected --where "person_score > 0.5 and person_min_side > 300"
     $ opensapiens curate select selected --out fewer --where "not (blur > 0.6) and format in ['JPEG', 'PNG']"
 
     Args:

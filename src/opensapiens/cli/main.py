@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from importlib import metadata
+from pathlib import Path
 
 from opensapiens import __version__
 from opensapiens.cli.annotate import annotate
@@ -102,7 +104,22 @@ def overview() -> str:
     """The help of `opensapiens`: one line for each command."""
     commands: dict[str, Callable[..., int]] = COMMANDS | OWN_OPTIONS
     lines = [f"  {name:<12} {(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
+    where = pages()
+    lines += ["", f"Pages that a help names as docs/NAME.md are in {where}"] if where else []
     return "\n".join([DESCRIPTION, "Commands; each has its own help, as in opensapiens predict --help:", *lines])
+
+
+def pages() -> Path | None:
+    """The folder of the documentation: of the installed package, or of the checkout that it runs from."""
+    try:
+        installed = metadata.files("opensapiens") or []
+    except metadata.PackageNotFoundError:
+        installed = []
+    for file in installed:
+        if file.match("share/doc/opensapiens/index.md"):
+            return Path(str(file.locate())).resolve().parent
+    checkout = Path(__file__).parents[3] / "docs"
+    return checkout if (checkout / "index.md").is_file() else None
 
 
 def is_expected(error: Exception) -> bool:

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints, is_typeddict
 
-import docstring_parser
 import tyro
 
+from opensapiens.cli.arguments import IN_LINE, option_fields
 from opensapiens.cli.failures import exit_code
 from opensapiens.storage.listing import counted
 
@@ -72,7 +72,7 @@ class UnknownOption(ValueError):
 
 
 def find_recipes() -> dict[str, Callable[..., Run]]:
-    """The recipes by name: the functions of opensapiens.recipes that return a Run and are named after their file."""
+    """The recipes by name: the functions of opensapiens.recipes that return a Run, and take the folder `data` first."""
     import opensapiens.recipes
     from opensapiens.training.run import Run
 
@@ -80,11 +80,10 @@ def find_recipes() -> dict[str, Callable[..., Run]]:
     for module_info in pkgutil.iter_modules(opensapiens.recipes.__path__, "opensapiens.recipes."):
         module = importlib.import_module(module_info.name)
         for name, function in inspect.getmembers(module, inspect.isfunction):
-            file = module_info.name.rpartition(".")[2]
-            is_named = function.__module__ == module.__name__ and (name == file or name.startswith(f"{file}_"))
-            if is_named and get_type_hints(function).get("return") is Run:
+            takes_data = next(iter(inspect.signature(function).parameters), None) == "data"
+            if takes_data and get_type_hints(function).get("return") is Run:
                 recipes[name] = function
-    return recipes
+    return dict(sorted(recipes.items()))
 
 
 def overview(recipes: dict[str, Callable[..., Run]]) -> str:
@@ -107,51 +106,47 @@ def read_run(recipe: Callable[..., Run], arguments: Sequence[str], prog: str) ->
     """
     from opensapiens.training.run import Run
 
-    parameters = inspect.signature(recipe).parameters
-    about = docstring_parser.parse(inspect.getdoc(recipe) or "")
-    changes = _all_optional(Run, OF_THE_RECIPE | set(parameters))
+    own = [name for name, _ in option_fields(recipe)]
+    changes = _all_optional(Run, OF_THE_RECIPE | set(own))
     options = dataclasses.make_dataclass(
-        "Options", [*_own_options(recipe), ("changes", Annotated[changes, tyro.conf.arg(name="")])], kw_only=True
+        "Options",
+        [*_parameters(recipe), ("changes", Annotated[changes, IN_LINE])],
+        kw_only=True,
+        namespace={"__doc__": recipe.__doc__},
     )
     given: Any
-    given, rest = tyro.cli(
-        options, prog=prog, description=about.description, args=list(arguments), return_unknown_args=True
-    )
+    given, rest = tyro.cli(options, prog=prog, args=list(arguments), return_unknown_args=True)
     if rest:  # reported before the recipe opens the data
-        names = [*parameters, *_option_names(changes)]
+        names = [*own, *_option_names(changes)]
         matches = " or ".join(difflib.get_close_matches(rest[0], [f"--{name.replace('_', '-')}" for name in names]))
         raise UnknownOption(f"no option {rest[0]}." + (f" Did you mean {matches}?" if matches else ""))
-    run = recipe(**{name: getattr(given, name) for name in parameters})
+    run = recipe(**{name: getattr(given, name) for name in inspect.signature(recipe).parameters})
     return _changed(run, given.changes)
 
 
-def _own_options(recipe: Callable[..., Run]) -> Iterator[tuple[Any, ...]]:
-    """The parameters of a recipe as fields of a dataclass, documented by its docstring."""
-    hints, help_texts = get_type_hints(recipe), _help_texts(recipe)
+def _parameters(recipe: Callable[..., Run]) -> Iterator[tuple[Any, ...]]:
+    """The parameters of a recipe as fields of a dataclass; those of a group of options stand among the others."""
+    hints = get_type_hints(recipe, include_extras=True)
     for name, parameter in inspect.signature(recipe).parameters.items():
-        kind: Any = Annotated[hints[name], tyro.conf.arg(help=help_texts[name])]
+        kind = hints[name]
+        if dataclasses.is_dataclass(kind):
+            kind = Annotated[kind, IN_LINE]
         if parameter.default is inspect.Parameter.empty:
             yield name, kind
         else:
             yield name, kind, dataclasses.field(default=parameter.default)
 
 
-def _all_optional(settings: type, left_out: Collection[str] = ()) -> Any:
+def _all_optional(settings: Any, left_out: Collection[str] = ()) -> Any:
     """The type of a dictionary of those fields of `settings` that are given on the command line."""
-    hints, help_texts = get_type_hints(settings), _help_texts(settings)
-    kinds: dict[str, Any] = {}
-    for name in hints:
-        if name not in left_out:
-            inside = dataclasses.is_dataclass(hints[name])
-            kind = _all_optional(hints[name]) if inside else hints[name]
-            kinds[name] = Annotated[kind, tyro.conf.arg(help=help_texts[name])]
-    return TypedDict(settings.__name__, kinds, total=False)  # type: ignore[operator]
-
-
-def _help_texts(documented: Any) -> dict[str, str]:
-    """The entries of the Args section of a docstring by name."""
-    parsed = docstring_parser.parse(inspect.getdoc(documented) or "")
-    return {entry.arg_name: (entry.description or "").replace("\n", " ") for entry in parsed.params}
+    kinds: dict[str, Any] = {
+        name: _all_optional(kind) if dataclasses.is_dataclass(kind) else kind
+        for name, kind in get_type_hints(settings).items()
+        if name not in left_out
+    }
+    given: Any = TypedDict(settings.__name__, kinds, total=False)  # type: ignore[misc]
+    given.__doc__ = settings.__doc__
+    return given
 
 
 def _option_names(changes: Any) -> Iterator[str]:

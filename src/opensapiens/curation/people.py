@@ -13,32 +13,39 @@ from opensapiens.inference.detection import Detector
 from opensapiens.inference.detectors import find_detector, is_own_detector
 from opensapiens.inference.features import encode_views
 from opensapiens.inference.loading import load, model_folder, usable_device
-from opensapiens.inference.options import EMBEDDED
+from opensapiens.inference.options import AUTO, EMBEDDED
+from opensapiens.inference.second_look import CANDIDATE_SCORE, SecondLook
 from opensapiens.storage.files import sha256_of
 
 PAPER_SIDE = 300  # pixels: the paper's least side of a person's box
 LOWEST_SCORE = 0.3  # of the detections that are kept
+CHECKER = "nano"
 EMBEDDING_MODEL = "nano"
 
 
-def person_stage(detector: str | Detector = EMBEDDED, version: str = "1") -> Stage:
+def person_stage(detector: str | Detector = AUTO, version: str = "1") -> Stage:
     """Boxes and scores of people, see `person_scores`.
 
-    detector: a name as `find_detector` takes it, or your own detector, which can be pickled, with its version. Raises
-    CheckpointError.
+    detector: a name as `find_detector` takes it, but "auto" is always the detector inside the package, whose boxes nano
+    checks; or your own detector, which can be pickled, with its version. Raises CheckpointError.
     """
     if not isinstance(detector, str):
         version = f"{type(detector).__name__} {version}"
+    elif detector == AUTO:
+        version = f"{EMBEDDED} {_weights_version(EMBEDDED)}, {CHECKER} {_weights_version(CHECKER)}"
     elif is_own_detector(detector):
         version = f"{detector} {_weights_version(detector)}"
     else:
         version = detector
 
     def make() -> Score:
-        if isinstance(detector, str):
-            find = find_detector(detector, threshold=LOWEST_SCORE, device=usable_device())
-        else:
+        if not isinstance(detector, str):
             find = detector
+        elif detector == AUTO:  # whatever else is on this machine: scores of one collection are of one detector
+            first = find_detector(EMBEDDED, CANDIDATE_SCORE, device=usable_device())
+            find = SecondLook(first, load(CHECKER).models[0], LOWEST_SCORE)
+        else:
+            find = find_detector(detector, LOWEST_SCORE, device=usable_device())
         return one_by_one(lambda picture: person_scores(find, picture))
 
     columns = {

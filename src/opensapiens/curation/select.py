@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_DETECTOR = re.compile(r"detector \w+, nano \w+")
 PRESETS = {
-    # The paper's person filter: section 3.1 of arXiv 2408.12569. Duplicates: our addition.
-    "humans-300m": "status == 'ok' and person_score > 0.9 and person_min_side > 300 and not exact_copy"
+    # The paper's person filter: section 3.1 of arXiv 2408.12569, where 0.9 is of its own detector. Duplicates: our
+    # addition.
+    "humans-300m": "status == 'ok' and person_score > 0.5 and person_min_side > 300 and not exact_copy"
     " and duplicate_distance > 4",
     "readable": "status == 'ok' and not exact_copy and frames == 1 and min_side >= 256 and aspect <= 4",
 }
@@ -40,12 +43,14 @@ class SelectSummary:
 
 
 def preset_condition(name: str, run: Mapping[str, Any]) -> str:
-    """The condition of a preset. Warns if it compares a detector's score. Raises KeyError for an unknown name."""
-    if "person_score" in PRESETS[name]:
+    """The condition of a preset. Warns if it compares the score of a detector that its threshold was not chosen for.
+    Raises KeyError for an unknown name."""
+    detector = detector_of_run(run)
+    if "person_score" in PRESETS[name] and not DEFAULT_DETECTOR.fullmatch(detector):
         logger.warning(
-            "the preset's threshold is the paper's, for its own detector; yours is %s: look at opensapiens curate "
-            "report and set person_score with --where",
-            detector_of_run(run) or "missing",
+            "the preset's threshold is for the default detector; yours is %s: look at opensapiens curate report and "
+            "set person_score with --where",
+            detector or "missing",
         )
     return PRESETS[name]
 

@@ -12,7 +12,7 @@ from opensapiens.curation.people import embedding_stage, person_stage
 from opensapiens.curation.picture import Picture, Scores, shrink
 from opensapiens.curation.stage import Stage, one_by_one
 from opensapiens.curation.text import TEXT
-from opensapiens.inference.options import EMBEDDED
+from opensapiens.inference.options import AUTO
 
 
 def file_facts(picture: Picture) -> Scores:
@@ -105,6 +105,6 @@ QUALITY = Stage(
 )
 
 
-def default_stages(detector: str = EMBEDDED) -> list[Stage]:
+def default_stages(detector: str = AUTO) -> list[Stage]:
     """All the stages of the package in order of cost. detector: as `person_stage` takes it."""
     return [FILE, PERCEPTUAL_HASH, QUALITY, DRAWING, embedding_stage(), person_stage(detector), TEXT]

@@ -19,6 +19,7 @@ import numpy as np
 
 from opensapiens.data.augment import Augmentation, change_image
 from opensapiens.data.images import ImageCollection
+from opensapiens.data.repaint import repaint_clothes
 from opensapiens.data.sample import Sample
 from opensapiens.data.shards import ShardDataset, shard_paths
 from opensapiens.geometry.boxes import box_of_mask
@@ -35,6 +36,7 @@ LEAST_HEIGHT = 12  # pixels; people below may be missed
 LEAST_PIXELS = 24  # of a person: fewer are nobody
 LEAST_POINTS = 3  # of COCO's 17 that are seen: with fewer, it may be a knee, and the person may be missed
 POINTS_TO_CUT_OUT = 6
+GARMENT_CHANCE = 0.7  # of each garment in a frame whose clothes are painted anew
 PHOTO_SIDE = 900  # pixels that photos are kept at
 PHOTOS_KEPT = 400
 COLORS = Augmentation(
@@ -67,7 +69,7 @@ class SceneSettings:
     picture are of similar heights. largest: of a person's longer side, in sides of the picture: who is larger may be
     missed, since another look at the picture, made smaller, finds them. zoom: of a frame: its longer side over the
     picture's. photo_zoom: of a photo, 1 = as much of it as fits. things: mean number of things before the people, and
-    behind them.
+    behind them. repainted: chance of a frame to have clothes of pieces of photos.
     """
 
     mosaic_chance: float = 0.35
@@ -76,9 +78,10 @@ class SceneSettings:
     people: tuple[float, ...] = (0.06, 0.3, 0.2, 0.12, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02, 0.02, 0.01, 0.01)
     height: tuple[float, float] = (0.06, 1.7)
     largest: float = 0.69
-    zoom: tuple[float, float] = (0.5, 2.6)
+    zoom: tuple[float, float] = (0.8, 2.6)
     photo_zoom: tuple[float, float] = (1.0, 3.0)
     things: float = 1.0
+    repainted: float = 0.6
 
 
 @dataclass
@@ -86,7 +89,8 @@ class Layers:
     """A picture in the making: pixels, and whose they are.
 
     owners: (H, W) uint8, 0 = nobody. whole: owner -> the number of pixels of this person if nothing hid them.
-    uncounted: owners who may be missed whatever is visible of them. cutouts: owners who can be cut out.
+    uncounted: owners who may be missed whatever is visible of them. cutouts: owners who can be cut out. parts: (H, W)
+    uint8, ids of `SAPIENS_28`, of frames alone.
     """
 
     image: np.ndarray
@@ -94,6 +98,7 @@ class Layers:
     whole: dict[int, float] = field(default_factory=dict)
     uncounted: set[int] = field(default_factory=set)
     cutouts: list[int] = field(default_factory=list)
+    parts: np.ndarray | None = None
 
     def people(self) -> np.ndarray:
         """(N, 5) as in `Sample.people`."""
@@ -124,7 +129,7 @@ class FrameDataset:
         frame = self.layers(index)
         return Sample(image=frame.image, key=self.shards.name_of_frame(index), people=frame.people())
 
-    def layers(self, index: int) -> Layers:
+    def layers(self, index: int, with_parts: bool = False) -> Layers:
         """Frame `index`; people without a record, or of whom little is seen, may be missed."""
         if index not in self._seen:
             persons = self.shards.read_frame(index, ("jpg", "json"))["json"]["persons"]
@@ -133,13 +138,13 @@ class FrameDataset:
                 for p in persons
             }
         seen = self._seen[index]
-        contents = self.shards.read_frame(index, ("jpg", "instances.png"))
+        contents = self.shards.read_frame(index, ("jpg", "instances.png", *(("parts.png",) if with_parts else ())))
         owners = contents["instances.png"]
         counts = np.bincount(owners.ravel()).tolist()
         whole = {owner: float(count) for owner, count in enumerate(counts) if owner and count}
         uncounted = {owner for owner in whole if seen.get(owner, 0) < LEAST_POINTS}
         cutouts = [owner for owner in sorted(set(whole) - uncounted) if seen[owner] >= POINTS_TO_CUT_OUT]
-        return Layers(contents["jpg"], owners, whole, uncounted, cutouts)
+        return Layers(contents["jpg"], owners, whole, uncounted, cutouts, contents.get("parts.png"))
 
 
 class Scenes:
@@ -227,8 +232,19 @@ class Scenes:
             self._add_things(rng, layers)
         return layers
 
+    def _frame(self, rng: np.random.Generator) -> Layers:
+        """A frame, at times with other clothes."""
+        index = int(rng.integers(len(self.frames)))
+        repainted = self.photos is not None and rng.random() < self.settings.repainted
+        frame = self.frames.layers(index, with_parts=repainted)
+        if frame.parts is not None:
+            frame.image = repaint_clothes(
+                rng, frame.image, frame.owners, frame.parts, lambda size: self._backdrop(rng, size), GARMENT_CHANCE
+            )
+        return frame
+
     def _zoomed_frame(self, rng: np.random.Generator, size: tuple[int, int]) -> Layers:
-        frame = self.frames.layers(int(rng.integers(len(self.frames))))
+        frame = self._frame(rng)
         height, width = size
         low, high = np.log(self.settings.zoom)
         scale = float(np.exp(rng.uniform(low, high))) * max(size) / max(frame.image.shape[:2])
@@ -273,7 +289,7 @@ class Scenes:
             self._paste_person(rng, layers, float(height) * layers.image.shape[0])
 
     def _paste_person(self, rng: np.random.Generator, layers: Layers, height: float) -> None:
-        frame = self.frames.layers(int(rng.integers(len(self.frames))))
+        frame = self._frame(rng)
         if not frame.cutouts:
             return
         mask = frame.owners == frame.cutouts[int(rng.integers(len(frame.cutouts)))]

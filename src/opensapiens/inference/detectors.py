@@ -45,8 +45,8 @@ def find_detector(
         name = automatic_detector()
         checkers = [model for model in models if model.takes_people and SegmentationTask.name in model.tasks]
         if name == EMBEDDED and checkers:
-            least = CANDIDATE_SCORE if threshold is None else threshold
-            return SecondLook(find_detector(name, least, nms, device, dtype, runtime), checkers[0])
+            first = find_detector(name, CANDIDATE_SCORE, nms, device, dtype, runtime)
+            return SecondLook(first, checkers[0], threshold)
     if is_own_detector(name):
         # A calibration for 8-bit integers is for crops of people.
         exact = "openvino" if runtime == "openvino-int8" else runtime

@@ -13,6 +13,8 @@ Models = Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL")]
 """Names or folders; the command takes one for each --model."""
 AUTO, EMBEDDED = "auto", "detector"
 """The detector that is chosen where none is named, and the one inside this package."""
+DtypeName = Literal["float32", "bfloat16", "float16"]
+RuntimeName = Literal["torch", "compiled", "openvino", "openvino-int8", "onnx"]
 FormatName = Literal[
     "default", "json", "png", "npz", "overlay", "videos", "sheet", "cutout",
     "csv", "parquet", "openpose", "wholebody", "trc", "exr", "ply", "glb",
@@ -107,8 +109,8 @@ class PredictOptions:
     device: str | None = None
     devices: tuple[str, ...] = ()
     threads: int | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    runtime: Literal["auto", "torch", "compiled", "openvino", "openvino-int8", "onnx"] = "auto"
+    dtype: DtypeName = "float32"
+    runtime: Literal["auto", RuntimeName] = "auto"
     batch_size: int = 8
     format: tuple[FormatName, ...] = ()
     point_cloud: tuple[float, float, float] | None = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,9 @@ from opensapiens.export.calibration import calibration_images
 from opensapiens.export.formats import as_arrays, onnx_session, openvino_inputs, openvino_model
 from opensapiens.geometry.view import Preprocessing
 from opensapiens.inference.compiled import CompiledRuntime
+from opensapiens.inference.options import RuntimeName
 from opensapiens.models.human_model import HumanModel
 
-RuntimeName = Literal["torch", "compiled", "openvino", "openvino-int8", "onnx"]
 RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
 
 

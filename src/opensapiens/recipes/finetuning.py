@@ -1,5 +1,6 @@
 """What the fine-tuning recipes share (the paper's section 4): a pretrained backbone, a fresh head, one task."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,6 @@ from opensapiens.checkpoints.model_description import HeadDescription, ModelDesc
 from opensapiens.checkpoints.sapiens2_files import ROWS
 from opensapiens.data.augment import PUBLISHED_POSE, SAPIENS2_POSE, Augmentation
 from opensapiens.data.background import Backgrounds
-from opensapiens.data.images import ImageCollection
 from opensapiens.data.sapiens2_augment import PICTURES, PictureSteps
 from opensapiens.data.scene_crop import SceneCrop
 from opensapiens.geometry.view import Preprocessing
@@ -19,28 +19,54 @@ from opensapiens.tasks.task import HeadTask, SeveralTasks
 from opensapiens.training.run import OptimizerSettings, Run, SampleSource, ScheduleSettings, Size
 
 ScheduleName = Literal["paper", "published"]
-Framing = Literal["scene", "person"]
 WARMUP_STEPS = 500
 GPUS = 8  # for which the batches of Sapiens2's scripts are multiplied; notes in its configs speak of 256
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a pretrained backbone is fine-tuned.
+
+    Args:
+        size: the backbone's size, of Sapiens2 with its losses; nano (--pretrained nano) is the network of the weights
+            inside the package.
+        pretrained: a model folder or a name, whose backbone the run starts with: nano, with --size nano, or a published
+            one, with its size.
+        input_size: height and width of the network's input; by default 1024 768, of nano 256 208.
+        schedule: paper follows the text of the first paper, published the released config of the size, where there is
+            one.
+        epochs: passes over the data, where steps does not say how long to train; by default the released config's.
+        steps: length of the run; by default by the epochs, in released configs of Sapiens2 theirs.
+        batch_size: samples per step, over all processes; by default the released config's, of Sapiens2 on 8 GPUs.
+        workers: processes that load samples, per training process; by default by the number of cores.
+        seed: of weights, order and augmentation.
+    """
+
+    size: SizeName
+    pretrained: str | None = None
+    input_size: Size | None = None
+    schedule: ScheduleName = "paper"
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+    seed: int = 0
+
+
+SAPIENS, SAPIENS2 = FineTuning("0.3b"), FineTuning("sapiens2-0.4b")
+SAPIENS2_RELEASED = FineTuning("sapiens2-0.4b", schedule="published")
+"""Defaults of the recipes: of the tasks of the first paper, of Sapiens2's, and of those whose config was released."""
 
 
 def one_task_run(
     task: HeadTask,
     data: SampleSource,
     output: Path,
-    size: SizeName = "0.3b",
-    pretrained: str | None = None,
+    training: FineTuning,
     validation: SampleSource | None = None,
-    input_size: Size | None = None,
     augmentation: Augmentation | SceneCrop = PUBLISHED_POSE,
     backgrounds: Backgrounds | None = None,
     released: PublishedSchedule = PUBLISHED_DENSE,
-    schedule: ScheduleName = "paper",
-    epochs: int | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    seed: int = 0,
     description: HeadDescription | None = None,
 ) -> Run:
     """The run of one task, of this package or of your own; the head has the channels of the size unless there is a
@@ -54,18 +80,20 @@ def one_task_run(
     Raises:
         ValueError: "published" for a size that was not.
     """
-    if schedule == "published" and not is_sapiens2(size) and size not in PUBLISHED_SIZES:
+    size, is_published = training.size, training.schedule == "published"
+    if is_published and not is_sapiens2(size) and size not in PUBLISHED_SIZES:
         raise ValueError(f"there is no published schedule for the size {size!r}: take --schedule paper")
-    input_size = input_size or default_input(size)
-    if schedule == "published" and is_sapiens2(size):
+    input_size = training.input_size or default_input(size)
+    epochs, steps = training.epochs, training.steps
+    if is_published and is_sapiens2(size):
         config = published_schedule(task.name, size.partition("-")[2])
-        batch_size = batch_size or config.batch_per_gpu * GPUS
+        batch_size = training.batch_size or config.batch_per_gpu * GPUS
         steps = steps or (epochs * len(data) // batch_size if epochs else config.steps)
         optimizer, falling = config.optimizer(), config.schedule()
     else:
-        batch_size = batch_size or released.batch_size
+        batch_size = training.batch_size or released.batch_size
         steps = steps or max((epochs or released.epochs) * len(data) // batch_size, 1)
-        optimizer, falling = _settings(released, schedule, steps)
+        optimizer, falling = _settings(released, training.schedule, steps)
     return Run(
         model=ModelDescription(
             name=_name(size, task.name),
@@ -80,14 +108,14 @@ def one_task_run(
         output=Path(output),
         steps=steps,
         batch_size=batch_size,
-        pretrained=pretrained,
+        pretrained=training.pretrained,
         augmentation=_of_sapiens2(task, augmentation) if is_sapiens2(size) else augmentation,
         backgrounds=backgrounds,
         optimizer=optimizer,
         schedule=falling,
         ema_decay=0.0,  # neither the paper nor the code averages
-        workers=workers,
-        seed=seed,
+        workers=training.workers,
+        seed=training.seed,
     )
 
 
@@ -120,8 +148,3 @@ def _settings(
         return released.optimizer(), released.schedule(steps)
     optimizer = OptimizerSettings(released.lr, weight_decay=0.1, layer_decay=0.85)
     return optimizer, ScheduleSettings(min(WARMUP_STEPS, steps // 10), "linear", final_factor=0.0)
-
-
-def backgrounds_from(folder: Path | None, chance: float) -> Backgrounds | None:
-    """Backgrounds from a folder of pictures without people, at the published chance; None for none."""
-    return None if folder is None else Backgrounds(ImageCollection(folder), chance)

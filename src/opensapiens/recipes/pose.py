@@ -3,31 +3,23 @@
 from pathlib import Path
 
 from opensapiens.labels.own_labels import find_keypoint_set
-from opensapiens.recipes.finetuning import ScheduleName, one_task_run
+from opensapiens.recipes.finetuning import SAPIENS, FineTuning, one_task_run
 from opensapiens.recipes.labeled_people import people_with_keypoints
 from opensapiens.recipes.nano import nano_pose_task
 from opensapiens.recipes.published_schedules import HARDEST_POINTS, published_pose_schedule
-from opensapiens.recipes.sizes import SizeName, is_sapiens2
+from opensapiens.recipes.sizes import is_sapiens2
 from opensapiens.tasks.pose import PoseTask
-from opensapiens.training.run import Run, Size
+from opensapiens.training.run import Run
 
 
 def pose(
     data: Path,
     output: Path,
-    size: SizeName = "0.3b",
-    pretrained: str | None = None,
+    training: FineTuning = SAPIENS,
     keypoints: str = "sapiens_308",
     images: Path | None = None,
     validation: Path | None = None,
     validation_images: Path | None = None,
-    input_size: Size | None = None,
-    schedule: ScheduleName = "paper",
-    epochs: int | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    seed: int = 0,
 ) -> Run:
     """2D pose by heatmaps, from a pretrained backbone and a fresh head.
 
@@ -41,38 +33,21 @@ def pose(
         data: a COCO-style JSON file, with --images, or a folder of synthetic shards, whose 308 points are converted to
             the requested set.
         output: folder for log, checkpoints, pictures and the trained model.
-        size: the backbone's size; nano is the network of the weights inside the package (--pretrained nano).
-        pretrained: a model folder or a name, whose backbone the run starts with: nano, with --size nano, or a published
-            one, with its size.
         keypoints: the set of points: sapiens_308, wholebody_133, coco_17, or your own in a CSV file or a JSON with
             categories.
         images: the folder of the pictures of a COCO-style file.
         validation: as data, to validate on.
         validation_images: the folder of the pictures of --validation, if not --images.
-        input_size: height and width of the network's input; by default 1024 768, of nano 256 208.
-        schedule: paper follows the paper's text, published the released config of the size.
-        epochs: passes over the data, where steps does not say how long to train; by default the released config's.
-        steps: length of the run; by default by the epochs.
-        batch_size: samples per step, over all processes; by default the released config's.
-        workers: processes that load samples, per training process; by default by the number of cores.
-        seed: of weights, order and augmentation.
     """
     points = find_keypoint_set(keypoints)
-    hardest = HARDEST_POINTS.get((points.name, size)) if schedule == "published" else None
+    size = training.size
+    hardest = HARDEST_POINTS.get((points.name, size)) if training.schedule == "published" else None
     task = PoseTask(points, hardest=hardest, mse_weight=10.0 if is_sapiens2(size) else 1.0)
     return one_task_run(
         nano_pose_task(points) if size == "nano" else task,
         people_with_keypoints(data, images, points),
         output,
-        size,
-        pretrained,
+        training,
         None if validation is None else people_with_keypoints(validation, validation_images or images, points),
-        input_size,
         released=published_pose_schedule(size, points.name),
-        schedule=schedule,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        workers=workers,
-        seed=seed,
     )

@@ -11,6 +11,7 @@ from opensapiens.checkpoints.model_description import DecoderDescription, HeadDe
 from opensapiens.checkpoints.sapiens2_files import ROWS
 from opensapiens.labels.own_labels import label_entry
 from opensapiens.models.pixel_shuffle_head import scale_branch
+from opensapiens.models.upsampling_head import HeadShape
 from opensapiens.tasks.depth import DepthTask
 from opensapiens.tasks.normals import NormalsTask
 from opensapiens.tasks.pose import PoseTask
@@ -108,40 +109,37 @@ def head(size: SizeName, task: HeadTask, image_size: Size = PUBLISHED_INPUT) -> 
 
     image_size: of the input, by which the scale branch of a pointmap reads the features.
     """
-    if is_sapiens2(size):
-        return sapiens2_head(size, task, image_size)
     if size == "nano":
         return nano_head(task, NANO_POSE_CHANNELS if isinstance(task, PoseTask) else NANO_DENSE_CHANNELS)
-    published, width = task.published, SIZES[size].head_channels
-    return HeadDescription(
-        task.channels,
-        tuple(width or channels for channels in published.deconv_channels),
-        tuple(width or channels for channels in published.conv_channels),
-        None if task.labels is None else label_entry(task.labels),
-        published.dropout,
-    )
+    if is_sapiens2(size):
+        shape, width = _sapiens2_shape(size, task), TOY_CHANNELS if size == "sapiens2-toy" else None
+    else:
+        shape = HeadShape(task.published.deconv_channels, task.published.conv_channels, task.published.dropout)
+        width = SIZES[size].head_channels
 
+    def narrowed(widths: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(width or channels for channels in widths)
 
-def sapiens2_head(size: str, task: HeadTask, image_size: Size) -> HeadDescription:
-    """The published head of a task at a size of Sapiens2, or of the first size that has one; else that of the task."""
-    rows = [row for row in ROWS if row.task == task.name]
-    row = next((row for row in rows if row.size_name == size), rows[0] if rows else None)
-    shape = (row.shape if row is not None else None) or task.published
-    width = TOY_CHANNELS if size == "sapiens2-toy" else None
     scale = shape.scale
     if scale is not None:
         grid = task_backbone("sapiens2-0.1b", image_size, 0).grid()
-        channels, hidden = (tuple(width or each for each in widths) for widths in (scale.channels, scale.hidden))
-        scale = scale_branch(channels, hidden, grid)
+        scale = scale_branch(narrowed(scale.channels), narrowed(scale.hidden), grid)
     return HeadDescription(
         task.channels,
-        tuple(width or channels for channels in shape.deconv_channels),
-        tuple(width or channels for channels in shape.conv_channels),
+        narrowed(shape.deconv_channels),
+        narrowed(shape.conv_channels),
         None if task.labels is None else label_entry(task.labels),
         shape.dropout,
         shape.kind,
         scale,
     )
+
+
+def _sapiens2_shape(size: str, task: HeadTask) -> HeadShape:
+    """The published one of a task at a size of Sapiens2, or of the first size that has one; else that of the task."""
+    rows = [row for row in ROWS if row.task == task.name]
+    row = next((row for row in rows if row.size_name == size), rows[0] if rows else None)
+    return (row.shape if row is not None else None) or task.published
 
 
 def nano_head(task: HeadTask, channels: tuple[int, ...]) -> HeadDescription:

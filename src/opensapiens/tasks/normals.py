@@ -40,7 +40,9 @@ class NormalsTask:
     """Surface normals of the person in the crop, by the cosine and the L1 loss at equal weight, as published.
 
     Args:
-        cosine_weight, l1_weight, gradient_weight: of the losses; Sapiens2 has 10, 1 and 10.
+        cosine_weight: weight of the cosine loss; 10 in Sapiens2.
+        l1_weight: weight of the L1 loss; 1 in Sapiens2.
+        gradient_weight: weight of the loss on differences between neighboring pixels; 10 in Sapiens2.
         unit_first: make the network's vectors unit before they are resized to the image, and not after, as Sapiens2.
             Between pixels they are then slightly shorter than 1.
     """

@@ -41,22 +41,18 @@ def person_row(person: Person, keypoint_set: KeypointSet, number: int) -> dict[s
     """A person as OpenPose writes one. number: the id, or UNTRACKED."""
     points, scores = whole_body(person.keypoints, person.scores, keypoint_set)
     found = np.where(scores >= MINIMUM_SCORE, scores, 0)
-    groups = {
-        "pose": np.stack([_mean(points, found, names) for names in BODY_25]),
-        "face": np.concatenate([_group(points, found, "face"), _pupils(person, keypoint_set)]),
-        "hand_left": _group(points, found, "left_hand"),
-        "hand_right": _group(points, found, "right_hand"),
-    }
+    has_face = "face" in keypoint_set.groups
     has_hands = any("hand" in group for group in keypoint_set.groups)
+    face = np.concatenate([_group(points, found, "face"), _pupils(person, keypoint_set)])
     flat = {
-        "pose": _numbers(groups["pose"]),
-        "face": _numbers(groups["face"]) if "face" in keypoint_set.groups else [],
-        "hand_left": _numbers(groups["hand_left"]) if has_hands else [],
-        "hand_right": _numbers(groups["hand_right"]) if has_hands else [],
+        "pose_keypoints": _numbers(np.stack([_mean(points, found, names) for names in BODY_25])),
+        "face_keypoints": _numbers(face) if has_face else [],
+        "hand_left_keypoints": _numbers(_group(points, found, "left_hand")) if has_hands else [],
+        "hand_right_keypoints": _numbers(_group(points, found, "right_hand")) if has_hands else [],
     }
     row: dict[str, list[float]] = {"person_id": [number]}
-    row |= {f"{name}_keypoints_2d": numbers for name, numbers in flat.items()}
-    return row | {f"{name}_keypoints_3d": [] for name in flat}
+    row |= {f"{name}_2d": numbers for name, numbers in flat.items()}
+    return row | {f"{name}_3d": [] for name in flat}
 
 
 def _mean(points: np.ndarray, scores: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
