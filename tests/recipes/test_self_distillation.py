@@ -209,6 +209,8 @@ def test_its_backbone_starts_a_task(photos: Path, tmp_path: Path) -> None:
 def test_settings_that_do_not_go_together(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UnfitRun, match="several crops"):
         toy(photos, tmp_path, augmentation=None)
+    with pytest.raises(ValueError, match="a batch of 6 is not made of groups of 4"):
+        toy(photos, tmp_path, batch_size=6)
     with pytest.raises(UnfitRun, match="the only average"):
         toy(photos, tmp_path, ema_decay=0.9)
 

@@ -105,11 +105,7 @@ class Projection(nn.Module):
 class SelfDistillation(MaskedAutoencoder):
     """A masked autoencoder, the student, with a projection of its class token, and their teacher.
 
-    The teacher and `center` take no gradient; `follow` moves them after each step.
-
-    Raises:
-        ValueError: a backbone that sees no smaller views.
-    """
+    The teacher and `center` take no gradient; `follow` moves them after each step."""
 
     def __init__(
         self,

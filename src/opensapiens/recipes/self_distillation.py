@@ -67,7 +67,14 @@ def self_distillation(
             the batch.
         workers: processes that load images, per training process; by default by the number of cores.
         seed: of weights, order and crops.
+
+    Raises:
+        ValueError: a batch that is not made of whole groups of neighbors.
     """
+    if neighbors < 2 or batch_size % neighbors:
+        raise ValueError(
+            f"a batch of {batch_size} is not made of groups of {neighbors}: change --batch-size, --neighbors"
+        )
     images = ImageCollection(*data)
     if images.passed_over:
         print(passed_over_sentence(images.passed_over))
