@@ -18,7 +18,10 @@ from urllib.parse import quote
 import pytest
 
 from opensapiens.app.options import AppOptions
+from opensapiens.app.predicting import PredictedVideo
 from opensapiens.app.serve import AppError, start
+from opensapiens.app.sessions import Session
+from opensapiens.app.views import Look
 from opensapiens.storage.pictures import read_image
 
 from .conftest import write_clip
@@ -106,6 +109,15 @@ def test_a_port_that_is_taken_is_an_error_that_says_so(served: Any, tmp_path: Pa
         start(AppOptions(port=served.server_port, device="cpu"), tmp_path)
 
 
+def test_names_of_files_are_no_markup(served: Any, folder: Path) -> None:
+    from opensapiens.app.page import _told  # needs the extra
+
+    overlay = folder / "overlay.mp4"
+    video = PredictedVideo("<i>clip", [], overlay, note="<i>clip.mp4: stopped")
+    told = _told(Session(folder, items=[video], problems=["<i>photo.png: damaged"]), Look("pose", ("pose",)))
+    assert "<i>" not in told and told.count("&lt;i&gt;") == 3
+
+
 def chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -139,14 +151,14 @@ def drop(page: Any, *files: Path) -> None:
 
 def test_a_visit(browser_page: Any, folder: Path, tmp_path: Path) -> None:
     page, others = browser_page, set((folder / "visitors").iterdir())
-    damaged = tmp_path / "damaged<b>.png"
+    damaged = tmp_path / "damaged.png"
     damaged.write_bytes(PHOTO.read_bytes()[:5000])
 
     drop(page, PHOTO, damaged)
     overlay = page.locator("#slider img").last
     overlay.wait_for()
     page.locator("#told .problems").get_by_text("truncated or damaged").wait_for()
-    assert page.locator("#told .problems").inner_text().startswith("damaged")  # a name is no markup
+    assert page.locator("#told .problems").inner_text().startswith("damaged.png: ")
     assert page.locator("#told b").inner_text() == "eileen_collins"
 
     def overlay_after(act: Any) -> str:
