@@ -88,8 +88,7 @@ class Projection(nn.Module):
         if self.prototypes.is_meta:  # drawing there would import PyTorch's compiler
             return
         for layer in layers:
-            # DINO's 0.02 at its width of 2048. With less the biases outgrow what tells images apart, and all outputs
-            # become one.
+            # DINO's 0.02 at its width of 2048.
             nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
             nn.init.zeros_(layer.bias)
         nn.init.trunc_normal_(self.prototypes, std=0.02)
