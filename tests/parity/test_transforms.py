@@ -19,7 +19,7 @@ from opensapiens.data.scene_crop import (
     SceneCrop,
     size_within,
 )
-from opensapiens.data.square_crop import ATTEMPTS, SquareCrop
+from opensapiens.data.square_crop import SquareCrop
 from opensapiens.geometry.boxes import center_and_scale
 from opensapiens.labels.keypoints import COCO_17
 
@@ -195,7 +195,11 @@ def assert_square(name: str, values: dict[str, Any]) -> None:
     if name == "RandomResizedCrop":
         assert tuple(values["crop_ratio_range"]) == ours.area
         assert tuple(values["aspect_ratio_range"]) == pytest.approx(ours.aspect)
-        assert (values["interpolation"], values["backend"], values["max_attempts"]) == ("bicubic", "pillow", ATTEMPTS)
+        assert (values["interpolation"], values["backend"], values["max_attempts"]) == (
+            "bicubic",
+            "pillow",
+            SquareCrop().tries,
+        )
     else:
         assert name == "RandomFlip" and values["prob"] == ours.flip_chance
 

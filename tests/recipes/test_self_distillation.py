@@ -22,7 +22,8 @@ from opensapiens.data.sample import Sample
 from opensapiens.evaluation.frozen import evaluate_frozen
 from opensapiens.inference.loading import load
 from opensapiens.models.self_distillation import DISTILLATION, DistillationSettings, SelfDistillation
-from opensapiens.recipes.normals import normals
+from opensapiens.recipes.dense import normals
+from opensapiens.recipes.finetuning import FineTuning
 from opensapiens.recipes.self_distillation import self_distillation
 from opensapiens.tasks.self_distillation import class_cross_entropy, spread_loss
 from opensapiens.training.loop import train
@@ -202,8 +203,8 @@ def test_its_backbone_starts_a_task(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "people" / "normals").mkdir()
     Image.new("RGB", (48, 64)).save(tmp_path / "people" / "images" / "a.png")
     np.save(tmp_path / "people" / "normals" / "a.npy", np.full((64, 48, 3), [0, 0, 1], np.float32))
-    few: dict[str, Any] = {"schedule": "paper", "steps": 1, "batch_size": 2, "workers": 0, "input_size": SIZE}
-    train(normals(tmp_path / "people", tmp_path / "tuned", "sapiens2-toy", str(folder), **few))
+    few = FineTuning("sapiens2-toy", str(folder), input_size=SIZE, steps=1, batch_size=2, workers=0)
+    train(normals(tmp_path / "people", tmp_path / "tuned", few))
 
 
 def test_settings_that_do_not_go_together(photos: Path, tmp_path: Path) -> None:
