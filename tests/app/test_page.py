@@ -178,9 +178,9 @@ def test_a_visit(browser_page: Any, folder: Path, tmp_path: Path) -> None:
     page.get_by_role("tab", name="People").click()
     page.locator("#drawing circle").first.hover(force=True)
     page.locator("#drawing .told", has_text="score").wait_for()
-    page.locator("#person label", has_text="1: score").click()
+    page.locator("#drawing [data-person='1'] rect").dispatch_event("click")
     page.locator("#person label.selected", has_text="1: score").wait_for()
-    page.locator("#drawing [data-person='1'] rect").dispatch_event("click")  # again: everybody
+    page.locator("#person label", has_text="everybody").click()
     page.locator("#person label.selected", has_text="everybody").wait_for()
 
     page.get_by_role("tab", name="3D").click()

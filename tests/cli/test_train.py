@@ -12,7 +12,7 @@ from opensapiens.cli.train import find_recipes, read_run
 
 def test_recipes_are_the_functions_that_return_a_run() -> None:
     dense = {"segmentation", "depth", "normals", "pointmap", "matting", "albedo"}
-    assert set(find_recipes()) == {"pretrain", "pose", "detector", "nano", "nano_smoke"} | dense
+    assert set(find_recipes()) == {"pretrain", "self_distillation", "pose", "detector", "nano", "nano_smoke"} | dense
 
 
 def test_the_recipes_arguments_first_then_the_runs(people_shards: Path, tmp_path: Path) -> None:
