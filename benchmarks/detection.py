@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 import opensapiens
-from opensapiens.inference.detectors import find_detector
 from opensapiens.storage.pictures import read_image
 
 
@@ -37,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--detector", default="detector")
+    parser.add_argument("--detector", default="auto")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, help="by default as the photo's aspect")
@@ -45,8 +44,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    detector = find_detector(options.detector, runtime=options.runtime)
-    people = opensapiens.load(options.model, detector=detector, runtime=options.runtime)
+    people = opensapiens.load(options.model, detector=options.detector, runtime=options.runtime)
+    detector = people.detector
     for path in options.photos:
         photo = read_image(path)
         height = options.height or round(photo.shape[0] * options.width / photo.shape[1])
