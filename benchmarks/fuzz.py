@@ -35,7 +35,7 @@ from safetensors.torch import save as safetensors_bytes
 
 import opensapiens
 from opensapiens.annotation.calibration import read_cameras
-from opensapiens.annotation.tool_files import read_corrected, read_corrected_parts
+from opensapiens.annotation.tool_files import read_corrected, read_corrected_parts, read_tool_file
 from opensapiens.checkpoints.catalog import model_folder
 from opensapiens.checkpoints.model_folder import CONFIG_FILE, read_description
 from opensapiens.checkpoints.strict_loading import read_tensors
@@ -121,11 +121,24 @@ def changed_json(rng: random.Random, content: bytes) -> bytes:
     return json.dumps(tree).encode()
 
 
+def label_studio_export() -> bytes:
+    """A task with a person, two points of theirs, and a part."""
+    size = {"original_width": 20, "original_height": 14}
+    person = {"x": 10, "y": 10, "width": 60, "height": 60, "rectanglelabels": ["person"]}
+    part = {"points": [[10, 10], [60, 10], [60, 60]], "polygonlabels": [SAPIENS_28.names[3]]}
+    regions: list[dict[str, Any]] = [{**size, "id": "p", "value": person}, {**size, "id": "q", "value": part}]
+    for number, parent in enumerate(("p", None)):
+        value = {"x": 30, "y": 30 + number, "width": 0.4, "keypointlabels": [COCO_17.names[number]]}
+        regions.append({**size, "id": f"k{number}", "parentID": parent, "meta": {"text": ["unseen"]}, "value": value})
+    return as_json([{"id": 1, "data": {"image": "/data/local-files/?d=a.png"}, "annotations": [{"result": regions}]}])
+
+
 def readers(folder: Path) -> list[Reader]:
     """All of them. folder: for what some readers need beside their file."""
     picture = Image.new("RGB", (20, 14))
     picture.save(folder / "a.png")
     coco, parts = coco_files()
+    labeled = label_studio_export()
     boxes = as_json([{"image": "a.png", "bbox": [1, 2, 3, 4], "image_id": 7, "score": 0.5, "category_id": 1}])
     boxes_by_name = as_json({"a.png": [[1, 2, 3, 4]]})
     tars = [(".tar", tar) for tar in tar_files()]
@@ -151,6 +164,12 @@ def readers(folder: Path) -> list[Reader]:
             if number > 60:
                 break
 
+    def corrected(path: Path) -> None:
+        read_corrected(read_tool_file(path, COCO_17), path, folder, stems, COCO_17)
+
+    def corrected_parts(path: Path) -> None:
+        read_corrected_parts(read_tool_file(path, COCO_17), path, stems, SAPIENS_28)
+
     texts = {
         "opt-out list": (OptOutList, b"https://example.org/\n*.b.org # x\n/a/b::c\n\xc3\xa9.org\n"),
         "block list": (BlockList, b"a" * 64 + b"\n" + b"0" * 16 + b"\n"),
@@ -168,12 +187,8 @@ def readers(folder: Path) -> list[Reader]:
             [(".json", coco)],
             changed_json,
         ),
-        Reader(
-            "corrected people", lambda p: read_corrected(p, folder, stems, COCO_17), [(".json", coco)], changed_json
-        ),
-        Reader(
-            "corrected parts", lambda p: read_corrected_parts(p, stems, SAPIENS_28), [(".json", parts)], changed_json
-        ),
+        Reader("corrected people", corrected, [(".json", coco), (".json", labeled)], changed_json),
+        Reader("corrected parts", corrected_parts, [(".json", parts), (".json", labeled)], changed_json),
         Reader("boxes", read_boxes, [(".json", boxes), (".json", boxes_by_name), (".json", coco)], changed_json),
         Reader("detections", read_person_boxes, [(".json", boxes)], changed_json),
         Reader("point sets", find_keypoint_set, [(".json", coco)], changed_json),
